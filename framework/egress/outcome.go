@@ -1,0 +1,215 @@
+// Package egress is the vocabulary of the harness: what a case claims, what a probe does, what can
+// come out of it, and how three witnesses become an outcome and outcomes a verdict. It is pure: it
+// opens no connection and reads no file.
+package egress
+
+import (
+	"fmt"
+	"math/bits"
+	"strings"
+)
+
+// Outcome is what a probe came to, or (several bits set) the set of outcomes that a case accepts.
+// The zero value is invalid: a harness fault is an error and never an outcome.
+type Outcome uint32
+
+// The closed set of outcomes.
+const (
+	OK     Outcome = 1 << iota // answer of the intended server through a cluster of the registry
+	Pass                       // answer through PassthroughCluster: outbound policy ALLOW_ANY
+	Direct                     // answer without the sidecar: traffic was not captured
+	B502                       // blocked on an HTTP listener: 502 from the sidecar, route block_all
+	BRST                       // blocked as bytes: accepted, then closed, BlackHoleCluster
+	S503UH                     // 503, no healthy upstream host
+	S503UF                     // 503, connection or TLS failure to the upstream
+	S503NC                     // 503, cluster not found
+	S503UO                     // 503, circuit breaker overflow
+	S404NR                     // 404, no route
+	S504UT                     // 504, upstream request timeout
+	S403RBAC                   // 403, denied by authorization policy
+	S403UPG                    // 403, protocol upgrade refused
+	TMO                        // the client timed out (curl 28)
+	REF                        // the connection was refused (curl 7)
+	DNSX                       // the name did not resolve (curl 6)
+	CERT                       // the server's certificate was not accepted (curl 60)
+	lastOutcome
+)
+
+// Blocked is the class of outcomes that a mesh's REGISTRY_ONLY policy makes.
+const Blocked = B502 | BRST
+
+// Reached is the class of outcomes in which the destination answered.
+const Reached = OK | Pass | Direct
+
+type outcomeInfo struct{ name, symbol, meaning string }
+
+var outcomes = map[Outcome]outcomeInfo{
+	OK:       {"OK", "✓", "answered by the intended server through a service of the registry"},
+	Pass:     {"PASS", "→", "answered through PassthroughCluster (outbound policy ALLOW_ANY)"},
+	Direct:   {"DIRECT", "⇢", "answered without the sidecar, traffic was not captured"},
+	B502:     {"B502", "✗", "blocked on an HTTP listener: 502 made by the sidecar"},
+	BRST:     {"BRST", "✗", "blocked as bytes: connection accepted, then closed"},
+	S503UH:   {"503UH", "!", "503, no healthy upstream host"},
+	S503UF:   {"503UF", "!", "503, connection or TLS failure to the upstream"},
+	S503NC:   {"503NC", "!", "503, cluster not found"},
+	S503UO:   {"503UO", "!", "503, circuit breaker overflow"},
+	S404NR:   {"404NR", "!", "404, no route"},
+	S504UT:   {"504UT", "!", "504, upstream request timeout"},
+	S403RBAC: {"403RBAC", "!", "403, denied by an authorization policy"},
+	S403UPG:  {"403UPG", "!", "403, protocol upgrade refused"},
+	TMO:      {"TMO", "?", "the client timed out: network, not mesh"},
+	REF:      {"REF", "?", "connection refused: network, not mesh"},
+	DNSX:     {"DNSX", "?", "the name did not resolve: DNS, not mesh"},
+	CERT:     {"CERT", "?", "the client did not accept the server's certificate"},
+}
+
+// Has reports whether got is one of the outcomes of the set o.
+func (o Outcome) Has(got Outcome) bool { return got != 0 && o&got == got }
+
+// Single reports whether o is exactly one outcome.
+func (o Outcome) Single() bool { return bits.OnesCount32(uint32(o)) == 1 && o < lastOutcome }
+
+// String is the outcome's name; a set is its class name or its members joined by "|".
+func (o Outcome) String() string {
+	switch o {
+	case 0:
+		return "none"
+	case Blocked:
+		return "blocked"
+	case Reached:
+		return "reached"
+	}
+	var names []string
+	for b := OK; b < lastOutcome; b <<= 1 {
+		if o&b != 0 {
+			names = append(names, outcomes[b].name)
+		}
+	}
+	return strings.Join(names, "|")
+}
+
+// Symbol is one character for tables.
+func (o Outcome) Symbol() string {
+	if o == Blocked {
+		return outcomes[BRST].symbol
+	}
+	if i, ok := outcomes[o]; ok {
+		return i.symbol
+	}
+	return " "
+}
+
+// Meaning is one sentence for people.
+func (o Outcome) Meaning() string {
+	if o == Blocked {
+		return "blocked by the mesh (B502 or BRST)"
+	}
+	return outcomes[o].meaning
+}
+
+// ParseOutcome reads a name, a class, or several joined by "|".
+func ParseOutcome(s string) (Outcome, error) {
+	var o Outcome
+	for _, part := range strings.Split(s, "|") {
+		switch p := strings.TrimSpace(part); p {
+		case "blocked":
+			o |= Blocked
+		case "reached":
+			o |= Reached
+		default:
+			found := false
+			for b, i := range outcomes {
+				if i.name == p {
+					o, found = o|b, true
+				}
+			}
+			if !found {
+				return 0, fmt.Errorf("outcome %q is unknown; known: %s, blocked, reached", p, (lastOutcome - 1).String())
+			}
+		}
+	}
+	return o, nil
+}
+
+// MarshalText makes outcomes readable in reports.
+func (o Outcome) MarshalText() ([]byte, error) {
+	if o == 0 {
+		return nil, nil
+	}
+	return []byte(o.String()), nil
+}
+
+// UnmarshalText is the reverse of MarshalText.
+func (o *Outcome) UnmarshalText(b []byte) (err error) {
+	if len(b) == 0 {
+		*o = 0
+		return nil
+	}
+	*o, err = ParseOutcome(string(b))
+	return err
+}
+
+// Phase is a stage in the life of a case's rule.
+type Phase int
+
+// The phases in their order. Removal must restore what was seen before.
+const (
+	Before Phase = iota
+	Applied
+	Removed
+	phases
+)
+
+var phaseNames = [...]string{"before", "applied", "removed"}
+
+// Phases lists all phases in order.
+func Phases() []Phase { return []Phase{Before, Applied, Removed} }
+
+func (p Phase) String() string {
+	if p < 0 || p >= phases {
+		return fmt.Sprintf("phase(%d)", int(p))
+	}
+	return phaseNames[p]
+}
+
+// MarshalText makes phases readable in reports.
+func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText is the reverse of MarshalText.
+func (p *Phase) UnmarshalText(b []byte) error {
+	for i, n := range phaseNames {
+		if n == string(b) {
+			*p = Phase(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("phase %q is unknown; known: before, applied, removed", b)
+}
+
+// Verdict is the result of a case.
+type Verdict string
+
+// The verdicts.
+const (
+	Conforms      Verdict = "conforms"       // every phase came out as claimed, with all witnesses
+	Violates      Verdict = "violates"       // proven otherwise
+	Inconclusive  Verdict = "inconclusive"   // not proven either way: a dead target, a failed exec, witnesses that disagree
+	Skipped       Verdict = "skipped"        // a need is not met here
+	NotApplicable Verdict = "not-applicable" // the claim is not about this Istio version
+)
+
+// ExitCode is the program's exit status for a set of verdicts: 0 all conform, 1 a violation,
+// 2 an inconclusive case.
+func ExitCode(vs []Verdict) int {
+	code := 0
+	for _, v := range vs {
+		switch v {
+		case Violates:
+			return 1
+		case Inconclusive:
+			code = 2
+		case Conforms, Skipped, NotApplicable:
+		}
+	}
+	return code
+}

@@ -1,0 +1,90 @@
+package egress
+
+import (
+	"net/netip"
+	"time"
+)
+
+// ClientWitness is what the client saw.
+type ClientWitness struct {
+	Command  string        `json:"command"`
+	Shell    bool          `json:"shell,omitempty"` // a document's command: exit code is the shell's, no HTTP status
+	ExitCode int           `json:"exitCode"`
+	HTTPCode int           `json:"httpCode"`
+	Local    string        `json:"local"` // ip:port of the client's connection
+	Remote   string        `json:"remote,omitempty"`
+	Stdout   string        `json:"stdout,omitempty"`
+	Stderr   string        `json:"stderr,omitempty"`
+	Took     time.Duration `json:"took"`
+}
+
+// AccessLog is one line of an Envoy access log; field names are those of Istio's JSON encoding.
+type AccessLog struct {
+	StartTime        string `json:"start_time"`
+	Method           string `json:"method,omitempty"`
+	Authority        string `json:"authority,omitempty"`
+	Path             string `json:"path,omitempty"`
+	Protocol         string `json:"protocol,omitempty"`
+	ResponseCode     int    `json:"response_code"`
+	ResponseFlags    string `json:"response_flags"`
+	ResponseDetails  string `json:"response_code_details,omitempty"`
+	RouteName        string `json:"route_name,omitempty"`
+	UpstreamCluster  string `json:"upstream_cluster,omitempty"`
+	UpstreamHost     string `json:"upstream_host,omitempty"`
+	UpstreamLocal    string `json:"upstream_local_address,omitempty"`
+	UpstreamFailure  string `json:"upstream_transport_failure_reason,omitempty"`
+	DownstreamLocal  string `json:"downstream_local_address,omitempty"`
+	DownstreamRemote string `json:"downstream_remote_address,omitempty"`
+	SNI              string `json:"requested_server_name,omitempty"`
+	RequestID        string `json:"request_id,omitempty"`
+}
+
+// Arrival is one request or connection that reached a host of the internet.
+type Arrival struct {
+	Seq        int64             `json:"seq"`
+	Time       time.Time         `json:"time"`
+	Server     string            `json:"server"` // the host that owns the address, whatever the client called it
+	Peer       string            `json:"peer"`   // ip:port of the other side
+	Local      string            `json:"local"`  // ip:port at which it arrived
+	Kind       string            `json:"kind"`   // tcp, tls, http, udp, dns, connect
+	TLS        bool              `json:"tls,omitempty"`
+	SNI        string            `json:"sni,omitempty"`
+	ALPN       string            `json:"alpn,omitempty"`
+	ClientCert string            `json:"clientCert,omitempty"`
+	Proto      string            `json:"proto,omitempty"`
+	Method     string            `json:"method,omitempty"`
+	Host       string            `json:"host,omitempty"`
+	Path       string            `json:"path,omitempty"`
+	Status     int               `json:"status,omitempty"`
+	ProbeID    string            `json:"probeId,omitempty"`
+	RequestID  string            `json:"requestId,omitempty"`
+	Attempt    string            `json:"attempt,omitempty"` // x-envoy-attempt-count
+	Extra      map[string]string `json:"extra,omitempty"`
+}
+
+// Control is what the control client, which has no sidecar, found at the same target in the same window.
+type Control struct {
+	Reached bool          `json:"reached"` // the destination's log has its connection
+	Detail  string        `json:"detail"`
+	Client  ClientWitness `json:"client"`
+	Arrival *Arrival      `json:"arrival,omitempty"`
+}
+
+// Observation is one probe seen by all witnesses.
+type Observation struct {
+	ID       string        `json:"id"`
+	Client   ClientWitness `json:"client"`
+	Captured bool          `json:"captured"` // the client has a sidecar
+	Mesh     []AccessLog   `json:"mesh"`     // lines of this connection
+	Arrivals []Arrival     `json:"arrivals"` // of this probe, at any host
+}
+
+// AddrIn reports whether an ip:port lies in a CIDR.
+func AddrIn(addr, cidr string) bool {
+	ap, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return false
+	}
+	p, err := netip.ParsePrefix(cidr)
+	return err == nil && p.Masked().Contains(ap.Addr().Unmap())
+}
