@@ -1,0 +1,94 @@
+// Package cluster says what a running Kubernetes cluster must offer to the harness, wherever its
+// nodes are. The implementations live below framework/provider.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/egress"
+)
+
+// Provider makes and finds clusters.
+type Provider interface {
+	// Name is what --provider calls it.
+	Name() string
+	// Up brings a cluster up. It returns a healthy cluster, or an error and nothing left behind.
+	Up(ctx context.Context, o Options) (Cluster, error)
+	// Open finds a running cluster by its name; ErrNotFound when there is none.
+	Open(ctx context.Context, name string) (Cluster, error)
+	// Down removes a cluster and everything of it.
+	Down(ctx context.Context, name string) error
+	// List names the running clusters.
+	List(ctx context.Context) ([]Status, error)
+}
+
+// Cluster is a running cluster.
+type Cluster interface {
+	Name() string
+	// RESTConfig is for client-go; callers get a copy of their own.
+	RESTConfig() *rest.Config
+	// Kubeconfig is a file that plain kubectl can use.
+	Kubeconfig() string
+	// Facts describe the cluster.
+	Facts() Facts
+	// Internet is the outside that this cluster's pods reach; nil when it cannot be observed.
+	Internet() Internet
+	// Log opens the log of a part of the cluster ("kubelet", "kube-apiserver", ...).
+	Log(part string) (io.ReadCloser, error)
+	// Failure explains why the cluster died; nil while it lives.
+	Failure() error
+	// Detach lets the cluster live on after this process.
+	Detach() error
+	// Close takes the cluster down, unless it was detached or only opened.
+	Close(ctx context.Context) error
+}
+
+// Internet is a hermetic outside whose arrivals can be read.
+type Internet interface {
+	Arrivals(ctx context.Context, since int64) (log []egress.Arrival, next int64, err error)
+	Down(ctx context.Context) error
+}
+
+// Options for Up.
+type Options struct {
+	Name string
+	Set  *components.Set
+	Port int // loopback port of the API server; 0 picks one
+}
+
+// Facts are what a report says about a cluster.
+type Facts struct {
+	Provider   string             `json:"provider"`
+	Kubernetes string             `json:"kubernetes"`
+	Istio      string             `json:"istio"`
+	Envoy      string             `json:"envoy"`
+	Source     string             `json:"source"`
+	Notes      []string           `json:"notes,omitempty"`
+	Features   []egress.Feature   `json:"features,omitempty"`
+	Module     string             `json:"-"` // folder with the charts of this Istio
+	IstioTag   string             `json:"istioTag"`
+	Timings    map[string]float64 `json:"timings,omitempty"` // seconds since the start of Up
+}
+
+// Status is one line of `egressctl status`.
+type Status struct {
+	Name       string    `json:"name"`
+	Provider   string    `json:"provider"`
+	State      string    `json:"state"` // running, starting, dead
+	Since      time.Time `json:"since"`
+	Kubeconfig string    `json:"kubeconfig"`
+	Memory     int64     `json:"memoryBytes"`
+	Note       string    `json:"note,omitempty"`
+}
+
+// ErrNotFound says that there is no cluster of that name.
+var ErrNotFound = errors.New("no such cluster")
+
+// ErrExists says that a cluster of that name is already there.
+var ErrExists = errors.New("cluster already exists")

@@ -1,0 +1,67 @@
+package internet
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+// Client talks to a server's control API over a unix socket.
+type Client struct {
+	http *http.Client
+}
+
+// NewClient returns a client; nothing is dialled yet.
+func NewClient(socket string) *Client {
+	return &Client{http: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", socket)
+		},
+	}}}
+}
+
+func (c *Client) do(ctx context.Context, method, path string, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://internet"+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the hermetic internet: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		b, _ := io.ReadAll(io.LimitReader(resp.Body, 500))
+		return fmt.Errorf("ask the hermetic internet for %s: %s: %s", path, resp.Status, b)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return fmt.Errorf("read the hermetic internet's answer: %w", err)
+	}
+	return nil
+}
+
+// Arrivals returns what arrived from sequence number since on, and the number to ask from next. It
+// fails when entries in between are no longer held: a log with gaps proves nothing.
+func (c *Client) Arrivals(ctx context.Context, since int64) ([]egress.Arrival, int64, error) {
+	var p page
+	if err := c.do(ctx, http.MethodGet, fmt.Sprintf("/arrivals?since=%d", since), &p); err != nil {
+		return nil, since, err
+	}
+	if since > 0 && since < p.First {
+		return nil, p.Next, fmt.Errorf("the arrival log no longer holds entries %d to %d", since, p.First-1)
+	}
+	return p.Arrivals, p.Next, nil
+}
+
+// Down stops every host, for sabotage runs; names still resolve.
+func (c *Client) Down(ctx context.Context) error { return c.do(ctx, http.MethodPost, "/down", nil) }

@@ -1,0 +1,69 @@
+package internet
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+// startDNS serves the internet's names, authoritatively: a name that is not known does not exist.
+// Names under nip.io carry their address in themselves, as the real service has it.
+func (s *Server) startDNS(ctx context.Context) error {
+	addr := net.JoinHostPort(s.hosts.DNS.String(), "53")
+	var lc net.ListenConfig
+	pc, err := lc.ListenPacket(ctx, "udp", addr)
+	if err != nil {
+		return err
+	}
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	for _, srv := range []*dns.Server{{PacketConn: pc, Handler: s}, {Listener: ln, Handler: s}} {
+		go func() { _ = srv.ActivateAndServe() }() // ends with the process
+	}
+	return nil
+}
+
+const ttl = 5
+
+// ServeDNS answers one query.
+func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
+	m := new(dns.Msg)
+	m.SetReply(q)
+	m.Authoritative = true
+	if len(q.Question) != 1 {
+		m.Rcode = dns.RcodeFormatError
+		_ = w.WriteMsg(m) // the asker is gone if this fails
+		return
+	}
+	question := q.Question[0]
+	addr, known := s.lookup(strings.TrimSuffix(strings.ToLower(question.Name), "."))
+	switch {
+	case !known:
+		m.Rcode = dns.RcodeNameError
+	case question.Qtype == dns.TypeA:
+		m.Answer = append(m.Answer, &dns.A{
+			Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: ttl},
+			A:   addr.AsSlice(),
+		})
+	}
+	_ = w.WriteMsg(m) // the asker is gone if this fails
+}
+
+func (s *Server) lookup(name string) (netip.Addr, bool) {
+	if h, ok := s.hosts.Find(name); ok {
+		return h.Address, true
+	}
+	if rest, ok := strings.CutSuffix(name, ".nip.io"); ok {
+		labels := strings.Split(rest, ".")
+		if len(labels) >= 4 {
+			a, err := netip.ParseAddr(strings.Join(labels[len(labels)-4:], "."))
+			return a, err == nil
+		}
+	}
+	return netip.Addr{}, false
+}

@@ -1,0 +1,90 @@
+// Package internet is the outside of the mesh in one program: authoritative DNS, HTTP and TLS hosts
+// under their real names, raw TCP and UDP, a CONNECT proxy, a certificate authority made for one
+// run, and a log of everything that arrives, which is the third witness of every verdict.
+//
+// It serves what the cases need and imitates nothing else: Wikipedia is two pages.
+package internet
+
+import (
+	_ "embed"
+	"fmt"
+	"net/netip"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Kind is what a service speaks.
+type Kind string
+
+// The kinds of services, explained in hosts.yaml.
+const (
+	HTTP     Kind = "http"
+	HTTPS    Kind = "https"
+	Redirect Kind = "redirect"
+	MTLS     Kind = "mtls"
+	Banner   Kind = "banner"
+	Echo     Kind = "echo"
+	UDPEcho  Kind = "udp-echo"
+	Connect  Kind = "connect"
+)
+
+// Service is one port of a host.
+type Service struct {
+	Port  uint16 `json:"port"`
+	Kind  Kind   `json:"kind"`
+	HTTP2 bool   `json:"http2,omitempty"`
+}
+
+// Host is one machine of the internet.
+type Host struct {
+	Name     string     `json:"name"`
+	Aliases  []string   `json:"aliases,omitempty"`
+	Address  netip.Addr `json:"address"`
+	Site     string     `json:"site,omitempty"` // what its web server serves: httpbin or wikipedia
+	Dead     bool       `json:"dead,omitempty"` // the name resolves and nobody owns the address
+	Services []Service  `json:"services,omitempty"`
+}
+
+// Hosts is the whole internet.
+type Hosts struct {
+	DNS   netip.Addr `json:"dns"`
+	Hosts []Host     `json:"hosts"`
+}
+
+//go:embed hosts.yaml
+var hostsYAML []byte
+
+// DefaultHosts returns the built-in hosts.
+func DefaultHosts() (*Hosts, error) {
+	var h Hosts
+	if err := yaml.UnmarshalStrict(hostsYAML, &h); err != nil {
+		return nil, fmt.Errorf("read the built-in hosts of the hermetic internet: %w", err)
+	}
+	return &h, nil
+}
+
+// Addresses lists every address that the internet owns, its DNS server's first.
+func (h *Hosts) Addresses() []netip.Addr {
+	out := []netip.Addr{h.DNS}
+	for _, x := range h.Hosts {
+		if !x.Dead {
+			out = append(out, x.Address)
+		}
+	}
+	return out
+}
+
+// Find returns the host that carries a name.
+func (h *Hosts) Find(name string) (Host, bool) {
+	for _, x := range h.Hosts {
+		if x.Name == name {
+			return x, true
+		}
+		for _, a := range x.Aliases {
+			if a == name {
+				return x, true
+			}
+		}
+	}
+	return Host{}, false
+}

@@ -1,0 +1,248 @@
+package internet
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+// Server runs the hosts on addresses that the caller has given to this network namespace.
+type Server struct {
+	hosts *Hosts
+	ca    *CA
+	log   arrivals
+
+	mu      sync.Mutex
+	closers []func() error
+}
+
+// NewServer prepares a server; nothing listens yet.
+func NewServer(h *Hosts, ca *CA) *Server { return &Server{hosts: h, ca: ca} }
+
+// Start listens on every host's address. On error nothing is left listening.
+func (s *Server) Start(ctx context.Context) error {
+	err := s.startDNS(ctx)
+	for _, h := range s.hosts.Hosts {
+		if err != nil {
+			break
+		}
+		for _, svc := range h.Services {
+			if err = s.startService(ctx, h, svc); err != nil {
+				err = fmt.Errorf("host %s, port %d (%s): %w", h.Name, svc.Port, svc.Kind, err)
+				break
+			}
+		}
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("start the hermetic internet: %w", err), s.Close())
+	}
+	return nil
+}
+
+// Close stops every host. DNS goes on: names still resolve while their hosts are dead.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	for _, c := range s.closers {
+		err = errors.Join(err, c())
+	}
+	s.closers = nil
+	return err
+}
+
+func (s *Server) onClose(f func() error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closers = append(s.closers, f)
+}
+
+func (s *Server) startService(ctx context.Context, h Host, svc Service) error {
+	addr := netip.AddrPortFrom(h.Address, svc.Port).String()
+	if svc.Kind == UDPEcho {
+		return s.startUDP(ctx, h, addr)
+	}
+	var lc net.ListenConfig
+	raw, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	ln := &loggedListener{Listener: raw, server: h.Name, log: &s.log}
+	switch svc.Kind {
+	case HTTP, HTTPS, Redirect, MTLS:
+		return s.startWeb(ctx, ln, h, svc)
+	case Connect:
+		return s.serveHTTP(ln, s.connectProxy())
+	case Banner:
+		s.serveConns(ln, speakFirst)
+	case Echo:
+		s.serveConns(ln, echo)
+	default:
+		return errors.Join(fmt.Errorf("service kind %q is unknown", svc.Kind), raw.Close())
+	}
+	return nil
+}
+
+func (s *Server) startWeb(_ context.Context, ln net.Listener, h Host, svc Service) error {
+	handler := site(h)
+	if svc.Kind == Redirect {
+		handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://"+hostOnly(r.Host)+r.URL.RequestURI(), http.StatusMovedPermanently)
+		})
+	}
+	if svc.Kind == HTTPS || svc.Kind == MTLS {
+		cfg, err := s.tlsConfig(h, svc)
+		if err != nil {
+			return errors.Join(err, ln.Close())
+		}
+		ln = tls.NewListener(ln, cfg)
+	}
+	return s.serveHTTP(ln, handler)
+}
+
+// tlsConfig serves the host's own certificate whatever name the client asks for, as a real server
+// does: a client that was led to the wrong host must notice.
+func (s *Server) tlsConfig(h Host, svc Service) (*tls.Config, error) {
+	leaf, err := s.ca.Leaf(append([]string{h.Name, h.Address.String()}, h.Aliases...)...)
+	if err != nil {
+		return nil, err
+	}
+	cfg := &tls.Config{Certificates: []tls.Certificate{*leaf}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}
+	if svc.HTTP2 {
+		cfg.NextProtos = []string{"h2", "http/1.1"}
+	}
+	if svc.Kind == MTLS {
+		cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, s.ca.Pool()
+	}
+	base := cfg.Clone()
+	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if c, ok := hello.Conn.(*loggedConn); ok {
+			c.log.amend(c.seq, func(a *egress.Arrival) { a.TLS, a.Kind, a.SNI = true, "tls", hello.ServerName })
+		}
+		return base, nil
+	}
+	return cfg, nil
+}
+
+type connKey struct{}
+
+func (s *Server) serveHTTP(ln net.Listener, h http.Handler) error {
+	srv := &http.Server{
+		Handler:           s.logged(h),
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          nil,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if t, ok := c.(*tls.Conn); ok {
+				c = t.NetConn()
+			}
+			return context.WithValue(ctx, connKey{}, c)
+		},
+	}
+	s.onClose(srv.Close)
+	go func() {
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			s.log.add(egress.Arrival{Kind: "fault", Local: ln.Addr().String(), Extra: map[string]string{"error": err.Error()}})
+		}
+	}()
+	return nil
+}
+
+// logged writes one entry for each request. The first request of a connection completes the
+// connection's own entry, so that one curl call is one line.
+func (s *Server) logged(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, _ := r.Context().Value(connKey{}).(*loggedConn)
+		if c == nil {
+			h.ServeHTTP(w, r)
+			return
+		}
+		fill := func(a *egress.Arrival) {
+			a.Kind, a.Proto, a.Method, a.Host, a.Path = "http", r.Proto, r.Method, r.Host, r.URL.Path
+			a.ProbeID, a.RequestID = r.Header.Get("X-Egress-Probe"), r.Header.Get("X-Request-Id")
+			a.Attempt = r.Header.Get("X-Envoy-Attempt-Count")
+			if r.TLS != nil {
+				a.TLS, a.SNI, a.ALPN = true, r.TLS.ServerName, r.TLS.NegotiatedProtocol
+				if len(r.TLS.PeerCertificates) > 0 {
+					a.ClientCert = r.TLS.PeerCertificates[0].Subject.CommonName
+				}
+			}
+		}
+		seq := c.seq
+		if c.used.Swap(true) {
+			seq = s.log.add(egress.Arrival{Server: c.server, Peer: c.RemoteAddr().String(), Local: c.LocalAddr().String()})
+		}
+		s.log.amend(seq, fill)
+		sw := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		h.ServeHTTP(sw, r)
+		s.log.amend(seq, func(a *egress.Arrival) { a.Status = sw.status })
+	})
+}
+
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(code int) { w.status = code; w.ResponseWriter.WriteHeader(code) }
+
+// Unwrap lets http.ResponseController reach flushing and hijacking.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Flush serves handlers that stream.
+func (w *statusWriter) Flush() {
+	if f, ok := w.ResponseWriter.(http.Flusher); ok {
+		f.Flush()
+	}
+}
+
+func (s *Server) serveConns(ln net.Listener, f func(net.Conn)) {
+	s.onClose(ln.Close)
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				f(c)
+			}()
+		}
+	}()
+}
+
+func hostOnly(h string) string {
+	if host, _, err := net.SplitHostPort(h); err == nil {
+		return host
+	}
+	return h
+}
+
+// ControlHandler is the API by which the harness reads the arrival log and breaks the internet on
+// purpose. It is served on a unix socket that no pod can reach.
+func (s *Server) ControlHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /arrivals", func(w http.ResponseWriter, r *http.Request) {
+		since, err := strconv.ParseInt(r.URL.Query().Get("since"), 10, 64)
+		if err != nil {
+			http.Error(w, "since must be a sequence number", http.StatusBadRequest)
+			return
+		}
+		writeJSON(w, s.log.since(since))
+	})
+	mux.HandleFunc("POST /down", func(w http.ResponseWriter, _ *http.Request) {
+		if err := s.Close(); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	return mux
+}

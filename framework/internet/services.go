@@ -1,0 +1,151 @@
+package internet
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/mccutchen/go-httpbin/v2/httpbin"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+// banner is what a server-first host says.
+const banner = "220 mesh-egress-conformance ready\r\n"
+
+// connTimeout bounds raw connections, so that a client that forgets one cannot keep it.
+const connTimeout = 60 * time.Second
+
+type loggedListener struct {
+	net.Listener
+	server string
+	log    *arrivals
+}
+
+type loggedConn struct {
+	net.Conn
+	server string
+	seq    int64
+	log    *arrivals
+	used   atomic.Bool
+}
+
+func (l *loggedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	seq := l.log.add(egress.Arrival{Server: l.server, Peer: c.RemoteAddr().String(), Local: c.LocalAddr().String(), Kind: "tcp"})
+	return &loggedConn{Conn: c, server: l.server, seq: seq, log: l.log}, nil
+}
+
+func speakFirst(c net.Conn) {
+	if c.SetDeadline(time.Now().Add(connTimeout)) != nil {
+		return
+	}
+	if _, err := io.WriteString(c, banner); err == nil {
+		_, _ = io.Copy(c, c) // the peer decides when it ends
+	}
+}
+
+func echo(c net.Conn) {
+	if c.SetDeadline(time.Now().Add(connTimeout)) == nil {
+		_, _ = io.Copy(c, c) // the peer decides when it ends
+	}
+}
+
+func (s *Server) startUDP(ctx context.Context, h Host, addr string) error {
+	var lc net.ListenConfig
+	pc, err := lc.ListenPacket(ctx, "udp", addr)
+	if err != nil {
+		return err
+	}
+	s.onClose(pc.Close)
+	go func() {
+		buf := make([]byte, 64<<10)
+		for {
+			n, from, err := pc.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			s.log.add(egress.Arrival{Server: h.Name, Peer: from.String(), Local: addr, Kind: "udp"})
+			_, _ = pc.WriteTo(buf[:n], from) // UDP: a lost answer is the network's right
+		}
+	}()
+	return nil
+}
+
+// connectProxy is a forward proxy for CONNECT. It runs inside the internet's namespace, so it can
+// reach nothing but other hosts of the internet.
+func (s *Server) connectProxy() http.Handler {
+	dialer := &net.Dialer{Timeout: 5 * time.Second, Resolver: s.resolver()}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect {
+			http.Error(w, "this proxy speaks CONNECT only", http.StatusMethodNotAllowed)
+			return
+		}
+		up, err := dialer.DialContext(r.Context(), "tcp", r.Host)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer up.Close()
+		down, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		defer down.Close()
+		if _, err := io.WriteString(down, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
+			return
+		}
+		done := make(chan struct{}, 2)
+		go func() { _, _ = io.Copy(up, rw); done <- struct{}{} }()
+		go func() { _, _ = io.Copy(down, up); done <- struct{}{} }()
+		<-done
+	})
+}
+
+func (s *Server) resolver() *net.Resolver {
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, net.JoinHostPort(s.hosts.DNS.String(), "53"))
+	}}
+}
+
+// site is what a host's web server serves.
+func site(h Host) http.Handler {
+	if h.Site == "wikipedia" {
+		return wikipedia()
+	}
+	return httpbin.New(httpbin.WithHostname(h.Name), httpbin.WithMaxDuration(30*time.Second))
+}
+
+// mainPage has the element that the Istio task's article count looks for.
+const mainPage = `<!DOCTYPE html>
+<html><head><title>Wikipedia, the free encyclopedia</title></head><body>
+<div id="mp-topbanner">Welcome to Wikipedia
+<div id="articlecount"><a href="/wiki/Special:Statistics" title="Special:Statistics">6,543,210</a> articles in English</div>
+</div></body></html>
+`
+
+func wikipedia() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "<!DOCTYPE html><html><head><title>Wikipedia</title></head><body>Wikipedia</body></html>")
+	})
+	mux.HandleFunc("GET /wiki/Main_Page", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, mainPage) })
+	return mux
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
+}

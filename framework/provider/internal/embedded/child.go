@@ -1,0 +1,80 @@
+package embedded
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"mesh-egress-conformance/framework/internet"
+)
+
+// First arguments that make this program one of the sandbox's processes.
+const (
+	argReaper     = "__egress-reaper"
+	argSupervisor = "__egress-supervisor"
+	argInternet   = "__egress-internet"
+)
+
+// selfExe is this program, whatever it is called on disk by now.
+const selfExe = "/proc/self/exe"
+
+// ChildMain runs the part of the sandbox that the arguments ask for, and does not return then. Every
+// program that brings clusters up calls it first in main, or TestMain.
+func ChildMain() {
+	if len(os.Args) < 2 {
+		return
+	}
+	switch os.Args[1] {
+	case argReaper:
+		reaperMain(os.Args[2])
+	case argSupervisor:
+		supervisorMain(os.Args[2])
+	case argInternet:
+		if err := internetMain(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+}
+
+// internetMain is the hermetic internet: configuration on standard input, one byte on descriptor 3
+// when every host listens.
+func internetMain() error {
+	ctx := context.Background() // ends with the process
+	b, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
+	var cfg internetConfig
+	if err := json.Unmarshal(b, &cfg); err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
+	if err := setUpInternetNetwork(cfg.Hosts.Addresses()); err != nil {
+		return err
+	}
+	srv := internet.NewServer(cfg.Hosts, cfg.CA)
+	if err := srv.Start(ctx); err != nil {
+		return err
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "unix", cfg.Socket)
+	if err != nil {
+		return fmt.Errorf("listen for the harness: %w", err)
+	}
+	if err := os.Chmod(cfg.Socket, 0o600); err != nil {
+		return err
+	}
+	ready := os.NewFile(3, "ready")
+	if _, err := ready.WriteString("ready\n"); err != nil {
+		return err
+	}
+	ready.Close()
+	control := &http.Server{Handler: srv.ControlHandler(), ReadHeaderTimeout: 5 * time.Second}
+	return control.Serve(ln)
+}

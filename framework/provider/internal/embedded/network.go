@@ -1,0 +1,152 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/vishvananda/netlink"
+
+	"mesh-egress-conformance/framework/internet"
+)
+
+// The cluster's addresses. Every cluster has its own network namespaces, so all use the same ones.
+const (
+	podBridge    = "br0"
+	nodeIP       = "10.244.0.1"
+	podCIDR      = "10.244.0.0/24"
+	podSupernet  = "10.244.0.0/16"
+	firstPodIP   = "10.244.0.10"
+	serviceCIDR  = "10.96.0.0/16"
+	apiServiceIP = "10.96.0.1"
+	apiPort      = 6443
+	wanNodeIP    = "172.31.255.1"
+	wanPeerIP    = "172.31.255.2"
+	wanPrefix    = 30
+	wanLink      = "wan0"
+)
+
+// setUpNodeNetwork makes loopback and the pods' bridge in the sandbox's network namespace. There is
+// no link to the machine's own network: what the internet namespace does not own is nowhere.
+func setUpNodeNetwork() error {
+	if err := linkUp("lo"); err != nil {
+		return err
+	}
+	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: podBridge}}
+	if err := netlink.LinkAdd(br); err != nil {
+		return fmt.Errorf("make bridge %s: %w", podBridge, err)
+	}
+	if err := addAddress(podBridge, nodeIP, 24); err != nil {
+		return err
+	}
+	if err := linkUp(podBridge); err != nil {
+		return err
+	}
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
+		return fmt.Errorf("let the node forward between pods and internet: %w", err)
+	}
+	return nil
+}
+
+// connectInternet makes the link between node and internet; pid is a process in the latter's
+// network namespace.
+func connectInternet(pid int) error {
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: wanLink}, PeerName: wanLink + "p"}
+	if err := netlink.LinkAdd(veth); err != nil {
+		return fmt.Errorf("make the link to the internet: %w", err)
+	}
+	peer, err := netlink.LinkByName(wanLink + "p")
+	if err != nil {
+		return fmt.Errorf("find the link to the internet: %w", err)
+	}
+	if err := netlink.LinkSetNsPid(peer, pid); err != nil {
+		return fmt.Errorf("move the link into the internet: %w", err)
+	}
+	if err := errors.Join(addAddress(wanLink, wanNodeIP, wanPrefix), linkUp(wanLink)); err != nil {
+		return err
+	}
+	if err := netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(wanPeerIP)}); err != nil {
+		return fmt.Errorf("route everything to the internet: %w", err)
+	}
+	return nil
+}
+
+// setUpInternetNetwork runs inside the internet's namespace: every host's address on loopback, a way
+// back to the pods, no forwarding.
+func setUpInternetNetwork(addrs []netip.Addr) error {
+	if err := linkUp("lo"); err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		if err := addAddress("lo", a.String(), 32); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(addAddress(wanLink+"p", wanPeerIP, wanPrefix), linkUp(wanLink+"p")); err != nil {
+		return err
+	}
+	_, dst, err := net.ParseCIDR(podSupernet)
+	if err != nil {
+		return err
+	}
+	if err := netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: net.ParseIP(wanNodeIP)}); err != nil {
+		return fmt.Errorf("route back to the pods: %w", err)
+	}
+	return nil
+}
+
+func linkUp(name string) error {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", name, err)
+	}
+	if err := netlink.LinkSetUp(l); err != nil {
+		return fmt.Errorf("bring link %s up: %w", name, err)
+	}
+	return nil
+}
+
+func addAddress(link, ip string, bits int) error {
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", link, err)
+	}
+	a, err := netlink.ParseAddr(fmt.Sprintf("%s/%d", ip, bits))
+	if err != nil {
+		return err
+	}
+	if err := netlink.AddrAdd(l, a); err != nil {
+		return fmt.Errorf("give %s the address %s: %w", link, ip, err)
+	}
+	return nil
+}
+
+// earlyServiceRules make the API server's Service address work before kube-proxy has synced.
+// Otherwise the first SYN of istiod is lost and it stalls for a 30 s dial timeout. Other Service
+// addresses are refused, not lost, for the same reason.
+func earlyServiceRules(ctx context.Context, ps *procs) error {
+	rules := fmt.Sprintf(`*nat
+-A PREROUTING -d %[1]s/32 -p tcp --dport 443 -j DNAT --to-destination %[2]s:%[3]d
+-A OUTPUT -d %[1]s/32 -p tcp --dport 443 -j DNAT --to-destination %[2]s:%[3]d
+COMMIT
+*filter
+-A FORWARD -d %[4]s -p tcp -j REJECT --reject-with tcp-reset
+COMMIT
+`, apiServiceIP, nodeIP, apiPort, serviceCIDR)
+	file := runDir + "/early.rules"
+	if err := os.WriteFile(file, []byte(rules), 0o600); err != nil {
+		return err
+	}
+	return ps.run(ctx, "iptables-restore", "-w", "--noflush", file)
+}
+
+// internetConfig is what the supervisor tells the internet process, on its standard input. It holds
+// the CA's key, which therefore never is in a file.
+type internetConfig struct {
+	Hosts  *internet.Hosts `json:"hosts"`
+	CA     *internet.CA    `json:"ca"`
+	Socket string          `json:"socket"`
+}

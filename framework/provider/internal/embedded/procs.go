@@ -1,0 +1,177 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// procs starts and reaps the sandbox's processes. The supervisor is PID 1 of its namespace, so every
+// orphan becomes its child; one goroutine waits for all of them, which rules out os/exec.
+type procs struct {
+	path   string // PATH of every child
+	logDir string
+
+	mu    sync.Mutex
+	procs map[int]*proc
+	fresh chan struct{}
+}
+
+type proc struct {
+	name string
+	pid  int
+	done chan struct{}
+	ws   syscall.WaitStatus
+}
+
+func newProcs(path, logDir string) *procs {
+	p := &procs{path: path, logDir: logDir, procs: map[int]*proc{}, fresh: make(chan struct{}, 1)}
+	go p.reap()
+	return p
+}
+
+func (p *procs) reap() {
+	for {
+		var ws syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &ws, 0, nil)
+		switch err {
+		case nil:
+		case syscall.EINTR:
+			continue
+		default: // ECHILD: nothing to wait for until something starts
+			<-p.fresh
+			continue
+		}
+		p.mu.Lock()
+		if pr := p.procs[pid]; pr != nil {
+			pr.ws = ws
+			close(pr.done)
+			delete(p.procs, pid)
+		}
+		p.mu.Unlock()
+	}
+}
+
+// command describes a child.
+type command struct {
+	name   string // its log is named after it
+	argv   []string
+	env    []string
+	stdin  *os.File
+	extra  []*os.File // from descriptor 3 on
+	netns  bool       // in a network namespace of its own
+	append bool
+}
+
+// start runs a program found on the sandbox's PATH, its output in the log folder.
+func (p *procs) start(c command) (*proc, error) {
+	bin, err := lookPath(c.argv[0], p.path)
+	if err != nil {
+		return nil, err
+	}
+	log, err := os.OpenFile(filepath.Join(p.logDir, c.name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the log of %s: %w", c.name, err)
+	}
+	defer log.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	stdin := null
+	if c.stdin != nil {
+		stdin = c.stdin
+	}
+	attr := &os.ProcAttr{
+		Env:   append(append(baseEnv(), "PATH="+p.path), c.env...),
+		Files: append([]*os.File{stdin, log, log}, c.extra...),
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	}
+	if c.netns {
+		attr.Sys.Cloneflags = unix.CLONE_NEWNET
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	op, err := os.StartProcess(bin, c.argv, attr)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.name, err)
+	}
+	pr := &proc{name: c.name, pid: op.Pid, done: make(chan struct{})}
+	p.procs[op.Pid] = pr
+	select {
+	case p.fresh <- struct{}{}:
+	default:
+	}
+	return pr, op.Release()
+}
+
+// run starts a program and waits for its success.
+func (p *procs) run(ctx context.Context, argv ...string) error {
+	pr, err := p.start(command{name: filepath.Base(argv[0]), argv: argv})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-pr.done:
+	case <-ctx.Done():
+		return fmt.Errorf("run %s: %w", argv[0], ctx.Err())
+	}
+	if pr.ws.ExitStatus() != 0 {
+		return fmt.Errorf("run %s: %s\n%s", strings.Join(argv, " "), describeExit(pr.ws), logTail(filepath.Join(p.logDir, pr.name+".log"), 10))
+	}
+	return nil
+}
+
+func (pr *proc) terminate(grace time.Duration) {
+	_ = syscall.Kill(pr.pid, syscall.SIGTERM) // it may be gone already
+	select {
+	case <-pr.done:
+	case <-time.After(grace):
+		_ = syscall.Kill(pr.pid, syscall.SIGKILL)
+		<-pr.done
+	}
+}
+
+func describeExit(ws syscall.WaitStatus) string {
+	if ws.Signaled() {
+		return "killed by " + ws.Signal().String()
+	}
+	return fmt.Sprintf("exit status %d", ws.ExitStatus())
+}
+
+// logTail returns the last lines of a log for an error message.
+func logTail(path string, lines int) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "(no log: " + err.Error() + ")"
+	}
+	all := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
+	if len(all) > lines {
+		all = all[len(all)-lines:]
+	}
+	return strings.Join(all, "\n")
+}
+
+func lookPath(name, path string) (string, error) {
+	if filepath.IsAbs(name) {
+		return name, nil
+	}
+	for _, d := range filepath.SplitList(path) {
+		f := filepath.Join(d, name)
+		if st, err := os.Stat(f); err == nil && !st.IsDir() && st.Mode()&0o111 != 0 {
+			return f, nil
+		}
+	}
+	return "", fmt.Errorf("program %s is in none of %s", name, path)
+}
+
+// baseEnv keeps proxy settings and the like of the caller out of the cluster.
+func baseEnv() []string { return []string{"HOME=/root", "LANG=C.UTF-8"} }

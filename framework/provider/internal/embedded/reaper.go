@@ -1,0 +1,163 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// detachByte on the lifeline says that the cluster shall outlive the tool.
+const detachByte = 'd'
+
+// cleanPatience is how long the kernel may take to let go of a dead sandbox.
+const cleanPatience = 10 * time.Second
+
+// reaperMain runs on the host's side. Standard input is the lifeline: when it ends without a detach
+// byte, the tool is gone and so is its cluster. Descriptor 3 takes events, descriptor 4 is the
+// cluster's lock. It never returns.
+func reaperMain(dir string) {
+	// The supervisor asks the kernel to be killed when the thread that started it ends.
+	runtime.LockOSThread()
+	ev, lock := events{os.NewFile(3, "events")}, os.NewFile(4, "lock")
+	for fd := range 5 {
+		unix.CloseOnExec(fd)
+	}
+	err := reap(dir, ev, lock)
+	if err != nil {
+		ev.send("failed", err.Error())
+		os.Exit(1)
+	}
+	ev.send("gone", "")
+	os.Exit(0)
+}
+
+func reap(dir string, ev events, lock *os.File) error {
+	s, err := readSpec(dir)
+	if err != nil {
+		return err
+	}
+	if err := writePID(lock, os.Getpid()); err != nil {
+		return fmt.Errorf("sign the cluster's lock: %w", err)
+	}
+	// Registered before anything is made, so that no signal can come in between.
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	lifeline := make(chan struct{})
+	go watchLifeline(lifeline)
+
+	sup, started := startSupervisor(s, ev)
+	if started != nil {
+		return errors.Join(started, cleanUp(s))
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- sup.Wait() }()
+	if s.Mode == modeCluster {
+		if err := listenAPI(s); err != nil {
+			_ = sup.Process.Kill()
+			<-exited
+			return errors.Join(err, cleanUp(s))
+		}
+	}
+	var died error
+	select {
+	case died = <-exited:
+		// The supervisor has reported why, and its log says it too.
+		if died != nil {
+			died = fmt.Errorf("the cluster's supervisor ended: %w; the end of its log:\n%s", died, logTail(s.logFile("supervisor"), 12))
+		}
+	case <-stop:
+		died = kill(sup, exited)
+	case <-lifeline:
+		died = kill(sup, exited)
+	}
+	if died != nil {
+		keepFailure(s, died)
+	}
+	return errors.Join(died, cleanUp(s))
+}
+
+// kill ends the whole PID namespace; nothing in it can resist.
+func kill(sup *exec.Cmd, exited <-chan error) error {
+	if err := sup.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill the supervisor: %w", err)
+	}
+	<-exited // its status says killed, as it should
+	return nil
+}
+
+func watchLifeline(lost chan<- struct{}) {
+	buf := make([]byte, 1)
+	n, _ := os.Stdin.Read(buf)
+	if n == 1 && buf[0] == detachByte {
+		return
+	}
+	close(lost)
+}
+
+func startSupervisor(s *spec, ev events) (*exec.Cmd, error) {
+	if err := makeCgroups(s.cgroup()); err != nil {
+		return nil, err
+	}
+	log, err := os.OpenFile(s.logFile("supervisor"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the supervisor's log: %w", err)
+	}
+	defer log.Close()
+	cmd := exec.Command(selfExe, argSupervisor, s.Dir) //nolint:noctx // outlives every context: the reaper ends it
+	cmd.Args[0] = "egressctl"
+	cmd.Dir = "/"
+	cmd.Env = baseEnv()
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{ev.f}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setsid:    true,
+		Pdeathsig: syscall.SIGKILL,
+		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC |
+			unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP,
+	}
+	back, err := joinCgroups(s.cgroup())
+	if err != nil {
+		return nil, err
+	}
+	err = cmd.Start()
+	if err := errors.Join(err, back()); err != nil {
+		return nil, fmt.Errorf("start the sandbox: %w", err)
+	}
+	return cmd, nil
+}
+
+// listenAPI offers the API server on the loopback port that the kubeconfig names.
+func listenAPI(s *spec) error {
+	ctx := context.Background() // ends with the process
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", s.Port))
+	if err != nil {
+		return fmt.Errorf("offer the API server on 127.0.0.1:%d (is the port taken? choose another with --port): %w", s.Port, err)
+	}
+	serveForward(ctx, ln, "unix", s.apiSocket())
+	return nil
+}
+
+// keepFailure leaves one small file that says why a cluster died, for the next command that asks for
+// it.
+func keepFailure(s *spec, died error) {
+	_ = os.WriteFile(s.Dir+".failure", []byte(died.Error()+"\n"), 0o600) // best effort: the cluster is gone either way
+}
+
+// cleanUp removes what a dead sandbox leaves on the host: its cgroups and its folder.
+func cleanUp(s *spec) error {
+	err := removeCgroups(s.cgroup(), cleanPatience)
+	if s.Mode == modeBake {
+		return err // the folder holds the result
+	}
+	return errors.Join(err, os.RemoveAll(s.Dir))
+}

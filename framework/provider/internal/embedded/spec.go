@@ -1,0 +1,146 @@
+// Package embedded runs a real single-node Kubernetes without Docker: every part is a child of one
+// supervisor, which is PID 1 in namespaces of its own, so that its death is the death of everything
+// in it.
+//
+// Four processes share the work. The tool (egressctl or a test binary) asks for a cluster. The
+// reaper stays on the host's side: it owns the cgroups, forwards one loopback port, and cleans up
+// when the supervisor is gone or when the tool that owned the cluster has died. The supervisor sets
+// up mounts and network and starts the parts. The internet is one of its children, in a network
+// namespace of its own. All four are this program under another first argument.
+package embedded
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mesh-egress-conformance/framework/cluster"
+	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/internet"
+)
+
+// Modes in which the sandbox is started.
+const (
+	modeCluster = "cluster"
+	modeBake    = "bake" // only containerd: unpack the images once, for all clusters
+)
+
+// spec is what the tool tells reaper and supervisor. It holds no secret.
+type spec struct {
+	Name    string          `json:"name"`
+	Dir     string          `json:"dir"`
+	Mode    string          `json:"mode"`
+	Port    int             `json:"port"`
+	Root    string          `json:"root"` // containerd's root folder
+	Pause   string          `json:"pause"`
+	Images  []string        `json:"images,omitempty"` // archives to unpack, when baking
+	Parts   map[string]string `json:"parts"`          // part name → folder
+	Hosts   *internet.Hosts `json:"hosts"`
+	Facts   cluster.Facts   `json:"facts"`
+	Module  string          `json:"module"`
+	Created time.Time       `json:"created"`
+	Kube    string          `json:"kube"`
+}
+
+func (s *spec) part(part, file string) string { return filepath.Join(s.Parts[part], file) }
+func (s *spec) logFile(part string) string    { return filepath.Join(s.Dir, "logs", part+".log") }
+func (s *spec) apiSocket() string             { return filepath.Join(s.Dir, "api.sock") }
+func (s *spec) internetSocket() string        { return filepath.Join(s.Dir, "internet.sock") }
+func (s *spec) kubeconfig() string            { return filepath.Join(s.Dir, "kubeconfig") }
+func (s *spec) cgroup() string                { return cgroupPrefix + filepath.Base(s.Dir) }
+
+const cgroupPrefix = "mesh-egress-"
+
+var clusterName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
+
+// home is where clusters live: below the component cache, because containerd's root of a cluster is
+// hard-linked from it.
+type home struct{ store *components.Store }
+
+func (h home) clusters() string            { return filepath.Join(h.store.Root, "clusters") }
+func (h home) dir(name string) string      { return filepath.Join(h.clusters(), name) }
+func (h home) lockFile(name string) string { return filepath.Join(h.clusters(), name+".lock") }
+func (h home) note(name string) string     { return filepath.Join(h.clusters(), name+".failure") }
+
+func readSpec(dir string) (*spec, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "spec.json"))
+	if err != nil {
+		return nil, err
+	}
+	var s spec
+	if err := json.Unmarshal(b, &s); err != nil {
+		return nil, fmt.Errorf("read the description of the cluster in %s: %w", dir, err)
+	}
+	return &s, nil
+}
+
+func (s *spec) write() error {
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(s.Dir, "spec.json"), b, 0o600)
+}
+
+// A cluster's lock file is held by its reaper and carries the reaper's PID. The kernel drops the
+// lock when the reaper ends, however it ends, so a held lock is the proof of life.
+
+// takeLock returns the locked file, or errLocked with the holder's PID.
+func takeLock(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("make the folder for clusters: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the cluster's lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errLocked
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return f, nil
+}
+
+var errLocked = errors.New("held by a running process")
+
+// holder returns the PID of the reaper that holds the lock; 0 when nobody does.
+func holder(path string) (int, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
+		return 0, nil
+	}
+	b := make([]byte, 32)
+	n, _ := f.ReadAt(b, 0)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b[:n])))
+	if err != nil {
+		return 0, fmt.Errorf("the lock %s names no process: %w", path, err)
+	}
+	return pid, nil
+}
+
+func writePID(f *os.File, pid int) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := f.WriteAt([]byte(strconv.Itoa(pid)+"\n"), 0)
+	return err
+}

@@ -1,0 +1,320 @@
+package embedded
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/internet"
+)
+
+// event is what supervisor and reaper report to the tool, one JSON object a line.
+type event struct {
+	Kind string `json:"kind"` // step, ready, failed
+	Text string `json:"text,omitempty"`
+}
+
+type events struct{ f *os.File }
+
+func (e events) send(kind, text string) {
+	b, err := json.Marshal(event{kind, text})
+	if err == nil {
+		_, _ = e.f.Write(append(b, '\n')) // the tool may be gone; the log has it too
+	}
+	fmt.Fprintln(os.Stderr, time.Now().UTC().Format(time.RFC3339Nano), kind, text)
+}
+
+// supervisorMain is PID 1 of the sandbox. Descriptor 3 takes events. It never returns.
+func supervisorMain(dir string) {
+	ev := events{os.NewFile(3, "events")}
+	unix.CloseOnExec(3)
+	s, err := readSpec(dir)
+	if err == nil {
+		err = supervise(s, ev)
+	}
+	if err != nil {
+		ev.send("failed", err.Error())
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func supervise(s *spec, ev events) error {
+	ctx := context.Background() // ends with the process
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, unix.SIGTERM)
+	if err := unix.Sethostname([]byte(nodeName)); err != nil {
+		return fmt.Errorf("name the node: %w", err)
+	}
+	if err := setUpMounts(s); err != nil {
+		return err
+	}
+	bin, err := writeToolWrappers(s)
+	if err != nil {
+		return err
+	}
+	ps := newProcs(searchPath(s, bin), filepath.Join(s.Dir, "logs"))
+	if err := containerdFiles(s); err != nil {
+		return err
+	}
+	if s.Mode == modeBake {
+		return bake(ctx, s, ps)
+	}
+	died := make(chan error, 1)
+	if err := boot(ctx, s, ps, ev, died); err != nil {
+		return err
+	}
+	ev.send("ready", "")
+	select {
+	case err := <-died:
+		return err
+	case <-term:
+		return nil
+	}
+}
+
+// searchPath puts our own programs before the machine's: containerd finds its shim by PATH, and an
+// older one of the distribution would not fit.
+func searchPath(s *spec, bin string) string {
+	dirs := []string{bin}
+	for _, p := range []string{"kubernetes", "kubelet", "etcd", "containerd", "coredns", "cni-plugins", "node-tools"} {
+		dirs = append(dirs, s.Parts[p])
+	}
+	return strings.Join(append(dirs, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"), ":")
+}
+
+// writeToolWrappers gives iptables its own libraries under its usual names, so that nothing needs to
+// be installed on the machine.
+func writeToolWrappers(s *spec) (string, error) {
+	bin := filepath.Join(runDir, "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return "", err
+	}
+	tools := s.Parts["node-tools"]
+	for _, n := range []string{"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"} {
+		script := fmt.Sprintf("#!/bin/sh\nLD_LIBRARY_PATH=%q XTABLES_LIBDIR=%q exec %q %s \"$@\"\n",
+			tools+"/lib", tools+"/xtables", tools+"/xtables-nft-multi", n)
+		if err := os.WriteFile(filepath.Join(bin, n), []byte(script), 0o755); err != nil {
+			return "", err
+		}
+	}
+	return bin, nil
+}
+
+// boot starts network, internet and every part. A part that dies later is reported on died.
+func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) error {
+	if err := setUpNodeNetwork(); err != nil {
+		return err
+	}
+	p, err := newPKI(filepath.Join(runDir, "pki"))
+	if err != nil {
+		return err
+	}
+	if err := nodeFiles(s, p); err != nil {
+		return err
+	}
+	kc, err := p.kubeconfig(s.Name, "https://127.0.0.1:"+strconv.Itoa(s.Port))
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(s.kubeconfig(), kc, 0o600); err != nil {
+		return fmt.Errorf("write the kubeconfig: %w", err)
+	}
+	parts := nodeParts(p)
+	for _, pt := range parts {
+		if pt.needs == "" {
+			if err := startPart(s, ps, pt, died); err != nil {
+				return err
+			}
+		}
+	}
+	ca, err := internet.NewCA("mesh-egress-conformance run CA of cluster " + s.Name)
+	if err != nil {
+		return err
+	}
+	if err := trust(s.Root, ca.CertPEM); err != nil {
+		return err
+	}
+	if err := startInternet(s, ps, ca, died); err != nil {
+		return err
+	}
+	if err := earlyServiceRules(ctx, ps); err != nil {
+		return err
+	}
+	if err := forward(ctx, "unix", s.apiSocket(), "tcp", "127.0.0.1:"+strconv.Itoa(apiPort)); err != nil {
+		return err
+	}
+	ev.send("step", "internet")
+	if err := waitFor(ctx, died, "kube-apiserver", dialable("tcp", "127.0.0.1:"+strconv.Itoa(apiPort))); err != nil {
+		return err
+	}
+	if err := waitFor(ctx, died, "containerd", dialable("unix", containerdSocket)); err != nil {
+		return err
+	}
+	for _, pt := range parts {
+		if pt.needs == "api" {
+			if err := startPart(s, ps, pt, died); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// restarts is how often a part that ends may be started again before the cluster counts as dead.
+// The parts that wait for the API server give up when it is slow; the store and the API server
+// themselves have no reason to end.
+var restarts = map[string]int{"kube-controller-manager": 5, "kube-scheduler": 5, "kubelet": 5, "kube-proxy": 5, "coredns": 5}
+
+func startPart(s *spec, ps *procs, pt part, died chan error) error {
+	pr, err := ps.start(command{name: pt.name, argv: pt.argv})
+	if err != nil {
+		return err
+	}
+	go func() {
+		for left := restarts[pt.name]; ; left-- {
+			<-pr.done
+			if left == 0 {
+				break
+			}
+			pause(200 * time.Millisecond)
+			if pr, err = ps.start(command{name: pt.name, argv: pt.argv}); err != nil {
+				break
+			}
+		}
+		select {
+		case died <- fmt.Errorf("%s of cluster %s ended: %s; the end of its log:\n%s", pt.name, s.Name, describeExit(pr.ws), logTail(s.logFile(pt.name), 12)):
+		default: // the first death is the cause
+		}
+	}()
+	return nil
+}
+
+func startInternet(s *spec, ps *procs, ca *internet.CA, died chan error) error {
+	cfg, err := json.Marshal(internetConfig{Hosts: s.Hosts, CA: ca, Socket: s.internetSocket()})
+	if err != nil {
+		return err
+	}
+	inR, inW, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer inR.Close()
+	defer inW.Close()
+	outR, outW, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer outR.Close()
+	pr, err := ps.start(command{name: "internet", argv: []string{selfExe, argInternet}, stdin: inR, extra: []*os.File{outW}, netns: true})
+	outW.Close()
+	if err != nil {
+		return err
+	}
+	if err := connectInternet(pr.pid); err != nil {
+		return err
+	}
+	if _, err := inW.Write(cfg); err != nil {
+		return fmt.Errorf("configure the internet: %w", err)
+	}
+	inW.Close()
+	buf := make([]byte, 16)
+	if n, _ := outR.Read(buf); n == 0 {
+		<-pr.done
+		return fmt.Errorf("the hermetic internet did not start: %s\n%s", describeExit(pr.ws), logTail(s.logFile("internet"), 12))
+	}
+	go func() {
+		<-pr.done
+		select {
+		case died <- fmt.Errorf("the hermetic internet of cluster %s ended: %s; the end of its log:\n%s", s.Name, describeExit(pr.ws), logTail(s.logFile("internet"), 12)):
+		default:
+		}
+	}()
+	return nil
+}
+
+// waitFor polls a condition for a bounded time, and gives up early when a part has died.
+func waitFor(ctx context.Context, died <-chan error, what string, ok func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case err := <-died:
+			return err
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s to accept connections: %w", what, ctx.Err())
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+func dialable(network, addr string) func() bool {
+	return func() bool {
+		c, err := net.DialTimeout(network, addr, 100*time.Millisecond)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}
+}
+
+// bake unpacks the image archives into a fresh containerd root and stops containerd cleanly, so that
+// the root holds images and nothing that ever ran.
+func bake(ctx context.Context, s *spec, ps *procs) error {
+	pr, err := ps.start(command{name: "containerd", argv: []string{"containerd", "-c", runDir + "/containerd.toml", "--log-level", "warn"}})
+	if err != nil {
+		return err
+	}
+	if err := waitFor(ctx, nil, "containerd", dialable("unix", containerdSocket)); err != nil {
+		return errors.Join(err, errors.New(logTail(s.logFile("containerd"), 12)))
+	}
+	for _, img := range s.Images {
+		if err := ps.run(ctx, "ctr", "-a", containerdSocket, "-n", "k8s.io", "images", "import", "--local", img); err != nil {
+			return fmt.Errorf("unpack image archive %s: %w", img, err)
+		}
+	}
+	pr.terminate(20 * time.Second)
+	return nil
+}
+
+// trust puts the run's CA into the trust layer of every unpacked image of this cluster. The files
+// are replaced, not written to: the old ones are hard links shared with all other clusters.
+func trust(root string, caPEM []byte) error {
+	found, err := filepath.Glob(filepath.Join(root, "io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs", components.TrustMarker))
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 {
+		return fmt.Errorf("no image in %s has a trust layer; egressctl components prune removes damaged images", root)
+	}
+	for _, m := range found {
+		fs := strings.TrimSuffix(m, components.TrustMarker)
+		bundle := filepath.Join(fs, components.BundlePath)
+		old, err := os.ReadFile(bundle)
+		if err != nil {
+			return fmt.Errorf("read the trusted certificates of an image: %w", err)
+		}
+		tmp := bundle + ".new"
+		if err := os.WriteFile(tmp, append(append(old, '\n'), caPEM...), 0o644); err != nil {
+			return fmt.Errorf("trust the run's CA: %w", err)
+		}
+		if err := os.Rename(tmp, bundle); err != nil {
+			return fmt.Errorf("trust the run's CA: %w", err)
+		}
+	}
+	return nil
+}
