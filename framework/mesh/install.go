@@ -1,0 +1,221 @@
+// Package mesh installs Istio from its own charts, says when a change has reached the proxies, and
+// reads their access logs.
+package mesh
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"helm.sh/helm/v3/pkg/action"
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/postrender"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/egress"
+)
+
+// SystemNamespace is where Istio and its gateways are installed.
+const SystemNamespace = "istio-system"
+
+// Gateway names, as in the charts' documentation.
+const (
+	IngressGateway = "istio-ingressgateway"
+	EgressGateway  = "istio-egressgateway"
+)
+
+// Options for Install.
+type Options struct {
+	Module        string // folder of the Istio module, which holds the charts
+	Tag           string // tag of the Istio images
+	OfficialProxy bool   // the proxy image has Istio's own filters
+	Policy        egress.Policy
+	Log           io.Writer // what Helm says; nil drops it
+}
+
+// Deviations are the differences between this installation and the charts' defaults that a reader
+// of a report must know.
+func Deviations(o Options) []string {
+	d := []string{
+		"istiod's readiness probe runs every second and without initial delay (no chart value; set by a Helm post-renderer)",
+		"proxies flush their access log every 50 ms instead of every second, as JSON",
+		"resource requests are lowered to fit one small node",
+	}
+	if !o.OfficialProxy {
+		d = append(d, "istiod runs with PILOT_ENABLE_ALPN_FILTER=false and PILOT_ENABLE_METADATA_EXCHANGE=false and without telemetry filters, which upstream Envoy lacks")
+	}
+	return d
+}
+
+type values = map[string]any
+
+func istiodValues(o Options) values {
+	v := values{
+		"global": values{
+			"hub": components.IstioHub, "tag": o.Tag,
+			"proxy": values{"readinessPeriodSeconds": 1, "resources": requests("10m", "40Mi")},
+		},
+		"pilot": values{"autoscaleEnabled": false, "resources": requests("10m", "128Mi")},
+		"meshConfig": values{
+			"accessLogFile": "/dev/stdout", "accessLogEncoding": "JSON",
+			"defaultConfig":         values{"fileFlushInterval": "0.05s"},
+			"outboundTrafficPolicy": values{"mode": string(o.Policy)},
+		},
+	}
+	if !o.OfficialProxy {
+		v["telemetry"] = values{"enabled": false}
+		v["pilot"].(values)["env"] = values{
+			"PILOT_ENABLE_ALPN_FILTER": "false", "PILOT_ENABLE_METADATA_EXCHANGE": "false",
+			"PILOT_ENABLE_TELEMETRY_LABEL": "false", "PILOT_ENDPOINT_TELEMETRY_LABEL": "false",
+		}
+	}
+	return v
+}
+
+func requests(cpu, memory string) values {
+	return values{"requests": values{"cpu": cpu, "memory": memory}}
+}
+
+func gatewayValues(name string) values {
+	return values{
+		"name": name, "labels": values{"istio": strings.TrimPrefix(name, "istio-"), "app": name},
+		"service":                       values{"type": "ClusterIP"},
+		"autoscaling":                   values{"enabled": false},
+		"resources":                     requests("10m", "40Mi"),
+		"imagePullPolicy":               "IfNotPresent",
+		"terminationGracePeriodSeconds": 1,
+	}
+}
+
+// Installer installs the charts of one Istio version.
+type Installer struct {
+	opts   Options
+	getter *restGetter
+	ns     string
+}
+
+// NewInstaller returns an installer for a cluster.
+func NewInstaller(cfg *rest.Config, o Options) *Installer {
+	return &Installer{opts: o, getter: &restGetter{cfg: cfg, ns: SystemNamespace}, ns: SystemNamespace}
+}
+
+// ControlPlane installs CRDs and istiod. It does not wait for istiod to be ready.
+func (i *Installer) ControlPlane(ctx context.Context) error {
+	if err := i.chart(ctx, "istio-base", "base", values{}, nil); err != nil {
+		return err
+	}
+	return i.chart(ctx, "istiod", "istio-control/istio-discovery", istiodValues(i.opts), eagerProbe{})
+}
+
+// Gateways installs both gateways, side by side. istiod must be ready: its webhook completes them.
+func (i *Installer) Gateways(ctx context.Context) error {
+	var wg sync.WaitGroup
+	names := []string{IngressGateway, EgressGateway}
+	errs := make([]error, len(names))
+	for n, name := range names {
+		wg.Go(func() { errs[n] = i.chart(ctx, name, "gateway", gatewayValues(name), nil) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (i *Installer) chart(ctx context.Context, release, dir string, v values, post postrender.PostRenderer) error {
+	ch, err := loadChart(filepath.Join(i.opts.Module, "manifests/charts", dir))
+	if err != nil {
+		return err
+	}
+	cfg := new(action.Configuration)
+	debug := func(format string, a ...any) {
+		if i.opts.Log != nil {
+			fmt.Fprintf(i.opts.Log, time.Now().UTC().Format(time.RFC3339)+" "+format+"\n", a...)
+		}
+	}
+	if err := cfg.Init(i.getter, i.ns, "secret", debug); err != nil {
+		return fmt.Errorf("prepare Helm: %w", err)
+	}
+	in := action.NewInstall(cfg)
+	in.ReleaseName, in.Namespace, in.CreateNamespace = release, i.ns, true
+	in.DisableOpenAPIValidation = true // the API server validates; a second opinion costs a second
+	in.Timeout = 2 * time.Minute
+	if post != nil {
+		in.PostRenderer = post
+	}
+	if _, err := in.RunWithContext(ctx, ch, v); err != nil {
+		return fmt.Errorf("install chart %s as %s: %w", dir, release, err)
+	}
+	return nil
+}
+
+func loadChart(dir string) (*chart.Chart, error) {
+	ch, err := loader.LoadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("load Istio's chart %s: %w", dir, err)
+	}
+	return ch, nil
+}
+
+// eagerProbe makes istiod's readiness probe start at once and run every second. The chart has no
+// value for it, and the default costs up to three seconds of every start.
+type eagerProbe struct{}
+
+const (
+	chartProbe = "initialDelaySeconds: 1\n            periodSeconds: 3\n"
+	ownProbe   = "initialDelaySeconds: 0\n            periodSeconds: 1\n"
+)
+
+// Run is a Helm post-renderer.
+func (eagerProbe) Run(in *bytes.Buffer) (*bytes.Buffer, error) {
+	// A chart that words its probe differently keeps its own: slower, not broken.
+	return bytes.NewBuffer(bytes.Replace(in.Bytes(), []byte(chartProbe), []byte(ownProbe), 1)), nil
+}
+
+// restGetter hands Helm our own REST config, which may dial a unix socket.
+type restGetter struct {
+	cfg *rest.Config
+	ns  string
+
+	mu   sync.Mutex
+	disc discovery.CachedDiscoveryInterface
+}
+
+func (g *restGetter) ToRESTConfig() (*rest.Config, error) { return rest.CopyConfig(g.cfg), nil }
+
+func (g *restGetter) ToDiscoveryClient() (discovery.CachedDiscoveryInterface, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.disc == nil {
+		d, err := discovery.NewDiscoveryClientForConfig(g.cfg)
+		if err != nil {
+			return nil, err
+		}
+		g.disc = memory.NewMemCacheClient(d)
+	}
+	return g.disc, nil
+}
+
+func (g *restGetter) ToRESTMapper() (meta.RESTMapper, error) {
+	d, err := g.ToDiscoveryClient()
+	if err != nil {
+		return nil, err
+	}
+	return restmapper.NewDeferredDiscoveryRESTMapper(d), nil
+}
+
+func (g *restGetter) ToRawKubeConfigLoader() clientcmd.ClientConfig {
+	return clientcmd.NewDefaultClientConfig(*clientcmdapi.NewConfig(),
+		&clientcmd.ConfigOverrides{Context: clientcmdapi.Context{Namespace: g.ns}})
+}
