@@ -32,6 +32,7 @@ func reaperMain(dir string) {
 		unix.CloseOnExec(fd)
 	}
 	err := reap(dir, ev, lock)
+	runtime.KeepAlive(lock) // a collected file is closed, and the lock with it
 	if err != nil {
 		ev.send("failed", err.Error())
 		os.Exit(1)

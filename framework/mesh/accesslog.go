@@ -1,0 +1,138 @@
+package mesh
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+// ProxyContainer is the sidecar's container.
+const ProxyContainer = "istio-proxy"
+
+// AccessLog follows one proxy's access log and holds what came since it began.
+type AccessLog struct {
+	cancel context.CancelFunc
+
+	mu    sync.Mutex
+	lines []egress.AccessLog
+	more  chan struct{} // closed and replaced when a line comes
+	ended error
+}
+
+// FollowAccessLog starts to follow the log of a proxy.
+func FollowAccessLog(ctx context.Context, cs kubernetes.Interface, namespace, pod string) (*AccessLog, error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var none int64
+	stream, err := cs.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Container: ProxyContainer, Follow: true, TailLines: &none}).Stream(ctx)
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("follow the access log of %s/%s: %w", namespace, pod, err)
+	}
+	l := &AccessLog{cancel: cancel, more: make(chan struct{})}
+	go l.read(stream)
+	return l, nil
+}
+
+func (l *AccessLog) read(r io.ReadCloser) {
+	defer r.Close()
+	sc := bufio.NewScanner(r)
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		line, err := ParseAccessLog(sc.Text())
+		if err != nil {
+			continue // the proxy's other output comes by the same way
+		}
+		l.add(line)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = errors.Join(errors.New("the log stream of the proxy ended"), sc.Err())
+	close(l.more)
+	l.more = make(chan struct{})
+}
+
+func (l *AccessLog) add(line egress.AccessLog) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, line)
+	close(l.more)
+	l.more = make(chan struct{})
+}
+
+// ErrNoLine says that no line of the kind came in time.
+var ErrNoLine = errors.New("no such line in the proxy's access log")
+
+// Match is a condition on a line.
+type Match func(egress.AccessLog) bool
+
+// Lines returns the lines that match now.
+func (l *AccessLog) Lines(m Match) []egress.AccessLog {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.match(m)
+}
+
+func (l *AccessLog) match(m Match) []egress.AccessLog {
+	var out []egress.AccessLog
+	for _, x := range l.lines {
+		if m(x) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// Wait returns the matching lines as soon as there is one; ErrNoLine when none comes in time.
+func (l *AccessLog) Wait(ctx context.Context, patience time.Duration, m Match) ([]egress.AccessLog, error) {
+	end := time.After(patience)
+	for {
+		l.mu.Lock()
+		found, more, ended := l.match(m), l.more, l.ended
+		l.mu.Unlock()
+		switch {
+		case len(found) > 0:
+			return found, nil
+		case ended != nil:
+			return nil, ended
+		}
+		select {
+		case <-more:
+		case <-end:
+			return nil, ErrNoLine
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// Close stops following.
+func (l *AccessLog) Close() { l.cancel() }
+
+// ParseAccessLog reads one line of Istio's JSON access log. Lines of anything else are an error.
+func ParseAccessLog(line string) (egress.AccessLog, error) {
+	var a egress.AccessLog
+	if !strings.HasPrefix(line, "{") {
+		return a, errors.New("not an access log line")
+	}
+	if err := json.Unmarshal([]byte(line), &a); err != nil {
+		return egress.AccessLog{}, fmt.Errorf("read an access log line: %w", err)
+	}
+	if a.StartTime == "" || a.DownstreamRemote == "" {
+		return egress.AccessLog{}, errors.New("not an access log line")
+	}
+	if a.ResponseFlags == "-" {
+		a.ResponseFlags = ""
+	}
+	return a, nil
+}

@@ -1,0 +1,268 @@
+package mesh
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/portforward"
+)
+
+// Istiod asks a running istiod what it knows and what its proxies have acknowledged. The debug
+// endpoints answer only local callers, so it goes through a port-forward, which arrives as one.
+type Istiod struct {
+	url  string
+	http *http.Client
+	stop chan struct{}
+}
+
+const istiodDebugPort = 8080
+
+// ConnectIstiod opens the port-forward to the one istiod pod that is ready.
+func ConnectIstiod(ctx context.Context, cfg *rest.Config, cs kubernetes.Interface) (*Istiod, error) {
+	pods, err := cs.CoreV1().Pods(SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: "app=istiod", FieldSelector: "status.phase=" + string(corev1.PodRunning)})
+	if err != nil {
+		return nil, fmt.Errorf("find istiod: %w", err)
+	}
+	if len(pods.Items) == 0 {
+		return nil, fmt.Errorf("find istiod: no running pod with label app=istiod in namespace %s", SystemNamespace)
+	}
+	u := cs.CoreV1().RESTClient().Post().Resource("pods").Namespace(SystemNamespace).Name(pods.Items[0].Name).SubResource("portforward").URL()
+	dialer, err := portforward.NewSPDYOverWebsocketDialer(u, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the port-forward to istiod: %w", err)
+	}
+	stop, ready := make(chan struct{}), make(chan struct{})
+	fw, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:" + strconv.Itoa(istiodDebugPort)}, stop, ready, io.Discard, io.Discard)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the port-forward to istiod: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- fw.ForwardPorts() }()
+	select {
+	case <-ready:
+	case err := <-ended:
+		return nil, fmt.Errorf("forward a port to istiod: %w", err)
+	case <-ctx.Done():
+		close(stop)
+		return nil, fmt.Errorf("forward a port to istiod: %w", ctx.Err())
+	}
+	ports, err := fw.GetPorts()
+	if err != nil || len(ports) != 1 {
+		close(stop)
+		return nil, fmt.Errorf("forward a port to istiod: %w", err)
+	}
+	return &Istiod{url: fmt.Sprintf("http://127.0.0.1:%d", ports[0].Local), stop: stop,
+		http: &http.Client{Timeout: 5 * time.Second}}, nil
+}
+
+// Close ends the port-forward.
+func (i *Istiod) Close() { close(i.stop) }
+
+// Debug fetches a debug endpoint such as "/debug/syncz".
+func (i *Istiod) Debug(ctx context.Context, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, i.url+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := i.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask istiod for %s: %w", path, err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("ask istiod for %s: %w", path, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("ask istiod for %s: %s", path, resp.Status)
+	}
+	return b, nil
+}
+
+// syncStatus is an entry of /debug/syncz (istio.io/istio/pilot/pkg/xds/debug.go, SyncStatus).
+type syncStatus struct {
+	Proxy     string                    `json:"proxy"`
+	Resources map[string]resourceStatus `json:"resources"`
+}
+
+type resourceStatus struct {
+	Sent      string `json:"sent"`
+	Acked     string `json:"acked"`
+	LastError string `json:"last_error"`
+}
+
+// nonceCounter reads the push counter out of a nonce: "<time>/<counter><uuid>". It only grows.
+func nonceCounter(nonce string) (int64, bool) {
+	const uuidLen = 36
+	if len(nonce) <= uuidLen {
+		return 0, false
+	}
+	_, n, ok := strings.Cut(nonce[:len(nonce)-uuidLen], "/")
+	if !ok {
+		return 0, false
+	}
+	c, err := strconv.ParseInt(n, 10, 64)
+	return c, err == nil && c >= 0
+}
+
+// Proxy names a proxy as istiod does: pod.namespace.
+func Proxy(pod, namespace string) string { return pod + "." + namespace }
+
+// push is the state of the proxies at one moment.
+type push struct {
+	latest int64            // highest push counter sent to any proxy
+	sent   map[string]int64 // per proxy, the highest sent
+	behind map[string]string
+	nacks  []string
+}
+
+func (i *Istiod) sync(ctx context.Context) (push, error) {
+	b, err := i.Debug(ctx, "/debug/syncz")
+	if err != nil {
+		return push{}, err
+	}
+	return parseSync(b)
+}
+
+func parseSync(b []byte) (push, error) {
+	var st []syncStatus
+	if err := json.Unmarshal(b, &st); err != nil {
+		return push{}, fmt.Errorf("read istiod's syncz: %w", err)
+	}
+	p := push{sent: map[string]int64{}, behind: map[string]string{}}
+	for _, s := range st {
+		p.sent[s.Proxy] = 0
+		for typ, r := range s.Resources {
+			typ = typ[strings.LastIndex(typ, ".")+1:]
+			if c, ok := nonceCounter(r.Sent); ok {
+				p.sent[s.Proxy] = max(p.sent[s.Proxy], c)
+				p.latest = max(p.latest, c)
+			}
+			if r.Sent != r.Acked {
+				p.behind[s.Proxy] = typ
+			}
+			if r.LastError != "" {
+				p.nacks = append(p.nacks, fmt.Sprintf("%s rejected %s: %s", s.Proxy, typ, r.LastError))
+			}
+		}
+	}
+	return p, nil
+}
+
+// Settled says how a change reached the proxies.
+type Settled struct {
+	Acknowledged bool          `json:"acknowledged"` // istiod has proof from every proxy under test
+	Note         string        `json:"note,omitempty"`
+	Rejections   []string      `json:"rejections,omitempty"` // NACKs: a proxy refused a configuration
+	Took         time.Duration `json:"took"`
+}
+
+// settlePatience bounds the wait for a push. A change that concerns no proxy causes none; then equal
+// results in a row decide alone.
+const settlePatience = 1500 * time.Millisecond
+
+// Settle waits until istiod has seen a change and every given proxy has acknowledged a push that
+// began after that. seen reports whether istiod holds the new state.
+func (i *Istiod) Settle(ctx context.Context, proxies []string, seen func(context.Context) (bool, error)) (Settled, error) {
+	start := time.Now()
+	if err := poll(ctx, 10*time.Second, seen); err != nil {
+		return Settled{}, fmt.Errorf("wait until istiod has seen the change: %w", err)
+	}
+	base, err := i.sync(ctx)
+	if err != nil {
+		return Settled{}, err
+	}
+	var last push
+	err = poll(ctx, settlePatience, func(ctx context.Context) (bool, error) {
+		if last, err = i.sync(ctx); err != nil {
+			return false, err
+		}
+		for _, p := range proxies {
+			sent, known := last.sent[p]
+			if !known || sent <= base.latest || last.behind[p] != "" {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+	s := Settled{Acknowledged: err == nil, Took: time.Since(start), Rejections: last.nacks}
+	if errors.Is(err, errPatience) {
+		s.Note = "no later push was acknowledged by every proxy under test; equal results in a row decide alone"
+		err = nil
+	}
+	return s, err
+}
+
+var errPatience = errors.New("it did not come in time")
+
+// poll calls f until it is true, for a bounded time.
+func poll(ctx context.Context, patience time.Duration, f func(context.Context) (bool, error)) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(patience)
+	for {
+		ok, err := f(ctx)
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-end:
+			return errPatience
+		case <-tick.C:
+		}
+	}
+}
+
+// Version identifies one version of one object.
+type Version struct {
+	Kind, Namespace, Name string
+	ResourceVersion       string // "" means that the object must be absent
+}
+
+// Holds says whether istiod's own copy of the configuration matches every version.
+func (i *Istiod) Holds(ctx context.Context, want []Version) (bool, error) {
+	b, err := i.Debug(ctx, "/debug/configz")
+	if err != nil {
+		return false, err
+	}
+	return holds(b, want)
+}
+
+func holds(configz []byte, want []Version) (bool, error) {
+	var have []struct {
+		Kind     string `json:"kind"`
+		Metadata struct {
+			Name            string `json:"name"`
+			Namespace       string `json:"namespace"`
+			ResourceVersion string `json:"resourceVersion"`
+		} `json:"metadata"`
+	}
+	if err := json.Unmarshal(configz, &have); err != nil {
+		return false, fmt.Errorf("read istiod's configz: %w", err)
+	}
+	for _, w := range want {
+		got := ""
+		for _, h := range have {
+			if h.Kind == w.Kind && h.Metadata.Name == w.Name && h.Metadata.Namespace == w.Namespace {
+				got = h.Metadata.ResourceVersion
+			}
+		}
+		if got != w.ResourceVersion {
+			return false, nil
+		}
+	}
+	return true, nil
+}
