@@ -43,6 +43,8 @@ type Cluster interface {
 	Log(part string) (io.ReadCloser, error)
 	// Failure explains why the cluster died; nil while it lives.
 	Failure() error
+	// Program is the path of a program that fits the cluster ("kubectl", "istioctl"); "" if unknown.
+	Program(name string) string
 	// Detach lets the cluster live on after this process.
 	Detach() error
 	// Close takes the cluster down, unless it was detached or only opened.

@@ -114,6 +114,15 @@ func (p Probe) Destination() string {
 	return u.Hostname()
 }
 
+// ForControl is the same attempt as the control client makes it. Where another workload carries the
+// egress, the control client calls the destination itself.
+func (p Probe) ForControl() Probe {
+	if p.Through != "" {
+		p.URL, p.Args = "http://"+p.Server+"/", nil
+	}
+	return p
+}
+
 // Carrier is the client whose sidecar carries the egress.
 func (p Probe) Carrier() string {
 	if p.Through != "" {

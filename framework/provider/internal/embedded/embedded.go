@@ -453,3 +453,15 @@ func (p *Provider) List(context.Context) ([]cluster.Status, error) {
 	}
 	return out, nil
 }
+
+// Program is the path of a program that came with the cluster's components.
+func (c *embeddedCluster) Program(name string) string {
+	for _, dir := range c.spec.Parts {
+		if f := filepath.Join(dir, name); name != "" {
+			if st, err := os.Stat(f); err == nil && st.Mode().IsRegular() {
+				return f
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,43 @@
+package egress
+
+import "fmt"
+
+// Injection says how a client gets its sidecar.
+type Injection string
+
+// The kinds of injection.
+const (
+	AutoInjection   Injection = "auto"   // the webhook, by the namespace's label
+	ManualInjection Injection = "manual" // istioctl kube-inject, as in Istio's documents
+	NoInjection     Injection = "none"   // a control client
+)
+
+// Client is a pod from which probes start: data, like a case.
+type Client struct {
+	Name        string            `json:"name"`
+	Namespace   string            `json:"namespace"`
+	Manifest    string            `json:"manifest"`  // file below samples/
+	Workload    string            `json:"workload"`  // value of the app label of its pod
+	Container   string            `json:"container"` // the container in which commands run; "" for a client that is only called
+	Injection   Injection         `json:"injection"`
+	Annotations map[string]string `json:"annotations,omitempty"` // of the pod template
+}
+
+// ControlClient is the name of the client without sidecar that proves targets reachable.
+const ControlClient = "control"
+
+// Captured says whether the client has a sidecar.
+func (c Client) Captured() bool { return c.Injection != NoInjection }
+
+// Check finds mistakes in a client.
+func (c Client) Check() error {
+	switch {
+	case !nameRE.MatchString(c.Name):
+		return fmt.Errorf("client %q: name must be lower-case words joined by dashes", c.Name)
+	case c.Namespace == "" || c.Manifest == "" || c.Workload == "":
+		return fmt.Errorf("client %q: namespace, manifest and workload must be set", c.Name)
+	case c.Injection != AutoInjection && c.Injection != ManualInjection && c.Injection != NoInjection:
+		return fmt.Errorf("client %q: injection %q is not auto, manual or none", c.Name, c.Injection)
+	}
+	return nil
+}

@@ -1,0 +1,304 @@
+// Package engine runs a case: before, applied, removed. It makes verdicts out of three witnesses and
+// knows neither Ginkgo nor Kubernetes; what it needs of the world are the small interfaces below.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+// Script is a command for a client's shell, with what is needed to find its connections again.
+type Script struct {
+	Text string
+	ID   string
+	// Ports are the client ports that the command may use, when it cannot report the one it used.
+	Ports [2]int
+}
+
+// Execution is what a command left behind.
+type Execution struct {
+	ExitCode       int
+	Stdout, Stderr string
+}
+
+// Clients runs commands in client pods.
+type Clients interface {
+	// Exec runs a script; an error means that nothing is known about its effect.
+	Exec(ctx context.Context, client, script string) (Execution, error)
+	// Describe says who a client is.
+	Describe(client string) (ClientInfo, error)
+	// Identity changes when the client's pod or image does.
+	Identity(ctx context.Context, client string) (string, error)
+}
+
+// ClientInfo is a client as the network sees it.
+type ClientInfo struct {
+	IP       string
+	Captured bool // it has a sidecar
+}
+
+// Rules applies and removes what a case is about, and waits until the proxies of the case's clients
+// have it.
+type Rules interface {
+	Apply(ctx context.Context, c egress.Case) (Change, error)
+	Remove(ctx context.Context, c egress.Case) (Change, error)
+}
+
+// Change says how a change reached the proxies.
+type Change struct {
+	Acknowledged bool
+	Notes        []string
+	Took         time.Duration
+	Applied      []string // YAML of the resources
+}
+
+// Mesh is the second witness.
+type Mesh interface {
+	// Flush returns when every line that a client's proxy wrote before the call can be read.
+	Flush(ctx context.Context, client string) error
+	// Lines returns the lines of a client's proxy, or of a gateway, that match.
+	Lines(ctx context.Context, client string, match func(egress.AccessLog) bool) ([]egress.AccessLog, error)
+}
+
+// Outside is the third witness.
+type Outside interface {
+	Arrivals(ctx context.Context, since int64) (log []egress.Arrival, next int64, err error)
+}
+
+// Engine runs cases in one world.
+type Engine struct {
+	Clients Clients
+	Rules   Rules
+	Mesh    Mesh
+	Outside Outside
+
+	// Version of Istio, such as "1.31".
+	Version string
+	// Features that the world has.
+	Features []egress.Feature
+	// Canonical turns any name of a host into the one under which the destination's log knows it.
+	Canonical func(string) string
+	// Expand replaces placeholders such as ${INGRESS_IP} in URLs.
+	Expand func(string) string
+	// Rerun names the command that runs a case again.
+	Rerun func(egress.Case) string
+
+	// Equal is how many equal rounds in a row make a result; 0 means 2.
+	Equal int
+	// Patience bounds the rounds of a phase whose result is not the wanted one; 0 means 3 s.
+	Patience time.Duration
+	// ProbeTimeout bounds one command; 0 means 20 s.
+	ProbeTimeout time.Duration
+
+	once sync.Once
+	ids  idSource
+}
+
+func (e *Engine) defaults() {
+	e.once.Do(func() {
+		if e.Equal == 0 {
+			e.Equal = 2
+		}
+		if e.Patience == 0 {
+			e.Patience = 3 * time.Second
+		}
+		if e.ProbeTimeout == 0 {
+			e.ProbeTimeout = 20 * time.Second
+		}
+		if e.Expand == nil {
+			e.Expand = func(s string) string { return s }
+		}
+		if e.Canonical == nil {
+			e.Canonical = func(s string) string { return s }
+		}
+		e.ids = newIDSource()
+	})
+}
+
+// Applicable says whether a case can run here, and if not, with which verdict and why.
+func (e *Engine) Applicable(c egress.Case) (egress.Verdict, string) {
+	if ok, why := c.AppliesTo(e.Version); !ok {
+		return egress.NotApplicable, why
+	}
+	for _, need := range c.Needs.Features {
+		found := false
+		for _, have := range e.Features {
+			found = found || have == need
+		}
+		if !found {
+			return egress.Skipped, fmt.Sprintf("needs %s, which this environment has not", need)
+		}
+	}
+	return "", ""
+}
+
+// Run runs one case and returns its verdict with everything that it rests on. It never fails: what
+// goes wrong is part of the result. The case's resources are removed even if ctx ends.
+func (e *Engine) Run(ctx context.Context, c egress.Case) egress.Result {
+	e.defaults()
+	res := egress.Result{Case: c, Started: time.Now().UTC()}
+	if e.Rerun != nil {
+		res.Rerun = e.Rerun(c)
+	}
+	defer func() { res.Took = time.Since(res.Started) }()
+	if v, why := e.Applicable(c); v != "" {
+		res.Verdict, res.Why = v, why
+		return res
+	}
+	r := &run{e: e, c: c}
+	err := r.phases(ctx, &res)
+	r.judge(ctx, &res, err)
+	res.Took = time.Since(res.Started)
+	return res
+}
+
+// run is the state of one case that is running.
+type run struct {
+	e      *Engine
+	c      egress.Case
+	since  int64 // first arrival that may belong to this case
+	tries  []*try
+	idents map[string][]string
+}
+
+// try is one probe in one phase with its rounds.
+type try struct {
+	probe   egress.Probe
+	index   int
+	phase   egress.Phase
+	rounds  []round // all of them
+	equal   int     // how many of the last are alike
+	err     error
+	control *round
+}
+
+// round is one execution of one probe.
+type round struct {
+	script Script
+	exec   Execution
+	err    error
+	client egress.ClientWitness
+}
+
+func (r *run) phases(ctx context.Context, res *egress.Result) error {
+	_, next, err := r.e.Outside.Arrivals(ctx, 0)
+	if err != nil {
+		return fmt.Errorf("the destination's log cannot be read: %w", err)
+	}
+	r.since = next
+	r.idents = map[string][]string{}
+	applied := false
+	defer func() {
+		if !applied {
+			return
+		}
+		// The case was cut short: restore what was before, whatever has happened.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		if _, err := r.e.Rules.Remove(ctx, r.c); err != nil {
+			res.Why = "its resources could not be removed: " + err.Error()
+		}
+	}()
+	for _, ph := range egress.Phases() {
+		start := time.Now()
+		out := egress.PhaseResult{Phase: ph, Acknowledged: true}
+		var ch Change
+		switch ph {
+		case egress.Before:
+		case egress.Applied:
+			applied = true // also when it fails half-way
+			ch, err = r.e.Rules.Apply(ctx, r.c)
+			res.Applied = ch.Applied
+		case egress.Removed:
+			ch, err = r.e.Rules.Remove(ctx, r.c)
+			applied = err != nil
+		}
+		if err != nil {
+			return fmt.Errorf("phase %s: %w", ph, err)
+		}
+		if ph != egress.Before {
+			out.Acknowledged, out.Notes, out.Settle = ch.Acknowledged, ch.Notes, ch.Took
+		}
+		if err := r.probe(ctx, ph); err != nil {
+			return fmt.Errorf("phase %s: %w", ph, err)
+		}
+		out.Took = time.Since(start)
+		res.Phases = append(res.Phases, out)
+	}
+	return nil
+}
+
+// probe runs every probe of a phase side by side, the control client beside them.
+func (r *run) probe(ctx context.Context, ph egress.Phase) error {
+	var wg sync.WaitGroup
+	for i, p := range r.c.Probes {
+		p.URL = r.e.Expand(p.URL)
+		t := &try{probe: p, index: i, phase: ph}
+		r.tries = append(r.tries, t)
+		wg.Go(func() { r.rounds(ctx, t) })
+		wg.Go(func() {
+			c := r.execute(ctx, egress.ControlClient, t.probe.ForControl())
+			t.control = &c
+		})
+	}
+	var errs error
+	for _, name := range r.c.Unchanged {
+		id, err := r.e.Clients.Identity(ctx, name)
+		errs = errors.Join(errs, err)
+		r.idents[name] = append(r.idents[name], id)
+	}
+	wg.Wait()
+	return errors.Join(errs, ctx.Err())
+}
+
+// rounds repeats a probe until enough rounds in a row are equal. A result that is not the wanted one
+// is given time to change; then it stands.
+func (r *run) rounds(ctx context.Context, t *try) {
+	end := time.Now().Add(r.e.Patience)
+	want := t.probe.Wants[t.phase]
+	for {
+		x := r.execute(ctx, t.probe.From, t.probe)
+		if len(t.rounds) == 0 || !alike(t.rounds[len(t.rounds)-1], x) {
+			t.equal = 0
+		}
+		t.rounds = append(t.rounds, x)
+		t.equal = min(t.equal+1, r.e.Equal)
+		stable := t.equal == r.e.Equal
+		late := time.Now().After(end) || ctx.Err() != nil
+		switch {
+		case stable && (late || plausible(want, x)):
+			return
+		case x.err != nil && (late || len(t.rounds) >= 5):
+			return
+		case late && len(t.rounds) >= 10*r.e.Equal:
+			t.err = fmt.Errorf("no %d equal results in a row within %s (%d attempts)", r.e.Equal, r.e.Patience, len(t.rounds))
+			return
+		}
+	}
+}
+
+// alike compares two rounds as far as the client can tell.
+func alike(a, b round) bool {
+	if a.err != nil || b.err != nil {
+		return false
+	}
+	return a.client.HTTPCode == b.client.HTTPCode && (a.client.ExitCode == 0) == (b.client.ExitCode == 0)
+}
+
+// plausible says whether a round may be the wanted outcome, so that waiting longer has no use. The
+// verdict is made later, from all witnesses.
+func plausible(want egress.Outcome, x round) bool {
+	if x.err != nil {
+		return false
+	}
+	good := x.client.ExitCode == 0 && (x.client.Shell || (x.client.HTTPCode >= 200 && x.client.HTTPCode < 500))
+	if good {
+		return want&(egress.Reached|egress.S404NR|egress.S403RBAC|egress.S403UPG) != 0
+	}
+	return want&^egress.Reached != 0
+}

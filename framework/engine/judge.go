@@ -1,0 +1,360 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+// network are outcomes that are never the mesh's doing.
+const network = egress.TMO | egress.REF | egress.DNSX | egress.CERT
+
+// judge reads the witnesses of all phases at once and fills in the verdicts.
+func (r *run) judge(ctx context.Context, res *egress.Result, phasesErr error) {
+	log, err := r.collect(ctx)
+	if err = errors.Join(phasesErr, err); err != nil {
+		res.Verdict, res.Why = egress.Inconclusive, joinWhy(res.Why, err.Error())
+		if log == nil {
+			return
+		}
+	}
+	joined := map[int64]bool{}
+	results := make([]egress.ProbeResult, len(r.tries))
+	for i, t := range r.tries {
+		results[i] = r.witness(ctx, t, log, joined)
+	}
+	for i, t := range r.tries {
+		r.verdict(&results[i], t, r.strays(t, log, joined))
+		for k := range res.Phases {
+			if res.Phases[k].Phase == t.phase {
+				res.Phases[k].Probes = append(res.Phases[k].Probes, results[i])
+			}
+		}
+	}
+	if res.Verdict == "" {
+		res.Verdict, res.Why = overall(results)
+	}
+	r.checkUnchanged(res)
+}
+
+func joinWhy(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "; " + b
+}
+
+// collect makes sure that both logs are complete up to now, and reads the destination's.
+func (r *run) collect(ctx context.Context) ([]egress.Arrival, error) {
+	for _, name := range r.c.Clients() {
+		info, err := r.e.Clients.Describe(name)
+		if err != nil {
+			return nil, err
+		}
+		if !info.Captured {
+			continue
+		}
+		if err := r.e.Mesh.Flush(ctx, name); err != nil {
+			return nil, fmt.Errorf("the access log of client %q is not complete: %w", name, err)
+		}
+	}
+	log, _, err := r.e.Outside.Arrivals(ctx, r.since)
+	if err != nil {
+		return nil, fmt.Errorf("the destination's log cannot be read: %w", err)
+	}
+	if log == nil {
+		log = []egress.Arrival{}
+	}
+	return log, nil
+}
+
+// witness joins the three witnesses of each round by connection.
+func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined map[int64]bool) egress.ProbeResult {
+	p := egress.ProbeResult{Probe: t.probe.String(), From: t.probe.From, Phase: t.phase, Want: t.probe.Wants[t.phase], Rounds: len(t.rounds)}
+	carrier, err := r.e.Clients.Describe(t.probe.Carrier())
+	if err != nil {
+		t.err = errors.Join(t.err, err)
+		return p
+	}
+	for i, x := range t.rounds {
+		last := i >= len(t.rounds)-t.equal
+		if x.err != nil {
+			if last {
+				t.err = errors.Join(t.err, x.err)
+			}
+			continue
+		}
+		o := egress.Observation{ID: x.script.ID, Client: x.client, Captured: carrier.Captured}
+		if carrier.Captured {
+			if o.Mesh, err = r.lines(ctx, t.probe, x, carrier); err != nil && last {
+				t.err = errors.Join(t.err, err)
+			}
+		}
+		if o.Client.Local == "" {
+			o.Client.Local = foundLocal(o, x, carrier.IP, log)
+		}
+		o.Arrivals = arrivalsOf(o, log, joined) // earlier rounds too: their arrivals are explained
+		if last {
+			p.Observations = append(p.Observations, o)
+		}
+	}
+	p.Control = r.controlWitness(t, log, joined)
+	return p
+}
+
+// lines finds the sidecar's lines of one round: by the client's own connection, or, when the egress
+// belongs to another client that was only called, by the request id that the ingress gateway gave.
+func (r *run) lines(ctx context.Context, p egress.Probe, x round, carrier ClientInfo) ([]egress.AccessLog, error) {
+	if p.Through == "" {
+		info, err := r.e.Clients.Describe(p.From)
+		if err != nil {
+			return nil, err
+		}
+		return r.e.Mesh.Lines(ctx, p.From, func(l egress.AccessLog) bool { return fromRound(l.DownstreamRemote, x, info.IP) })
+	}
+	front, err := r.e.Mesh.Lines(ctx, IngressGateway, func(l egress.AccessLog) bool { return l.DownstreamRemote == x.client.Local })
+	if err != nil {
+		return nil, err
+	}
+	if len(front) != 1 || front[0].RequestID == "" {
+		return nil, fmt.Errorf("%w: the ingress gateway has %d lines for connection %s, expected one with a request id", egress.ErrDisagree, len(front), x.client.Local)
+	}
+	return r.e.Mesh.Lines(ctx, p.Through, func(l egress.AccessLog) bool {
+		host, _, _ := net.SplitHostPort(l.DownstreamRemote)
+		return l.RequestID == front[0].RequestID && host == carrier.IP && !strings.HasPrefix(l.UpstreamCluster, "inbound|")
+	})
+}
+
+// IngressGateway is the name under which Mesh.Lines knows the ingress gateway.
+const IngressGateway = "istio-ingressgateway"
+
+// fromRound says whether an ip:port is the client's end of a round's connection.
+func fromRound(addr string, x round, ip string) bool {
+	if x.client.Local != "" {
+		return addr == x.client.Local
+	}
+	if x.script.Ports[0] == 0 {
+		return false
+	}
+	host, port, err := net.SplitHostPort(addr)
+	n, err2 := strconv.Atoi(port)
+	return err == nil && err2 == nil && host == ip && n >= x.script.Ports[0] && n <= x.script.Ports[1]
+}
+
+// foundLocal is the client's address as the other witnesses name it, for commands that cannot say it
+// themselves.
+func foundLocal(o egress.Observation, x round, ip string, log []egress.Arrival) string {
+	for _, l := range o.Mesh {
+		if fromRound(l.DownstreamRemote, x, ip) {
+			return l.DownstreamRemote
+		}
+	}
+	for _, a := range log {
+		if fromRound(a.Peer, x, ip) {
+			return a.Peer
+		}
+	}
+	return ""
+}
+
+// arrivalsOf picks the arrivals of one observation and marks them as explained.
+func arrivalsOf(o egress.Observation, log []egress.Arrival, joined map[int64]bool) []egress.Arrival {
+	peers := []string{o.Client.Local}
+	for _, l := range o.Mesh {
+		peers = append(peers, l.UpstreamLocal)
+	}
+	var out []egress.Arrival
+	for _, a := range log {
+		if (a.ProbeID != "" && a.ProbeID == o.ID) || (a.Peer != "" && slices.Contains(peers, a.Peer)) {
+			out = append(out, a)
+			joined[a.Seq] = true
+		}
+	}
+	return out
+}
+
+// strays are arrivals from the carrier's pod that no probe of the case explains. A blocked probe with
+// strays beside it proves nothing.
+func (r *run) strays(t *try, log []egress.Arrival, joined map[int64]bool) []egress.Arrival {
+	info, err := r.e.Clients.Describe(t.probe.Carrier())
+	if err != nil {
+		return nil
+	}
+	var out []egress.Arrival
+	for _, a := range log {
+		host, _, err := net.SplitHostPort(a.Peer)
+		if err == nil && host == info.IP && !joined[a.Seq] {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// controlWitness asks the destination's log whether the control client got through.
+func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool) *egress.Control {
+	c := &egress.Control{}
+	x := t.control
+	if x == nil || x.err != nil {
+		c.Detail = "the control client's command failed"
+		if x != nil {
+			c.Detail += ": " + x.err.Error()
+		}
+		return c
+	}
+	info, err := r.e.Clients.Describe(egress.ControlClient)
+	if err != nil {
+		c.Detail = err.Error()
+		return c
+	}
+	c.Client = x.client
+	for i, a := range log {
+		if !fromRound(a.Peer, *x, info.IP) {
+			continue
+		}
+		joined[a.Seq] = true
+		if a.Server == r.e.Canonical(t.probe.Destination()) {
+			c.Reached, c.Arrival = true, &log[i]
+		}
+	}
+	switch {
+	case c.Reached:
+		c.Detail = fmt.Sprintf("arrived at %s from %s", c.Arrival.Server, c.Arrival.Peer)
+	default:
+		c.Detail = fmt.Sprintf("exit %d, status %d, no arrival at %s", c.Client.ExitCode, c.Client.HTTPCode, t.probe.Destination())
+	}
+	return c
+}
+
+// verdict compares what the witnesses prove with what the case wants.
+func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
+	fail := func(v egress.Verdict, format string, a ...any) {
+		p.Verdict, p.Why = v, fmt.Sprintf(format, a...)
+	}
+	p.Evidence = evidence(p.Observations)
+	if t.err != nil {
+		fail(egress.Inconclusive, "%v", t.err)
+		return
+	}
+	for _, o := range p.Observations {
+		got, err := egress.Classify(o)
+		if err != nil {
+			fail(egress.Inconclusive, "%v", err)
+			return
+		}
+		if p.Got != 0 && p.Got != got {
+			fail(egress.Inconclusive, "rounds differ: %s, then %s", p.Got, got)
+			return
+		}
+		p.Got = got
+		if a := o.Reception(); a != nil {
+			p.Server = a.Server
+		}
+	}
+	if p.Control.Reached == t.probe.Dead {
+		if t.probe.Dead {
+			fail(egress.Inconclusive, "the target is said to be unreachable, but the control client reached it")
+		} else {
+			fail(egress.Inconclusive, "the control client could not reach the target (%s): nothing is proven about the mesh", p.Control.Detail)
+		}
+		return
+	}
+	if egress.Blocked.Has(p.Got) && len(strays) > 0 {
+		fail(egress.Inconclusive, "blocked, but %s has an unexplained arrival from this pod (%s)", strays[0].Server, strays[0].Peer)
+		return
+	}
+	switch {
+	case !p.Want.Has(p.Got) && network.Has(p.Got):
+		fail(egress.Inconclusive, "%s, wanted %s: %s", p.Got, p.Want, p.Got.Meaning())
+	case !p.Want.Has(p.Got):
+		fail(egress.Violates, "%s, wanted %s", p.Got, p.Want)
+	default:
+		p.Verdict = egress.Conforms
+		r.details(p, t, fail)
+	}
+}
+
+// details are the further demands of a probe: the right server, the right network, the right output.
+func (r *run) details(p *egress.ProbeResult, t *try, fail func(egress.Verdict, string, ...any)) {
+	reached := egress.Reached.Has(p.Got)
+	if reached && p.Server != r.e.Canonical(t.probe.Destination()) {
+		fail(egress.Violates, "arrived at %s, wanted %s", p.Server, t.probe.Destination())
+		return
+	}
+	for _, o := range p.Observations {
+		a := o.Reception()
+		if reached && t.probe.Within != "" && (a == nil || !egress.AddrIn(a.Local, t.probe.Within)) {
+			fail(egress.Violates, "arrived at an address outside %s", t.probe.Within)
+			return
+		}
+		if t.probe.Output == "" || !o.Client.Shell {
+			continue
+		}
+		if regexp.MustCompile(t.probe.Output).MatchString(o.Client.Stdout) != reached {
+			fail(egress.Violates, "%s, but the command printed %.100q", p.Got, o.Client.Stdout)
+			return
+		}
+	}
+}
+
+// evidence puts the witnesses of the last round into one line.
+func evidence(os []egress.Observation) string {
+	if len(os) == 0 {
+		return ""
+	}
+	o := os[len(os)-1]
+	s := fmt.Sprintf("client: exit %d", o.Client.ExitCode)
+	if !o.Client.Shell {
+		s += fmt.Sprintf(" status %03d", o.Client.HTTPCode)
+	}
+	switch {
+	case len(o.Mesh) > 0:
+		l := o.Mesh[len(o.Mesh)-1]
+		name := l.UpstreamCluster
+		if name == "" {
+			name = "route " + l.RouteName
+		}
+		s += "; sidecar: " + name
+		if l.ResponseFlags != "" {
+			s += " " + l.ResponseFlags
+		}
+	case o.Captured:
+		s += "; sidecar: not used"
+	default:
+		s += "; no sidecar"
+	}
+	if a := o.Reception(); a != nil {
+		return s + fmt.Sprintf("; %s saw %s", a.Server, a.Peer)
+	}
+	return s + "; no arrival"
+}
+
+// overall is the case's verdict: a proven violation outweighs what could not be proven.
+func overall(ps []egress.ProbeResult) (egress.Verdict, string) {
+	for _, v := range []egress.Verdict{egress.Violates, egress.Inconclusive} {
+		for _, p := range ps {
+			if p.Verdict == v {
+				return v, fmt.Sprintf("phase %s, %s: %s", p.Phase, p.Probe, p.Why)
+			}
+		}
+	}
+	return egress.Conforms, ""
+}
+
+// checkUnchanged demands that the named clients are the same pods in all phases.
+func (r *run) checkUnchanged(res *egress.Result) {
+	for name, ids := range r.idents {
+		for _, id := range ids {
+			if id != ids[0] && res.Verdict == egress.Conforms {
+				res.Verdict = egress.Violates
+				res.Why = fmt.Sprintf("client %q changed while the case ran: %s, then %s", name, ids[0], id)
+			}
+		}
+	}
+}

@@ -1,0 +1,339 @@
+package pods
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/samples"
+)
+
+// readyTimeout bounds the start of a pod.
+const readyTimeout = 60 * time.Second
+
+// Pods are the client pods of one run.
+type Pods struct {
+	cfg      *rest.Config
+	cs       kubernetes.Interface
+	fixtures *fixture.Client
+	istioctl string // program for manual injection
+	kubecfg  string
+	run      string // run id, for labels
+
+	mu      sync.Mutex
+	started map[string]*Pod
+}
+
+// Pod is a running client.
+type Pod struct {
+	egress.Client
+	PodName string
+	IP      string
+	pool    *pool
+}
+
+// Options for New.
+type Options struct {
+	Config     *rest.Config
+	Clientset  kubernetes.Interface
+	Fixtures   *fixture.Client
+	Istioctl   string
+	Kubeconfig string
+	Run        string
+}
+
+// New returns an empty set of pods.
+func New(o Options) *Pods {
+	return &Pods{cfg: o.Config, cs: o.Clientset, fixtures: o.Fixtures, istioctl: o.Istioctl, kubecfg: o.Kubeconfig, run: o.Run, started: map[string]*Pod{}}
+}
+
+// Start brings clients up side by side and waits until each is ready.
+func (p *Pods) Start(ctx context.Context, clients ...egress.Client) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(clients))
+	for i, c := range clients {
+		wg.Go(func() {
+			if err := p.start(ctx, c); err != nil {
+				errs[i] = fmt.Errorf("start client %q: %w", c.Name, err)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (p *Pods) start(ctx context.Context, c egress.Client) error {
+	if err := c.Check(); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	_, have := p.started[c.Name]
+	p.mu.Unlock()
+	if have {
+		return nil
+	}
+	pod, err := p.adopt(ctx, c)
+	if err == nil && pod == nil {
+		pod, err = p.create(ctx, c)
+	}
+	if err != nil {
+		return err
+	}
+	started := &Pod{Client: c, PodName: pod.Name, IP: pod.Status.PodIP}
+	started.pool = &pool{open: func(ctx context.Context, id string) (*shell, error) {
+		return openShell(ctx, p.cfg, p.cs, c.Namespace, pod.Name, c.Container, p.run+"-"+id)
+	}}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.started[c.Name] = started
+	return nil
+}
+
+// adopt takes over the pod that an earlier command left running, such as the client of a cluster
+// from `egressctl up`; nil when there is none.
+func (p *Pods) adopt(ctx context.Context, c egress.Client) (*corev1.Pod, error) {
+	l, err := p.cs.CoreV1().Pods(c.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + c.Workload})
+	if err != nil {
+		return nil, fmt.Errorf("look for a running pod: %w", err)
+	}
+	for i := range l.Items {
+		if pod := &l.Items[i]; isReady(pod) && pod.DeletionTimestamp == nil && hasProxy(pod) == c.Captured() {
+			return pod, nil
+		}
+	}
+	return nil, nil
+}
+
+func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error) {
+	objs, err := fixture.Load(samples.FS, c.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	ns := &fixture.Object{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{
+		"name": c.Namespace, "labels": p.namespaceLabels(c)}}}
+	for _, o := range objs {
+		o.SetNamespace(c.Namespace)
+		if o.GetKind() == "Deployment" {
+			if err := p.decorate(o, c); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if _, err := p.fixtures.Apply(ctx, "", ns); err != nil {
+		return nil, err
+	}
+	if c.Injection == egress.ManualInjection {
+		if objs, err = p.inject(ctx, objs); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := p.fixtures.Apply(ctx, c.Namespace, objs...); err != nil {
+		return nil, err
+	}
+	return p.waitReady(ctx, c)
+}
+
+func (p *Pods) namespaceLabels(c egress.Client) map[string]any {
+	l := map[string]any{fixture.RunLabel: p.run}
+	if c.Injection == egress.AutoInjection {
+		l["istio-injection"] = "enabled"
+	}
+	return l
+}
+
+// decorate adds the client's annotations and the run's label to a Deployment's pods.
+func (p *Pods) decorate(o *fixture.Object, c egress.Client) error {
+	for k, v := range c.Annotations {
+		if err := unstructured.SetNestedField(o.Object, v, "spec", "template", "metadata", "annotations", k); err != nil {
+			return fmt.Errorf("annotate %s: %w", fixture.Describe(o), err)
+		}
+	}
+	return unstructured.SetNestedField(o.Object, p.run, "spec", "template", "metadata", "labels", fixture.RunLabel)
+}
+
+// inject adds the sidecar with istioctl, as Istio's documents do for clusters without a webhook.
+func (p *Pods) inject(ctx context.Context, objs []*fixture.Object) ([]*fixture.Object, error) {
+	var in bytes.Buffer
+	for _, o := range objs {
+		b, err := o.MarshalJSON()
+		if err != nil {
+			return nil, err
+		}
+		in.WriteString("---\n")
+		in.Write(b)
+		in.WriteByte('\n')
+	}
+	cmd := exec.CommandContext(ctx, p.istioctl, "kube-inject", "--kubeconfig", p.kubecfg, "-f", "-")
+	cmd.Stdin = &in
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("istioctl kube-inject: %w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	return fixture.Parse(out.Bytes())
+}
+
+// waitReady watches the client's pod until it is ready; on failure the error says what the pod's
+// containers are waiting for.
+func (p *Pods) waitReady(ctx context.Context, c egress.Client) (*corev1.Pod, error) {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	pod, err := WaitPodReady(ctx, p.cs, c.Namespace, "app="+c.Workload)
+	if err != nil {
+		return nil, err
+	}
+	if c.Captured() != hasProxy(pod) {
+		return nil, fmt.Errorf("pod %s/%s: sidecar present: %t, expected: %t (is the injection webhook installed?)", c.Namespace, pod.Name, hasProxy(pod), c.Captured())
+	}
+	return pod, nil
+}
+
+// WaitPodReady waits until a pod with the labels is ready and returns it.
+func WaitPodReady(ctx context.Context, cs kubernetes.Interface, namespace, selector string) (*corev1.Pod, error) {
+	lw := cache.NewFilteredListWatchFromClient(cs.CoreV1().RESTClient(), "pods", namespace, func(o *metav1.ListOptions) {
+		o.LabelSelector, o.FieldSelector = selector, fields.Everything().String()
+	})
+	var last *corev1.Pod
+	_, err := watchtools.UntilWithSync(ctx, lw, &corev1.Pod{}, nil, func(e watch.Event) (bool, error) {
+		pod, ok := e.Object.(*corev1.Pod)
+		if !ok || pod.DeletionTimestamp != nil {
+			return false, nil
+		}
+		last = pod
+		return isReady(pod), nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("wait for a ready pod with %s in namespace %s: %w; %s", selector, namespace, err, explain(ctx, cs, namespace, last))
+	}
+	return last, nil
+}
+
+func isReady(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+func hasProxy(p *corev1.Pod) bool {
+	is := func(c corev1.Container) bool { return c.Name == "istio-proxy" }
+	return slices.ContainsFunc(p.Spec.Containers, is) || slices.ContainsFunc(p.Spec.InitContainers, is)
+}
+
+// explain says why a pod is not ready: its containers' states and the namespace's last warnings.
+func explain(ctx context.Context, cs kubernetes.Interface, namespace string, pod *corev1.Pod) string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	var b strings.Builder
+	if pod == nil {
+		b.WriteString("no such pod was made")
+	} else {
+		fmt.Fprintf(&b, "pod %s is %s", pod.Name, pod.Status.Phase)
+		for _, s := range append(slices.Clone(pod.Status.InitContainerStatuses), pod.Status.ContainerStatuses...) {
+			switch {
+			case s.State.Waiting != nil:
+				fmt.Fprintf(&b, "; container %s waits: %s %s", s.Name, s.State.Waiting.Reason, s.State.Waiting.Message)
+			case s.State.Terminated != nil && s.State.Terminated.ExitCode != 0:
+				fmt.Fprintf(&b, "; container %s ended with %d: %s", s.Name, s.State.Terminated.ExitCode, s.State.Terminated.Message)
+			}
+		}
+	}
+	events, err := cs.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "type=Warning"})
+	if err != nil {
+		return b.String()
+	}
+	for i, e := range events.Items {
+		if i >= len(events.Items)-3 {
+			fmt.Fprintf(&b, "; event %s %s: %s", e.InvolvedObject.Name, e.Reason, e.Message)
+		}
+	}
+	return b.String()
+}
+
+// Get returns a started client.
+func (p *Pods) Get(name string) (*Pod, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c, ok := p.started[name]; ok {
+		return c, nil
+	}
+	have := make([]string, 0, len(p.started))
+	for n := range p.started {
+		have = append(have, n)
+	}
+	slices.Sort(have)
+	return nil, fmt.Errorf("client %q was not started; running: %s", name, strings.Join(have, ", "))
+}
+
+// Exec runs a shell script in a client's container.
+func (p *Pods) Exec(ctx context.Context, name, script string) (Output, error) {
+	c, err := p.Get(name)
+	if err != nil {
+		return Output{}, err
+	}
+	if c.Container == "" {
+		return Output{}, fmt.Errorf("client %q is only called, nothing runs in it", name)
+	}
+	return c.pool.run(ctx, script)
+}
+
+// Identity describes the pod behind a client: its UID, images and restarts. Two equal identities are
+// the same running pod.
+func (p *Pods) Identity(ctx context.Context, name string) (string, error) {
+	c, err := p.Get(name)
+	if err != nil {
+		return "", err
+	}
+	pods, err := p.cs.CoreV1().Pods(c.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + c.Workload})
+	if err != nil {
+		return "", fmt.Errorf("look at client %q: %w", name, err)
+	}
+	var b strings.Builder
+	for _, pod := range pods.Items {
+		fmt.Fprintf(&b, "%s %s", pod.Name, pod.UID)
+		for _, s := range append(slices.Clone(pod.Status.InitContainerStatuses), pod.Status.ContainerStatuses...) {
+			fmt.Fprintf(&b, " %s=%s restarts=%d", s.Name, s.ImageID, s.RestartCount)
+		}
+	}
+	return b.String(), nil
+}
+
+// Close ends every shell; the pods stay.
+func (p *Pods) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.started {
+		c.pool.close()
+	}
+}
+
+// Remove deletes the namespaces that this run made and waits until they are gone.
+func (p *Pods) Remove(ctx context.Context) error {
+	p.Close()
+	l, err := p.cs.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: fixture.RunLabel + "=" + p.run})
+	if err != nil {
+		return fmt.Errorf("find this run's namespaces: %w", err)
+	}
+	var objs []*fixture.Object
+	for _, n := range l.Items {
+		objs = append(objs, &fixture.Object{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": n.Name}}})
+	}
+	return p.fixtures.Remove(ctx, objs...)
+}
