@@ -67,6 +67,8 @@ type Probe struct {
 	Within string `json:"within,omitempty"`
 	// Output is a regular expression for the command's output wherever the destination is reached.
 	Output string `json:"output,omitempty"`
+	// Encrypted demands that the destination received TLS, whatever the client spoke.
+	Encrypted bool `json:"encrypted,omitempty"`
 	// Dead says that the target cannot be reached by anyone, control client included.
 	Dead bool `json:"dead,omitempty"`
 	// Wants are the accepted outcomes before, applied and removed.
@@ -98,6 +100,9 @@ func (p Probe) Via(client string) Probe { p.Through = client; return p }
 
 // Prints sets what the command must print when the destination is reached.
 func (p Probe) Prints(re string) Probe { p.Output = re; return p }
+
+// OverTLS demands TLS at the destination.
+func (p Probe) OverTLS() Probe { p.Encrypted = true; return p }
 
 // Unreachable marks a target that nobody can reach.
 func (p Probe) Unreachable() Probe { p.Dead = true; return p }

@@ -293,6 +293,10 @@ func (r *run) details(p *egress.ProbeResult, t *try, fail func(egress.Verdict, s
 			fail(egress.Violates, "arrived at an address outside %s", t.probe.Within)
 			return
 		}
+		if reached && t.probe.Encrypted && (a == nil || !a.TLS) {
+			fail(egress.Violates, "arrived in plain text, wanted TLS")
+			return
+		}
 		if t.probe.Output == "" || !o.Client.Shell {
 			continue
 		}
