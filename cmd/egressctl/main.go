@@ -1,46 +1,149 @@
+// Command egressctl brings up a Kubernetes cluster with Istio and a hermetic internet, and runs
+// conformance cases for the way traffic leaves the mesh.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 
 	"mesh-egress-conformance/fixtures"
+	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/suites"
-	"sigs.k8s.io/yaml"
 )
+
+// Exit codes.
+const (
+	exitOK    = 0
+	exitFault = 2
+	exitUsage = 64
+)
+
+// exitError ends the program with a status; its message was printed already if err is nil.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func usage(err error) error { return &exitError{exitUsage, err} }
 
 func main() {
 	provider.ChildMain()
-	ctx := context.Background()
-	if err := suites.Check(suites.Cases(), suites.Clients()); err != nil {
-		fmt.Println(err)
-		return
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := interruptible(stderr)
+	defer stop()
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
 	}
-	o := harness.Options{Provider: "embedded", Name: "a", Clients: suites.Clients(), Fixtures: fixtures.FS, Log: os.Stdout}
-	if len(os.Args) > 1 {
-		o.Sabotage = harness.Sabotage(os.Args[1])
+	var ee *exitError
+	if !errors.As(err, &ee) {
+		ee = &exitError{exitFault, err}
 	}
-	s, err := harness.Open(ctx, o)
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
+	if ee.err != nil {
+		fmt.Fprintln(stderr, "egressctl:", ee.err)
 	}
-	s.Prepare(ctx, suites.Cases())
-	for _, c := range suites.Cases() {
-		r := s.RunCase(ctx, c)
-		fmt.Println(r.Verdict, c.Name, r.Took, r.Why)
-		for _, p := range r.Phases {
-			fmt.Println("   ", p.Phase, p.Took, p.Settle, p.Acknowledged, p.Notes)
-			for _, x := range p.Probes {
-				fmt.Println("      ", x.Probe, "|", x.Want, x.Got, x.Verdict, x.Rounds, x.Why, "|", x.Evidence)
+	return ee.code
+}
+
+// interruptible returns a context that the first Ctrl-C ends; the second one ends the program at
+// once, and the reaper takes an owned cluster down.
+func interruptible(stderr io.Writer) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	sig := make(chan os.Signal, 2)
+	signal.Notify(sig, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-sig
+		fmt.Fprintln(stderr, "egressctl: interrupted, cleaning up (once more stops at once)")
+		cancel()
+		<-sig
+		os.Exit(130)
+	}()
+	return ctx, func() { signal.Stop(sig); cancel() }
+}
+
+// options are the flags that most commands share.
+type options struct {
+	provider, name, istio, source, hub string
+	port                               int
+	debug                              bool
+}
+
+func rootCommand() *cobra.Command {
+	o := &options{}
+	root := &cobra.Command{
+		Use:           "egressctl",
+		Short:         "Conformance of mesh egress, proven by three witnesses",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			if !o.debug {
+				klog.SetOutput(io.Discard) // client-go reports every closed stream there
+				klog.LogToStderr(false)
 			}
-		}
-		b, _ := yaml.Marshal(r)
-		os.WriteFile("/tmp/w/"+c.Name+".yaml", b, 0o644)
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	fmt.Println(s.Timings())
-	fmt.Println(s.Close(ctx))
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	f := root.PersistentFlags()
+	f.StringVar(&o.provider, "provider", "embedded", "where the cluster runs: embedded")
+	f.StringVar(&o.name, "name", "default", "name of the cluster")
+	f.BoolVar(&o.debug, "debug", false, "print what client libraries log")
+	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), listCommand(), probeCommand(o),
+		kubectlCommand(o), kubeconfigCommand(o), logsCommand(o), shellCommand(o), doctorCommand(o), componentsCommand(o))
+	return root
+}
+
+// addUpFlags adds the flags of commands that may bring a cluster up.
+func (o *options) addUpFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	o.addComponentFlags(cmd)
+	f.IntVar(&o.port, "port", 0, "loopback port for the API server (0 picks a free one)")
+}
+
+func (o *options) addComponentFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.istio, "istio", "", "Istio version from the component catalogue (default: the newest)")
+	f.StringVar(&o.source, "source", string(components.Auto), "where components come from: auto, image or build")
+	f.StringVar(&o.hub, "hub", "", "registry that mirrors the official ones, for --source image")
+}
+
+// session turns flags into options for the harness. quiet drops the lines about steps.
+func (o *options) session(cmd *cobra.Command) (harness.Options, error) {
+	src, err := components.ParseSource(o.source)
+	if o.source == "" {
+		src, err = components.Auto, nil
+	}
+	if err != nil {
+		return harness.Options{}, usage(err)
+	}
+	return harness.Options{
+		Provider: o.provider, Name: o.name, Istio: o.istio, Source: src, Hub: o.hub, Port: o.port,
+		Clients: suites.Clients(), Fixtures: fixtures.FS, Progress: newProgress(cmd.ErrOrStderr()), Log: cmd.ErrOrStderr(),
+	}, nil
 }

@@ -26,6 +26,8 @@ type Provider interface {
 	Down(ctx context.Context, name string) error
 	// List names the running clusters.
 	List(ctx context.Context) ([]Status, error)
+	// Doctor says what this machine lacks.
+	Doctor(ctx context.Context) []Check
 }
 
 // Cluster is a running cluster.
@@ -94,3 +96,12 @@ var ErrNotFound = errors.New("no such cluster")
 
 // ErrExists says that a cluster of that name is already there.
 var ErrExists = errors.New("cluster already exists")
+
+// Check is one line of `egressctl doctor`.
+type Check struct {
+	Name    string `json:"name"`
+	OK      bool   `json:"ok"`
+	Detail  string `json:"detail,omitempty"`
+	Remedy  string `json:"remedy,omitempty"`
+	Package string `json:"package,omitempty"` // distribution packages that mend it
+}

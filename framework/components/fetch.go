@@ -256,8 +256,8 @@ func (f *fetcher) images(ctx context.Context) error {
 		"httpbin": {refs: uniq(append(names["httpbin"], f.cat.SampleImages["httpbin"]...)), files: map[string]string{"bin/go-httpbin": p["go-httpbin"].Path("go-httpbin")}, entrypoint: []string{"/bin/go-httpbin"}, user: "65532:65532"},
 		"pilot":   {refs: istioRef("pilot"), base: base, files: map[string]string{"usr/local/bin/pilot-discovery": p["pilot"].Path("pilot-discovery")}, trust: bundle, entrypoint: []string{"/usr/local/bin/pilot-discovery"}, user: "1337:1337"},
 		"proxyv2": {refs: istioRef("proxyv2"), base: base, trust: bundle, entrypoint: []string{"/usr/local/bin/pilot-agent"}, user: "1337:1337", files: map[string]string{
-			"usr/local/bin/pilot-agent":                   p["pilot-agent"].Path("pilot-agent"),
-			"usr/local/bin/envoy":                         p["envoy"].Path("envoy"),
+			"usr/local/bin/pilot-agent":                     p["pilot-agent"].Path("pilot-agent"),
+			"usr/local/bin/envoy":                           p["envoy"].Path("envoy"),
 			"var/lib/istio/envoy/envoy_bootstrap_tmpl.json": filepath.Join(f.set.Module, "tools/packaging/common/envoy_bootstrap.json"),
 		}},
 	}
@@ -376,4 +376,45 @@ func (s *Set) Entries() []Entry {
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Dir < out[j].Dir })
 	return out
+}
+
+// InUse lists the folders of all entries that the current catalogue names, from any source.
+func InUse(st *Store, hub string) (map[string]bool, error) {
+	cat, err := LoadCatalogue()
+	if err != nil {
+		return nil, err
+	}
+	keep, names := map[string]bool{}, map[string]bool{"egresshttpbin": true, "module": true}
+	for _, i := range cat.Istio {
+		f := &fetcher{store: st, opts: Options{Hub: hub}, cat: cat, set: &Set{Istio: i}}
+		for _, p := range append(append([]Part{}, cat.Parts...), istioParts(i)...) {
+			for _, src := range []Source{Build, Image} {
+				r, err := f.recipe(p, src)
+				if err != nil {
+					return nil, err
+				}
+				dir, _, err := st.dirOf(r)
+				if err != nil {
+					return nil, err
+				}
+				keep[dir] = true
+			}
+		}
+	}
+	// Images and the sample application are cheap to tell by age: the newest entry of a name is used.
+	entries, err := st.Entries()
+	if err != nil {
+		return nil, err
+	}
+	newest := map[string]Entry{}
+	for _, e := range entries {
+		n := e.Manifest.Name
+		if (names[n] || len(n) > 6 && n[:6] == "image-") && e.Manifest.Created.After(newest[n].Manifest.Created) {
+			newest[n] = e
+		}
+	}
+	for _, e := range newest {
+		keep[e.Dir] = true
+	}
+	return keep, nil
 }

@@ -23,8 +23,8 @@ type Feature string
 
 // The features that cases may need.
 const (
-	IstioFilters   Feature = "istio-filters"   // Istio's own build of Envoy
-	Hermetic       Feature = "hermetic"        // an internet whose arrival log can be read
+	IstioFilters   Feature = "istio-filters" // Istio's own build of Envoy
+	Hermetic       Feature = "hermetic"      // an internet whose arrival log can be read
 	EgressGateway  Feature = "egress-gateway"
 	IngressGateway Feature = "ingress-gateway"
 	MeshConfig     Feature = "mesh-config" // the run may change mesh-wide settings
@@ -164,7 +164,9 @@ var nameRE = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
 // Check finds mistakes in a case; the error names the case and the field.
 func (c Case) Check() error {
-	bad := func(format string, a ...any) error { return fmt.Errorf("case %q: "+format, append([]any{c.Name}, a...)...) }
+	bad := func(format string, a ...any) error {
+		return fmt.Errorf("case %q: "+format, append([]any{c.Name}, a...)...)
+	}
 	switch {
 	case !nameRE.MatchString(c.Name):
 		return bad("name must be lower-case words joined by dashes")

@@ -15,23 +15,23 @@ type Outcome uint32
 
 // The closed set of outcomes.
 const (
-	OK     Outcome = 1 << iota // answer of the intended server through a cluster of the registry
-	Pass                       // answer through PassthroughCluster: outbound policy ALLOW_ANY
-	Direct                     // answer without the sidecar: traffic was not captured
-	B502                       // blocked on an HTTP listener: 502 from the sidecar, route block_all
-	BRST                       // blocked as bytes: accepted, then closed, BlackHoleCluster
-	S503UH                     // 503, no healthy upstream host
-	S503UF                     // 503, connection or TLS failure to the upstream
-	S503NC                     // 503, cluster not found
-	S503UO                     // 503, circuit breaker overflow
-	S404NR                     // 404, no route
-	S504UT                     // 504, upstream request timeout
-	S403RBAC                   // 403, denied by authorization policy
-	S403UPG                    // 403, protocol upgrade refused
-	TMO                        // the client timed out (curl 28)
-	REF                        // the connection was refused (curl 7)
-	DNSX                       // the name did not resolve (curl 6)
-	CERT                       // the server's certificate was not accepted (curl 60)
+	OK       Outcome = 1 << iota // answer of the intended server through a cluster of the registry
+	Pass                         // answer through PassthroughCluster: outbound policy ALLOW_ANY
+	Direct                       // answer without the sidecar: traffic was not captured
+	B502                         // blocked on an HTTP listener: 502 from the sidecar, route block_all
+	BRST                         // blocked as bytes: accepted, then closed, BlackHoleCluster
+	S503UH                       // 503, no healthy upstream host
+	S503UF                       // 503, connection or TLS failure to the upstream
+	S503NC                       // 503, cluster not found
+	S503UO                       // 503, circuit breaker overflow
+	S404NR                       // 404, no route
+	S504UT                       // 504, upstream request timeout
+	S403RBAC                     // 403, denied by authorization policy
+	S403UPG                      // 403, protocol upgrade refused
+	TMO                          // the client timed out (curl 28)
+	REF                          // the connection was refused (curl 7)
+	DNSX                         // the name did not resolve (curl 6)
+	CERT                         // the server's certificate was not accepted (curl 60)
 	lastOutcome
 )
 

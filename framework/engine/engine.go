@@ -302,3 +302,23 @@ func plausible(want egress.Outcome, x round) bool {
 	}
 	return want&^egress.Reached != 0
 }
+
+// Observe makes one probe now, changes nothing, and returns it with all witnesses. Any outcome is
+// accepted.
+func (e *Engine) Observe(ctx context.Context, p egress.Probe) egress.ProbeResult {
+	e.defaults()
+	anything := ^egress.Outcome(0)
+	p = p.Want(anything, anything, anything)
+	res := egress.Result{Phases: []egress.PhaseResult{{Phase: egress.Before}}}
+	r := &run{e: e, c: egress.Case{Name: "probe", Probes: []egress.Probe{p}}, idents: map[string][]string{}}
+	_, next, err := e.Outside.Arrivals(ctx, 0)
+	if err == nil {
+		r.since = next
+		err = r.probe(ctx, egress.Before)
+	}
+	r.judge(ctx, &res, err)
+	if len(res.Phases[0].Probes) == 0 {
+		return egress.ProbeResult{Probe: p.String(), From: p.From, Verdict: egress.Inconclusive, Why: res.Why}
+	}
+	return res.Phases[0].Probes[0]
+}

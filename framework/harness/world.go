@@ -102,7 +102,7 @@ func (r *rules) Apply(ctx context.Context, c egress.Case) (engine.Change, error)
 	}
 	versions := make([]mesh.Version, len(made))
 	for i, o := range made {
-		versions[i] = mesh.Version{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName(), ResourceVersion: o.GetResourceVersion()}
+		versions[i] = mesh.Version{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName(), UID: string(o.GetUID()), Generation: o.GetGeneration()}
 	}
 	return ch, r.settle(ctx, c, &ch, start, versions, c.Policy)
 }

@@ -226,10 +226,12 @@ func poll(ctx context.Context, patience time.Duration, f func(context.Context) (
 	}
 }
 
-// Version identifies one version of one object.
+// Version identifies one version of one object. The resource version would not do: istiod itself
+// writes a ServiceEntry's status (allocated addresses), which changes it.
 type Version struct {
 	Kind, Namespace, Name string
-	ResourceVersion       string // "" means that the object must be absent
+	UID                   string // "" means that the object must be absent
+	Generation            int64
 }
 
 // Holds says whether istiod's own copy of the configuration matches every version.
@@ -242,25 +244,27 @@ func (i *Istiod) Holds(ctx context.Context, want []Version) (bool, error) {
 }
 
 func holds(configz []byte, want []Version) (bool, error) {
+	type metadata struct {
+		Name       string `json:"name"`
+		Namespace  string `json:"namespace"`
+		UID        string `json:"uid"`
+		Generation int64  `json:"generation"`
+	}
 	var have []struct {
-		Kind     string `json:"kind"`
-		Metadata struct {
-			Name            string `json:"name"`
-			Namespace       string `json:"namespace"`
-			ResourceVersion string `json:"resourceVersion"`
-		} `json:"metadata"`
+		Kind     string   `json:"kind"`
+		Metadata metadata `json:"metadata"`
 	}
 	if err := json.Unmarshal(configz, &have); err != nil {
 		return false, fmt.Errorf("read istiod's configz: %w", err)
 	}
 	for _, w := range want {
-		got := ""
+		var got metadata
 		for _, h := range have {
 			if h.Kind == w.Kind && h.Metadata.Name == w.Name && h.Metadata.Namespace == w.Namespace {
-				got = h.Metadata.ResourceVersion
+				got = h.Metadata
 			}
 		}
-		if got != w.ResourceVersion {
+		if got.UID != w.UID || (w.UID != "" && got.Generation < w.Generation) {
 			return false, nil
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
@@ -72,8 +73,13 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// close ends the shell: by the end of its input if it listens, by the end of the exec otherwise.
 func (s *shell) close() {
 	s.in.Close()
+	select {
+	case <-s.done:
+	case <-time.After(300 * time.Millisecond):
+	}
 	s.cancel()
 }
 
@@ -105,7 +111,7 @@ func (s *shell) run(ctx context.Context, script string) (Output, error) {
 	case a := <-got:
 		return a.out, a.err
 	case <-ctx.Done():
-		s.close() // what it still says would be taken for the next answer
+		s.cancel() // what it still says would be taken for the next answer
 		return Output{}, fmt.Errorf("run a command in the pod: %w", ctx.Err())
 	}
 }
@@ -151,7 +157,7 @@ func (p *pool) run(ctx context.Context, script string) (Output, error) {
 	}
 	out, err := s.run(ctx, script)
 	if err != nil {
-		s.close() // its stream may be out of step
+		s.cancel() // its stream may be out of step
 		return Output{}, err
 	}
 	p.mu.Lock()
@@ -184,8 +190,26 @@ func (p *pool) take(ctx context.Context) (*shell, error) {
 func (p *pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	var wg sync.WaitGroup
 	for _, s := range p.all {
-		s.close()
+		wg.Go(s.close)
 	}
+	wg.Wait()
 	p.all, p.idle = nil, nil
+}
+
+// ExecIn runs one program in any container, by an exec of its own.
+func ExecIn(ctx context.Context, cfg *rest.Config, cs kubernetes.Interface, namespace, pod, container string, argv ...string) (stdout string, err error) {
+	req := cs.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{Container: container, Command: argv, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+	ex, err := remotecommand.NewWebSocketExecutor(cfg, "GET", req.URL().String())
+	if err != nil {
+		return "", fmt.Errorf("prepare an exec into %s/%s: %w", namespace, pod, err)
+	}
+	// Two buffers: the streams are copied side by side.
+	var out, errOut strings.Builder
+	if err := ex.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &errOut}); err != nil {
+		return out.String(), fmt.Errorf("run %s in %s/%s: %w %.500s", argv[0], namespace, pod, err, errOut.String())
+	}
+	return out.String(), nil
 }

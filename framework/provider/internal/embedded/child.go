@@ -18,6 +18,7 @@ const (
 	argReaper     = "__egress-reaper"
 	argSupervisor = "__egress-supervisor"
 	argInternet   = "__egress-internet"
+	argTrial      = "__egress-trial"
 )
 
 // selfExe is this program, whatever it is called on disk by now.
@@ -35,12 +36,18 @@ func ChildMain() {
 	case argSupervisor:
 		supervisorMain(os.Args[2])
 	case argInternet:
-		if err := internetMain(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+		exit(internetMain())
+	case argTrial:
+		exit(trialMain())
 	}
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // internetMain is the hermetic internet: configuration on standard input, one byte on descriptor 3

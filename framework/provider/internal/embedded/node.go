@@ -20,9 +20,9 @@ func nodeFiles(s *spec, p *pki) error {
 		return err
 	}
 	files := map[string]string{
-		"kubeconfig":       string(kc),
-		"kubelet.yaml":     fmt.Sprintf(kubeletConfig, containerdSocket, p.file("ca.crt"), p.file("kubelet.crt"), p.file("kubelet.key"), nodeIP),
-		"Corefile":         fmt.Sprintf(corefile, kubeconfigFile, s.Hosts.DNS),
+		"kubeconfig":           string(kc),
+		"kubelet.yaml":         fmt.Sprintf(kubeletConfig, containerdSocket, p.file("ca.crt"), p.file("kubelet.crt"), p.file("kubelet.key"), nodeIP),
+		"Corefile":             fmt.Sprintf(corefile, kubeconfigFile, s.Hosts.DNS),
 		"cni/10-pods.conflist": fmt.Sprintf(cniConfig, podBridge, runDir, podCIDR, firstPodIP),
 	}
 	for name, content := range files {
@@ -110,9 +110,9 @@ state = "%s/containerd"
 
 // part is one long-running program of the node.
 type part struct {
-	name   string
-	argv   []string
-	needs  string // "": at once; "api": when the API server accepts connections
+	name  string
+	argv  []string
+	needs string // "": at once; "api": when the API server accepts connections
 }
 
 func nodeParts(p *pki) []part {

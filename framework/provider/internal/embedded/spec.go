@@ -36,19 +36,19 @@ const (
 
 // spec is what the tool tells reaper and supervisor. It holds no secret.
 type spec struct {
-	Name    string          `json:"name"`
-	Dir     string          `json:"dir"`
-	Mode    string          `json:"mode"`
-	Port    int             `json:"port"`
-	Root    string          `json:"root"` // containerd's root folder
-	Pause   string          `json:"pause"`
-	Images  []string        `json:"images,omitempty"` // archives to unpack, when baking
-	Parts   map[string]string `json:"parts"`          // part name → folder
-	Hosts   *internet.Hosts `json:"hosts"`
-	Facts   cluster.Facts   `json:"facts"`
-	Module  string          `json:"module"`
-	Created time.Time       `json:"created"`
-	Kube    string          `json:"kube"`
+	Name    string            `json:"name"`
+	Dir     string            `json:"dir"`
+	Mode    string            `json:"mode"`
+	Port    int               `json:"port"`
+	Root    string            `json:"root"` // containerd's root folder
+	Pause   string            `json:"pause"`
+	Images  []string          `json:"images,omitempty"` // archives to unpack, when baking
+	Parts   map[string]string `json:"parts"`            // part name → folder
+	Hosts   *internet.Hosts   `json:"hosts"`
+	Facts   cluster.Facts     `json:"facts"`
+	Module  string            `json:"module"`
+	Created time.Time         `json:"created"`
+	Kube    string            `json:"kube"`
 }
 
 func (s *spec) part(part, file string) string { return filepath.Join(s.Parts[part], file) }

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"mesh-egress-conformance/framework/cluster"
+	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/harness"
+	"mesh-egress-conformance/framework/provider"
+)
+
+func (o *options) open() (cluster.Provider, error) {
+	store, err := components.OpenStore()
+	if err != nil {
+		return nil, err
+	}
+	p, err := provider.Open(o.provider, store)
+	if err != nil {
+		return nil, usage(err)
+	}
+	return p, nil
+}
+
+// cluster finds the running cluster that --name means.
+func (o *options) cluster(cmd *cobra.Command) (cluster.Cluster, error) {
+	p, err := o.open()
+	if err != nil {
+		return nil, err
+	}
+	return p.Open(cmd.Context(), o.name)
+}
+
+func upCommand(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Bring a cluster up with Istio, both gateways and the client pods, and leave it running",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ho, err := o.session(cmd)
+			if err != nil {
+				return err
+			}
+			p, err := o.open()
+			if err != nil {
+				return err
+			}
+			if _, err := p.Open(cmd.Context(), o.name); err == nil {
+				return fmt.Errorf("cluster %q: %w; use it, take it down with egressctl down --name %s, or choose another --name", o.name, cluster.ErrExists, o.name)
+			}
+			s, err := harness.Up(cmd.Context(), ho)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is up; try\n  egressctl run --name %[1]s\n  egressctl kubectl --name %[1]s -- get pods -A\n  egressctl shell --name %[1]s\n  egressctl down --name %[1]s\n", s.Cluster.Name())
+			return nil
+		},
+	}
+	o.addUpFlags(cmd)
+	return cmd
+}
+
+func downCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "down",
+		Short: "Take a cluster down and remove everything of it",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := o.open()
+			if err != nil {
+				return err
+			}
+			start := time.Now()
+			if err := p.Down(cmd.Context(), o.name); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is gone (%.1fs)\n", o.name, time.Since(start).Seconds())
+			return nil
+		},
+	}
+}
+
+func statusCommand(o *options) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "List the clusters on this machine",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := o.open()
+			if err != nil {
+				return err
+			}
+			list, err := p.List(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
+			}
+			if len(list) == 0 {
+				fmt.Fprintln(cmd.OutOrStdout(), "no cluster; egressctl up makes one")
+				return nil
+			}
+			t := table.NewWriter()
+			t.SetOutputMirror(cmd.OutOrStdout())
+			t.AppendHeader(table.Row{"name", "provider", "state", "age", "memory", "kubeconfig", "note"})
+			for _, s := range list {
+				age := ""
+				if !s.Since.IsZero() {
+					age = time.Since(s.Since).Round(time.Second).String()
+				}
+				t.AppendRow(table.Row{s.Name, s.Provider, s.State, age, fmt.Sprintf("%d MiB", s.Memory>>20), s.Kubeconfig, s.Note})
+			}
+			t.Render()
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func kubeconfigCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "kubeconfig",
+		Short: "Print the path of a cluster's kubeconfig",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := o.cluster(cmd)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), c.Kubeconfig())
+			return nil
+		},
+	}
+}
+
+func kubectlCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "kubectl -- ARGS",
+		Short: "Run the cluster's own kubectl",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := o.cluster(cmd)
+			if err != nil {
+				return err
+			}
+			return kubectl(cmd, c, args...)
+		},
+	}
+}
+
+// kubectl runs the kubectl of the cluster's Kubernetes version and passes its exit status on.
+func kubectl(cmd *cobra.Command, c cluster.Cluster, args ...string) error {
+	k := exec.CommandContext(cmd.Context(), c.Program("kubectl"), args...)
+	k.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig())
+	k.Stdin, k.Stdout, k.Stderr = os.Stdin, cmd.OutOrStdout(), cmd.ErrOrStderr()
+	err := k.Run()
+	var ee *exec.ExitError
+	if errors.As(err, &ee) {
+		return &exitError{code: ee.ExitCode()}
+	}
+	return err
+}
+
+func shellCommand(o *options) *cobra.Command {
+	var from string
+	cmd := &cobra.Command{
+		Use:   "shell",
+		Short: "Open a prompt inside a client pod, to try curl by hand",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := o.cluster(cmd)
+			if err != nil {
+				return err
+			}
+			return kubectl(cmd, c, "exec", "-it", "-n", "egress-"+from, "deploy/sleep", "-c", "sleep", "--", "/bin/sh")
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", "client", "client pod: client or control")
+	return cmd
+}
+
+func logsCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "logs PART",
+		Short: "Print the log of a part of the cluster, such as kubelet, kube-apiserver or internet",
+		Args:  usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := o.cluster(cmd)
+			if err != nil {
+				return err
+			}
+			r, err := c.Log(args[0])
+			if err != nil {
+				return usage(err)
+			}
+			defer r.Close()
+			_, err = io.Copy(cmd.OutOrStdout(), r)
+			return err
+		},
+	}
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"mesh-egress-conformance/framework/components"
+)
+
+func componentsCommand(o *options) *cobra.Command {
+	cmd := &cobra.Command{Use: "components", Short: "The programs and images that clusters run, and their cache",
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(componentsListCommand(), componentsFetchCommand(o), componentsVerifyCommand(), componentsPruneCommand(o))
+	return cmd
+}
+
+func (o *options) fetch(cmd *cobra.Command, store *components.Store) (*components.Set, error) {
+	src, err := components.ParseSource(o.source)
+	if err != nil {
+		return nil, usage(err)
+	}
+	return components.Fetch(cmd.Context(), store, components.Options{Istio: o.istio, Source: src, Hub: o.hub, Progress: newProgress(cmd.ErrOrStderr())})
+}
+
+func componentsListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the catalogue and what the cache holds",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cat, err := components.LoadCatalogue()
+			if err != nil {
+				return err
+			}
+			store, err := components.OpenStore()
+			if err != nil {
+				return err
+			}
+			entries, err := store.Entries()
+			if err != nil {
+				return err
+			}
+			w := cmd.OutOrStdout()
+			t := table.NewWriter()
+			t.SetOutputMirror(w)
+			t.AppendHeader(table.Row{"catalogue", "version"})
+			for _, p := range cat.Parts {
+				t.AppendRow(table.Row{p.Name, p.Version})
+			}
+			for _, i := range cat.Istio {
+				t.AppendRow(table.Row{"istio " + i.Version, i.Release + ", Envoy " + i.Envoy})
+			}
+			t.Render()
+			c := table.NewWriter()
+			c.SetOutputMirror(w)
+			c.AppendHeader(table.Row{"cached", "version", "source", "made in", "digest"})
+			for _, e := range entries {
+				m := e.Manifest
+				c.AppendRow(table.Row{m.Name, m.Version, m.Source, fmt.Sprintf("%.0fs", m.Seconds), fmt.Sprintf("%.12s", m.Digest())})
+			}
+			c.Render()
+			fmt.Fprintln(w, "cache:", store.Root)
+			return nil
+		},
+	}
+}
+
+func componentsFetchCommand(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "fetch",
+		Short: "Fill the cache with everything that a cluster needs",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			store, err := components.OpenStore()
+			if err != nil {
+				return err
+			}
+			set, err := o.fetch(cmd, store)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%d parts and %d images for Istio %s are in the cache (source %s, %.0fs)\n", len(set.Parts), len(set.Images), set.Istio.Version, set.Source, set.TookSec)
+			for _, n := range set.Notes {
+				fmt.Fprintln(cmd.OutOrStdout(), "note:", n)
+			}
+			return nil
+		},
+	}
+	o.addComponentFlags(cmd)
+	return cmd
+}
+
+func componentsVerifyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify",
+		Short: "Read every file in the cache and compare its digest",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			store, err := components.OpenStore()
+			if err != nil {
+				return err
+			}
+			entries, err := store.Entries()
+			if err != nil {
+				return err
+			}
+			var all error
+			for _, e := range entries {
+				if err := e.Verify(); err != nil {
+					all = errors.Join(all, err)
+					continue
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "ok  %s %s\n", e.Manifest.Name, e.Manifest.Version)
+			}
+			if all != nil {
+				return fmt.Errorf("%w\n(egressctl components fetch makes damaged entries again)", all)
+			}
+			return nil
+		},
+	}
+}
+
+func componentsPruneCommand(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "prune",
+		Short: "Remove cache entries that the current catalogue does not use",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			store, err := components.OpenStore()
+			if err != nil {
+				return err
+			}
+			keep, err := components.InUse(store, o.hub)
+			if err != nil {
+				return err
+			}
+			removed, err := store.Prune(keep)
+			for _, r := range removed {
+				fmt.Fprintln(cmd.OutOrStdout(), "removed", r)
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&o.hub, "hub", "", "keep entries that came from this mirror")
+	return cmd
+}

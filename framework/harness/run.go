@@ -1,0 +1,175 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/mesh"
+	"mesh-egress-conformance/framework/pods"
+	"mesh-egress-conformance/framework/report"
+)
+
+// Environment describes the session for its report.
+func (s *Session) Environment() report.Environment {
+	f := s.Cluster.Facts()
+	t := s.Timings()
+	for k, v := range f.Timings {
+		t["cluster: "+k] = v
+	}
+	return report.Environment{Provider: f.Provider, Cluster: s.Cluster.Name(), Kubernetes: f.Kubernetes, Istio: f.Istio, Envoy: f.Envoy,
+		Source: f.Source, Sabotage: string(s.opts.Sabotage), Deviations: s.Deviations(), Timings: t}
+}
+
+// Run runs cases one after another and makes the report. When ctx ends, the cases that have not run
+// are left out. each hears every result; it may be nil.
+func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, each func(egress.Result)) *report.Report {
+	s.Prepare(ctx, cases)
+	var results []egress.Result
+	for _, c := range cases {
+		if ctx.Err() != nil {
+			break
+		}
+		r := s.RunCase(ctx, c)
+		s.Bundle(ctx, &r, outDir)
+		results = append(results, r)
+		if each != nil {
+			each(r)
+		}
+	}
+	var faults []string
+	if n := len(cases) - len(results); n > 0 {
+		faults = append(faults, fmt.Sprintf("interrupted: %d cases did not run", n))
+	}
+	if err := s.checkLeftovers(context.WithoutCancel(ctx)); err != nil {
+		faults = append(faults, err.Error())
+	}
+	return report.New(s.Environment(), s.start, results, faults...)
+}
+
+// Kinds of objects that cases apply.
+var ruleKinds = []schema.GroupVersionResource{
+	{Group: "networking.istio.io", Version: "v1", Resource: "serviceentries"},
+	{Group: "networking.istio.io", Version: "v1", Resource: "destinationrules"},
+	{Group: "networking.istio.io", Version: "v1", Resource: "virtualservices"},
+	{Group: "networking.istio.io", Version: "v1", Resource: "gateways"},
+	{Group: "networking.istio.io", Version: "v1", Resource: "sidecars"},
+}
+
+// checkLeftovers demands that no rule of this run is left in the cluster.
+func (s *Session) checkLeftovers(ctx context.Context) error {
+	if s.Cluster.Failure() != nil {
+		return nil // said elsewhere
+	}
+	dyn, err := dynamic.NewForConfig(s.Cluster.RESTConfig())
+	if err != nil {
+		return err
+	}
+	var left []string
+	for _, k := range ruleKinds {
+		l, err := dyn.Resource(k).List(ctx, metav1.ListOptions{LabelSelector: fixture.RunLabel + "=" + s.run})
+		if err != nil {
+			return fmt.Errorf("look for rules that were left: %w", err)
+		}
+		for i := range l.Items {
+			left = append(left, fixture.Describe(&l.Items[i]))
+		}
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("the run left rules in the cluster: %s", strings.Join(left, ", "))
+	}
+	return nil
+}
+
+// bundleTimeout bounds the collection of a debug bundle.
+const bundleTimeout = 15 * time.Second
+
+// Bundle keeps what helps to understand a case that does not conform: logs, config dumps, resources,
+// arrivals. It names the folder in the result; what could not be had is in its errors.txt.
+func (s *Session) Bundle(ctx context.Context, r *egress.Result, outDir string) {
+	if outDir == "" || (r.Verdict != egress.Violates && r.Verdict != egress.Inconclusive) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bundleTimeout)
+	defer cancel()
+	dir := filepath.Join(outDir, "bundles", r.Case.Name)
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
+		s.opts.logf("no debug bundle for %s: %v", r.Case.Name, err)
+		return
+	}
+	var errs error
+	keep := func(name string, b []byte, err error) {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), b, 0o644)
+		}
+		errs = errors.Join(errs, err)
+	}
+	res, err := json.MarshalIndent(r, "", "  ")
+	keep("result.json", res, err)
+	keep("resources.yaml", []byte(strings.Join(r.Applied, "---\n")), nil)
+	if log, _, err := s.Cluster.Internet().Arrivals(ctx, 0); err == nil {
+		b, err := json.MarshalIndent(log, "", "  ")
+		keep("arrivals.json", b, err)
+	} else {
+		errs = errors.Join(errs, err)
+	}
+	if s.Cluster.Failure() == nil {
+		b, err := s.podLog(ctx, mesh.SystemNamespace, "app=istiod", "discovery")
+		keep("istiod.log", b, err)
+		s.bundleClients(ctx, r.Case, keep)
+	}
+	if errs != nil {
+		_ = os.WriteFile(filepath.Join(dir, "errors.txt"), []byte(errs.Error()+"\n"), 0o644) // the bundle is best effort
+	}
+	r.BundleAt = dir
+}
+
+func (s *Session) bundleClients(ctx context.Context, c egress.Case, keep func(string, []byte, error)) {
+	for _, n := range c.Clients() {
+		p, err := s.pods.Get(n)
+		if err != nil || !p.Captured() {
+			continue
+		}
+		b, err := s.podLog(ctx, p.Namespace, "app="+p.Workload, mesh.ProxyContainer)
+		keep(n+".proxy.log", b, err)
+		dump, err := pods.ExecIn(ctx, s.Cluster.RESTConfig(), s.cs, p.Namespace, p.PodName, mesh.ProxyContainer, "pilot-agent", "request", "GET", "config_dump")
+		keep(n+".config_dump.json", []byte(dump), err)
+	}
+}
+
+func (s *Session) podLog(ctx context.Context, namespace, selector, container string) ([]byte, error) {
+	l, err := s.cs.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil || len(l.Items) == 0 {
+		return nil, fmt.Errorf("find the pod %s in %s: %w", selector, namespace, err)
+	}
+	lines := int64(2000)
+	return s.cs.CoreV1().Pods(namespace).GetLogs(l.Items[0].Name, &corev1.PodLogOptions{Container: container, TailLines: &lines}).DoRaw(ctx)
+}
+
+// Observe makes one probe from a client, with all witnesses.
+func (s *Session) Observe(ctx context.Context, p egress.Probe) (egress.ProbeResult, error) {
+	if !slices.ContainsFunc(s.opts.Clients, func(c egress.Client) bool { return c.Name == p.From }) {
+		names := make([]string, len(s.opts.Clients))
+		for i, c := range s.opts.Clients {
+			names[i] = c.Name
+		}
+		return egress.ProbeResult{}, fmt.Errorf("client %q is unknown; known: %s", p.From, strings.Join(names, ", "))
+	}
+	if err := s.launch(ctx, p.From).wait(ctx); err != nil {
+		return egress.ProbeResult{}, s.because(err)
+	}
+	return s.engine.Observe(ctx, p), nil
+}

@@ -1,0 +1,50 @@
+package report
+
+import (
+	"encoding/xml"
+	"fmt"
+	"time"
+
+	"github.com/onsi/ginkgo/v2/reporters"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+// JUnit renders the report as JUnit XML, with Ginkgo's own types for it: one test case for each
+// case, a violation as a failure, an inconclusive case as an error, a skip with its reason.
+func (r *Report) JUnit() ([]byte, error) {
+	suite := reporters.JUnitTestSuite{
+		Name: "mesh-egress-conformance", Package: "suites", Tests: r.Counts.Total,
+		Disabled: 0, Skipped: r.Counts.Skipped + r.Counts.NotApplicable,
+		Failures: r.Counts.Violates, Errors: r.Counts.Inconclusive,
+		Time: r.Took, Timestamp: r.Started.Format("2006-01-02T15:04:05"),
+		Properties: reporters.JUnitProperties{Properties: []reporters.JUnitProperty{
+			{Name: "provider", Value: r.Environment.Provider}, {Name: "kubernetes", Value: r.Environment.Kubernetes},
+			{Name: "istio", Value: r.Environment.Istio}, {Name: "envoy", Value: r.Environment.Envoy},
+			{Name: "componentSource", Value: r.Environment.Source}, {Name: "sabotage", Value: r.Environment.Sabotage},
+		}},
+	}
+	for _, c := range r.Cases {
+		tc := reporters.JUnitTestCase{Name: c.Case.Name, Classname: "egress." + c.Case.Area, Status: string(c.Verdict), Time: c.Took.Seconds()}
+		switch c.Verdict {
+		case egress.Violates:
+			tc.Failure = &reporters.JUnitFailure{Type: "violates", Message: c.Why, Description: Explain(c)}
+		case egress.Inconclusive:
+			tc.Error = &reporters.JUnitError{Type: "inconclusive", Message: c.Why, Description: Explain(c)}
+		case egress.Skipped, egress.NotApplicable:
+			tc.Skipped = &reporters.JUnitSkipped{Message: fmt.Sprintf("%s: %s", c.Verdict, c.Why)}
+		case egress.Conforms:
+			tc.SystemOut = c.Case.Claim
+		}
+		suite.TestCases = append(suite.TestCases, tc)
+	}
+	all := reporters.JUnitTestSuites{Tests: suite.Tests, Disabled: suite.Disabled + suite.Skipped, Failures: suite.Failures,
+		Errors: suite.Errors, Time: suite.Time, TestSuites: []reporters.JUnitTestSuite{suite}}
+	b, err := xml.MarshalIndent(all, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode junit.xml: %w", err)
+	}
+	return append([]byte(xml.Header), append(b, '\n')...), nil
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.2fs", d.Seconds()) }
