@@ -77,7 +77,7 @@ func withoutProxy(o Observation) (Outcome, error) {
 	case curlRefused:
 		return onlyClient(o, REF)
 	}
-	a := arrivedFrom(o.Arrivals, o.Client.Local)
+	a := arrivedFrom(o.Arrivals, o.Client.Local, o.Client.Remote)
 	switch {
 	case a == nil && answered(o.Client):
 		return 0, disagree("the client got an answer (%d) that no sidecar passed and no destination gave", o.Client.HTTPCode)
@@ -105,7 +105,7 @@ func throughProxy(o Observation, l AccessLog) (Outcome, error) {
 	case curlTimeout:
 		return 0, disagree("the client timed out while the sidecar sent it to %s", l.UpstreamCluster)
 	case curlCert:
-		if arrivedFrom(o.Arrivals, l.UpstreamLocal) == nil {
+		if arrivedFrom(o.Arrivals, l.UpstreamLocal, l.UpstreamHost) == nil {
 			return 0, disagree("the client rejected a certificate of no known host")
 		}
 		return CERT, nil
@@ -116,7 +116,7 @@ func throughProxy(o Observation, l AccessLog) (Outcome, error) {
 	if l.UpstreamLocal == "" {
 		return 0, disagree("the sidecar's line names no upstream connection (cluster %q, flags %q)", l.UpstreamCluster, l.ResponseFlags)
 	}
-	if arrivedFrom(o.Arrivals, l.UpstreamLocal) == nil {
+	if arrivedFrom(o.Arrivals, l.UpstreamLocal, l.UpstreamHost) == nil {
 		return 0, disagree("the sidecar used connection %s, which arrived at no known host", l.UpstreamLocal)
 	}
 	switch {
@@ -205,20 +205,39 @@ func answered(c ClientWitness) bool {
 	return c.ExitCode == 0 && c.HTTPCode > 0 && c.HTTPCode < 500
 }
 
-// arrivedFrom finds the arrival whose peer is the given ip:port.
-func arrivedFrom(as []Arrival, addr string) *Arrival {
+// arrivedFrom finds the arrival of the connection between two ip:port. Both ends count: the kernel
+// gives the same client port to connections with different destinations. An unknown destination
+// matches any.
+func arrivedFrom(as []Arrival, peer, local string) *Arrival {
 	for i := range as {
-		if as[i].Peer == addr {
+		if as[i].Peer == peer && (local == "" || as[i].Local == local) {
 			return &as[i]
 		}
 	}
 	return nil
 }
 
+// Explains says whether an arrival belongs to the observation: by its connection, or by the probe's id.
+func (o Observation) Explains(a Arrival) bool {
+	if a.ProbeID != "" && a.ProbeID == o.ID {
+		return true
+	}
+	one := []Arrival{a}
+	if a.Peer == "" || arrivedFrom(one, o.Client.Local, o.Client.Remote) != nil {
+		return a.Peer != ""
+	}
+	for _, l := range o.Mesh {
+		if arrivedFrom(one, l.UpstreamLocal, l.UpstreamHost) != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // Reception is the arrival that an outcome rests on; nil for outcomes without one.
 func (o Observation) Reception() *Arrival {
 	if l, err := decisive(o.Mesh); err == nil && l != nil {
-		return arrivedFrom(o.Arrivals, l.UpstreamLocal)
+		return arrivedFrom(o.Arrivals, l.UpstreamLocal, l.UpstreamHost)
 	}
-	return arrivedFrom(o.Arrivals, o.Client.Local)
+	return arrivedFrom(o.Arrivals, o.Client.Local, o.Client.Remote)
 }

@@ -16,7 +16,7 @@ import (
 type Script struct {
 	Text string
 	ID   string
-	// Ports are the client ports that the command may use, when it cannot report the one it used.
+	// Ports are the first and the last client port that the command may use.
 	Ports [2]int
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -117,7 +116,7 @@ func (r *run) lines(ctx context.Context, p egress.Probe, x round, carrier Client
 		if err != nil {
 			return nil, err
 		}
-		return r.e.Mesh.Lines(ctx, p.From, func(l egress.AccessLog) bool { return fromRound(l.DownstreamRemote, x, info.IP) })
+		return r.e.Mesh.Lines(ctx, p.From, func(l egress.AccessLog) bool { return fromRound(l.DownstreamRemote, l.DownstreamLocal, x, info.IP) })
 	}
 	front, err := r.e.Mesh.Lines(ctx, IngressGateway, func(l egress.AccessLog) bool { return l.DownstreamRemote == x.client.Local })
 	if err != nil {
@@ -135,15 +134,12 @@ func (r *run) lines(ctx context.Context, p egress.Probe, x round, carrier Client
 // IngressGateway is the name under which Mesh.Lines knows the ingress gateway.
 const IngressGateway = "istio-ingressgateway"
 
-// fromRound says whether an ip:port is the client's end of a round's connection.
-func fromRound(addr string, x round, ip string) bool {
-	if x.client.Local != "" {
-		return addr == x.client.Local
+// fromRound says whether a connection, given by both its ends, is the client's in a round.
+func fromRound(peer, local string, x round, ip string) bool {
+	if !x.client.Shell {
+		return peer != "" && peer == x.client.Local && (x.client.Remote == "" || local == x.client.Remote)
 	}
-	if x.script.Ports[0] == 0 {
-		return false
-	}
-	host, port, err := net.SplitHostPort(addr)
+	host, port, err := net.SplitHostPort(peer)
 	n, err2 := strconv.Atoi(port)
 	return err == nil && err2 == nil && host == ip && n >= x.script.Ports[0] && n <= x.script.Ports[1]
 }
@@ -152,12 +148,12 @@ func fromRound(addr string, x round, ip string) bool {
 // themselves.
 func foundLocal(o egress.Observation, x round, ip string, log []egress.Arrival) string {
 	for _, l := range o.Mesh {
-		if fromRound(l.DownstreamRemote, x, ip) {
+		if fromRound(l.DownstreamRemote, l.DownstreamLocal, x, ip) {
 			return l.DownstreamRemote
 		}
 	}
 	for _, a := range log {
-		if fromRound(a.Peer, x, ip) {
+		if fromRound(a.Peer, a.Local, x, ip) {
 			return a.Peer
 		}
 	}
@@ -166,13 +162,9 @@ func foundLocal(o egress.Observation, x round, ip string, log []egress.Arrival) 
 
 // arrivalsOf picks the arrivals of one observation and marks them as explained.
 func arrivalsOf(o egress.Observation, log []egress.Arrival, joined map[int64]bool) []egress.Arrival {
-	peers := []string{o.Client.Local}
-	for _, l := range o.Mesh {
-		peers = append(peers, l.UpstreamLocal)
-	}
 	var out []egress.Arrival
 	for _, a := range log {
-		if (a.ProbeID != "" && a.ProbeID == o.ID) || (a.Peer != "" && slices.Contains(peers, a.Peer)) {
+		if o.Explains(a) {
 			out = append(out, a)
 			joined[a.Seq] = true
 		}
@@ -215,7 +207,7 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 	}
 	c.Client = x.client
 	for i, a := range log {
-		if !fromRound(a.Peer, *x, info.IP) {
+		if !fromRound(a.Peer, a.Local, *x, info.IP) {
 			continue
 		}
 		joined[a.Seq] = true

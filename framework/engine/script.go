@@ -25,8 +25,11 @@ const (
 	totalTimeout   = 10
 )
 
-// Documents' commands are run as they stand, so they cannot tell which port they used. Each gets a
-// small range of its own, below the range from which the kernel picks (net.ipv4.ip_local_port_range).
+// Every probe gets client ports of its own, below the range from which the kernel picks
+// (net.ipv4.ip_local_port_range). The kernel would give one port to several connections with
+// different destinations; redirected to the sidecar they clash, and conntrack then changes the port
+// on the way, so that the client's log and the sidecar's no longer name the same connection. A
+// document's command, which cannot tell which port it used, is found by its range.
 const (
 	firstPort = 11000
 	lastPort  = 30000
@@ -42,7 +45,7 @@ func newIDSource() idSource {
 	b := make([]byte, 4)
 	_, _ = rand.Read(b) // never fails, see crypto/rand
 	n := &atomic.Int64{}
-	n.Store(time.Now().UnixMilli() % 4000) // two runs on one pod begin at different ports
+	n.Store(time.Now().UnixMilli() / 25) // a run on the same pods begins where no recent one was
 	return idSource{prefix: hex.EncodeToString(b), n: n}
 }
 
@@ -55,17 +58,16 @@ func (s idSource) next() (id string, port int) {
 // script turns a probe into a shell script.
 func (e *Engine) script(p egress.Probe) Script {
 	id, port := e.ids.next()
-	s := Script{ID: id}
+	s := Script{ID: id, Ports: [2]int{port, port + portRange - 1}}
 	if p.Command != "" {
 		// curl reads its configuration from CURL_HOME, so the command itself stays as the document has it.
-		s.Ports = [2]int{port, port + portRange - 1}
 		s.Text = fmt.Sprintf("export CURL_HOME=/tmp/.curl-%[1]s; mkdir -p $CURL_HOME\n"+
 			"printf 'header = \"%[2]s: %[1]s\"\\nlocal-port = %[3]d-%[4]d\\nconnect-timeout = %[5]d\\nmax-time = %[6]d\\n' >$CURL_HOME/.curlrc\n"+
 			"%[7]s\nrc=$?; rm -rf $CURL_HOME; exit $rc", id, ProbeHeader, s.Ports[0], s.Ports[1], connectTimeout, totalTimeout, p.Command)
 		return s
 	}
 	args := []string{"curl", "-sS", "-o", "/dev/null", "-w", "'%{json}'",
-		"--connect-timeout", strconv.Itoa(connectTimeout), "-m", strconv.Itoa(totalTimeout), "-H", quote(ProbeHeader + ": " + id)}
+		"--local-port", fmt.Sprintf("%d-%d", s.Ports[0], s.Ports[1]), "--connect-timeout", strconv.Itoa(connectTimeout), "-m", strconv.Itoa(totalTimeout), "-H", quote(ProbeHeader + ": " + id)}
 	for _, a := range p.Args {
 		args = append(args, quote(a))
 	}

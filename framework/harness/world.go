@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"sync"
 	"time"
 
@@ -248,22 +247,26 @@ func (l *logs) Flush(ctx context.Context, client string) error {
 	if p.Container == "" {
 		return l.flushServer(ctx, a, p)
 	}
-	out, err := l.pods.Exec(ctx, client, "curl -s -o /dev/null -m 5 -w '%{local_port}' http://istiod."+mesh.SystemNamespace+":15014/ready")
-	if err != nil {
+	path := "/ready?" + l.mark()
+	if _, err := l.pods.Exec(ctx, client, "curl -s -o /dev/null -m 5 'http://istiod."+mesh.SystemNamespace+":15014"+path+"'"); err != nil {
 		return err
 	}
-	end := ":" + strings.TrimSpace(out.Stdout)
-	_, err = a.Wait(ctx, flushPatience, func(x egress.AccessLog) bool { return strings.HasSuffix(x.DownstreamRemote, end) })
+	_, err = a.Wait(ctx, flushPatience, func(x egress.AccessLog) bool { return x.Path == path })
 	return err
+}
+
+// mark is a string that no other request carries.
+func (l *logs) mark() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.flushes++
+	return fmt.Sprintf("flush=%d-%d", time.Now().UnixNano(), l.flushes)
 }
 
 // flushServer does the same for a workload in which no command can be run: the control client calls
 // a path of its own, and the line of the inbound request is waited for.
 func (l *logs) flushServer(ctx context.Context, a *mesh.AccessLog, p *pods.Pod) error {
-	l.mu.Lock()
-	l.flushes++
-	path := fmt.Sprintf("/healthz?flush=%d-%d", time.Now().UnixNano(), l.flushes)
-	l.mu.Unlock()
+	path := "/healthz?" + l.mark()
 	url := fmt.Sprintf("http://%s.%s:8080%s", p.Workload, p.Namespace, path)
 	if _, err := l.pods.Exec(ctx, egress.ControlClient, "curl -s -o /dev/null -m 5 '"+url+"'"); err != nil {
 		return err

@@ -35,7 +35,9 @@ func setUpNodeNetwork() error {
 	if err := linkUp("lo"); err != nil {
 		return err
 	}
-	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: podBridge}}
+	// A fixed address: a bridge otherwise takes the lowest of its ports and changes it when a pod goes,
+	// and every other pod's neighbour entry for the node is wrong until it times out.
+	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: podBridge, HardwareAddr: net.HardwareAddr{0x0a, 0x58, 10, 244, 0, 1}}}
 	if err := netlink.LinkAdd(br); err != nil {
 		return fmt.Errorf("make bridge %s: %w", podBridge, err)
 	}
