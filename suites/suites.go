@@ -48,7 +48,8 @@ func Clients() []egress.Client {
 			"traffic.sidecar.istio.io/includeOutboundIPRanges": "10.96.0.0/16,10.244.0.0/16"}),
 		sleep("client-manual", egress.ManualInjection, nil),
 		{Name: "egresshttpbin", Namespace: "istioegress", Manifest: "egresshttpbin/egresshttpbin.yaml",
-			Workload: "egresshttpbin", Injection: egress.AutoInjection},
+			Workload: "egresshttpbin", Injection: egress.AutoInjection,
+			ReadyURL: "http://egresshttpbin-istioegress.${INGRESS_IP}.nip.io/healthz"},
 	}
 }
 

@@ -21,6 +21,7 @@ type Client struct {
 	Container   string            `json:"container"` // the container in which commands run; "" for a client that is only called
 	Injection   Injection         `json:"injection"`
 	Annotations map[string]string `json:"annotations,omitempty"` // of the pod template
+	ReadyURL    string            `json:"readyURL,omitempty"`    // must answer to the control client before cases use it
 }
 
 // ControlClient is the name of the client without sidecar that proves targets reachable.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -82,6 +83,8 @@ type Session struct {
 	run     string
 	start   time.Time
 	ingress string
+	// gateways starts the gateways, or finds them.
+	gateways func(context.Context) error
 
 	mu      sync.Mutex
 	futures map[string]*future
@@ -211,13 +214,13 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	if err := s.connect(); err != nil {
 		return err
 	}
+	f := c.Facts()
+	in := mesh.NewInstaller(c.RESTConfig(), mesh.Options{Module: f.Module, Tag: f.IstioTag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly})
 	if err := s.waitAPI(ctx); err != nil {
 		return s.because(err)
 	}
 	s.mark("API server ready")
 	s.launch(ctx, egress.ControlClient)
-	f := c.Facts()
-	in := mesh.NewInstaller(c.RESTConfig(), mesh.Options{Module: f.Module, Tag: f.IstioTag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly})
 	if err := in.ControlPlane(ctx); err != nil {
 		return s.because(err)
 	}
@@ -227,7 +230,10 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	}
 	s.mark("istiod ready")
 	s.launch(ctx, "client")
-	s.promise(ctx, gatewaysFuture, func(ctx context.Context) error { return s.startGateways(ctx, in) })
+	s.gateways = func(ctx context.Context) error { return s.startGateways(ctx, in) }
+	if s.run == "up" { // a run wants its first verdict early and starts them later
+		s.promise(ctx, gatewaysFuture, s.gateways)
+	}
 	return s.because(s.join(ctx))
 }
 
@@ -239,7 +245,7 @@ func (s *Session) attach(ctx context.Context) error {
 	for _, n := range baseClients {
 		s.launch(ctx, n)
 	}
-	s.promise(ctx, gatewaysFuture, s.watchGateways)
+	s.gateways = s.watchGateways
 	return s.join(ctx)
 }
 
@@ -395,8 +401,40 @@ func (s *Session) launch(ctx context.Context, name string) *future {
 		if err != nil {
 			return err
 		}
-		return s.logs.start(ctx, name, pod.Namespace, pod.PodName)
+		if err := s.logs.start(ctx, name, pod.Namespace, pod.PodName); err != nil {
+			return err
+		}
+		return s.waitURL(ctx, c.ReadyURL)
 	})
+}
+
+// waitURL waits until the control client gets an answer from a workload behind the ingress gateway:
+// its pod may be ready before the gateway knows it.
+func (s *Session) waitURL(ctx context.Context, url string) error {
+	if url == "" {
+		return nil
+	}
+	for _, f := range []*future{s.promise(ctx, gatewaysFuture, s.gateways), s.need(egress.ControlClient)} {
+		if err := f.wait(ctx); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	url = strings.ReplaceAll(url, "${INGRESS_IP}", s.ingress)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		out, err := s.pods.Exec(ctx, egress.ControlClient, "curl -sS -f -o /dev/null -m 5 '"+url+"'")
+		if err == nil && out.ExitCode == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for an answer from %s: %w; last: exit %d %s", url, errors.Join(ctx.Err(), err), out.ExitCode, out.Stderr)
+		case <-tick.C:
+		}
+	}
 }
 
 func (s *Session) need(name string) *future {
@@ -437,6 +475,7 @@ func (s *Session) watchGateways(ctx context.Context) error {
 
 // Prepare starts the clients of all cases in the background, so that no case waits long for its own.
 func (s *Session) Prepare(ctx context.Context, cases []egress.Case) {
+	s.promise(ctx, gatewaysFuture, s.gateways)
 	for _, c := range cases {
 		if v, _ := s.engine.Applicable(c); v != "" {
 			continue
@@ -463,6 +502,7 @@ func (s *Session) RunCase(ctx context.Context, c egress.Case) egress.Result {
 	s.mu.Lock()
 	if _, done := s.timings["first verdict"]; !done && (r.Verdict == egress.Conforms || r.Verdict == egress.Violates) {
 		s.timings["first verdict"] = time.Since(s.start).Seconds()
+		s.opts.logf("%6.2fs  first verdict", s.timings["first verdict"])
 	}
 	s.mu.Unlock()
 	return r
@@ -475,7 +515,26 @@ func (s *Session) ready(ctx context.Context, c egress.Case) error {
 		}
 	}
 	if slices.Contains(c.Needs.Features, egress.IngressGateway) || slices.Contains(c.Needs.Features, egress.EgressGateway) {
-		return s.need(gatewaysFuture).wait(ctx)
+		return s.promise(ctx, gatewaysFuture, s.gateways).wait(ctx)
+	}
+	if c.Policy != "" { // see mesh.Istiod.Quiet: no pod may be starting
+		return s.settled(ctx)
+	}
+	return nil
+}
+
+// settled waits until nothing that was started is still starting. Whether it succeeded is the
+// business of the cases that need it.
+func (s *Session) settled(ctx context.Context) error {
+	s.mu.Lock()
+	all := slices.Collect(maps.Values(s.futures))
+	s.mu.Unlock()
+	for _, f := range all {
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	return nil
 }

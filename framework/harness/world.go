@@ -134,6 +134,9 @@ func (r *rules) Remove(ctx context.Context, c egress.Case) (engine.Change, error
 func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, start time.Time, versions []mesh.Version, policy egress.Policy) error {
 	if policy != "" {
 		policy = r.policy(policy)
+		if err := r.istiod.Quiet(ctx); err != nil {
+			return err
+		}
 		switch err := mesh.SetPolicy(ctx, r.cs, policy); {
 		case errors.Is(err, mesh.ErrUnchanged):
 			policy = ""

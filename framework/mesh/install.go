@@ -106,19 +106,37 @@ type Installer struct {
 	opts   Options
 	getter *restGetter
 	ns     string
+	charts map[string]func() (*chart.Chart, error)
 }
 
-// NewInstaller returns an installer for a cluster.
+// Charts of the control plane and of gateways, as folders of the Istio module.
+const (
+	baseChart    = "base"
+	istiodChart  = "istio-control/istio-discovery"
+	gatewayChart = "gateway"
+)
+
+// NewInstaller returns an installer for a cluster and begins to load the charts, so that they are
+// there when the API server is.
 func NewInstaller(cfg *rest.Config, o Options) *Installer {
-	return &Installer{opts: o, getter: &restGetter{cfg: cfg, ns: SystemNamespace}, ns: SystemNamespace}
+	i := &Installer{opts: o, getter: &restGetter{cfg: cfg, ns: SystemNamespace}, ns: SystemNamespace, charts: map[string]func() (*chart.Chart, error){}}
+	for _, dir := range []string{istiodChart, baseChart, gatewayChart} {
+		load := sync.OnceValues(func() (*chart.Chart, error) { return loadChart(filepath.Join(o.Module, "manifests/charts", dir)) })
+		i.charts[dir] = load
+		go func() { _, _ = load() }() // whoever needs the chart gets the error
+	}
+	return i
 }
 
-// ControlPlane installs CRDs and istiod. It does not wait for istiod to be ready.
+// ControlPlane installs CRDs and istiod, side by side: istiod waits for its CRDs by itself. It does
+// not wait for istiod to be ready.
 func (i *Installer) ControlPlane(ctx context.Context) error {
-	if err := i.chart(ctx, "istio-base", "base", values{}, nil); err != nil {
-		return err
-	}
-	return i.chart(ctx, "istiod", "istio-control/istio-discovery", istiodValues(i.opts), eagerProbe{})
+	var wg sync.WaitGroup
+	var base, istiod error
+	wg.Go(func() { istiod = i.chart(ctx, "istiod", istiodChart, istiodValues(i.opts), eagerProbe{}) })
+	wg.Go(func() { base = i.chart(ctx, "istio-base", baseChart, values{}, nil) })
+	wg.Wait()
+	return errors.Join(base, istiod)
 }
 
 // Gateways installs both gateways, side by side. istiod must be ready: its webhook completes them.
@@ -127,21 +145,21 @@ func (i *Installer) Gateways(ctx context.Context) error {
 	names := []string{IngressGateway, EgressGateway}
 	errs := make([]error, len(names))
 	for n, name := range names {
-		wg.Go(func() { errs[n] = i.chart(ctx, name, "gateway", gatewayValues(name), nil) })
+		wg.Go(func() { errs[n] = i.chart(ctx, name, gatewayChart, gatewayValues(name), nil) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)
 }
 
 func (i *Installer) chart(ctx context.Context, release, dir string, v values, post postrender.PostRenderer) error {
-	ch, err := loadChart(filepath.Join(i.opts.Module, "manifests/charts", dir))
+	ch, err := i.charts[dir]()
 	if err != nil {
 		return err
 	}
 	cfg := new(action.Configuration)
 	debug := func(format string, a ...any) {
 		if i.opts.Log != nil {
-			fmt.Fprintf(i.opts.Log, time.Now().UTC().Format(time.RFC3339)+" "+format+"\n", a...)
+			fmt.Fprintf(i.opts.Log, time.Now().UTC().Format("15:04:05.000 ")+release+" "+format+"\n", a...)
 		}
 	}
 	if err := cfg.Init(i.getter, i.ns, "secret", debug); err != nil {

@@ -115,7 +115,7 @@ func (p *Pods) adopt(ctx context.Context, c egress.Client) (*corev1.Pod, error) 
 		return nil, fmt.Errorf("look for a running pod: %w", err)
 	}
 	for i := range l.Items {
-		if pod := &l.Items[i]; isReady(pod) && pod.DeletionTimestamp == nil && hasProxy(pod) == c.Captured() {
+		if pod := &l.Items[i]; (isReady(pod) || isUsable(pod)) && pod.DeletionTimestamp == nil && hasProxy(pod) == c.Captured() {
 			return pod, nil
 		}
 	}
@@ -218,7 +218,7 @@ func WaitPodReady(ctx context.Context, cs kubernetes.Interface, namespace, selec
 			return false, nil
 		}
 		last = pod
-		return isReady(pod), nil
+		return isReady(pod) || isUsable(pod), nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("wait for a ready pod with %s in namespace %s: %w; %s", selector, namespace, err, explain(ctx, cs, namespace, last))
@@ -230,6 +230,17 @@ func isReady(p *corev1.Pod) bool {
 	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 	})
+}
+
+// isUsable says whether a pod with a native sidecar can be used already: its containers run, and they
+// were started only after the sidecar's startup probe had succeeded. Kubelet reports such a pod as
+// ready up to a second later.
+func isUsable(p *corev1.Pod) bool {
+	native := slices.ContainsFunc(p.Status.InitContainerStatuses, func(s corev1.ContainerStatus) bool {
+		return s.Name == "istio-proxy" && s.Started != nil && *s.Started
+	})
+	return native && p.Status.PodIP != "" && len(p.Status.ContainerStatuses) == len(p.Spec.Containers) &&
+		!slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.State.Running == nil })
 }
 
 func hasProxy(p *corev1.Pod) bool {

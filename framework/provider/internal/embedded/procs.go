@@ -174,4 +174,4 @@ func lookPath(name, path string) (string, error) {
 }
 
 // baseEnv keeps proxy settings and the like of the caller out of the cluster.
-func baseEnv() []string { return []string{"HOME=/root", "LANG=C.UTF-8"} }
+func baseEnv() []string { return []string{"HOME=/root", "LANG=C.UTF-8", "GOGC=300"} }
