@@ -37,6 +37,11 @@ func (s *Session) Environment() report.Environment {
 // Run runs cases one after another and makes the report. When ctx ends, the cases that have not run
 // are left out. each hears every result; it may be nil.
 func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, each func(egress.Result)) *report.Report {
+	if outDir != "" { // bundles of an earlier run would be taken for this one's
+		if err := os.RemoveAll(filepath.Join(outDir, "bundles")); err != nil {
+			s.opts.logf("old debug bundles: %v", err)
+		}
+	}
 	order := map[string]int{}
 	for i, c := range cases {
 		order[c.Name] = i

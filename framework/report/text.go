@@ -20,7 +20,7 @@ func (r *Report) WriteTable(w io.Writer, color bool) {
 	t.SetStyle(table.StyleLight)
 	t.Style().Options.SeparateRows = false
 	t.AppendHeader(table.Row{"case", "probe", "before", "applied", "removed", "witnesses (applied)"})
-	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, WidthMax: 46}, {Number: 6, WidthMax: 62}})
+	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, WidthMax: 48, WidthMaxEnforcer: text.WrapText}, {Number: 6, WidthMax: 64, WidthMaxEnforcer: text.WrapSoft}})
 	for _, c := range r.Cases {
 		r.rows(t, c, color)
 		t.AppendSeparator()

@@ -1,0 +1,65 @@
+# Targets are for people and CI alike; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+export CGO_ENABLED := 0
+GO      ?= go
+BIN     := bin
+OUT     ?= reports/out
+PROVIDER ?= embedded
+# Further flags for `egressctl run`, e.g. make conformance RUN_FLAGS="--label-filter tcp".
+RUN_FLAGS ?=
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: build
+build: ## build bin/egressctl
+	$(GO) build -trimpath -o $(BIN)/egressctl ./cmd/egressctl
+
+.PHONY: conformance
+conformance: build ## bring a cluster up, run every case, print the truth table
+	$(BIN)/egressctl doctor --install --provider $(PROVIDER)
+	$(BIN)/egressctl run --provider $(PROVIDER) --out $(OUT) $(RUN_FLAGS)
+
+.PHONY: test
+test: ## lint, unit tests and the conformance run; what CI calls
+	scripts/test.sh
+
+.PHONY: unit
+unit: ## unit tests only: no root, no cluster, no network
+	$(GO) test ./framework/... ./cmd/... ./samples/... ./fixtures/...
+	$(GO) test -run 'TestC' ./suites
+
+.PHONY: fault
+fault: build ## kill, interrupt and starve real clusters and look for what is left (root)
+	scripts/verify-faults.sh
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint ## gofumpt, golangci-lint
+	$(BIN)/golangci-lint run ./...
+
+$(BIN)/golangci-lint: tools/go.mod tools/go.sum
+	$(GO) -C tools build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: suites.test
+suites.test: ## build the Ginkgo suite as one program, to run it against several Istio versions
+	$(GO) test -c -o $(BIN)/suites.test ./suites
+
+.PHONY: verify
+verify: ## check that generated and pinned files are up to date
+	scripts/verify-modules.sh
+
+.PHONY: update
+update: ## bring generated and pinned files up to date
+	scripts/update-modules.sh
+
+.PHONY: bench
+bench: build ## time every phase of a start and a run, medians over five
+	scripts/bench.sh
+
+.PHONY: clean
+clean: ## remove what was built here (the component cache stays: egressctl components prune)
+	rm -rf $(BIN) reports/out

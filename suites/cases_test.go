@@ -1,0 +1,59 @@
+package suites_test
+
+import (
+	"testing"
+
+	"mesh-egress-conformance/fixtures"
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/samples"
+	"mesh-egress-conformance/suites"
+)
+
+// The list itself must be sound before any cluster is brought up.
+func TestCaseList(t *testing.T) {
+	if err := suites.Check(suites.Cases(), suites.Clients()); err != nil {
+		t.Fatal(err)
+	}
+	hosts, err := internet.DefaultHosts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range suites.Cases() {
+		for _, f := range c.Fixtures {
+			if _, err := fixture.Load(fixtures.FS, f); err != nil {
+				t.Errorf("case %s: %v", c.Name, err)
+			}
+		}
+		for _, p := range c.Probes {
+			if _, ok := hosts.Find(p.Destination()); !ok {
+				t.Errorf("case %s: the hermetic internet has no host %q", c.Name, p.Destination())
+			}
+		}
+	}
+	for _, c := range suites.Clients() {
+		if _, err := fixture.Load(samples.FS, c.Manifest); err != nil {
+			t.Errorf("client %s: %v", c.Name, err)
+		}
+	}
+}
+
+func TestCheckFindsMistakes(t *testing.T) {
+	good := egress.Case{Name: "a-b", Area: "a", Claim: "c", Source: "s", Probes: []egress.Probe{
+		egress.GET("client", "http://httpbin.org/").Want(egress.Blocked, egress.OK, egress.Blocked)}}
+	clients := suites.Clients()
+	if err := suites.Check([]egress.Case{good}, clients); err != nil {
+		t.Fatal(err)
+	}
+	for name, bad := range map[string]func(egress.Case) []egress.Case{
+		"listed twice":   func(c egress.Case) []egress.Case { return []egress.Case{c, c} },
+		"foreign area":   func(c egress.Case) []egress.Case { c.Area = "x"; return []egress.Case{c} },
+		"unknown client": func(c egress.Case) []egress.Case { c.Probes = []egress.Probe{{From: "nobody", URL: "http://httpbin.org/", Wants: c.Probes[0].Wants}}; return []egress.Case{c} },
+		"no claim":       func(c egress.Case) []egress.Case { c.Claim = ""; return []egress.Case{c} },
+	} {
+		if err := suites.Check(bad(good), clients); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}

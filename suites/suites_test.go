@@ -1,0 +1,139 @@
+package suites_test
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
+	. "github.com/onsi/gomega"
+	"k8s.io/klog/v2"
+
+	"mesh-egress-conformance/fixtures"
+	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/harness"
+	"mesh-egress-conformance/framework/provider"
+	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/suites"
+)
+
+var (
+	name     = flag.String("cluster", "suites", "name of the cluster; a running one of that name is used and left")
+	istio    = flag.String("istio", "", "Istio version from the component catalogue")
+	source   = flag.String("source", string(components.Auto), "where components come from: auto, image or build")
+	sabotage = flag.String("sabotage", "", "break the world on purpose: allow-any or internet-down")
+	outDir   = flag.String("out", "../reports/out", "folder for report.json, junit.xml and debug bundles")
+)
+
+func TestMain(m *testing.M) {
+	provider.ChildMain()
+	klog.SetOutput(io.Discard) // client-go reports every closed stream there
+	klog.LogToStderr(false)
+	os.Exit(m.Run())
+}
+
+func TestSuites(t *testing.T) {
+	RegisterFailHandler(Fail)
+	RunSpecs(t, "mesh egress conformance")
+}
+
+func options() harness.Options {
+	src, err := components.ParseSource(*source)
+	Expect(err).NotTo(HaveOccurred())
+	sab, err := harness.ParseSabotage(*sabotage)
+	Expect(err).NotTo(HaveOccurred())
+	return harness.Options{Provider: "embedded", Name: *name, Istio: *istio, Source: src, Sabotage: sab,
+		Clients: suites.Clients(), Fixtures: fixtures.FS, Log: GinkgoWriter}
+}
+
+// environmentEntry carries the environment from the process that ran the specs to the report.
+const (
+	environmentEntry = "environment"
+	resultEntry      = "result"
+)
+
+var session *harness.Session
+
+// Every spec is Serial, so under ginkgo -p they all run in the first process, and only that one needs
+// the cluster.
+var _ = SynchronizedBeforeSuite(func(ctx SpecContext) {
+	Expect(suites.Check(suites.Cases(), suites.Clients())).To(Succeed())
+	var err error
+	session, err = harness.Open(ctx, options())
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func(ctx SpecContext) { Expect(session.Close(ctx)).To(Succeed()) })
+	session.Prepare(context.WithoutCancel(ctx), suites.Cases())
+}, func(SpecContext) {}, NodeTimeout(60*time.Minute))
+
+var _ = Describe("egress", Serial, func() {
+	for _, c := range suites.Cases() {
+		labels := append(slices.Clone(c.Labels), c.Area)
+		It(c.Name+": "+c.Claim, Label(labels...), func(ctx SpecContext) {
+			r := session.RunCase(ctx, c)
+			session.Bundle(ctx, &r, *outDir)
+			for _, p := range r.Phases {
+				By(fmt.Sprintf("%s: %d probes in %s, push acknowledged: %t", p.Phase, len(p.Probes), p.Took.Round(time.Millisecond), p.Acknowledged))
+			}
+			addEntry(resultEntry, r)
+			addEntry(environmentEntry, session.Environment())
+			switch r.Verdict {
+			case egress.Skipped, egress.NotApplicable:
+				Skip(r.Why)
+			case egress.Conforms, egress.Violates, egress.Inconclusive:
+				Expect(r.Verdict).To(Equal(egress.Conforms), report.Explain(r))
+			}
+		}, SpecTimeout(3*time.Minute))
+	}
+})
+
+// addEntry attaches a value to the spec as JSON, which is what survives between processes.
+func addEntry(name string, v any) {
+	b, err := json.Marshal(v)
+	Expect(err).NotTo(HaveOccurred())
+	AddReportEntry(name, string(b), ReportEntryVisibilityNever)
+}
+
+var _ = ReportAfterSuite("truth table", func(r Report) {
+	var results []egress.Result
+	var env report.Environment
+	for _, s := range r.SpecReports {
+		for _, e := range s.ReportEntries {
+			raw, ok := e.GetRawValue().(string)
+			if !ok {
+				raw = e.StringRepresentation()
+			}
+			switch e.Name {
+			case resultEntry:
+				var x egress.Result
+				Expect(json.Unmarshal([]byte(raw), &x)).To(Succeed())
+				results = append(results, x)
+			case environmentEntry:
+				Expect(json.Unmarshal([]byte(raw), &env)).To(Succeed())
+			}
+		}
+	}
+	slices.SortFunc(results, func(a, b egress.Result) int { return strings.Compare(a.Case.Name, b.Case.Name) })
+	rep := report.New(env, r.StartTime, results, suiteFaults(r)...)
+	Expect(rep.WriteAll(*outDir)).To(Succeed())
+	rep.WriteText(os.Stdout, false)
+})
+
+// suiteFaults are failures of set-up and clean-up, which belong to no case.
+func suiteFaults(r Report) []string {
+	var out []string
+	for _, s := range r.SpecReports {
+		if s.LeafNodeType != types.NodeTypeIt && s.Failed() {
+			out = append(out, s.LeafNodeType.String()+": "+s.FailureMessage())
+		}
+	}
+	return out
+}
