@@ -22,7 +22,7 @@ func TestCaseList(t *testing.T) {
 	}
 	for _, c := range suites.Cases() {
 		for _, f := range c.Fixtures {
-			if _, err := fixture.Load(fixtures.FS, f); err != nil {
+			if _, err := fixture.Load(t.Context(), fixtures.FS, f); err != nil {
 				t.Errorf("case %s: %v", c.Name, err)
 			}
 		}
@@ -33,7 +33,7 @@ func TestCaseList(t *testing.T) {
 		}
 	}
 	for _, c := range suites.Clients() {
-		if _, err := fixture.Load(samples.FS, c.Manifest); err != nil {
+		if _, err := fixture.Load(t.Context(), samples.FS, c.Manifest); err != nil {
 			t.Errorf("client %s: %v", c.Name, err)
 		}
 	}
@@ -41,16 +41,20 @@ func TestCaseList(t *testing.T) {
 
 func TestCheckFindsMistakes(t *testing.T) {
 	good := egress.Case{Name: "a-b", Area: "a", Claim: "c", Source: "s", Probes: []egress.Probe{
-		egress.GET("client", "http://httpbin.org/").Want(egress.Blocked, egress.OK, egress.Blocked)}}
+		egress.GET("client", "http://httpbin.org/").Want(egress.Blocked, egress.OK, egress.Blocked),
+	}}
 	clients := suites.Clients()
 	if err := suites.Check([]egress.Case{good}, clients); err != nil {
 		t.Fatal(err)
 	}
 	for name, bad := range map[string]func(egress.Case) []egress.Case{
-		"listed twice":   func(c egress.Case) []egress.Case { return []egress.Case{c, c} },
-		"foreign area":   func(c egress.Case) []egress.Case { c.Area = "x"; return []egress.Case{c} },
-		"unknown client": func(c egress.Case) []egress.Case { c.Probes = []egress.Probe{{From: "nobody", URL: "http://httpbin.org/", Wants: c.Probes[0].Wants}}; return []egress.Case{c} },
-		"no claim":       func(c egress.Case) []egress.Case { c.Claim = ""; return []egress.Case{c} },
+		"listed twice": func(c egress.Case) []egress.Case { return []egress.Case{c, c} },
+		"foreign area": func(c egress.Case) []egress.Case { c.Area = "x"; return []egress.Case{c} },
+		"unknown client": func(c egress.Case) []egress.Case {
+			c.Probes = []egress.Probe{{From: "nobody", URL: "http://httpbin.org/", Wants: c.Probes[0].Wants}}
+			return []egress.Case{c}
+		},
+		"no claim": func(c egress.Case) []egress.Case { c.Claim = ""; return []egress.Case{c} },
 	} {
 		if err := suites.Check(bad(good), clients); err == nil {
 			t.Errorf("%s: no error", name)

@@ -43,13 +43,17 @@ func Clients() []egress.Client {
 		sleep("client", egress.AutoInjection, nil),
 		sleep(egress.ControlClient, egress.NoInjection, nil),
 		sleep("client-exclude", egress.AutoInjection, map[string]string{
-			"traffic.sidecar.istio.io/excludeOutboundIPRanges": "198.51.100.0/24"}),
+			"traffic.sidecar.istio.io/excludeOutboundIPRanges": "198.51.100.0/24",
+		}),
 		sleep("client-include", egress.AutoInjection, map[string]string{
-			"traffic.sidecar.istio.io/includeOutboundIPRanges": "10.96.0.0/16,10.244.0.0/16"}),
+			"traffic.sidecar.istio.io/includeOutboundIPRanges": "10.96.0.0/16,10.244.0.0/16",
+		}),
 		sleep("client-manual", egress.ManualInjection, nil),
-		{Name: "egresshttpbin", Namespace: "istioegress", Manifest: "egresshttpbin/egresshttpbin.yaml",
+		{
+			Name: "egresshttpbin", Namespace: "istioegress", Manifest: "egresshttpbin/egresshttpbin.yaml",
 			Workload: "egresshttpbin", Injection: egress.AutoInjection,
-			ReadyURL: "http://egresshttpbin-istioegress.${INGRESS_IP}.nip.io/healthz"},
+			ReadyURL: "http://egresshttpbin-istioegress.${INGRESS_IP}.nip.io/healthz",
+		},
 	}
 }
 

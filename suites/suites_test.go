@@ -51,8 +51,10 @@ func options() harness.Options {
 	Expect(err).NotTo(HaveOccurred())
 	sab, err := harness.ParseSabotage(*sabotage)
 	Expect(err).NotTo(HaveOccurred())
-	return harness.Options{Provider: "embedded", Name: *name, Istio: *istio, Source: src, Sabotage: sab,
-		Clients: suites.Clients(), Fixtures: fixtures.FS, Log: GinkgoWriter}
+	return harness.Options{
+		Provider: "embedded", Name: *name, Istio: *istio, Source: src, Sabotage: sab,
+		Clients: suites.Clients(), Fixtures: fixtures.FS, Log: GinkgoWriter,
+	}
 }
 
 // environmentEntry carries the environment from the process that ran the specs to the report.

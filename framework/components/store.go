@@ -215,8 +215,10 @@ func (s *Store) Ensure(ctx context.Context, r Recipe, fill func(ctx context.Cont
 	if err := fill(ctx, tmp); err != nil {
 		return Entry{}, err
 	}
-	m := Manifest{Name: r.Name, Version: r.Version, Source: r.Source, Key: key, Created: start.UTC(),
-		Seconds: time.Since(start).Seconds(), Substitutes: r.Substitutes}
+	m := Manifest{
+		Name: r.Name, Version: r.Version, Source: r.Source, Key: key, Created: start.UTC(),
+		Seconds: time.Since(start).Seconds(), Substitutes: r.Substitutes,
+	}
 	if m.Files, err = describe(tmp); err != nil {
 		return Entry{}, err
 	}

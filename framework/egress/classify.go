@@ -158,8 +158,12 @@ var flagOutcomes = []struct {
 	code int
 	out  Outcome
 }{
-	{"UH", 503, S503UH}, {"UF", 503, S503UF}, {"NC", 503, S503NC}, {"UO", 503, S503UO},
-	{"NR", 404, S404NR}, {"UT", 504, S504UT},
+	{"UH", 503, S503UH},
+	{"UF", 503, S503UF},
+	{"NC", 503, S503NC},
+	{"UO", 503, S503UO},
+	{"NR", 404, S404NR},
+	{"UT", 504, S504UT},
 }
 
 func byFlags(l AccessLog) Outcome {

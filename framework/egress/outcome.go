@@ -71,12 +71,12 @@ func (o Outcome) Single() bool { return bits.OnesCount32(uint32(o)) == 1 && o < 
 
 // String is the outcome's name; a set is its class name or its members joined by "|".
 func (o Outcome) String() string {
-	switch o {
-	case 0:
+	switch {
+	case o == 0:
 		return "none"
-	case Blocked:
+	case o == Blocked:
 		return "blocked"
-	case Reached:
+	case o == Reached:
 		return "reached"
 	}
 	var names []string

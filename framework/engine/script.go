@@ -66,8 +66,10 @@ func (e *Engine) script(p egress.Probe) Script {
 			"%[7]s\nrc=$?; rm -rf $CURL_HOME; exit $rc", id, ProbeHeader, s.Ports[0], s.Ports[1], connectTimeout, totalTimeout, p.Command)
 		return s
 	}
-	args := []string{"curl", "-sS", "-o", "/dev/null", "-w", "'%{json}'",
-		"--local-port", fmt.Sprintf("%d-%d", s.Ports[0], s.Ports[1]), "--connect-timeout", strconv.Itoa(connectTimeout), "-m", strconv.Itoa(totalTimeout), "-H", quote(ProbeHeader + ": " + id)}
+	args := []string{
+		"curl", "-sS", "-o", "/dev/null", "-w", "'%{json}'",
+		"--local-port", fmt.Sprintf("%d-%d", s.Ports[0], s.Ports[1]), "--connect-timeout", strconv.Itoa(connectTimeout), "-m", strconv.Itoa(totalTimeout), "-H", quote(ProbeHeader + ": " + id),
+	}
 	for _, a := range p.Args {
 		args = append(args, quote(a))
 	}

@@ -175,8 +175,10 @@ func prepare(o Options) (*Session, error) {
 			return nil, err
 		}
 	}
-	return &Session{opts: o, start: time.Now(), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff),
-		futures: map[string]*future{}, timings: map[string]float64{}}, nil
+	return &Session{
+		opts: o, start: time.Now(), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff),
+		futures: map[string]*future{}, timings: map[string]float64{},
+	}, nil
 }
 
 func openProvider(o Options) (cluster.Provider, *components.Store, error) {

@@ -30,8 +30,10 @@ func (s *Session) Environment() report.Environment {
 	for k, v := range f.Timings {
 		t["cluster: "+k] = v
 	}
-	return report.Environment{Provider: f.Provider, Cluster: s.Cluster.Name(), Kubernetes: f.Kubernetes, Istio: f.Istio, Envoy: f.Envoy,
-		Source: f.Source, Sabotage: string(s.opts.Sabotage), Deviations: s.Deviations(), Timings: t}
+	return report.Environment{
+		Provider: f.Provider, Cluster: s.Cluster.Name(), Kubernetes: f.Kubernetes, Istio: f.Istio, Envoy: f.Envoy,
+		Source: f.Source, Sabotage: string(s.opts.Sabotage), Deviations: s.Deviations(), Timings: t,
+	}
 }
 
 // Run runs cases one after another and makes the report. When ctx ends, the cases that have not run
@@ -66,7 +68,9 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, e
 	if n := len(cases) - len(results); n > 0 {
 		faults = append(faults, fmt.Sprintf("interrupted: %d cases did not run", n))
 	}
-	if err := s.checkLeftovers(context.WithoutCancel(ctx)); err != nil {
+	if cause := s.Cluster.Failure(); cause != nil {
+		faults = append(faults, "the cluster died: "+cause.Error())
+	} else if err := s.checkLeftovers(context.WithoutCancel(ctx)); err != nil {
 		faults = append(faults, err.Error())
 	}
 	return report.New(s.Environment(), s.start, results, faults...)
@@ -102,9 +106,6 @@ var ruleKinds = []schema.GroupVersionResource{
 
 // checkLeftovers demands that no rule of this run is left in the cluster.
 func (s *Session) checkLeftovers(ctx context.Context) error {
-	if s.Cluster.Failure() != nil {
-		return nil // said elsewhere
-	}
 	dyn, err := dynamic.NewForConfig(s.Cluster.RESTConfig())
 	if err != nil {
 		return err

@@ -54,10 +54,10 @@ type rules struct {
 }
 
 // load reads a case's fixtures and labels them as this run's.
-func (r *rules) load(c egress.Case) ([]*fixture.Object, error) {
+func (r *rules) load(ctx context.Context, c egress.Case) ([]*fixture.Object, error) {
 	var out []*fixture.Object
 	for _, f := range c.Fixtures {
-		objs, err := fixture.Load(r.files, f)
+		objs, err := fixture.Load(ctx, r.files, f)
 		if err != nil {
 			return nil, fmt.Errorf("case %s: %w", c.Name, err)
 		}
@@ -76,7 +76,7 @@ func (r *rules) load(c egress.Case) ([]*fixture.Object, error) {
 
 func (r *rules) Apply(ctx context.Context, c egress.Case) (engine.Change, error) {
 	start := time.Now()
-	objs, err := r.load(c)
+	objs, err := r.load(ctx, c)
 	if err != nil {
 		return engine.Change{}, err
 	}

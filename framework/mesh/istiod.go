@@ -62,8 +62,10 @@ func ConnectIstiod(ctx context.Context, cfg *rest.Config, cs kubernetes.Interfac
 		close(stop)
 		return nil, fmt.Errorf("forward a port to istiod: %w", err)
 	}
-	return &Istiod{url: fmt.Sprintf("http://127.0.0.1:%d", ports[0].Local), stop: stop,
-		http: &http.Client{Timeout: 5 * time.Second}}, nil
+	return &Istiod{
+		url: fmt.Sprintf("http://127.0.0.1:%d", ports[0].Local), stop: stop,
+		http: &http.Client{Timeout: 5 * time.Second},
+	}, nil
 }
 
 // Close ends the port-forward.

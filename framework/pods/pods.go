@@ -123,12 +123,13 @@ func (p *Pods) adopt(ctx context.Context, c egress.Client) (*corev1.Pod, error) 
 }
 
 func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error) {
-	objs, err := fixture.Load(samples.FS, c.Manifest)
+	objs, err := fixture.Load(ctx, samples.FS, c.Manifest)
 	if err != nil {
 		return nil, err
 	}
 	ns := &fixture.Object{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{
-		"name": c.Namespace, "labels": p.namespaceLabels(c)}}}
+		"name": c.Namespace, "labels": p.namespaceLabels(c),
+	}}}
 	for _, o := range objs {
 		o.SetNamespace(c.Namespace)
 		if o.GetKind() == "Deployment" {
@@ -188,7 +189,7 @@ func (p *Pods) inject(ctx context.Context, objs []*fixture.Object) ([]*fixture.O
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("istioctl kube-inject: %w: %s", err, strings.TrimSpace(stderr.String()))
 	}
-	return fixture.Parse(out.Bytes())
+	return fixture.Parse(ctx, out.Bytes())
 }
 
 // waitReady watches the client's pod until it is ready; on failure the error says what the pod's

@@ -19,9 +19,12 @@ func (r *Report) JUnit() ([]byte, error) {
 		Failures: r.Counts.Violates, Errors: r.Counts.Inconclusive,
 		Time: r.Took, Timestamp: r.Started.Format("2006-01-02T15:04:05"),
 		Properties: reporters.JUnitProperties{Properties: []reporters.JUnitProperty{
-			{Name: "provider", Value: r.Environment.Provider}, {Name: "kubernetes", Value: r.Environment.Kubernetes},
-			{Name: "istio", Value: r.Environment.Istio}, {Name: "envoy", Value: r.Environment.Envoy},
-			{Name: "componentSource", Value: r.Environment.Source}, {Name: "sabotage", Value: r.Environment.Sabotage},
+			{Name: "provider", Value: r.Environment.Provider},
+			{Name: "kubernetes", Value: r.Environment.Kubernetes},
+			{Name: "istio", Value: r.Environment.Istio},
+			{Name: "envoy", Value: r.Environment.Envoy},
+			{Name: "componentSource", Value: r.Environment.Source},
+			{Name: "sabotage", Value: r.Environment.Sabotage},
 		}},
 	}
 	for _, c := range r.Cases {
@@ -38,8 +41,10 @@ func (r *Report) JUnit() ([]byte, error) {
 		}
 		suite.TestCases = append(suite.TestCases, tc)
 	}
-	all := reporters.JUnitTestSuites{Tests: suite.Tests, Disabled: suite.Disabled + suite.Skipped, Failures: suite.Failures,
-		Errors: suite.Errors, Time: suite.Time, TestSuites: []reporters.JUnitTestSuite{suite}}
+	all := reporters.JUnitTestSuites{
+		Tests: suite.Tests, Disabled: suite.Disabled + suite.Skipped, Failures: suite.Failures,
+		Errors: suite.Errors, Time: suite.Time, TestSuites: []reporters.JUnitTestSuite{suite},
+	}
 	b, err := xml.MarshalIndent(all, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode junit.xml: %w", err)

@@ -136,17 +136,21 @@ func (p *Provider) prepare(o cluster.Options, base string) (*spec, error) {
 			return nil, err
 		}
 	}
-	s := &spec{Name: o.Name, Dir: dir, Mode: modeCluster, Port: port, Root: root, Pause: components.PauseImage,
+	s := &spec{
+		Name: o.Name, Dir: dir, Mode: modeCluster, Port: port, Root: root, Pause: components.PauseImage,
 		Parts: partDirs(o.Set), Hosts: hosts, Module: o.Set.Module, Created: time.Now(),
 		Kube:  o.Set.Parts["kubernetes"].Manifest.Version,
-		Facts: facts(o.Set)}
+		Facts: facts(o.Set),
+	}
 	return s, s.write()
 }
 
 func facts(set *components.Set) cluster.Facts {
-	f := cluster.Facts{Provider: "embedded", Kubernetes: set.Parts["kubernetes"].Manifest.Version,
+	f := cluster.Facts{
+		Provider: "embedded", Kubernetes: set.Parts["kubernetes"].Manifest.Version,
 		Istio: set.Istio.Version, IstioTag: set.Istio.Release, Envoy: set.Istio.Envoy, Source: string(set.Source), Notes: set.Notes,
-		Features: []egress.Feature{egress.Hermetic, egress.MeshConfig}}
+		Features: []egress.Feature{egress.Hermetic, egress.MeshConfig},
+	}
 	if set.OfficialProxy() {
 		f.Features = append(f.Features, egress.IstioFilters)
 	}

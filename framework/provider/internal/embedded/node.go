@@ -117,11 +117,14 @@ type part struct {
 
 func nodeParts(p *pki) []part {
 	return []part{
-		{name: "etcd", argv: []string{"etcd", "--data-dir", runDir + "/etcd",
+		{name: "etcd", argv: []string{
+			"etcd", "--data-dir", runDir + "/etcd",
 			"--listen-client-urls", "http://127.0.0.1:2379", "--advertise-client-urls", "http://127.0.0.1:2379",
-			"--listen-peer-urls", "http://127.0.0.1:2380", "--unsafe-no-fsync", "--log-level", "warn"}},
+			"--listen-peer-urls", "http://127.0.0.1:2380", "--unsafe-no-fsync", "--log-level", "warn",
+		}},
 		{name: "containerd", argv: []string{"containerd", "-c", runDir + "/containerd.toml", "--log-level", "warn"}},
-		{name: "kube-apiserver", argv: []string{"kube-apiserver", "--etcd-servers", "http://127.0.0.1:2379",
+		{name: "kube-apiserver", argv: []string{
+			"kube-apiserver", "--etcd-servers", "http://127.0.0.1:2379",
 			"--cert-dir", runDir + "/apicert", "--tls-cert-file", p.file("api.crt"), "--tls-private-key-file", p.file("api.key"),
 			"--client-ca-file", p.file("ca.crt"), "--service-account-key-file", p.file("sa.pub"),
 			"--service-account-signing-key-file", p.file("sa.key"), "--service-account-issuer", "https://kubernetes.default.svc",
@@ -131,21 +134,30 @@ func nodeParts(p *pki) []part {
 			"--kubelet-certificate-authority", p.file("ca.crt"), "--kubelet-preferred-address-types", "InternalIP",
 			// Pods may be scheduled the moment the node exists.
 			"--disable-admission-plugins", "TaintNodesByCondition",
-			"--max-requests-inflight", "2000", "--max-mutating-requests-inflight", "1000"}},
-		{name: "kube-controller-manager", needs: "api", argv: []string{"kube-controller-manager", "--kubeconfig", kubeconfigFile,
+			"--max-requests-inflight", "2000", "--max-mutating-requests-inflight", "1000",
+		}},
+		{name: "kube-controller-manager", needs: "api", argv: []string{
+			"kube-controller-manager", "--kubeconfig", kubeconfigFile,
 			"--leader-elect=false", "--service-account-private-key-file", p.file("sa.key"), "--root-ca-file", p.file("ca.crt"),
 			"--cluster-signing-cert-file", p.file("ca.crt"), "--cluster-signing-key-file", p.file("ca.key"),
 			"--kube-api-qps", "200", "--kube-api-burst", "400", "--bind-address", "127.0.0.1",
-			"--controllers", "*,-horizontal-pod-autoscaler-controller"}},
-		{name: "kube-scheduler", needs: "api", argv: []string{"kube-scheduler", "--kubeconfig", kubeconfigFile, "--leader-elect=false",
-			"--bind-address", "127.0.0.1", "--kube-api-qps", "200", "--kube-api-burst", "400"}},
-		{name: "kubelet", needs: "api", argv: []string{"kubelet", "--kubeconfig", kubeconfigFile, "--config", runDir + "/kubelet.yaml",
-			"--hostname-override", nodeName, "--node-ip", nodeIP, "--root-dir", "/run/kubelet"}},
-		{name: "kube-proxy", needs: "api", argv: []string{"kube-proxy", "--kubeconfig", kubeconfigFile, "--hostname-override", nodeName,
+			"--controllers", "*,-horizontal-pod-autoscaler-controller",
+		}},
+		{name: "kube-scheduler", needs: "api", argv: []string{
+			"kube-scheduler", "--kubeconfig", kubeconfigFile, "--leader-elect=false",
+			"--bind-address", "127.0.0.1", "--kube-api-qps", "200", "--kube-api-burst", "400",
+		}},
+		{name: "kubelet", needs: "api", argv: []string{
+			"kubelet", "--kubeconfig", kubeconfigFile, "--config", runDir + "/kubelet.yaml",
+			"--hostname-override", nodeName, "--node-ip", nodeIP, "--root-dir", "/run/kubelet",
+		}},
+		{name: "kube-proxy", needs: "api", argv: []string{
+			"kube-proxy", "--kubeconfig", kubeconfigFile, "--hostname-override", nodeName,
 			"--proxy-mode", "iptables", "--cluster-cidr", podCIDR,
 			// Conntrack limits belong to the machine, not to the sandbox.
 			"--conntrack-max-per-core", "0", "--conntrack-tcp-timeout-established", "0", "--conntrack-tcp-timeout-close-wait", "0",
-			"--iptables-min-sync-period", "10ms", "--bind-address", "127.0.0.1", "--metrics-bind-address", "127.0.0.1:10249"}},
+			"--iptables-min-sync-period", "10ms", "--bind-address", "127.0.0.1", "--metrics-bind-address", "127.0.0.1:10249",
+		}},
 		{name: "coredns", needs: "api", argv: []string{"coredns", "-conf", runDir + "/Corefile"}},
 	}
 }

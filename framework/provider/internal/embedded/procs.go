@@ -61,13 +61,12 @@ func (p *procs) reap() {
 
 // command describes a child.
 type command struct {
-	name   string // its log is named after it
-	argv   []string
-	env    []string
-	stdin  *os.File
-	extra  []*os.File // from descriptor 3 on
-	netns  bool       // in a network namespace of its own
-	append bool
+	name  string // its log is named after it
+	argv  []string
+	env   []string
+	stdin *os.File
+	extra []*os.File // from descriptor 3 on
+	netns bool       // in a network namespace of its own
 }
 
 // start runs a program found on the sandbox's PATH, its output in the log folder.

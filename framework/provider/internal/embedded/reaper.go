@@ -59,8 +59,9 @@ func reap(dir string, ev events, lock *os.File) error {
 	if started != nil {
 		return errors.Join(started, cleanUp(s))
 	}
-	exited := make(chan error, 1)
-	go func() { exited <- sup.Wait() }()
+	exited := make(chan struct{})
+	var status error
+	go func() { status = sup.Wait(); close(exited) }()
 	if s.Mode == modeCluster {
 		if err := listenAPI(s); err != nil {
 			_ = sup.Process.Kill()
@@ -70,10 +71,10 @@ func reap(dir string, ev events, lock *os.File) error {
 	}
 	var died error
 	select {
-	case died = <-exited:
+	case <-exited:
 		// The supervisor has reported why, and its log says it too.
-		if died != nil {
-			died = fmt.Errorf("the cluster's supervisor ended: %w; the end of its log:\n%s", died, logTail(s.logFile("supervisor"), 12))
+		if status != nil {
+			died = fmt.Errorf("the cluster's supervisor ended: %w; the end of its log:\n%s", status, logTail(s.logFile("supervisor"), 12))
 		}
 	case <-stop:
 		died = kill(sup, exited)
@@ -87,7 +88,7 @@ func reap(dir string, ev events, lock *os.File) error {
 }
 
 // kill ends the whole PID namespace; nothing in it can resist.
-func kill(sup *exec.Cmd, exited <-chan error) error {
+func kill(sup *exec.Cmd, exited <-chan struct{}) error {
 	if err := sup.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill the supervisor: %w", err)
 	}

@@ -51,12 +51,11 @@ type spec struct {
 	Kube    string            `json:"kube"`
 }
 
-func (s *spec) part(part, file string) string { return filepath.Join(s.Parts[part], file) }
-func (s *spec) logFile(part string) string    { return filepath.Join(s.Dir, "logs", part+".log") }
-func (s *spec) apiSocket() string             { return filepath.Join(s.Dir, "api.sock") }
-func (s *spec) internetSocket() string        { return filepath.Join(s.Dir, "internet.sock") }
-func (s *spec) kubeconfig() string            { return filepath.Join(s.Dir, "kubeconfig") }
-func (s *spec) cgroup() string                { return cgroupPrefix + filepath.Base(s.Dir) }
+func (s *spec) logFile(part string) string { return filepath.Join(s.Dir, "logs", part+".log") }
+func (s *spec) apiSocket() string          { return filepath.Join(s.Dir, "api.sock") }
+func (s *spec) internetSocket() string     { return filepath.Join(s.Dir, "internet.sock") }
+func (s *spec) kubeconfig() string         { return filepath.Join(s.Dir, "kubeconfig") }
+func (s *spec) cgroup() string             { return cgroupPrefix + filepath.Base(s.Dir) }
 
 const cgroupPrefix = "mesh-egress-"
 

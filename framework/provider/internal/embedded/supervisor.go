@@ -156,10 +156,10 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 		return err
 	}
 	ev.send("step", "internet")
-	if err := waitFor(ctx, died, "kube-apiserver", dialable("tcp", "127.0.0.1:"+strconv.Itoa(apiPort))); err != nil {
+	if err := waitFor(ctx, died, "kube-apiserver", dialable(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(apiPort))); err != nil {
 		return err
 	}
-	if err := waitFor(ctx, died, "containerd", dialable("unix", containerdSocket)); err != nil {
+	if err := waitFor(ctx, died, "containerd", dialable(ctx, "unix", containerdSocket)); err != nil {
 		return err
 	}
 	for _, pt := range parts {
@@ -262,9 +262,10 @@ func waitFor(ctx context.Context, died <-chan error, what string, ok func() bool
 	return nil
 }
 
-func dialable(network, addr string) func() bool {
+func dialable(ctx context.Context, network, addr string) func() bool {
 	return func() bool {
-		c, err := net.DialTimeout(network, addr, 100*time.Millisecond)
+		d := net.Dialer{Timeout: 100 * time.Millisecond}
+		c, err := d.DialContext(ctx, network, addr)
 		if err == nil {
 			c.Close()
 		}
@@ -279,7 +280,7 @@ func bake(ctx context.Context, s *spec, ps *procs) error {
 	if err != nil {
 		return err
 	}
-	if err := waitFor(ctx, nil, "containerd", dialable("unix", containerdSocket)); err != nil {
+	if err := waitFor(ctx, nil, "containerd", dialable(ctx, "unix", containerdSocket)); err != nil {
 		return errors.Join(err, errors.New(logTail(s.logFile("containerd"), 12)))
 	}
 	for _, img := range s.Images {

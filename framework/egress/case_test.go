@@ -1,0 +1,121 @@
+package egress
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func sound() Case {
+	return Case{
+		Name: "area-name", Area: "area", Claim: "claim", Source: "source",
+		Probes: []Probe{GET("client", "http://httpbin.org/").Want(Blocked, OK, Blocked)},
+	}
+}
+
+func TestCaseCheck(t *testing.T) {
+	if err := sound().Check(); err != nil {
+		t.Fatal(err)
+	}
+	for want, spoil := range map[string]func(*Case){
+		"lower-case words":      func(c *Case) { c.Name = "Area Name" },
+		"area is missing":       func(c *Case) { c.Area = "" },
+		"claim is missing":      func(c *Case) { c.Claim = "" },
+		"source is missing":     func(c *Case) { c.Source = "" },
+		"no probes":             func(c *Case) { c.Probes = nil },
+		"not of the form":       func(c *Case) { c.Since = "new" },
+		"from is missing":       func(c *Case) { c.Probes[0].From = "" },
+		"exactly one of url":    func(c *Case) { c.Probes[0].Command = "curl x" },
+		"no destination":        func(c *Case) { c.Probes[0].URL = "http://" },
+		"output":                func(c *Case) { c.Probes[0].Output = "(" },
+		"no wanted outcome":     func(c *Case) { c.Probes[0].Wants[Applied] = 0 },
+		"removal must restore":  func(c *Case) { c.Probes[0].Wants[Removed] = OK },
+		"no wanted outcome for": func(c *Case) { c.Probes[0].Wants[Before] = ^Outcome(0) },
+	} {
+		c := sound()
+		spoil(&c)
+		if err := c.Check(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want an error with %q, got %v", want, err)
+		}
+	}
+}
+
+func TestAppliesTo(t *testing.T) {
+	for _, x := range []struct {
+		since, until, version string
+		want                  bool
+	}{
+		{"", "", "1.31", true},
+		{"1.31", "", "1.31", true},
+		{"1.31", "", "1.29", false},
+		{"1.9", "", "1.31", true},
+		{"", "1.30", "1.31", false},
+		{"", "1.31", "1.31.4", true},
+		{"1.31", "", "unknown", true},
+	} {
+		c := sound()
+		c.Since, c.Until = x.since, x.until
+		if got, why := c.AppliesTo(x.version); got != x.want || (why == "") != x.want {
+			t.Errorf("%+v: got %t %q", x, got, why)
+		}
+	}
+}
+
+func TestOutcomeNames(t *testing.T) {
+	if len(outcomes) != 17 {
+		t.Fatalf("%d outcomes are described", len(outcomes))
+	}
+	for b := OK; b < lastOutcome; b <<= 1 {
+		if b.Meaning() == "" || b.Symbol() == "" || !b.Single() {
+			t.Errorf("outcome %d is not described", b)
+		}
+		back, err := ParseOutcome(b.String())
+		if err != nil || back != b {
+			t.Errorf("%s reads back as %s, %v", b, back, err)
+		}
+	}
+	if Blocked.Has(0) || !Blocked.Has(BRST) || Blocked.Has(OK) || Blocked.Single() {
+		t.Error("set operations")
+	}
+	if _, err := ParseOutcome("fine"); err == nil {
+		t.Error("an unknown name is accepted")
+	}
+}
+
+func FuzzParseOutcome(f *testing.F) {
+	f.Add("blocked|OK")
+	f.Add("503UH")
+	f.Fuzz(func(t *testing.T, s string) {
+		o, err := ParseOutcome(s)
+		if err != nil {
+			return
+		}
+		if back, err := ParseOutcome(o.String()); err != nil || back != o {
+			t.Errorf("%q reads as %s and back as %s, %v", s, o, back, err)
+		}
+	})
+}
+
+func TestCaseSurvivesJSON(t *testing.T) {
+	b, err := json.Marshal(sound())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Case
+	if err := json.Unmarshal(b, &back); err != nil || back.Probes[0].Wants != sound().Probes[0].Wants {
+		t.Errorf("%s reads back as %+v, %v", b, back, err)
+	}
+}
+
+func TestExitCode(t *testing.T) {
+	for _, x := range []struct {
+		want int
+		vs   []Verdict
+	}{
+		{0, nil}, {0, []Verdict{Conforms, Skipped, NotApplicable}}, {1, []Verdict{Inconclusive, Violates}}, {2, []Verdict{Conforms, Inconclusive}},
+	} {
+		if got := ExitCode(x.vs); got != x.want {
+			t.Errorf("%v: got %d, want %d", x.vs, got, x.want)
+		}
+	}
+}

@@ -1,0 +1,326 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+// world is a mesh made of a few lines: what it says to the three witnesses can be bent one by one.
+type world struct {
+	mu       sync.Mutex
+	open     bool // the rule is applied
+	seq      int64
+	port     int
+	lines    []egress.AccessLog
+	arrivals []egress.Arrival
+	removed  int
+
+	allowAny    bool // everything goes through, rule or not
+	dead        bool // the destination answers nobody
+	stubborn    bool // the rule stays after its removal
+	deaf        bool // the rule never takes effect
+	lateRounds  int  // rounds until an applied rule takes effect
+	execFails   func(client, script string) error
+	garble      func(stdout string) string
+	noLines     bool // the access log is empty
+	flushErr    error
+	arrivalsErr error
+	loseArrival bool // the destination's log loses entries
+	applyErr    error
+	removeErr   error
+	podChanges  bool
+	identities  int
+	stray       bool // something else of the pod reaches the destination
+	wrongServer bool
+	hang        bool
+}
+
+const (
+	clientIP  = "10.0.0.1"
+	controlIP = "10.0.0.2"
+	siteAddr  = "198.51.100.10:80"
+)
+
+var idRE = regexp.MustCompile(ProbeHeader + `: ([0-9a-f]+-[0-9]+)`)
+
+func (w *world) Exec(ctx context.Context, client, script string) (Execution, error) {
+	if w.hang {
+		<-ctx.Done()
+		return Execution{}, ctx.Err()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.execFails != nil {
+		if err := w.execFails(client, script); err != nil {
+			return Execution{}, err
+		}
+	}
+	id := idRE.FindStringSubmatch(script)[1]
+	w.port++
+	port := 11000 + w.port
+	code, exit := w.request(client, id, port)
+	rep, err := json.Marshal(map[string]any{"exitcode": exit, "http_code": code, "local_port": port, "remote_ip": "198.51.100.10", "remote_port": 80})
+	if err != nil {
+		return Execution{}, err
+	}
+	out := string(rep)
+	if w.garble != nil {
+		out = w.garble(out)
+	}
+	return Execution{ExitCode: exit, Stdout: out}, nil
+}
+
+func (w *world) request(client, id string, port int) (code, exit int) {
+	if client == egress.ControlClient {
+		if w.dead {
+			return 0, 7
+		}
+		w.arrive(id, fmt.Sprintf("%s:%d", controlIP, port))
+		return 200, 0
+	}
+	me := fmt.Sprintf("%s:%d", clientIP, port)
+	l := egress.AccessLog{StartTime: "t", DownstreamRemote: me, DownstreamLocal: siteAddr}
+	open := w.open && !w.deaf
+	if open && w.lateRounds > 0 {
+		w.lateRounds--
+		open = false
+	}
+	switch {
+	case open || w.allowAny:
+		l.UpstreamCluster, l.ResponseCode = "outbound|80||httpbin.org", 200
+		if !open {
+			l.UpstreamCluster = "PassthroughCluster"
+		}
+		if w.dead {
+			l.ResponseCode, l.ResponseFlags, code = 503, "UF", 503
+			break
+		}
+		l.UpstreamLocal, l.UpstreamHost, code = fmt.Sprintf("%s:%d", clientIP, 40000+w.port), siteAddr, 200
+		w.arrive(id, l.UpstreamLocal)
+	default:
+		l.ResponseCode, l.RouteName, code = 502, "block_all", 502
+	}
+	if w.stray {
+		w.arrive("", fmt.Sprintf("%s:%d", clientIP, 60000+w.port))
+	}
+	if !w.noLines {
+		w.lines = append(w.lines, l)
+	}
+	return code, 0
+}
+
+func (w *world) arrive(id, peer string) {
+	if w.loseArrival {
+		return
+	}
+	w.seq++
+	server := "httpbin.org"
+	if w.wrongServer && strings.HasPrefix(peer, clientIP) {
+		server = "evil.example"
+	}
+	w.arrivals = append(w.arrivals, egress.Arrival{Seq: w.seq, Server: server, Peer: peer, Local: siteAddr, Kind: "http", ProbeID: id})
+}
+
+func (w *world) Describe(client string) (ClientInfo, error) {
+	if client == egress.ControlClient {
+		return ClientInfo{IP: controlIP}, nil
+	}
+	return ClientInfo{IP: clientIP, Captured: true}, nil
+}
+
+func (w *world) Identity(context.Context, string) (string, error) {
+	w.identities++
+	if w.podChanges {
+		return fmt.Sprint("pod ", w.identities), nil
+	}
+	return "pod", nil
+}
+
+func (w *world) Apply(context.Context, egress.Case) (Change, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open = true
+	return Change{Acknowledged: true, Applied: []string{"kind: ServiceEntry\n"}}, w.applyErr
+}
+
+func (w *world) Remove(context.Context, egress.Case) (Change, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.removed++
+	if !w.stubborn {
+		w.open = false
+	}
+	return Change{Acknowledged: true}, w.removeErr
+}
+
+func (w *world) Flush(context.Context, string) error { return w.flushErr }
+
+func (w *world) Lines(_ context.Context, _ string, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []egress.AccessLog
+	for _, l := range w.lines {
+		if match(l) {
+			out = append(out, l)
+		}
+	}
+	return out, nil
+}
+
+func (w *world) Arrivals(_ context.Context, since int64) ([]egress.Arrival, int64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.arrivalsErr != nil {
+		return nil, 0, w.arrivalsErr
+	}
+	var out []egress.Arrival
+	for _, a := range w.arrivals {
+		if a.Seq >= since {
+			out = append(out, a)
+		}
+	}
+	return out, w.seq + 1, nil
+}
+
+func run1(w *world) egress.Result {
+	e := &Engine{Clients: w, Rules: w, Mesh: w, Outside: w, Version: "1.31", Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond, ProbeTimeout: 100 * time.Millisecond}
+	return e.Run(context.Background(), theCase()) //nolint:usetesting // some cases outlive their test's context on purpose
+}
+
+func theCase() egress.Case {
+	return egress.Case{
+		Name: "http-open", Area: "http", Claim: "c", Source: "s", Needs: egress.Needs{Features: []egress.Feature{egress.Hermetic}},
+		Probes:    []egress.Probe{egress.GET("client", "http://httpbin.org/").Want(egress.Blocked, egress.OK, egress.Blocked)},
+		Unchanged: []string{"client"},
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	broken := errors.New("broken on purpose")
+	for name, x := range map[string]struct {
+		w    *world
+		want egress.Verdict
+		why  string
+	}{
+		"a sound mesh":                   {&world{}, egress.Conforms, ""},
+		"a rule that takes a while":      {&world{lateRounds: 3}, egress.Conforms, ""},
+		"ALLOW_ANY":                      {&world{allowAny: true}, egress.Violates, "PASS, wanted blocked"},
+		"a rule without effect":          {&world{deaf: true}, egress.Violates, "B502, wanted OK"},
+		"a rule that stays":              {&world{stubborn: true}, egress.Violates, "phase removed"},
+		"the wrong server":               {&world{wrongServer: true}, egress.Violates, "arrived at evil.example"},
+		"another pod than before":        {&world{podChanges: true}, egress.Violates, "changed while the case ran"},
+		"a dead destination":             {&world{dead: true}, egress.Inconclusive, "control client could not reach"},
+		"a dead destination, ALLOW_ANY":  {&world{dead: true, allowAny: true}, egress.Inconclusive, "control client could not reach"},
+		"an exec that fails":             {&world{execFails: func(c, _ string) error { return failFor(c, "client", broken) }}, egress.Inconclusive, "broken on purpose"},
+		"a control exec that fails":      {&world{execFails: func(c, _ string) error { return failFor(c, "control", broken) }}, egress.Inconclusive, "control client"},
+		"an exec that hangs":             {&world{hang: true}, egress.Inconclusive, "deadline exceeded"},
+		"curl's report cut in half":      {&world{garble: func(s string) string { return s[:len(s)/2] }}, egress.Inconclusive, "gave no report"},
+		"no report at all":               {&world{garble: func(string) string { return "" }}, egress.Inconclusive, "gave no report"},
+		"a report that contradicts":      {&world{garble: func(s string) string { return strings.Replace(s, `"exitcode":0`, `"exitcode":56`, 1) }}, egress.Inconclusive, "curl reports exit"},
+		"a report that claims 200":       {&world{garble: func(s string) string { return strings.Replace(s, `502`, `200`, 1) }}, egress.Inconclusive, "do not agree"},
+		"an empty access log":            {&world{noLines: true}, egress.Inconclusive, "do not agree"},
+		"an access log that is late":     {&world{flushErr: broken}, egress.Inconclusive, "not complete"},
+		"an unreadable arrival log":      {&world{arrivalsErr: broken}, egress.Inconclusive, "destination's log"},
+		"an arrival log that loses":      {&world{loseArrival: true}, egress.Inconclusive, "control client could not reach"},
+		"arrivals that nothing explains": {&world{stray: true}, egress.Inconclusive, "unexplained arrival"},
+		"an API server that refuses":     {&world{applyErr: broken}, egress.Inconclusive, "broken on purpose"},
+		"a rule that cannot be removed":  {&world{removeErr: broken}, egress.Inconclusive, "broken on purpose"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := run1(x.w)
+			if r.Verdict != x.want || !strings.Contains(r.Why, x.why) {
+				t.Errorf("got %s (%s), want %s (%s)", r.Verdict, r.Why, x.want, x.why)
+			}
+			if x.w.open && !x.w.stubborn {
+				t.Error("the rule is still applied")
+			}
+			for _, ph := range r.Phases {
+				for _, p := range ph.Probes {
+					if x.want == egress.Inconclusive && p.Verdict == egress.Violates {
+						t.Errorf("phase %s: %s", ph.Phase, p.Why)
+					}
+				}
+			}
+		})
+	}
+}
+
+func failFor(client, which string, err error) error {
+	if client == which {
+		return err
+	}
+	return nil
+}
+
+// When the run is interrupted, the rule must be removed all the same.
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	w := &world{}
+	w.execFails = func(string, string) error {
+		if w.open {
+			cancel()
+		}
+		return ctx.Err()
+	}
+	e := &Engine{Clients: w, Rules: w, Mesh: w, Outside: w, Features: []egress.Feature{egress.Hermetic}, Patience: 10 * time.Millisecond}
+	r := e.Run(ctx, theCase())
+	if r.Verdict != egress.Inconclusive || w.open || w.removed == 0 {
+		t.Errorf("verdict %s, rule open: %t, removed %d times", r.Verdict, w.open, w.removed)
+	}
+}
+
+func TestNotRun(t *testing.T) {
+	c := theCase()
+	c.Since = "1.32"
+	e := &Engine{Version: "1.31"}
+	if r := e.Run(t.Context(), c); r.Verdict != egress.NotApplicable || r.Why == "" {
+		t.Errorf("%s %s", r.Verdict, r.Why)
+	}
+	c.Since = ""
+	if r := e.Run(t.Context(), c); r.Verdict != egress.Skipped || !strings.Contains(r.Why, "hermetic") {
+		t.Errorf("%s %s", r.Verdict, r.Why)
+	}
+}
+
+func TestObserve(t *testing.T) {
+	w := &world{}
+	e := &Engine{Clients: w, Rules: w, Mesh: w, Outside: w}
+	r := e.Observe(t.Context(), egress.GET("client", "http://httpbin.org/"))
+	if r.Got != egress.B502 || r.Verdict != egress.Conforms || w.removed != 0 {
+		t.Errorf("%s %s %s", r.Got, r.Verdict, r.Why)
+	}
+}
+
+// No two probes of a run may share a client port while conntrack remembers the earlier one.
+func TestPortsDiffer(t *testing.T) {
+	e := &Engine{}
+	e.defaults()
+	seen := map[int]bool{}
+	for range (lastPort - firstPort) / portRange {
+		s := e.script(egress.GET("client", "http://httpbin.org/"))
+		for p := s.Ports[0]; p <= s.Ports[1]; p++ {
+			if seen[p] || p < firstPort || p > lastPort {
+				t.Fatalf("port %d is used twice or out of range", p)
+			}
+			seen[p] = true
+		}
+	}
+}
+
+func TestScriptQuotes(t *testing.T) {
+	e := &Engine{}
+	e.defaults()
+	s := e.script(egress.GET("client", "http://x/'; reboot; '", "-H", "a: 'b'"))
+	if !strings.Contains(s.Text, `'http://x/'\''; reboot; '\'''`) || !strings.Contains(s.Text, `'a: '\''b'\'''`) {
+		t.Error(s.Text)
+	}
+}
