@@ -1,0 +1,173 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+const uuid = "0123456789abcdef0123456789abcdef0123"
+
+func nonce(n string) string { return "2026-11-23T22:53:05Z/" + n + uuid }
+
+func TestNonceCounter(t *testing.T) {
+	for in, want := range map[string]int64{nonce("7"): 7, nonce("1234"): 1234, "": -1, uuid: -1, nonce("x"): -1, "no-slash" + uuid: -1, nonce("-3"): -1} {
+		got, ok := nonceCounter(in)
+		if ok != (want >= 0) || (ok && got != want) {
+			t.Errorf("%q: %d %t", in, got, ok)
+		}
+	}
+}
+
+func FuzzNonceCounter(f *testing.F) {
+	f.Add(nonce("7"))
+	f.Fuzz(func(t *testing.T, s string) {
+		if n, ok := nonceCounter(s); ok && n < 0 {
+			t.Errorf("%q gives %d", s, n)
+		}
+	})
+}
+
+func FuzzParseAccessLog(f *testing.F) {
+	f.Add(`{"start_time":"t","downstream_remote_address":"10.0.0.1:1","response_flags":"UH","response_code":0}`)
+	f.Add("2026-11-23T22:53:05Z info x")
+	f.Fuzz(func(t *testing.T, s string) {
+		a, err := ParseAccessLog(s)
+		if err == nil && (a.DownstreamRemote == "" || a.ResponseFlags == "-") {
+			t.Errorf("%q reads as %+v", s, a)
+		}
+	})
+}
+
+func TestParseAccessLog(t *testing.T) {
+	a, err := ParseAccessLog(`{"start_time":"t","downstream_remote_address":"10.0.0.1:1","response_flags":"-","response_code":502,"route_name":"block_all","upstream_cluster":null}`)
+	if err != nil || a.ResponseFlags != "" || a.ResponseCode != 502 || a.UpstreamCluster != "" || a.RouteName != "block_all" {
+		t.Errorf("%+v %v", a, err)
+	}
+	for _, bad := range []string{"", "plain text", "{", `{"level":"info"}`, `{"start_time":5}`} {
+		if _, err := ParseAccessLog(bad); err == nil {
+			t.Errorf("%q was taken for an access log line", bad)
+		}
+	}
+}
+
+func TestHolds(t *testing.T) {
+	configz := []byte(`[{"kind":"ServiceEntry","metadata":{"name":"a","namespace":"n","uid":"u","generation":2}}]`)
+	v := Version{Kind: "ServiceEntry", Namespace: "n", Name: "a", UID: "u", Generation: 2}
+	for name, x := range map[string]struct {
+		change func(*Version)
+		want   bool
+	}{
+		"the same":         {func(*Version) {}, true},
+		"an older one":     {func(v *Version) { v.Generation = 1 }, true},
+		"not yet seen":     {func(v *Version) { v.Generation = 3 }, false},
+		"made again":       {func(v *Version) { v.UID = "other" }, false},
+		"should be gone":   {func(v *Version) { v.UID = "" }, false},
+		"gone":             {func(v *Version) { v.Name, v.UID = "b", "" }, true},
+		"missing":          {func(v *Version) { v.Name = "b" }, false},
+		"another kind":     {func(v *Version) { v.Kind = "Sidecar" }, false},
+		"another namspace": {func(v *Version) { v.Namespace = "m" }, false},
+	} {
+		w := v
+		x.change(&w)
+		if got, err := holds(configz, []Version{w}); err != nil || got != x.want {
+			t.Errorf("%s: %t %v", name, got, err)
+		}
+	}
+	if _, err := holds([]byte("<html>"), nil); err == nil {
+		t.Error("a page that is no JSON is accepted")
+	}
+}
+
+// istiodStub answers like istiod's debug endpoints.
+func istiodStub(t *testing.T, syncz func() string) *Istiod {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/debug/syncz" {
+			_, _ = w.Write([]byte(syncz()))
+			return
+		}
+		http.NotFound(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	return &Istiod{url: srv.URL, http: srv.Client()}
+}
+
+func status(proxy, typ, sent, acked, lastErr string) string {
+	return `{"proxy":"` + proxy + `","resources":{"type.googleapis.com/envoy.config.` + typ + `":{"sent":"` + sent + `","acked":"` + acked + `","last_error":"` + lastErr + `"}}}`
+}
+
+func TestSettle(t *testing.T) {
+	seen := func(context.Context) (bool, error) { return true, nil }
+	for name, x := range map[string]struct {
+		later string // syncz from the third question on
+		acked bool
+		nacks int
+	}{
+		"acknowledged":           {status("p.n", "Listener", nonce("6"), nonce("6"), ""), true, 0},
+		"not yet acknowledged":   {status("p.n", "Listener", nonce("6"), nonce("5"), ""), false, 0},
+		"no later push":          {status("p.n", "Listener", nonce("5"), nonce("5"), ""), false, 0},
+		"endpoints alone":        {status("p.n", "ClusterLoadAssignment", nonce("6"), nonce("6"), ""), false, 0},
+		"another proxy's push":   {status("q.n", "Listener", nonce("6"), nonce("6"), ""), false, 0},
+		"rejected by the proxy":  {status("p.n", "Listener", nonce("6"), nonce("5"), "bad listener"), false, 1},
+		"rejected and sent anew": {status("p.n", "Listener", nonce("7"), nonce("7"), "bad listener"), true, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var n atomic.Int64
+			i := istiodStub(t, func() string {
+				if n.Add(1) < 3 {
+					return "[" + status("p.n", "Listener", nonce("5"), nonce("5"), "") + "]"
+				}
+				return "[" + x.later + "]"
+			})
+			s, err := i.Settle(t.Context(), []string{"p.n"}, seen)
+			if err != nil || s.Acknowledged != x.acked || len(s.Rejections) != x.nacks || (s.Note == "") != x.acked {
+				t.Errorf("%+v %v", s, err)
+			}
+		})
+	}
+}
+
+func TestSettleFails(t *testing.T) {
+	i := istiodStub(t, func() string { return "not JSON" })
+	if _, err := i.Settle(t.Context(), nil, func(context.Context) (bool, error) { return true, nil }); err == nil {
+		t.Error("an unreadable syncz goes unnoticed")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	if _, err := i.Settle(ctx, nil, func(context.Context) (bool, error) { return false, nil }); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAccessLogWait(t *testing.T) {
+	l := &AccessLog{more: make(chan struct{})}
+	match := func(a egress.AccessLog) bool { return a.Path == "/x" }
+	if _, err := l.Wait(t.Context(), 10*time.Millisecond, match); !errors.Is(err, ErrNoLine) {
+		t.Errorf("got %v", err)
+	}
+	go l.add(egress.AccessLog{Path: "/x"})
+	if got, err := l.Wait(t.Context(), 5*time.Second, match); err != nil || len(got) != 1 {
+		t.Errorf("%v %v", got, err)
+	}
+	m := &AccessLog{more: make(chan struct{})}
+	go m.read(nopCloser{strings.NewReader("noise\n" + `{"start_time":"t","downstream_remote_address":"a:1","path":"/x"}` + "\n")})
+	if got, err := m.Wait(t.Context(), 5*time.Second, match); err != nil || len(got) != 1 {
+		t.Errorf("%v %v", got, err)
+	}
+	if _, err := m.Wait(t.Context(), 5*time.Second, func(egress.AccessLog) bool { return false }); err == nil || errors.Is(err, ErrNoLine) {
+		t.Errorf("the end of the stream reads as %v", err)
+	}
+}
+
+type nopCloser struct{ *strings.Reader }
+
+func (nopCloser) Close() error { return nil }
