@@ -1,0 +1,68 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// egressctl runs the command line as main does.
+func egressctl(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	var out, errOut bytes.Buffer
+	code = run(args, &out, &errOut)
+	return code, out.String(), errOut.String()
+}
+
+func TestUsage(t *testing.T) {
+	for want, args := range map[string][]string{
+		"unknown flag":        {"run", "--no-such-flag"},
+		"no case is named":    {"run", "--case", "nonsense"},
+		"label filter":        {"run", "--label-filter", "a &&"},
+		"no case matches":     {"list", "--label-filter", "nonsense"},
+		"sabotage":            {"run", "--sabotage", "nonsense"},
+		"component source":    {"run", "--source", "nonsense"},
+		"provider":            {"status", "--provider", "nonsense"},
+		"accepts 1 arg":       {"logs"},
+		"requires at least 1": {"probe"},
+	} {
+		code, _, stderr := egressctl(t, args...)
+		if code != exitUsage || !strings.Contains(stderr, want) {
+			t.Errorf("%v: exit %d, %q; want exit %d and %q", args, code, stderr, exitUsage, want)
+		}
+	}
+}
+
+func TestNoCluster(t *testing.T) {
+	for _, args := range [][]string{{"down"}, {"kubeconfig"}, {"kubectl", "--", "get", "pods"}, {"logs", "etcd"}, {"shell"}, {"probe", "http://httpbin.org/"}} {
+		code, _, stderr := egressctl(t, args...)
+		if code != exitFault || !strings.Contains(stderr, "no such cluster") {
+			t.Errorf("%v: exit %d, %q", args, code, stderr)
+		}
+	}
+	if code, out, _ := egressctl(t, "status"); code != exitOK || !strings.Contains(out, "no cluster") {
+		t.Errorf("exit %d, %q", code, out)
+	}
+}
+
+func TestList(t *testing.T) {
+	code, out, _ := egressctl(t, "list", "--json", "--label-filter", "tcp")
+	var l struct {
+		Count int
+		Areas map[string]int
+		Cases []struct{ Name, Claim string }
+	}
+	if err := json.Unmarshal([]byte(out), &l); err != nil {
+		t.Fatal(err)
+	}
+	if code != exitOK || l.Count == 0 || l.Count != len(l.Cases) || l.Areas["tcp"] != l.Count {
+		t.Errorf("exit %d, %+v", code, l)
+	}
+	for _, c := range l.Cases {
+		if !strings.HasPrefix(c.Name, "tcp-") || c.Claim == "" {
+			t.Errorf("%+v", c)
+		}
+	}
+}
