@@ -1,7 +1,6 @@
 package suites_test
 
 import (
-	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -73,7 +72,7 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) {
 	session, err = harness.Open(ctx, options())
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func(ctx SpecContext) { Expect(session.Close(ctx)).To(Succeed()) })
-	session.Prepare(context.WithoutCancel(ctx), suites.Cases())
+	session.Prepare(suites.Cases())
 }, func(SpecContext) {}, NodeTimeout(60*time.Minute))
 
 var _ = Describe("egress", Serial, func() {

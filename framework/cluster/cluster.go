@@ -43,6 +43,8 @@ type Cluster interface {
 	Internet() Internet
 	// Log opens the log of a part of the cluster ("kubelet", "kube-apiserver", ...).
 	Log(part string) (io.ReadCloser, error)
+	// Gone is closed when the cluster has died or was taken down.
+	Gone() <-chan struct{}
 	// Failure explains why the cluster died; nil while it lives.
 	Failure() error
 	// Program is the path of a program that fits the cluster ("kubectl", "istioctl"); "" if unknown.

@@ -90,7 +90,8 @@ type Engine struct {
 
 	// Equal is how many equal rounds in a row make a result; 0 means 2.
 	Equal int
-	// Patience bounds the rounds of a phase whose result is not the wanted one; 0 means 3 s.
+	// Patience bounds the rounds of a phase whose result is not the wanted one; 0 means 3 s. After an
+	// acknowledged push a quarter of it is enough: nothing is known to be still on its way.
 	Patience time.Duration
 	// ProbeTimeout bounds one command; 0 means 20 s.
 	ProbeTimeout time.Duration
@@ -224,7 +225,7 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 		if ph != egress.Before {
 			out.Acknowledged, out.Notes, out.Settle = ch.Acknowledged, ch.Notes, ch.Took
 		}
-		if err := r.probe(ctx, ph); err != nil {
+		if err := r.probe(ctx, ph, out.Acknowledged); err != nil {
 			return fmt.Errorf("phase %s: %w", ph, err)
 		}
 		out.Took = time.Since(start)
@@ -234,13 +235,17 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 }
 
 // probe runs every probe of a phase side by side, the control client beside them.
-func (r *run) probe(ctx context.Context, ph egress.Phase) error {
+func (r *run) probe(ctx context.Context, ph egress.Phase, acknowledged bool) error {
+	patience := r.e.Patience
+	if acknowledged {
+		patience /= 4
+	}
 	var wg sync.WaitGroup
 	for i, p := range r.c.Probes {
 		p.URL = r.e.Expand(p.URL)
 		t := &try{probe: p, index: i, phase: ph}
 		r.tries = append(r.tries, t)
-		wg.Go(func() { r.rounds(ctx, t) })
+		wg.Go(func() { r.rounds(ctx, t, patience) })
 		wg.Go(func() {
 			c := r.execute(ctx, egress.ControlClient, t.probe.ForControl())
 			t.control = &c
@@ -258,8 +263,8 @@ func (r *run) probe(ctx context.Context, ph egress.Phase) error {
 
 // rounds repeats a probe until enough rounds in a row are equal. A result that is not the wanted one
 // is given time to change; then it stands.
-func (r *run) rounds(ctx context.Context, t *try) {
-	end := time.Now().Add(r.e.Patience)
+func (r *run) rounds(ctx context.Context, t *try, patience time.Duration) {
+	end := time.Now().Add(patience)
 	want := t.probe.Wants[t.phase]
 	for {
 		x := r.execute(ctx, t.probe.From, t.probe)
@@ -276,7 +281,7 @@ func (r *run) rounds(ctx context.Context, t *try) {
 		case x.err != nil && (late || len(t.rounds) >= 5):
 			return
 		case late && len(t.rounds) >= 10*r.e.Equal:
-			t.err = fmt.Errorf("no %d equal results in a row within %s (%d attempts)", r.e.Equal, r.e.Patience, len(t.rounds))
+			t.err = fmt.Errorf("no %d equal results in a row within %s (%d attempts)", r.e.Equal, patience, len(t.rounds))
 			return
 		}
 	}
@@ -314,7 +319,7 @@ func (e *Engine) Observe(ctx context.Context, p egress.Probe) egress.ProbeResult
 	_, next, err := e.Outside.Arrivals(ctx, 0)
 	if err == nil {
 		r.since = next
-		err = r.probe(ctx, egress.Before)
+		err = r.probe(ctx, egress.Before, true)
 	}
 	r.judge(ctx, &res, err)
 	if len(res.Phases[0].Probes) == 0 {

@@ -86,6 +86,10 @@ type Session struct {
 	// gateways starts the gateways, or finds them.
 	gateways func(context.Context) error
 
+	// life ends when the session is closed; what runs in the background ends with it.
+	life context.Context //nolint:containedctx // the session is a lifetime
+	end  context.CancelFunc
+
 	mu      sync.Mutex
 	futures map[string]*future
 	timings map[string]float64
@@ -175,8 +179,9 @@ func prepare(o Options) (*Session, error) {
 			return nil, err
 		}
 	}
+	life, end := context.WithCancel(context.Background())
 	return &Session{
-		opts: o, start: time.Now(), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff),
+		opts: o, life: life, end: end, start: time.Now(), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff),
 		futures: map[string]*future{}, timings: map[string]float64{},
 	}, nil
 }
@@ -212,6 +217,8 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return err
 	}
 	s.Cluster, s.owned = c, true
+	ctx, stop := s.alive(ctx)
+	defer stop()
 	s.mark("cluster processes started")
 	if err := s.connect(); err != nil {
 		return err
@@ -222,7 +229,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return s.because(err)
 	}
 	s.mark("API server ready")
-	s.launch(ctx, egress.ControlClient)
+	s.launch(egress.ControlClient)
 	if err := in.ControlPlane(ctx); err != nil {
 		return s.because(err)
 	}
@@ -231,10 +238,10 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return s.because(err)
 	}
 	s.mark("istiod ready")
-	s.launch(ctx, "client")
+	s.launch("client")
 	s.gateways = func(ctx context.Context) error { return s.startGateways(ctx, in) }
 	if s.run == "up" { // a run wants its first verdict early and starts them later
-		s.promise(ctx, gatewaysFuture, s.gateways)
+		s.promise(gatewaysFuture, s.gateways)
 	}
 	return s.because(s.join(ctx))
 }
@@ -245,7 +252,7 @@ func (s *Session) attach(ctx context.Context) error {
 		return err
 	}
 	for _, n := range baseClients {
-		s.launch(ctx, n)
+		s.launch(n)
 	}
 	s.gateways = s.watchGateways
 	return s.join(ctx)
@@ -370,7 +377,7 @@ func (s *Session) setPolicy(ctx context.Context, p egress.Policy) error {
 }
 
 // promise starts f in the background, once for each name.
-func (s *Session) promise(ctx context.Context, name string, f func(context.Context) error) *future {
+func (s *Session) promise(name string, f func(context.Context) error) *future {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if have := s.futures[name]; have != nil {
@@ -380,14 +387,17 @@ func (s *Session) promise(ctx context.Context, name string, f func(context.Conte
 	s.futures[name] = fut
 	go func() {
 		defer close(fut.done)
+		// What is started for one case serves the others too, so it must outlive that case.
+		ctx, stop := s.alive(s.life)
+		defer stop()
 		fut.err = f(ctx)
 	}()
 	return fut
 }
 
 // launch starts a client in the background.
-func (s *Session) launch(ctx context.Context, name string) *future {
-	return s.promise(ctx, name, func(ctx context.Context) error {
+func (s *Session) launch(name string) *future {
+	return s.promise(name, func(ctx context.Context) error {
 		i := slices.IndexFunc(s.opts.Clients, func(c egress.Client) bool { return c.Name == name })
 		if i < 0 {
 			return fmt.Errorf("client %q is not defined", name)
@@ -416,7 +426,7 @@ func (s *Session) waitURL(ctx context.Context, url string) error {
 	if url == "" {
 		return nil
 	}
-	for _, f := range []*future{s.promise(ctx, gatewaysFuture, s.gateways), s.need(egress.ControlClient)} {
+	for _, f := range []*future{s.promise(gatewaysFuture, s.gateways), s.need(egress.ControlClient)} {
 		if err := f.wait(ctx); err != nil {
 			return err
 		}
@@ -476,20 +486,35 @@ func (s *Session) watchGateways(ctx context.Context) error {
 }
 
 // Prepare starts the clients of all cases in the background, so that no case waits long for its own.
-func (s *Session) Prepare(ctx context.Context, cases []egress.Case) {
-	s.promise(ctx, gatewaysFuture, s.gateways)
+func (s *Session) Prepare(cases []egress.Case) {
+	s.promise(gatewaysFuture, s.gateways)
 	for _, c := range cases {
 		if v, _ := s.engine.Applicable(c); v != "" {
 			continue
 		}
 		for _, n := range c.Clients() {
-			s.launch(ctx, n)
+			s.launch(n)
 		}
 	}
 }
 
+// alive returns a context that also ends when the cluster dies, with its failure as the cause.
+func (s *Session) alive(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-s.Cluster.Gone():
+			cancel(fmt.Errorf("the cluster died: %w", s.Cluster.Failure()))
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
 // RunCase runs one case; the clients that it names are started if they are not there.
 func (s *Session) RunCase(ctx context.Context, c egress.Case) egress.Result {
+	ctx, stop := s.alive(ctx)
+	defer stop()
 	if v, _ := s.engine.Applicable(c); v == "" {
 		if err := s.ready(ctx, c); err != nil {
 			return egress.Result{Case: c, Verdict: egress.Inconclusive, Why: s.because(err).Error(), Started: time.Now().UTC(), Rerun: s.engine.Rerun(c)}
@@ -512,12 +537,12 @@ func (s *Session) RunCase(ctx context.Context, c egress.Case) egress.Result {
 
 func (s *Session) ready(ctx context.Context, c egress.Case) error {
 	for _, n := range c.Clients() {
-		if err := s.launch(ctx, n).wait(ctx); err != nil {
+		if err := s.launch(n).wait(ctx); err != nil {
 			return err
 		}
 	}
 	if slices.Contains(c.Needs.Features, egress.IngressGateway) || slices.Contains(c.Needs.Features, egress.EgressGateway) {
-		return s.promise(ctx, gatewaysFuture, s.gateways).wait(ctx)
+		return s.promise(gatewaysFuture, s.gateways).wait(ctx)
 	}
 	if c.Policy != "" { // see mesh.Istiod.Quiet: no pod may be starting
 		return s.settled(ctx)
@@ -570,7 +595,10 @@ func (s *Session) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
 	var all error
-	if s.Cluster != nil && !s.owned && s.run != "up" && s.rules != nil {
+	s.end()
+	all = errors.Join(all, s.settled(ctx))
+	dead := s.Cluster == nil || s.Cluster.Failure() != nil
+	if !dead && !s.owned && s.run != "up" && s.rules != nil {
 		all = errors.Join(all, s.rules.removeAll(ctx))
 		if s.opts.Sabotage == AllowAny {
 			all = errors.Join(all, s.setPolicy(ctx, egress.RegistryOnly))
@@ -583,7 +611,7 @@ func (s *Session) Close(ctx context.Context) error {
 		s.logs.close()
 	}
 	if s.pods != nil {
-		if !s.owned && s.run != "up" {
+		if !dead && !s.owned && s.run != "up" {
 			all = errors.Join(all, s.pods.Remove(ctx))
 		} else {
 			s.pods.Close()

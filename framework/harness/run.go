@@ -49,9 +49,11 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, e
 		order[c.Name] = i
 	}
 	var results []egress.Result
+	ctx, stop := s.alive(ctx)
+	defer stop()
 	for i, c := range readyFirst(cases) {
 		if i == 1 { // the first verdict comes before other pods compete for the processor
-			s.Prepare(ctx, cases)
+			s.Prepare(cases)
 		}
 		if ctx.Err() != nil {
 			break
@@ -200,7 +202,7 @@ func (s *Session) Observe(ctx context.Context, p egress.Probe) (egress.ProbeResu
 		}
 		return egress.ProbeResult{}, fmt.Errorf("client %q is unknown; known: %s", p.From, strings.Join(names, ", "))
 	}
-	if err := s.launch(ctx, p.From).wait(ctx); err != nil {
+	if err := s.launch(p.From).wait(ctx); err != nil {
 		return egress.ProbeResult{}, s.because(err)
 	}
 	return s.engine.Observe(ctx, p), nil

@@ -195,8 +195,6 @@ func (p *Pods) inject(ctx context.Context, objs []*fixture.Object) ([]*fixture.O
 // waitReady watches the client's pod until it is ready; on failure the error says what the pod's
 // containers are waiting for.
 func (p *Pods) waitReady(ctx context.Context, c egress.Client) (*corev1.Pod, error) {
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
 	pod, err := WaitPodReady(ctx, p.cs, c.Namespace, "app="+c.Workload)
 	if err != nil {
 		return nil, err
@@ -209,6 +207,8 @@ func (p *Pods) waitReady(ctx context.Context, c egress.Client) (*corev1.Pod, err
 
 // WaitPodReady waits until a pod with the labels is ready and returns it.
 func WaitPodReady(ctx context.Context, cs kubernetes.Interface, namespace, selector string) (*corev1.Pod, error) {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
 	lw := cache.NewFilteredListWatchFromClient(cs.CoreV1().RESTClient(), "pods", namespace, func(o *metav1.ListOptions) {
 		o.LabelSelector, o.FieldSelector = selector, fields.Everything().String()
 	})
@@ -222,7 +222,7 @@ func WaitPodReady(ctx context.Context, cs kubernetes.Interface, namespace, selec
 		return isReady(pod) || isUsable(pod), nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("wait for a ready pod with %s in namespace %s: %w; %s", selector, namespace, err, explain(ctx, cs, namespace, last))
+		return nil, fmt.Errorf("wait for a ready pod with %s in namespace %s: %w; %s", selector, namespace, errors.Join(err, context.Cause(ctx)), explain(ctx, cs, namespace, last))
 	}
 	return last, nil
 }
@@ -251,6 +251,9 @@ func hasProxy(p *corev1.Pod) bool {
 
 // explain says why a pod is not ready: its containers' states and the namespace's last warnings.
 func explain(ctx context.Context, cs kubernetes.Interface, namespace string, pod *corev1.Pod) string {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return "interrupted"
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	var b strings.Builder

@@ -60,7 +60,7 @@ func (p *Provider) Up(ctx context.Context, o cluster.Options) (cluster.Cluster, 
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(s.Dir))
 	}
-	c := &embeddedCluster{spec: s, reaper: h, owned: true}
+	c := &embeddedCluster{spec: s, reaper: h, owned: true, home: p.home}
 	c.spec.Facts.Timings = map[string]float64{"prepared": time.Since(start).Seconds()}
 	if err := h.await(ctx, "step"); err != nil {
 		return nil, errors.Join(fmt.Errorf("bring up cluster %s: %w", o.Name, err), c.Close(context.WithoutCancel(ctx)))
@@ -122,10 +122,6 @@ func (p *Provider) prepare(o cluster.Options, base string) (*spec, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "logs"), 0o700); err != nil {
 		return nil, fmt.Errorf("make the cluster's folder: %w", err)
 	}
-	root := filepath.Join(dir, "containerd")
-	if err := copyRoot(base, root); err != nil {
-		return nil, fmt.Errorf("copy the unpacked images: %w", err)
-	}
 	hosts, err := internet.DefaultHosts()
 	if err != nil {
 		return nil, err
@@ -137,7 +133,7 @@ func (p *Provider) prepare(o cluster.Options, base string) (*spec, error) {
 		}
 	}
 	s := &spec{
-		Name: o.Name, Dir: dir, Mode: modeCluster, Port: port, Root: root, Pause: components.PauseImage,
+		Name: o.Name, Dir: dir, Mode: modeCluster, Port: port, Base: base, Root: filepath.Join(dir, "containerd"), Pause: components.PauseImage,
 		Parts: partDirs(o.Set), Hosts: hosts, Module: o.Set.Module, Created: time.Now(),
 		Kube:  o.Set.Parts["kubernetes"].Manifest.Version,
 		Facts: facts(o.Set),
@@ -278,6 +274,9 @@ type embeddedCluster struct {
 	reaper *handle // nil when the cluster was only opened
 	owned  bool
 	config *rest.Config
+	home   home
+	gone   chan struct{} // of a cluster that was only opened
+	watch  sync.Once
 }
 
 func (c *embeddedCluster) load() error {
@@ -327,11 +326,38 @@ func (c *embeddedCluster) Log(part string) (io.ReadCloser, error) {
 	return f, err
 }
 
+// Gone watches the reaper: through its pipe if this process started it, else through its lock.
+func (c *embeddedCluster) Gone() <-chan struct{} {
+	if c.reaper != nil {
+		return c.reaper.gone
+	}
+	c.watch.Do(func() {
+		go func() {
+			defer close(c.gone)
+			for {
+				if pid, err := holder(c.home.lockFile(c.spec.Name)); err != nil || pid == 0 {
+					return
+				}
+				pause(200 * time.Millisecond)
+			}
+		}()
+	})
+	return c.gone
+}
+
 func (c *embeddedCluster) Failure() error {
-	if c.reaper == nil {
+	if c.reaper != nil {
+		return c.reaper.failure()
+	}
+	select {
+	case <-c.Gone():
+	default:
 		return nil
 	}
-	return c.reaper.failure()
+	if b, err := os.ReadFile(c.home.note(c.spec.Name)); err == nil {
+		return errors.New(strings.TrimSpace(string(b)))
+	}
+	return fmt.Errorf("cluster %s was taken down", c.spec.Name)
 }
 
 func (c *embeddedCluster) Detach() error {
@@ -380,7 +406,7 @@ func (p *Provider) Open(_ context.Context, name string) (cluster.Cluster, error)
 	if err != nil {
 		return nil, fmt.Errorf("open cluster %q: %w", name, err)
 	}
-	c := &embeddedCluster{spec: s}
+	c := &embeddedCluster{spec: s, home: p.home, gone: make(chan struct{})}
 	return c, c.load()
 }
 

@@ -55,6 +55,11 @@ func reap(dir string, ev events, lock *os.File) error {
 	lifeline := make(chan struct{})
 	go watchLifeline(lifeline)
 
+	if s.Base != "" {
+		if err := copyRoot(s.Base, s.Root); err != nil {
+			return errors.Join(fmt.Errorf("copy the unpacked images: %w", err), cleanUp(s))
+		}
+	}
 	sup, started := startSupervisor(s, ev)
 	if started != nil {
 		return errors.Join(started, cleanUp(s))

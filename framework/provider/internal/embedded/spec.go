@@ -40,7 +40,8 @@ type spec struct {
 	Dir     string            `json:"dir"`
 	Mode    string            `json:"mode"`
 	Port    int               `json:"port"`
-	Root    string            `json:"root"` // containerd's root folder
+	Base    string            `json:"base,omitempty"` // root folder with the unpacked images, to copy
+	Root    string            `json:"root"`           // containerd's root folder
 	Pause   string            `json:"pause"`
 	Images  []string          `json:"images,omitempty"` // archives to unpack, when baking
 	Parts   map[string]string `json:"parts"`            // part name → folder

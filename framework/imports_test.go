@@ -1,0 +1,69 @@
+// Package framework has no code of its own; its test guards the direction of imports.
+package framework
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "mesh-egress-conformance/"
+
+// tiers, lowest first: a package may import only packages of lower tiers, and those listed beside it.
+var tiers = [][]string{
+	{"framework/egress", "fixtures", "samples"},
+	{"framework/components", "framework/internet", "framework/fixture"},
+	{"framework/cluster", "framework/pods"},
+	{"framework/mesh"},
+	{"framework/engine", "framework/provider/internal/embedded"},
+	{"framework/report", "framework/provider"},
+	{"framework/harness"},
+	{"suites"},
+	{"cmd/egressctl"},
+}
+
+func tierOf(pkg string) int {
+	p := strings.TrimPrefix(pkg, module)
+	if strings.HasPrefix(p, "suites/") { // cases: data, as low as the words they use
+		return 1
+	}
+	return slices.IndexFunc(tiers, func(t []string) bool { return slices.Contains(t, p) })
+}
+
+func TestImportsPointDown(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "../...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if p.ImportPath == module+"framework" || p.ImportPath == module+"samples/egresshttpbin" {
+			continue
+		}
+		own := tierOf(p.ImportPath)
+		if own < 0 {
+			t.Errorf("%s is in no tier: add it to this test and to docs/architecture.md", p.ImportPath)
+		}
+		for _, i := range p.Imports {
+			if strings.HasPrefix(i, module) && tierOf(i) >= own {
+				t.Errorf("%s imports %s, which is not below it", p.ImportPath, i)
+			}
+			if strings.HasPrefix(p.ImportPath, module+"suites/") && strings.HasPrefix(i, module) && i != module+"framework/egress" {
+				t.Errorf("%s holds cases and imports %s: a case is data", p.ImportPath, i)
+			}
+		}
+	}
+}

@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# Kills, interrupts and starves real clusters, and demands clear errors and that nothing is left on
+# the machine: no process, namespace, mount, link, cgroup or file.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tool=$PWD/bin/egressctl
+work=$(mktemp -d)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/mesh-egress-conformance
+trap 'rm -rf "$work"' EXIT
+
+die() { echo "FAULT TEST FAILED: $*" >&2; [[ -f $work/log ]] && tail -n 30 "$work/log" >&2; exit 1; }
+netnamespaces() { lsns -t net -n -o NS | sort -u | wc -l; }
+links() { ip -o link | awk -F': ' '{print $2}' | sort | tr '\n' ' '; }
+namespaces_before=$(netnamespaces)
+links_before=$(links)
+mounts_before=$(wc -l </proc/mounts)
+
+left() { # prints whatever is left
+  pgrep -af '__egress-|kube-apiserver|/containerd/|pilot-agent|pilot-discovery' | grep -v pgrep || true
+  find /sys/fs/cgroup -maxdepth 2 -name 'mesh-egress-*' 2>/dev/null || true
+  [[ $(netnamespaces) == "$namespaces_before" ]] || echo "network namespaces: $(netnamespaces), were $namespaces_before"
+  [[ $(links) == "$links_before" ]] || echo "links: $(links)"
+  [[ $(wc -l </proc/mounts) == "$mounts_before" ]] || echo "mounts: $(wc -l </proc/mounts), were $mounts_before"
+  find "$cache/clusters" -mindepth 1 -maxdepth 1 -type d 2>/dev/null || true
+}
+nothing_left() { # WHAT SECONDS
+  local end=$((SECONDS + $2))
+  while [[ -n $(left) ]]; do
+    ((SECONDS < end)) || die "$1: still there after $2 s: $(left)"
+    read -r -t 0.1 <> <(:) || true
+  done
+  echo "ok  $1: nothing left"
+}
+wait_for() { # SECONDS COMMAND...
+  local end=$((SECONDS + $1)); shift
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < end)) || return 1
+    read -r -t 0.05 <> <(:) || true
+  done
+}
+wants() { grep -qE -- "$1" "$work/log" || die "$2: the message lacks '$1'"; }
+
+nothing_left "at the start" 1
+
+for moment in 'components in the cache' 'cluster processes started' 'API server ready' 'istiod ready' 'first verdict'; do
+  : >"$work/log"
+  "$tool" run --name fault --case injection-automatic,tcp-cidr-v1,http-serviceentry --out "$work/out" >"$work/log" 2>&1 &
+  pid=$!
+  wait_for 60 grep -q "$moment" "$work/log" || die "kill: '$moment' never came"
+  kill -9 "$pid"
+  wait "$pid" 2>/dev/null || true
+  nothing_left "kill -9 after '$moment'" 5
+done
+
+"$tool" run --name fault --out "$work/out" >"$work/log" 2>&1 &
+pid=$!
+wait_for 60 grep -q '^conforms' "$work/log" || die "interrupt: no case ever ran"
+kill -INT "$pid"
+rc=0; wait "$pid" || rc=$?
+[[ $rc == 2 ]] || die "interrupt: exit $rc, wanted 2"
+wants 'interrupted: [0-9]+ cases did not run' interrupt
+wants '✓ injection-automatic' interrupt
+nothing_left "Ctrl-C once" 5
+
+"$tool" run --name fault --out "$work/out" >"$work/log" 2>&1 &
+pid=$!
+wait_for 60 grep -q 'istiod ready' "$work/log" || die "interrupt twice: istiod never came"
+kill -INT "$pid"; kill -INT "$pid" 2>/dev/null || true
+rc=0; wait "$pid" || rc=$?
+[[ $rc == 130 || $rc == 2 ]] || die "interrupt twice: exit $rc"
+nothing_left "Ctrl-C twice" 5
+
+"$tool" up --name fault >"$work/log" 2>&1 || die "up"
+kubeconfig=$("$tool" kubeconfig --name fault)
+[[ $(stat -c %a "$kubeconfig") == 600 ]] || die "the kubeconfig can be read by others"
+rc=0; "$tool" up --name fault >"$work/log" 2>&1 || rc=$?
+[[ $rc == 2 ]] || die "the same name twice: exit $rc"
+wants 'already exists' "the same name twice"
+"$tool" kubectl --name fault -- get --raw /readyz >/dev/null || die "the same name twice: the first cluster suffered"
+echo "ok  the same name twice"
+
+# No packet of a pod may reach this machine's own network, whatever address it is sent to.
+port=18099
+python3 -m http.server "$port" --bind 0.0.0.0 >"$work/http" 2>&1 &
+server=$!
+wait_for 10 curl -s -o /dev/null "http://127.0.0.1:$port/" || die "no listener on the machine"
+before=$(wc -l <"$work/http")
+for addr in $(ip -4 -o addr show scope global | awk '{sub("/.*","",$4); print $4}') $(ip -4 route show default | awk '{print $3}'); do
+  if "$tool" kubectl --name fault -- exec -n egress-control deploy/sleep -- curl -s -m 2 -o /dev/null "http://$addr:$port/"; then
+    kill "$server"; die "a pod reached $addr"
+  fi
+done
+kill "$server"; wait "$server" 2>/dev/null || true
+[[ $(wc -l <"$work/http") == "$before" ]] || die "a pod's request arrived at the machine"
+echo "ok  no way from a pod to the machine's own network"
+
+# The API server dies in the middle of a run.
+"$tool" run --name fault --out "$work/out" >"$work/log" 2>&1 &
+pid=$!
+wait_for 60 grep -q '^conforms' "$work/log" || die "dying API server: no case ever ran"
+pkill -9 -f "^kube-apiserver" || die "dying API server: no such process"
+rc=0; wait "$pid" || rc=$?
+[[ $rc == 2 ]] || die "dying API server: exit $rc, wanted 2"
+rc=0; "$tool" status >"$work/log" 2>&1 || rc=$?
+wants 'kube-apiserver' "dying API server: status"
+rc=0; "$tool" down --name fault >"$work/log" 2>&1 || rc=$?
+nothing_left "an API server that dies" 5
+[[ ! -e $kubeconfig ]] || die "the kubeconfig outlives the cluster"
+
+port=18098
+python3 -m http.server "$port" --bind 127.0.0.1 >/dev/null 2>&1 &
+server=$!
+wait_for 10 curl -s -o /dev/null "http://127.0.0.1:$port/"
+rc=0; "$tool" up --name fault --port "$port" >"$work/log" 2>&1 || rc=$?
+kill "$server"; wait "$server" 2>/dev/null || true
+[[ $rc == 2 ]] || die "a taken port: exit $rc"
+wants 'port' "a taken port"; wants 'address already in use' "a taken port"
+nothing_left "a taken port" 5
+
+victim=$(ls -d "$cache"/parts/go-httpbin-*/ | head -n 1)
+printf 'x' | dd of="$victim/go-httpbin" bs=1 seek=1000 conv=notrunc status=none
+rc=0; "$tool" components verify >"$work/log" 2>&1 || rc=$?
+[[ $rc == 2 ]] || die "a damaged cache entry: verify exits $rc"
+wants 'go-httpbin.*digest' "a damaged cache entry"
+"$tool" components fetch >"$work/log" 2>&1 || die "a damaged cache entry is not made again"
+"$tool" components verify >"$work/log" 2>&1 || die "the cache is still damaged"
+echo "ok  a damaged cache entry is found and made again"
+
+mkdir "$work/full"
+mount -t tmpfs -o size=8m tmpfs "$work/full"
+rc=0; XDG_CACHE_HOME=$work/full GOCACHE=$(go env GOCACHE) "$tool" up --name fault >"$work/log" 2>&1 || rc=$?
+parts=$(find "$work/full" -name '.making-*' | wc -l)
+umount "$work/full"
+[[ $rc == 2 ]] || die "a full disk: exit $rc"
+wants 'no space left on device' "a full disk"
+[[ $parts == 0 ]] || die "a full disk: half-made entries are left"
+nothing_left "a full disk" 5
+
+"$tool" run --name fault --case http-serviceentry --out "$work/out" >"$work/log" 2>&1 || die "the next run does not work"
+nothing_left "the next run" 5
