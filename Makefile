@@ -58,7 +58,7 @@ update: ## bring generated and pinned files up to date
 
 .PHONY: bench
 bench: build ## time every phase of a start and a run, medians over five
-	scripts/bench.sh
+	scripts/bench.py
 
 .PHONY: clean
 clean: ## remove what was built here (the component cache stays: egressctl components prune)

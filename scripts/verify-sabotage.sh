@@ -14,7 +14,9 @@ expect() { # NAME WANT GOT
   echo "sabotage: $1: $3"
 }
 verdicts() { # VERDICT -> sorted case names
-  jq -r --arg v "$1" '.cases[] | select(.verdict == $v) | .case.name' "$out/report.json" | sort | tr '\n' ' '
+  python3 -c 'import json, sys
+cases = json.load(open(sys.argv[1]))["cases"]
+print(" ".join(sorted(c["case"]["name"] for c in cases if c["verdict"] == sys.argv[2])))' "$out/report.json" "$1"
 }
 run() { # SABOTAGE -> exit status
   local rc=0
@@ -25,7 +27,7 @@ run() { # SABOTAGE -> exit status
 # Cases that never rely on REGISTRY_ONLY for the client in question must still conform.
 rc=$(run allow-any)
 expect "allow-any: exit status" 1 "$rc"
-expect "allow-any: cases that still conform" "bypass-include-ip-ranges " "$(verdicts conforms)"
+expect "allow-any: cases that still conform" "bypass-include-ip-ranges" "$(verdicts conforms)"
 expect "allow-any: inconclusive cases" "" "$(verdicts inconclusive)"
 
 rc=$(run internet-down)

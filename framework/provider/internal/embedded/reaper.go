@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -77,8 +78,9 @@ func reap(dir string, ev events, lock *os.File) error {
 	var died error
 	select {
 	case <-exited:
-		// The supervisor has reported why, and its log says it too.
-		if status != nil {
+		if cause, err := os.ReadFile(causeFile(dir)); err == nil {
+			died = errors.New(strings.TrimSpace(string(cause)))
+		} else if status != nil {
 			died = fmt.Errorf("the cluster's supervisor ended: %w; the end of its log:\n%s", status, logTail(s.logFile("supervisor"), 12))
 		}
 	case <-stop:

@@ -58,6 +58,9 @@ func (s *spec) internetSocket() string     { return filepath.Join(s.Dir, "intern
 func (s *spec) kubeconfig() string         { return filepath.Join(s.Dir, "kubeconfig") }
 func (s *spec) cgroup() string             { return cgroupPrefix + filepath.Base(s.Dir) }
 
+// causeFile is where a supervisor that gives up says why.
+func causeFile(dir string) string { return filepath.Join(dir, "cause") }
+
 const cgroupPrefix = "mesh-egress-"
 
 var clusterName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)

@@ -44,6 +44,7 @@ func supervisorMain(dir string) {
 		err = supervise(s, ev)
 	}
 	if err != nil {
+		_ = os.WriteFile(causeFile(dir), []byte(err.Error()+"\n"), 0o600) // the event and the log say it too
 		ev.send("failed", err.Error())
 		os.Exit(1)
 	}

@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Times starts and runs and prints medians over RUNS (default 5), each phase by itself.
+
+The figures depend on the machine: nothing fails here.
+"""
+import collections
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TOOL = str(ROOT / "bin/egressctl")
+RUNS = int(os.environ.get("RUNS", "5"))
+figures = collections.defaultdict(list)
+
+
+def timed(phase, *args):
+    start = time.monotonic()
+    subprocess.run([TOOL, *args], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    figures[phase].append(time.monotonic() - start)
+
+
+def probes(report):
+    return [o["client"]["took"] / 1e6 for c in report["cases"] for ph in c.get("phases", [])
+            for p in ph["probes"] for o in p.get("observations", [])]
+
+
+def main():
+    subprocess.run([TOOL, "components", "fetch"], check=True, stdout=subprocess.DEVNULL)
+    with tempfile.TemporaryDirectory() as out:
+        for _ in range(RUNS):
+            timed("run from nothing, report written (s)", "run", "--name", "bench", "--out", out)
+            report = json.loads(pathlib.Path(out, "report.json").read_text())
+            for step, at in sorted(report["environment"]["timingsSeconds"].items(), key=lambda x: x[1]):
+                figures[f"  run from nothing: {step} (s)"].append(at)
+            timed("up, everything ready (s)", "up", "--name", "bench")
+            try:
+                timed("run in that cluster, clean-up included (s)", "run", "--name", "bench", "--out", out)
+                report = json.loads(pathlib.Path(out, "report.json").read_text())
+                figures["  the cases alone (s)"].append(sum(c["took"] for c in report["cases"]) / 1e9)
+                figures["  one probe (ms)"].append(statistics.median(probes(report)))
+                status = json.loads(subprocess.run([TOOL, "status", "--json"], check=True, capture_output=True).stdout)
+                figures["memory of the cluster (MiB)"].append(next(s["memoryBytes"] for s in status if s["name"] == "bench") / 2**20)
+            finally:
+                timed("down (s)", "down", "--name", "bench")
+    print(f"{'':50} {'median':>9} {'least':>9} {'most':>9}   {RUNS} runs")
+    for phase, values in figures.items():
+        print(f"{phase:50} {statistics.median(values):9.2f} {min(values):9.2f} {max(values):9.2f}")
+
+
+if __name__ == "__main__":
+    main()
