@@ -106,10 +106,10 @@ func (e *Engine) defaults() {
 			e.Equal = 2
 		}
 		if e.Patience == 0 {
-			e.Patience = 3 * time.Second
+			e.Patience = egress.Patience(3 * time.Second)
 		}
 		if e.ProbeTimeout == 0 {
-			e.ProbeTimeout = 20 * time.Second
+			e.ProbeTimeout = egress.Patience(20 * time.Second)
 		}
 		if e.Expand == nil {
 			e.Expand = func(s string) string { return s }
@@ -199,7 +199,7 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 			return
 		}
 		// The case was cut short: restore what was before, whatever has happened.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), egress.Patience(30*time.Second))
 		defer cancel()
 		if _, err := r.e.Rules.Remove(ctx, r.c); err != nil {
 			res.Why = "its resources could not be removed: " + err.Error()

@@ -63,12 +63,12 @@ func (e *Engine) script(p egress.Probe) Script {
 		// curl reads its configuration from CURL_HOME, so the command itself stays as the document has it.
 		s.Text = fmt.Sprintf("export CURL_HOME=/tmp/.curl-%[1]s; mkdir -p $CURL_HOME\n"+
 			"printf 'header = \"%[2]s: %[1]s\"\\nlocal-port = %[3]d-%[4]d\\nconnect-timeout = %[5]d\\nmax-time = %[6]d\\n' >$CURL_HOME/.curlrc\n"+
-			"%[7]s\nrc=$?; rm -rf $CURL_HOME; exit $rc", id, ProbeHeader, s.Ports[0], s.Ports[1], connectTimeout, totalTimeout, p.Command)
+			"%[7]s\nrc=$?; rm -rf $CURL_HOME; exit $rc", id, ProbeHeader, s.Ports[0], s.Ports[1], connectTimeout*egress.Slowness(), totalTimeout*egress.Slowness(), p.Command)
 		return s
 	}
 	args := []string{
 		"curl", "-sS", "-o", "/dev/null", "-w", "'%{json}'",
-		"--local-port", fmt.Sprintf("%d-%d", s.Ports[0], s.Ports[1]), "--connect-timeout", strconv.Itoa(connectTimeout), "-m", strconv.Itoa(totalTimeout), "-H", quote(ProbeHeader + ": " + id),
+		"--local-port", fmt.Sprintf("%d-%d", s.Ports[0], s.Ports[1]), "--connect-timeout", strconv.Itoa(connectTimeout * egress.Slowness()), "-m", strconv.Itoa(totalTimeout * egress.Slowness()), "-H", quote(ProbeHeader + ": " + id),
 	}
 	for _, a := range p.Args {
 		args = append(args, quote(a))

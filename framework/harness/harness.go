@@ -287,7 +287,7 @@ func (s *Session) connect() error {
 const apiTimeout = 60 * time.Second
 
 func (s *Session) waitAPI(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	ctx, cancel := context.WithTimeout(ctx, egress.Patience(apiTimeout))
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -431,7 +431,7 @@ func (s *Session) waitURL(ctx context.Context, url string) error {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	ctx, cancel := context.WithTimeout(ctx, egress.Patience(apiTimeout))
 	defer cancel()
 	url = strings.ReplaceAll(url, "${INGRESS_IP}", s.ingress)
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -592,7 +592,7 @@ func (s *Session) Keep() error {
 // Close removes what the session made: the whole cluster if it brought it up, else its own
 // namespaces and rules. It works on a session that is only half open.
 func (s *Session) Close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, egress.Patience(60*time.Second))
 	defer cancel()
 	var all error
 	s.end()

@@ -254,7 +254,7 @@ func (l *logs) Flush(ctx context.Context, client string) error {
 	if _, err := l.pods.Exec(ctx, client, "curl -s -o /dev/null -m 5 'http://istiod."+mesh.SystemNamespace+":15014"+path+"'"); err != nil {
 		return err
 	}
-	_, err = a.Wait(ctx, flushPatience, func(x egress.AccessLog) bool { return x.Path == path })
+	_, err = a.Wait(ctx, egress.Patience(flushPatience), func(x egress.AccessLog) bool { return x.Path == path })
 	return err
 }
 
@@ -274,7 +274,7 @@ func (l *logs) flushServer(ctx context.Context, a *mesh.AccessLog, p *pods.Pod) 
 	if _, err := l.pods.Exec(ctx, egress.ControlClient, "curl -s -o /dev/null -m 5 '"+url+"'"); err != nil {
 		return err
 	}
-	_, err := a.Wait(ctx, flushPatience, func(x egress.AccessLog) bool { return x.Path == path })
+	_, err := a.Wait(ctx, egress.Patience(flushPatience), func(x egress.AccessLog) bool { return x.Path == path })
 	return err
 }
 
@@ -288,7 +288,7 @@ func (l *logs) Lines(ctx context.Context, client string, match func(egress.Acces
 	if client != engine.IngressGateway {
 		return a.Lines(match), nil
 	}
-	found, err := a.Wait(ctx, flushPatience, match)
+	found, err := a.Wait(ctx, egress.Patience(flushPatience), match)
 	if errors.Is(err, mesh.ErrNoLine) {
 		return nil, nil
 	}

@@ -19,7 +19,7 @@ type Client struct {
 
 // NewClient returns a client; nothing is dialled yet.
 func NewClient(socket string) *Client {
-	return &Client{http: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+	return &Client{http: &http.Client{Timeout: egress.Patience(5 * time.Second), Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", socket)

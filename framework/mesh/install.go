@@ -168,7 +168,7 @@ func (i *Installer) chart(ctx context.Context, release, dir string, v values, po
 	in := action.NewInstall(cfg)
 	in.ReleaseName, in.Namespace, in.CreateNamespace = release, i.ns, true
 	in.DisableOpenAPIValidation = true // the API server validates; a second opinion costs a second
-	in.Timeout = 2 * time.Minute
+	in.Timeout = egress.Patience(2 * time.Minute)
 	if post != nil {
 		in.PostRenderer = post
 	}

@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
+
+	"mesh-egress-conformance/framework/egress"
 )
 
 // Istiod asks a running istiod what it knows and what its proxies have acknowledged. The debug
@@ -183,7 +185,7 @@ const settlePatience = 1500 * time.Millisecond
 // began after that. seen reports whether istiod holds the new state.
 func (i *Istiod) Settle(ctx context.Context, proxies []string, seen func(context.Context) (bool, error)) (Settled, error) {
 	start := time.Now()
-	if err := poll(ctx, 10*time.Second, seen); err != nil {
+	if err := poll(ctx, egress.Patience(10*time.Second), seen); err != nil {
 		return Settled{}, fmt.Errorf("wait until istiod has seen the change: %w", err)
 	}
 	base, err := i.sync(ctx)
@@ -191,7 +193,7 @@ func (i *Istiod) Settle(ctx context.Context, proxies []string, seen func(context
 		return Settled{}, err
 	}
 	var last push
-	err = poll(ctx, settlePatience, func(ctx context.Context) (bool, error) {
+	err = poll(ctx, egress.Patience(settlePatience), func(ctx context.Context) (bool, error) {
 		if last, err = i.sync(ctx); err != nil {
 			return false, err
 		}

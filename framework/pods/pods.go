@@ -207,7 +207,7 @@ func (p *Pods) waitReady(ctx context.Context, c egress.Client) (*corev1.Pod, err
 
 // WaitPodReady waits until a pod with the labels is ready and returns it.
 func WaitPodReady(ctx context.Context, cs kubernetes.Interface, namespace, selector string) (*corev1.Pod, error) {
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	ctx, cancel := context.WithTimeout(ctx, egress.Patience(readyTimeout))
 	defer cancel()
 	lw := cache.NewFilteredListWatchFromClient(cs.CoreV1().RESTClient(), "pods", namespace, func(o *metav1.ListOptions) {
 		o.LabelSelector, o.FieldSelector = selector, fields.Everything().String()

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/internet"
 )
 
@@ -247,7 +248,7 @@ func startInternet(s *spec, ps *procs, ca *internet.CA, died chan error) error {
 
 // waitFor polls a condition for a bounded time, and gives up early when a part has died.
 func waitFor(ctx context.Context, died <-chan error, what string, ok func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, egress.Patience(60*time.Second))
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
