@@ -20,7 +20,7 @@ var tiers = [][]string{
 	{"framework/cluster", "framework/pods"},
 	{"framework/mesh"},
 	{"framework/engine", "framework/provider/internal/embedded"},
-	{"framework/report", "framework/provider"},
+	{"framework/report", "framework/provider", "framework/migrate"},
 	{"framework/harness"},
 	{"suites"},
 	{"cmd/egressctl"},
