@@ -27,9 +27,7 @@ func TestCatalogue(t *testing.T) {
 		if i.Default {
 			defaults++
 		}
-		for _, p := range istioParts(i) {
-			c.Parts = append(c.Parts, p)
-		}
+		c.Parts = append(c.Parts, istioParts(i)...)
 	}
 	if defaults != 1 {
 		t.Errorf("%d default Istio versions", defaults)

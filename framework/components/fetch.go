@@ -241,7 +241,7 @@ func (f *fetcher) ensure(ctx context.Context, r Recipe, fill func(context.Contex
 // images assembles the archives. Official images get the trust layer appended; everything else is
 // put together from parts.
 func (f *fetcher) images(ctx context.Context) error {
-	names, err := sampleImageNames(ctx, f.set.Istio.Module)
+	names, err := sampleImageNames(f.set.Module)
 	if err != nil {
 		return err
 	}

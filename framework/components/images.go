@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -209,13 +208,9 @@ func trustLayer(bundle string) (v1.Layer, error) {
 	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
 }
 
-// sampleImageNames reads the image that each named sample of an Istio module uses, so that the
+// sampleImageNames reads the image that each named sample in an Istio module's folder uses, so that the
 // samples apply unmodified whatever version they name.
-func sampleImageNames(ctx context.Context, module string) (map[string][]string, error) {
-	dir, err := ModuleDir(ctx, module)
-	if err != nil {
-		return nil, err
-	}
+func sampleImageNames(dir string) (map[string][]string, error) {
 	out := map[string][]string{}
 	for sample, file := range map[string]string{"curl": "samples/curl/curl.yaml", "sleep": "samples/sleep/sleep.yaml", "httpbin": "samples/httpbin/httpbin.yaml"} {
 		b, err := os.ReadFile(filepath.Join(dir, file))

@@ -63,6 +63,8 @@ var outcomes = map[Outcome]outcomeInfo{
 	CERT:     {"CERT", "?", "the client did not accept the server's certificate"},
 }
 
+var classNames = map[Outcome]string{0: "none", Blocked: "blocked", Reached: "reached"}
+
 // Has reports whether got is one of the outcomes of the set o.
 func (o Outcome) Has(got Outcome) bool { return got != 0 && o&got == got }
 
@@ -71,13 +73,8 @@ func (o Outcome) Single() bool { return bits.OnesCount32(uint32(o)) == 1 && o < 
 
 // String is the outcome's name; a set is its class name or its members joined by "|".
 func (o Outcome) String() string {
-	switch {
-	case o == 0:
-		return "none"
-	case o == Blocked:
-		return "blocked"
-	case o == Reached:
-		return "reached"
+	if n, ok := classNames[o]; ok {
+		return n
 	}
 	var names []string
 	for b := OK; b < lastOutcome; b <<= 1 {

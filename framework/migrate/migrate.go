@@ -133,8 +133,10 @@ func convert(r egressRule) (objs []object, notes []string, err error) {
 	}
 	objs = append(objs, object{"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": meta, "spec": spec})
 	if len(originate) > 0 {
-		objs = append(objs, object{"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": meta,
-			"spec": object{"host": host, "trafficPolicy": object{"portLevelSettings": originate}}})
+		objs = append(objs, object{
+			"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": meta,
+			"spec": object{"host": host, "trafficPolicy": object{"portLevelSettings": originate}},
+		})
 	}
 	return objs, notes, nil
 }

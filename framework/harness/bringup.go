@@ -1,0 +1,202 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+
+	"mesh-egress-conformance/framework/cluster"
+	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/engine"
+	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/mesh"
+	"mesh-egress-conformance/framework/pods"
+)
+
+// mark records when a step was complete, in seconds since the session's start.
+func (s *Session) mark(step string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.timings[step] = time.Since(s.start).Seconds()
+	s.opts.logf("%6.2fs  %s", s.timings[step], step)
+}
+
+const gatewaysFuture = "gateways"
+
+// bringUp makes a cluster and installs Istio. Clients and gateways go on starting in the background.
+func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *components.Store) error {
+	set, err := components.Fetch(ctx, store, components.Options{Istio: s.opts.Istio, Source: s.opts.Source, Hub: s.opts.Hub, Progress: s.opts.Progress})
+	if err != nil {
+		return err
+	}
+	s.mark("components in the cache")
+	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Port: s.opts.Port})
+	if err != nil {
+		return err
+	}
+	s.Cluster, s.owned = c, true
+	ctx, stop := s.alive(ctx)
+	defer stop()
+	s.mark("cluster processes started")
+	if err := s.connect(); err != nil {
+		return err
+	}
+	f := c.Facts()
+	in := mesh.NewInstaller(c.RESTConfig(), mesh.Options{Module: f.Module, Tag: f.IstioTag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly})
+	if err := s.waitAPI(ctx); err != nil {
+		return s.because(err)
+	}
+	s.mark("API server ready")
+	s.launch(egress.ControlClient)
+	if err := in.ControlPlane(ctx); err != nil {
+		return s.because(err)
+	}
+	s.mark("Istio charts applied")
+	if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod"); err != nil {
+		return s.because(err)
+	}
+	s.mark("istiod ready")
+	s.launch("client")
+	s.gateways = func(ctx context.Context) error { return s.startGateways(ctx, in) }
+	if s.run == "up" { // a run wants its first verdict early and starts them later
+		s.promise(gatewaysFuture, s.gateways)
+	}
+	return s.because(s.join(ctx))
+}
+
+// attach uses a cluster in which everything is already there.
+func (s *Session) attach(ctx context.Context) error {
+	if err := s.connect(); err != nil {
+		return err
+	}
+	for _, n := range baseClients {
+		s.launch(n)
+	}
+	s.gateways = s.watchGateways
+	return s.join(ctx)
+}
+
+// because adds the cluster's own explanation to an error that its death has caused.
+func (s *Session) because(err error) error {
+	if err == nil || s.Cluster == nil {
+		return err
+	}
+	if cause := s.Cluster.Failure(); cause != nil {
+		return fmt.Errorf("%w\n(seen as: %w)", cause, err)
+	}
+	return err
+}
+
+func (s *Session) connect() error {
+	cfg := s.Cluster.RESTConfig()
+	var err error
+	if s.cs, err = kubernetes.NewForConfig(cfg); err != nil {
+		return fmt.Errorf("make a Kubernetes client: %w", err)
+	}
+	if s.fix, err = fixture.NewClient(cfg); err != nil {
+		return err
+	}
+	s.pods = pods.New(pods.Options{Config: cfg, Clientset: s.cs, Fixtures: s.fix, Istioctl: s.Cluster.Program("istioctl"), Kubeconfig: s.Cluster.Kubeconfig(), Run: s.run})
+	s.logs = &logs{pods: s.pods, cs: s.cs, follow: map[string]*mesh.AccessLog{}}
+	return nil
+}
+
+// apiTimeout bounds the start of the API server.
+const apiTimeout = 60 * time.Second
+
+func (s *Session) waitAPI(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, egress.Patience(apiTimeout))
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, err := s.cs.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Raw()
+		if err == nil {
+			return nil
+		}
+		if s.Cluster.Failure() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the API server: %w", errors.Join(ctx.Err(), err))
+		case <-tick.C:
+		}
+	}
+}
+
+// join connects to istiod and makes the engine, once the base client is there.
+func (s *Session) join(ctx context.Context) error {
+	for _, n := range baseClients {
+		if err := s.need(n).wait(ctx); err != nil {
+			return err
+		}
+	}
+	s.mark("client pods ready")
+	var err error
+	if s.istiod, err = mesh.ConnectIstiod(ctx, s.Cluster.RESTConfig(), s.cs); err != nil {
+		return err
+	}
+	policy := func(p egress.Policy) egress.Policy { return p }
+	if s.opts.Sabotage == AllowAny {
+		policy = func(egress.Policy) egress.Policy { return egress.AllowAny }
+	}
+	s.rules = &rules{cs: s.cs, fixtures: s.fix, files: s.opts.Fixtures, istiod: s.istiod, pods: s.pods, run: s.run, policy: policy, applied: map[string][]*fixture.Object{}}
+	hosts, err := internet.DefaultHosts()
+	if err != nil {
+		return err
+	}
+	f := s.Cluster.Facts()
+	s.engine = &engine.Engine{
+		Clients: clients{s.pods}, Rules: s.rules, Mesh: s.logs, Outside: s.Cluster.Internet(),
+		Version:  f.Istio,
+		Features: append(slices.Clone(f.Features), egress.IngressGateway, egress.EgressGateway),
+		Canonical: func(n string) string {
+			if h, ok := hosts.Find(n); ok {
+				return h.Name
+			}
+			return n
+		},
+		Expand: func(u string) string { return strings.ReplaceAll(u, "${INGRESS_IP}", s.ingress) },
+		Rerun: func(c egress.Case) string {
+			return fmt.Sprintf("egressctl run --name %s --case %s", s.opts.Name, c.Name)
+		},
+	}
+	return s.sabotage(ctx)
+}
+
+func (s *Session) sabotage(ctx context.Context) error {
+	switch s.opts.Sabotage {
+	case AllowAny:
+		s.opts.logf("SABOTAGE: the mesh's outbound policy is ALLOW_ANY although the cases assume REGISTRY_ONLY")
+		return s.setPolicy(ctx, egress.AllowAny)
+	case InternetDown:
+		s.opts.logf("SABOTAGE: every host of the internet is down")
+		return s.Cluster.Internet().Down(ctx)
+	case NoSabotage:
+	}
+	return nil
+}
+
+func (s *Session) setPolicy(ctx context.Context, p egress.Policy) error {
+	err := mesh.SetPolicy(ctx, s.cs, p)
+	if errors.Is(err, mesh.ErrUnchanged) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	pod, err := s.pods.Get("client")
+	if err != nil {
+		return err
+	}
+	_, err = s.istiod.Settle(ctx, []string{mesh.Proxy(pod.PodName, pod.Namespace)}, func(ctx context.Context) (bool, error) { return s.istiod.HasPolicy(ctx, p) })
+	return err
+}

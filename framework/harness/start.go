@@ -1,0 +1,125 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/mesh"
+	"mesh-egress-conformance/framework/pods"
+)
+
+// promise starts f in the background, once for each name.
+func (s *Session) promise(name string, f func(context.Context) error) *future {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if have := s.futures[name]; have != nil {
+		return have
+	}
+	fut := &future{done: make(chan struct{})}
+	s.futures[name] = fut
+	go func() {
+		defer close(fut.done)
+		// What is started for one case serves the others too, so it must outlive that case.
+		ctx, stop := s.alive(s.life)
+		defer stop()
+		fut.err = f(ctx)
+	}()
+	return fut
+}
+
+// launch starts a client in the background.
+func (s *Session) launch(name string) *future {
+	return s.promise(name, func(ctx context.Context) error {
+		i := slices.IndexFunc(s.opts.Clients, func(c egress.Client) bool { return c.Name == name })
+		if i < 0 {
+			return fmt.Errorf("client %q is not defined", name)
+		}
+		c := s.opts.Clients[i]
+		if err := s.pods.Start(ctx, c); err != nil {
+			return err
+		}
+		if !c.Captured() {
+			return nil
+		}
+		pod, err := s.pods.Get(name)
+		if err != nil {
+			return err
+		}
+		if err := s.logs.start(ctx, name, pod.Namespace, pod.PodName); err != nil {
+			return err
+		}
+		return s.waitURL(ctx, c.ReadyURL)
+	})
+}
+
+// waitURL waits until the control client gets an answer from a workload behind the ingress gateway:
+// its pod may be ready before the gateway knows it.
+func (s *Session) waitURL(ctx context.Context, url string) error {
+	if url == "" {
+		return nil
+	}
+	for _, f := range []*future{s.promise(gatewaysFuture, s.gateways), s.need(egress.ControlClient)} {
+		if err := f.wait(ctx); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, egress.Patience(apiTimeout))
+	defer cancel()
+	url = strings.ReplaceAll(url, "${INGRESS_IP}", s.ingress)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		out, err := s.pods.Exec(ctx, egress.ControlClient, "curl -sS -f -o /dev/null -m 5 '"+url+"'")
+		if err == nil && out.ExitCode == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for an answer from %s: %w; last: exit %d %s", url, errors.Join(ctx.Err(), err), out.ExitCode, out.Stderr)
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *Session) need(name string) *future {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.futures[name]; f != nil {
+		return f
+	}
+	f := &future{done: make(chan struct{}), err: fmt.Errorf("%q was never started", name)}
+	close(f.done)
+	return f
+}
+
+func (s *Session) startGateways(ctx context.Context, in *mesh.Installer) error {
+	if err := in.Gateways(ctx); err != nil {
+		return err
+	}
+	return s.watchGateways(ctx)
+}
+
+func (s *Session) watchGateways(ctx context.Context) error {
+	for _, g := range []string{mesh.IngressGateway, mesh.EgressGateway} {
+		pod, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app="+g)
+		if err != nil {
+			return err
+		}
+		if err := s.logs.start(ctx, g, mesh.SystemNamespace, pod.Name); err != nil {
+			return err
+		}
+	}
+	svc, err := s.cs.CoreV1().Services(mesh.SystemNamespace).Get(ctx, mesh.IngressGateway, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("find the ingress gateway's address: %w", err)
+	}
+	s.ingress = svc.Spec.ClusterIP
+	return nil
+}
