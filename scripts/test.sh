@@ -19,6 +19,7 @@ bin/egressctl components fetch
 echo "== verdicts notice sabotage; kills and interrupts leave nothing behind"
 scripts/verify-sabotage.sh
 scripts/verify-faults.sh
+scripts/verify-samples.sh
 
 echo "== conformance"
 CGO_ENABLED=0 go test ./suites/... -count=1 -v -timeout 30m -args --ginkgo.no-color

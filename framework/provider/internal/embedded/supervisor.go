@@ -294,8 +294,10 @@ func bake(ctx context.Context, s *spec, ps *procs) error {
 	return nil
 }
 
-// trust puts the run's CA into the trust layer of every unpacked image of this cluster. The files
-// are replaced, not written to: the old ones are hard links shared with all other clusters.
+// trust makes the run's CA the only one that the containers of this cluster trust: no other signs a
+// host of the hermetic internet, and curl reads one certificate in a tenth of the time that it takes
+// for all public ones. The files are replaced, not written to: the old ones are hard links shared
+// with all other clusters.
 func trust(root string, caPEM []byte) error {
 	found, err := filepath.Glob(filepath.Join(root, "io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs", components.TrustMarker))
 	if err != nil {
@@ -307,12 +309,8 @@ func trust(root string, caPEM []byte) error {
 	for _, m := range found {
 		fs := strings.TrimSuffix(m, components.TrustMarker)
 		bundle := filepath.Join(fs, components.BundlePath)
-		old, err := os.ReadFile(bundle)
-		if err != nil {
-			return fmt.Errorf("read the trusted certificates of an image: %w", err)
-		}
 		tmp := bundle + ".new"
-		if err := os.WriteFile(tmp, append(append(old, '\n'), caPEM...), 0o644); err != nil {
+		if err := os.WriteFile(tmp, caPEM, 0o644); err != nil {
 			return fmt.Errorf("trust the run's CA: %w", err)
 		}
 		if err := os.Rename(tmp, bundle); err != nil {
