@@ -31,7 +31,7 @@ rm -rf "$root"/root/.cache/mesh-egress-conformance/parts/.making-*
 cp bin/egressctl "$root/usr/local/bin/"
 cat >"$root/verify-init" <<EOF
 #!/bin/sh
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root EGRESS_SLOW=20
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root EGRESS_SLOW=8
 mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev 2>/dev/null
 mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /tmp; mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -39,7 +39,14 @@ ip link set lo up
 for m in overlay bridge br_netfilter veth nf_tables nft_compat nft_chain_nat xt_nat xt_REDIRECT xt_owner xt_comment xt_conntrack xt_mark xt_MASQUERADE xt_statistic xt_addrtype ipt_REJECT; do modprobe -q \$m; done
 echo "VERIFY kernel \$(uname -r), cgroup \$(stat -f -c %T /sys/fs/cgroup), controllers: \$(cat /sys/fs/cgroup/cgroup.controllers)"
 egressctl doctor | grep -vE 'go |cc |apt|dpkg|python'
-egressctl run --case $cases --out /run/out </dev/null
+egressctl run --case $cases --out /run/out </dev/null &
+run=\$!
+# What a person would look at if it stood still.
+while sleep 120 && kill -0 \$run 2>/dev/null; do
+  egressctl kubectl -- get pods -A --no-headers
+  for part in kubelet containerd; do egressctl logs \$part | grep -vE '^I' | tail -n 4 | cut -c 1-300; done
+done &
+wait \$run
 echo "VERIFY exit status \$?"
 ls -d /sys/fs/cgroup/mesh-egress-* 2>/dev/null && echo "VERIFY cgroups were left"
 pgrep -c kube-apiserver && echo "VERIFY processes were left"
