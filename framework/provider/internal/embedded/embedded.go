@@ -335,7 +335,7 @@ func (c *embeddedCluster) Gone() <-chan struct{} {
 		go func() {
 			defer close(c.gone)
 			for {
-				if pid, err := holder(c.home.lockFile(c.spec.Name)); err != nil || pid == 0 {
+				if pid, err := holder(c.home.lockFile(c.spec.Name)); err != nil || pid <= 0 {
 					return
 				}
 				pause(200 * time.Millisecond)
@@ -390,6 +390,10 @@ func (c *embeddedCluster) Close(ctx context.Context) error {
 	}
 }
 
+func errStarting(name string) error {
+	return fmt.Errorf("cluster %q is being brought up by another command; wait for it or interrupt it", name)
+}
+
 // Open finds a running cluster.
 func (p *Provider) Open(_ context.Context, name string) (cluster.Cluster, error) {
 	pid, err := holder(p.home.lockFile(name))
@@ -401,6 +405,9 @@ func (p *Provider) Open(_ context.Context, name string) (cluster.Cluster, error)
 			return nil, fmt.Errorf("cluster %q: %w: it died: %s", name, cluster.ErrNotFound, strings.TrimSpace(string(b)))
 		}
 		return nil, fmt.Errorf("cluster %q: %w (egressctl status lists the running ones, egressctl up makes one)", name, cluster.ErrNotFound)
+	}
+	if pid == starting {
+		return nil, errStarting(name)
 	}
 	s, err := readSpec(p.home.dir(name))
 	if err != nil {
@@ -433,6 +440,9 @@ func (p *Provider) Down(ctx context.Context, name string) error {
 			return fmt.Errorf("cluster %q: %w", name, cluster.ErrNotFound)
 		}
 		return nil
+	}
+	if pid == starting {
+		return errStarting(name)
 	}
 	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
 		return fmt.Errorf("end the reaper of cluster %q (process %d): %w", name, pid, err)
@@ -474,7 +484,9 @@ func (p *Provider) List(context.Context) ([]cluster.Status, error) {
 		if b, err := os.ReadFile(p.home.note(name)); err == nil {
 			st.Note, _, _ = strings.Cut(string(b), "\n")
 		}
-		if pid != 0 {
+		if pid == starting {
+			st.State = "starting"
+		} else if pid != 0 {
 			st.State = "running"
 		} else if st.Since.IsZero() && st.Note == "" {
 			continue // taken down; only its empty lock file is left

@@ -113,12 +113,21 @@ func takeLock(path string) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
+	// An earlier holder's PID may be anybody's by now.
+	if err := f.Truncate(0); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("empty the cluster's lock: %w", err)
+	}
 	return f, nil
 }
 
 var errLocked = errors.New("held by a running process")
 
-// holder returns the PID of the reaper that holds the lock; 0 when nobody does.
+// starting stands for the PID of a reaper that is not there yet: somebody holds the lock and is
+// preparing the cluster.
+const starting = -1
+
+// holder returns the PID of the reaper that holds the lock; 0 when nobody does, or starting.
 func holder(path string) (int, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -133,6 +142,9 @@ func holder(path string) (int, error) {
 	}
 	b := make([]byte, 32)
 	n, _ := f.ReadAt(b, 0)
+	if n == 0 {
+		return starting, nil
+	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(b[:n])))
 	if err != nil {
 		return 0, fmt.Errorf("the lock %s names no process: %w", path, err)
