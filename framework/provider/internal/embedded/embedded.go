@@ -1,25 +1,17 @@
 package embedded
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
@@ -170,226 +162,6 @@ func freePort() (int, error) {
 	return ln.Addr().(*net.TCPAddr).Port, nil
 }
 
-// handle is the tool's end of the pipes to a reaper.
-type handle struct {
-	cmd      *exec.Cmd
-	lifeline *os.File
-	events   chan event
-	gone     chan struct{}
-
-	mu     sync.Mutex
-	failed error
-}
-
-// launch starts the reaper of a prepared cluster.
-func launch(s *spec, lock *os.File) (*handle, error) {
-	lifeR, lifeW, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer lifeR.Close()
-	evR, evW, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer evW.Close()
-	log, err := os.OpenFile(s.logFile("reaper"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	cmd := exec.Command(selfExe, argReaper, s.Dir) //nolint:noctx // outlives every context: the lifeline ends it
-	cmd.Args[0] = "egressctl"
-	cmd.Dir, cmd.Env = "/", baseEnv()
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = lifeR, log, log
-	cmd.ExtraFiles = []*os.File{evW, lock}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C at the terminal is the tool's business
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the reaper: %w", err)
-	}
-	h := &handle{cmd: cmd, lifeline: lifeW, events: make(chan event, 16), gone: make(chan struct{})}
-	go h.listen(evR)
-	return h, nil
-}
-
-func (h *handle) listen(r *os.File) {
-	defer r.Close()
-	sc := bufio.NewScanner(r)
-	sc.Buffer(nil, 1<<20)
-	for sc.Scan() {
-		var e event
-		if json.Unmarshal(sc.Bytes(), &e) != nil {
-			continue
-		}
-		if e.Kind == "failed" {
-			h.fail(errors.New(e.Text))
-		}
-		select {
-		case h.events <- e:
-		default: // nobody waits for it any more
-		}
-	}
-	_ = h.cmd.Wait() // its status is in the events
-	close(h.gone)
-}
-
-func (h *handle) fail(err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.failed == nil { // the first is the cause
-		h.failed = err
-	}
-}
-
-func (h *handle) failure() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.failed
-}
-
-// await waits for an event of a kind, or for the end.
-func (h *handle) await(ctx context.Context, kind string) error {
-	for {
-		select {
-		case e := <-h.events:
-			switch e.Kind {
-			case kind:
-				return nil
-			case "failed":
-				return errors.New(e.Text)
-			}
-		case <-h.gone:
-			if err := h.failure(); err != nil {
-				return err
-			}
-			return errors.New("the sandbox ended without a word")
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-type embeddedCluster struct {
-	spec   *spec
-	reaper *handle // nil when the cluster was only opened
-	owned  bool
-	config *rest.Config
-	home   home
-	gone   chan struct{} // of a cluster that was only opened
-	watch  sync.Once
-}
-
-func (c *embeddedCluster) load() error {
-	cfg, err := clientcmd.BuildConfigFromFlags("", c.spec.kubeconfig())
-	if err != nil {
-		return fmt.Errorf("read the kubeconfig of cluster %s: %w", c.spec.Name, err)
-	}
-	cfg.QPS = -1 // the API server has its own limits, and nobody else to serve
-	socket := c.spec.apiSocket()
-	cfg.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		conn, err := d.DialContext(ctx, "unix", socket)
-		if err != nil {
-			if cause := c.Failure(); cause != nil {
-				return nil, cause
-			}
-		}
-		return conn, err
-	}
-	c.config = cfg
-	return nil
-}
-
-func (c *embeddedCluster) Name() string             { return c.spec.Name }
-func (c *embeddedCluster) RESTConfig() *rest.Config { return rest.CopyConfig(c.config) }
-func (c *embeddedCluster) Kubeconfig() string       { return c.spec.kubeconfig() }
-
-func (c *embeddedCluster) Facts() cluster.Facts {
-	f := c.spec.Facts
-	f.Module = c.spec.Module
-	return f
-}
-
-func (c *embeddedCluster) Internet() cluster.Internet {
-	return internet.NewClient(c.spec.internetSocket())
-}
-
-func (c *embeddedCluster) Log(part string) (io.ReadCloser, error) {
-	f, err := os.Open(c.spec.logFile(filepath.Base(part)))
-	if errors.Is(err, fs.ErrNotExist) {
-		have, _ := filepath.Glob(c.spec.logFile("*"))
-		for i := range have {
-			have[i] = strings.TrimSuffix(filepath.Base(have[i]), ".log")
-		}
-		return nil, fmt.Errorf("cluster %s has no part %q; it has %s", c.spec.Name, part, strings.Join(have, ", "))
-	}
-	return f, err
-}
-
-// Gone watches the reaper: through its pipe if this process started it, else through its lock.
-func (c *embeddedCluster) Gone() <-chan struct{} {
-	if c.reaper != nil {
-		return c.reaper.gone
-	}
-	c.watch.Do(func() {
-		go func() {
-			defer close(c.gone)
-			for {
-				if pid, err := holder(c.home.lockFile(c.spec.Name)); err != nil || pid <= 0 {
-					return
-				}
-				pause(200 * time.Millisecond)
-			}
-		}()
-	})
-	return c.gone
-}
-
-func (c *embeddedCluster) Failure() error {
-	if c.reaper != nil {
-		return c.reaper.failure()
-	}
-	select {
-	case <-c.Gone():
-	default:
-		return nil
-	}
-	if b, err := os.ReadFile(c.home.note(c.spec.Name)); err == nil {
-		return errors.New(strings.TrimSpace(string(b)))
-	}
-	return fmt.Errorf("cluster %s was taken down", c.spec.Name)
-}
-
-func (c *embeddedCluster) Detach() error {
-	if c.reaper == nil || !c.owned {
-		return nil
-	}
-	if err := c.spec.write(); err != nil { // with the timings
-		return err
-	}
-	if _, err := c.reaper.lifeline.Write([]byte{detachByte}); err != nil {
-		return fmt.Errorf("let cluster %s live on: %w", c.spec.Name, err)
-	}
-	c.owned = false
-	return nil
-}
-
-func (c *embeddedCluster) Close(ctx context.Context) error {
-	if c.reaper == nil || !c.owned {
-		return nil
-	}
-	c.owned = false
-	if err := c.reaper.lifeline.Close(); err != nil {
-		return err
-	}
-	select {
-	case <-c.reaper.gone:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("wait for cluster %s to end: %w", c.spec.Name, ctx.Err())
-	}
-}
-
 func errStarting(name string) error {
 	return fmt.Errorf("cluster %q is being brought up by another command; wait for it or interrupt it", name)
 }
@@ -494,16 +266,4 @@ func (p *Provider) List(context.Context) ([]cluster.Status, error) {
 		out = append(out, st)
 	}
 	return out, nil
-}
-
-// Program is the path of a program that came with the cluster's components.
-func (c *embeddedCluster) Program(name string) string {
-	for _, dir := range c.spec.Parts {
-		if f := filepath.Join(dir, name); name != "" {
-			if st, err := os.Stat(f); err == nil && st.Mode().IsRegular() {
-				return f
-			}
-		}
-	}
-	return ""
 }

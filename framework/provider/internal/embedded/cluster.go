@@ -1,0 +1,154 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"mesh-egress-conformance/framework/cluster"
+	"mesh-egress-conformance/framework/internet"
+)
+
+type embeddedCluster struct {
+	spec   *spec
+	reaper *handle // nil when the cluster was only opened
+	owned  bool
+	config *rest.Config
+	home   home
+	gone   chan struct{} // of a cluster that was only opened
+	watch  sync.Once
+}
+
+func (c *embeddedCluster) load() error {
+	cfg, err := clientcmd.BuildConfigFromFlags("", c.spec.kubeconfig())
+	if err != nil {
+		return fmt.Errorf("read the kubeconfig of cluster %s: %w", c.spec.Name, err)
+	}
+	cfg.QPS = -1 // the API server has its own limits, and nobody else to serve
+	socket := c.spec.apiSocket()
+	cfg.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "unix", socket)
+		if err != nil {
+			if cause := c.Failure(); cause != nil {
+				return nil, cause
+			}
+		}
+		return conn, err
+	}
+	c.config = cfg
+	return nil
+}
+
+func (c *embeddedCluster) Name() string             { return c.spec.Name }
+func (c *embeddedCluster) RESTConfig() *rest.Config { return rest.CopyConfig(c.config) }
+func (c *embeddedCluster) Kubeconfig() string       { return c.spec.kubeconfig() }
+
+func (c *embeddedCluster) Facts() cluster.Facts {
+	f := c.spec.Facts
+	f.Module = c.spec.Module
+	return f
+}
+
+func (c *embeddedCluster) Internet() cluster.Internet {
+	return internet.NewClient(c.spec.internetSocket())
+}
+
+func (c *embeddedCluster) Log(part string) (io.ReadCloser, error) {
+	f, err := os.Open(c.spec.logFile(filepath.Base(part)))
+	if errors.Is(err, fs.ErrNotExist) {
+		have, _ := filepath.Glob(c.spec.logFile("*"))
+		for i := range have {
+			have[i] = strings.TrimSuffix(filepath.Base(have[i]), ".log")
+		}
+		return nil, fmt.Errorf("cluster %s has no part %q; it has %s", c.spec.Name, part, strings.Join(have, ", "))
+	}
+	return f, err
+}
+
+// Gone watches the reaper: through its pipe if this process started it, else through its lock.
+func (c *embeddedCluster) Gone() <-chan struct{} {
+	if c.reaper != nil {
+		return c.reaper.gone
+	}
+	c.watch.Do(func() {
+		go func() {
+			defer close(c.gone)
+			for {
+				if pid, err := holder(c.home.lockFile(c.spec.Name)); err != nil || pid <= 0 {
+					return
+				}
+				pause(200 * time.Millisecond)
+			}
+		}()
+	})
+	return c.gone
+}
+
+func (c *embeddedCluster) Failure() error {
+	if c.reaper != nil {
+		return c.reaper.failure()
+	}
+	select {
+	case <-c.Gone():
+	default:
+		return nil
+	}
+	if b, err := os.ReadFile(c.home.note(c.spec.Name)); err == nil {
+		return errors.New(strings.TrimSpace(string(b)))
+	}
+	return fmt.Errorf("cluster %s was taken down", c.spec.Name)
+}
+
+func (c *embeddedCluster) Detach() error {
+	if c.reaper == nil || !c.owned {
+		return nil
+	}
+	if err := c.spec.write(); err != nil { // with the timings
+		return err
+	}
+	if _, err := c.reaper.lifeline.Write([]byte{detachByte}); err != nil {
+		return fmt.Errorf("let cluster %s live on: %w", c.spec.Name, err)
+	}
+	c.owned = false
+	return nil
+}
+
+func (c *embeddedCluster) Close(ctx context.Context) error {
+	if c.reaper == nil || !c.owned {
+		return nil
+	}
+	c.owned = false
+	if err := c.reaper.lifeline.Close(); err != nil {
+		return err
+	}
+	select {
+	case <-c.reaper.gone:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for cluster %s to end: %w", c.spec.Name, ctx.Err())
+	}
+}
+
+// Program is the path of a program that came with the cluster's components.
+func (c *embeddedCluster) Program(name string) string {
+	for _, dir := range c.spec.Parts {
+		if f := filepath.Join(dir, name); name != "" {
+			if st, err := os.Stat(f); err == nil && st.Mode().IsRegular() {
+				return f
+			}
+		}
+	}
+	return ""
+}
