@@ -41,6 +41,7 @@ type world struct {
 	identities  int
 	stray       bool // something else of the pod reaches the destination
 	wrongServer bool
+	noName      bool // the client's DNS is broken, the control client's is not
 	hang        bool
 }
 
@@ -86,6 +87,9 @@ func (w *world) request(client, id string, port int) (code, exit int) {
 		}
 		w.arrive(id, fmt.Sprintf("%s:%d", controlIP, port))
 		return 200, 0
+	}
+	if w.noName {
+		return 0, 6
 	}
 	me := fmt.Sprintf("%s:%d", clientIP, port)
 	l := egress.AccessLog{StartTime: "t", DownstreamRemote: me, DownstreamLocal: siteAddr}
@@ -211,29 +215,30 @@ func TestVerdicts(t *testing.T) {
 		want egress.Verdict
 		why  string
 	}{
-		"a sound mesh":                   {&world{}, egress.Conforms, ""},
-		"a rule that takes a while":      {&world{lateRounds: 3}, egress.Conforms, ""},
-		"ALLOW_ANY":                      {&world{allowAny: true}, egress.Violates, "PASS, wanted blocked"},
-		"a rule without effect":          {&world{deaf: true}, egress.Violates, "B502, wanted OK"},
-		"a rule that stays":              {&world{stubborn: true}, egress.Violates, "phase removed"},
-		"the wrong server":               {&world{wrongServer: true}, egress.Violates, "arrived at evil.example"},
-		"another pod than before":        {&world{podChanges: true}, egress.Violates, "changed while the case ran"},
-		"a dead destination":             {&world{dead: true}, egress.Inconclusive, "control client could not reach"},
-		"a dead destination, ALLOW_ANY":  {&world{dead: true, allowAny: true}, egress.Inconclusive, "control client could not reach"},
-		"an exec that fails":             {&world{execFails: func(c, _ string) error { return failFor(c, "client", broken) }}, egress.Inconclusive, "broken on purpose"},
-		"a control exec that fails":      {&world{execFails: func(c, _ string) error { return failFor(c, "control", broken) }}, egress.Inconclusive, "control client"},
-		"an exec that hangs":             {&world{hang: true}, egress.Inconclusive, "deadline exceeded"},
-		"curl's report cut in half":      {&world{garble: func(s string) string { return s[:len(s)/2] }}, egress.Inconclusive, "gave no report"},
-		"no report at all":               {&world{garble: func(string) string { return "" }}, egress.Inconclusive, "gave no report"},
-		"a report that contradicts":      {&world{garble: func(s string) string { return strings.Replace(s, `"exitcode":0`, `"exitcode":56`, 1) }}, egress.Inconclusive, "curl reports exit"},
-		"a report that claims 200":       {&world{garble: func(s string) string { return strings.Replace(s, `502`, `200`, 1) }}, egress.Inconclusive, "do not agree"},
-		"an empty access log":            {&world{noLines: true}, egress.Inconclusive, "do not agree"},
-		"an access log that is late":     {&world{flushErr: broken}, egress.Inconclusive, "not complete"},
-		"an unreadable arrival log":      {&world{arrivalsErr: broken}, egress.Inconclusive, "destination's log"},
-		"an arrival log that loses":      {&world{loseArrival: true}, egress.Inconclusive, "control client could not reach"},
-		"arrivals that nothing explains": {&world{stray: true}, egress.Inconclusive, "unexplained arrival"},
-		"an API server that refuses":     {&world{applyErr: broken}, egress.Inconclusive, "broken on purpose"},
-		"a rule that cannot be removed":  {&world{removeErr: broken}, egress.Inconclusive, "broken on purpose"},
+		"a sound mesh":                               {&world{}, egress.Conforms, ""},
+		"a rule that takes a while":                  {&world{lateRounds: 3}, egress.Conforms, ""},
+		"ALLOW_ANY":                                  {&world{allowAny: true}, egress.Violates, "PASS, wanted blocked"},
+		"a rule without effect":                      {&world{deaf: true}, egress.Violates, "B502, wanted OK"},
+		"a rule that stays":                          {&world{stubborn: true}, egress.Violates, "phase removed"},
+		"the wrong server":                           {&world{wrongServer: true}, egress.Violates, "arrived at evil.example"},
+		"another pod than before":                    {&world{podChanges: true}, egress.Violates, "changed while the case ran"},
+		"a dead destination":                         {&world{dead: true}, egress.Inconclusive, "control client could not reach"},
+		"a dead destination, ALLOW_ANY":              {&world{dead: true, allowAny: true}, egress.Inconclusive, "control client could not reach"},
+		"a name that only the client cannot resolve": {&world{noName: true}, egress.Inconclusive, "DNSX, wanted blocked"},
+		"an exec that fails":                         {&world{execFails: func(c, _ string) error { return failFor(c, "client", broken) }}, egress.Inconclusive, "broken on purpose"},
+		"a control exec that fails":                  {&world{execFails: func(c, _ string) error { return failFor(c, "control", broken) }}, egress.Inconclusive, "control client"},
+		"an exec that hangs":                         {&world{hang: true}, egress.Inconclusive, "deadline exceeded"},
+		"curl's report cut in half":                  {&world{garble: func(s string) string { return s[:len(s)/2] }}, egress.Inconclusive, "gave no report"},
+		"no report at all":                           {&world{garble: func(string) string { return "" }}, egress.Inconclusive, "gave no report"},
+		"a report that contradicts":                  {&world{garble: func(s string) string { return strings.Replace(s, `"exitcode":0`, `"exitcode":56`, 1) }}, egress.Inconclusive, "curl reports exit"},
+		"a report that claims 200":                   {&world{garble: func(s string) string { return strings.Replace(s, `502`, `200`, 1) }}, egress.Inconclusive, "do not agree"},
+		"an empty access log":                        {&world{noLines: true}, egress.Inconclusive, "do not agree"},
+		"an access log that is late":                 {&world{flushErr: broken}, egress.Inconclusive, "not complete"},
+		"an unreadable arrival log":                  {&world{arrivalsErr: broken}, egress.Inconclusive, "destination's log"},
+		"an arrival log that loses":                  {&world{loseArrival: true}, egress.Inconclusive, "control client could not reach"},
+		"arrivals that nothing explains":             {&world{stray: true}, egress.Inconclusive, "unexplained arrival"},
+		"an API server that refuses":                 {&world{applyErr: broken}, egress.Inconclusive, "broken on purpose"},
+		"a rule that cannot be removed":              {&world{removeErr: broken}, egress.Inconclusive, "broken on purpose"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := run1(x.w)
