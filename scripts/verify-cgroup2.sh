@@ -23,6 +23,7 @@ root=$work/root
 debootstrap --variant=minbase --include=linux-image-cloud-amd64,initramfs-tools,kmod,iproute2,procps bookworm "$root" >"$work/debootstrap.log" 2>&1 ||
   { tail -n 20 "$work/debootstrap.log" >&2; exit 2; }
 cp /etc/os-release "$root/etc/os-release" # part of the cache keys of what comes from the distribution
+echo "127.0.0.1 localhost" >"$root/etc/hosts" # containerd copies it into every pod
 module=$(cat "$cache"/parts/module-*/path)
 mkdir -p "$root/$module" "$root/root/.cache/mesh-egress-conformance"
 cp -a "$module"/{go.mod,manifests,samples,tools} "$root/$module/"
