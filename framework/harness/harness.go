@@ -112,11 +112,7 @@ var baseClients = []string{"client", egress.ControlClient}
 
 // Open uses the running cluster of that name, or brings one up that Close takes down again.
 func Open(ctx context.Context, o Options) (*Session, error) {
-	s, err := prepare(o)
-	if err != nil {
-		return nil, err
-	}
-	p, store, err := openProvider(o)
+	s, p, store, err := prepare(o)
 	if err != nil {
 		return nil, err
 	}
@@ -136,11 +132,7 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 
 // Up brings a cluster up with Istio, both gateways and the base clients, and lets it live on.
 func Up(ctx context.Context, o Options) (*Session, error) {
-	s, err := prepare(o)
-	if err != nil {
-		return nil, err
-	}
-	p, store, err := openProvider(o)
+	s, p, store, err := prepare(o)
 	if err != nil {
 		return nil, err
 	}
@@ -170,26 +162,26 @@ func (s *Session) Ready(ctx context.Context) error {
 	return nil
 }
 
-func prepare(o Options) (*Session, error) {
+// prepare checks the options and opens the provider; nothing runs yet.
+func prepare(o Options) (*Session, cluster.Provider, *components.Store, error) {
 	for _, c := range o.Clients {
 		if err := c.Check(); err != nil {
-			return nil, err
+			return nil, nil, nil, err
 		}
+	}
+	store, err := components.OpenStore()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	p, err := provider.Open(o.Provider, store)
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	life, end := context.WithCancel(context.Background())
 	return &Session{
 		opts: o, life: life, end: end, start: time.Now(), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff),
 		futures: map[string]*future{}, timings: map[string]float64{},
-	}, nil
-}
-
-func openProvider(o Options) (cluster.Provider, *components.Store, error) {
-	store, err := components.OpenStore()
-	if err != nil {
-		return nil, nil, err
-	}
-	p, err := provider.Open(o.Provider, store)
-	return p, store, err
+	}, p, store, nil
 }
 
 // Prepare starts the clients of all cases in the background, so that no case waits long for its own.
