@@ -101,8 +101,7 @@ wait_for 60 grep -q '^conforms' "$work/log" || die "dying API server: no case ev
 pkill -9 -f "^kube-apiserver" || die "dying API server: no such process"
 rc=0; wait "$pid" || rc=$?
 [[ $rc == 2 ]] || die "dying API server: exit $rc, wanted 2"
-rc=0; "$tool" status >"$work/log" 2>&1 || rc=$?
-wants 'kube-apiserver' "dying API server: status"
+wait_for 5 eval '"$tool" status >"$work/log" 2>&1; grep -q kube-apiserver "$work/log"' || die "dying API server: the status does not name it"
 rc=0; "$tool" down --name fault >"$work/log" 2>&1 || rc=$?
 nothing_left "an API server that dies" 5
 [[ ! -e $kubeconfig ]] || die "the kubeconfig outlives the cluster"

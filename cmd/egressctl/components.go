@@ -7,7 +7,9 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/provider"
 )
 
 func componentsCommand(o *options) *cobra.Command {
@@ -140,6 +142,14 @@ func componentsPruneCommand(o *options) *cobra.Command {
 				return err
 			}
 			removed, err := store.Prune(keep)
+			for _, n := range provider.Names() {
+				p, openErr := provider.Open(n, store)
+				if pr, ok := p.(cluster.Pruner); ok {
+					more, pruneErr := pr.Prune()
+					removed, err = append(removed, more...), errors.Join(err, pruneErr)
+				}
+				err = errors.Join(err, openErr)
+			}
 			for _, r := range removed {
 				fmt.Fprintln(cmd.OutOrStdout(), "removed", r)
 			}

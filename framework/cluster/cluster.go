@@ -30,6 +30,11 @@ type Provider interface {
 	Doctor(ctx context.Context) []Check
 }
 
+// Pruner is a Provider that keeps things in the cache which Prune removes once nothing needs them.
+type Pruner interface {
+	Prune() (removed []string, err error)
+}
+
 // Cluster is a running cluster.
 type Cluster interface {
 	Name() string

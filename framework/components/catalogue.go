@@ -82,11 +82,14 @@ type Part struct {
 
 // Istio is one Istio release and the Envoy that belongs to it.
 type Istio struct {
-	Version string `json:"version"` // minor, as people name it: "1.31"
-	Release string `json:"release"` // tag of the official images
-	Module  string `json:"module"`  // Go module path@version with sources, charts and samples
-	Envoy   string `json:"envoy"`   // upstream Envoy used where the official proxy image cannot be had
-	Default bool   `json:"default,omitempty"`
+	Version string `json:"version"`           // minor, as people name it: "1.31"
+	Release string `json:"release"`           // tag of the official images
+	Module  string `json:"module"`            // Go module path@version with sources, charts and samples
+	Wrapper string `json:"wrapper,omitempty"` // recipe of a module of ours to build in, where its own does not build
+	// Substitutes says what the wrapper replaces, for the report.
+	Substitutes string `json:"substitutes,omitempty"`
+	Envoy       string `json:"envoy"` // upstream Envoy used where the official proxy image cannot be had
+	Default     bool   `json:"default,omitempty"`
 }
 
 // Catalogue is everything that can be fetched.
@@ -139,20 +142,26 @@ func istioParts(i Istio) []Part {
 	std := []string{"vtprotobuf", "disable_pgv"}
 	agent := []string{"agent", "disable_pgv", "grpcnotrace", "retrynotrace"}
 	hub := "docker.io/istio"
+	goBuild := func(pkg string, tags []string) *GoBuild {
+		if i.Wrapper != "" {
+			return &GoBuild{Wrapper: i.Wrapper, Packages: []string{"istio.io/istio/" + pkg}, Tags: tags, LDFlags: ld}
+		}
+		return &GoBuild{Module: i.Module, Packages: []string{"./" + pkg}, Tags: tags, LDFlags: ld}
+	}
 	return []Part{
 		{
 			Name: "pilot", Version: i.Release, Files: []string{"pilot-discovery"},
-			Go:    &GoBuild{Module: i.Module, Packages: []string{"./pilot/cmd/pilot-discovery"}, Tags: std, LDFlags: ld},
+			Go:    goBuild("pilot/cmd/pilot-discovery", std),
 			Image: []ImageFile{{hub + "/pilot:" + i.Release, "usr/local/bin/pilot-discovery"}},
 		},
 		{
 			Name: "pilot-agent", Version: i.Release, Files: []string{"pilot-agent"},
-			Go:    &GoBuild{Module: i.Module, Packages: []string{"./pilot/cmd/pilot-agent"}, Tags: agent, LDFlags: ld},
+			Go:    goBuild("pilot/cmd/pilot-agent", agent),
 			Image: []ImageFile{{hub + "/proxyv2:" + i.Release, "usr/local/bin/pilot-agent"}},
 		},
 		{
 			Name: "istioctl", Version: i.Release, Files: []string{"istioctl"},
-			Go:    &GoBuild{Module: i.Module, Packages: []string{"./istioctl/cmd/istioctl"}, Tags: std, LDFlags: ld},
+			Go:    goBuild("istioctl/cmd/istioctl", std),
 			Image: []ImageFile{{hub + "/istioctl:" + i.Release, "usr/local/bin/istioctl"}},
 		},
 		{

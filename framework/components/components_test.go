@@ -23,21 +23,25 @@ func TestCatalogue(t *testing.T) {
 		t.Fatal(err)
 	}
 	defaults := 0
+	seen := map[string]bool{}
 	for _, i := range c.Istio {
 		if i.Default {
 			defaults++
+		}
+		if i.Wrapper != "" && i.Substitutes == "" {
+			t.Errorf("Istio %s: a wrapper module must say what it substitutes", i.Version)
 		}
 		c.Parts = append(c.Parts, istioParts(i)...)
 	}
 	if defaults != 1 {
 		t.Errorf("%d default Istio versions", defaults)
 	}
-	seen := map[string]bool{}
 	for _, p := range c.Parts {
-		if seen[p.Name] || p.Version == "" || len(p.Files) == 0 {
+		if id := p.Name + " " + p.Version; seen[id] || p.Version == "" || len(p.Files) == 0 {
 			t.Errorf("part %q: listed twice, or without version or files", p.Name)
+		} else {
+			seen[id] = true
 		}
-		seen[p.Name] = true
 		if p.Go == nil && p.CC == nil && p.Deb == nil && p.Wheel == nil {
 			t.Errorf("part %q cannot be built without a registry", p.Name)
 		}

@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
@@ -149,6 +151,9 @@ func (f *fetcher) recipe(p Part, src Source) (Recipe, error) {
 		in = append(in, id)
 	}
 	r.Inputs = in
+	if p.Name == "pilot" && f.set.Istio.Substitutes != "" {
+		r.Substitutes = []string{f.set.Istio.Substitutes}
+	}
 	if p.Name == "envoy" {
 		r.Substitutes = []string{fmt.Sprintf("Envoy %s is the upstream build, without Istio's own filters (istio.stats, metadata exchange, istio.alpn)", p.Version)}
 	}
@@ -279,11 +284,16 @@ func (f *fetcher) images(ctx context.Context) error {
 	return nil
 }
 
+// istioImages differ from release to release of Istio.
+var istioImages = []string{"pilot", "proxyv2"}
+
 func (f *fetcher) image(ctx context.Context, n string, s imageSpec) error {
-	official := f.set.Source == Image && (n == "pilot" || n == "proxyv2")
+	official := f.set.Source == Image && slices.Contains(istioImages, n)
 	r := Recipe{Name: "image-" + n, Version: "1", Source: f.set.Source}
-	if official {
+	if slices.Contains(istioImages, n) {
 		r.Version = f.set.Istio.Release
+	}
+	if official {
 		r.Inputs = []any{s.refs, f.opts.Hub, goarch, recipeVersion}
 	} else {
 		in := map[string]string{}
@@ -384,8 +394,9 @@ func InUse(st *Store, hub string) (map[string]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	keep, names := map[string]bool{}, map[string]bool{"egresshttpbin": true, "module": true}
+	keep, releases := map[string]bool{}, []string{}
 	for _, i := range cat.Istio {
+		releases = append(releases, i.Release, filepath.Base(i.Module))
 		f := &fetcher{store: st, opts: Options{Hub: hub}, cat: cat, set: &Set{Istio: i}}
 		for _, p := range append(append([]Part{}, cat.Parts...), istioParts(i)...) {
 			for _, src := range []Source{Build, Image} {
@@ -401,16 +412,24 @@ func InUse(st *Store, hub string) (map[string]bool, error) {
 			}
 		}
 	}
-	// Images and the sample application are cheap to tell by age: the newest entry of a name is used.
 	entries, err := st.Entries()
 	if err != nil {
 		return nil, err
 	}
+	// Images, modules and the sample application are told by age: the newest of a name and version is
+	// used, where the version is one of the catalogue's.
 	newest := map[string]Entry{}
 	for _, e := range entries {
-		n := e.Manifest.Name
-		if (names[n] || len(n) > 6 && n[:6] == "image-") && e.Manifest.Created.After(newest[n].Manifest.Created) {
-			newest[n] = e
+		m := e.Manifest
+		perRelease := m.Name == "module" || slices.Contains(istioImages, strings.TrimPrefix(m.Name, "image-"))
+		if perRelease && !slices.Contains(releases, m.Version) {
+			continue
+		}
+		if !perRelease && m.Name != "egresshttpbin" && !strings.HasPrefix(m.Name, "image-") {
+			continue
+		}
+		if id := m.Name + " " + m.Version; m.Created.After(newest[id].Manifest.Created) {
+			newest[id] = e
 		}
 	}
 	for _, e := range newest {

@@ -86,7 +86,7 @@ func (c *embeddedCluster) Gone() <-chan struct{} {
 		go func() {
 			defer close(c.gone)
 			for {
-				if pid, err := holder(c.home.lockFile(c.spec.Name)); err != nil || pid <= 0 {
+				if pid, err := holder(c.home.lockFile(c.spec.Name)); err != nil || pid <= 0 || c.home.cause(c.spec.Name) != "" {
 					return
 				}
 				pause(200 * time.Millisecond)
@@ -105,8 +105,8 @@ func (c *embeddedCluster) Failure() error {
 	default:
 		return nil
 	}
-	if b, err := os.ReadFile(c.home.note(c.spec.Name)); err == nil {
-		return errors.New(strings.TrimSpace(string(b)))
+	if cause := c.home.cause(c.spec.Name); cause != "" {
+		return errors.New(cause)
 	}
 	return fmt.Errorf("cluster %s was taken down", c.spec.Name)
 }

@@ -173,8 +173,8 @@ func (p *Provider) Open(_ context.Context, name string) (cluster.Cluster, error)
 		return nil, err
 	}
 	if pid == 0 {
-		if b, err := os.ReadFile(p.home.note(name)); err == nil {
-			return nil, fmt.Errorf("cluster %q: %w: it died: %s", name, cluster.ErrNotFound, strings.TrimSpace(string(b)))
+		if cause := p.home.cause(name); cause != "" {
+			return nil, fmt.Errorf("cluster %q: %w: it died: %s", name, cluster.ErrNotFound, cause)
 		}
 		return nil, fmt.Errorf("cluster %q: %w (egressctl status lists the running ones, egressctl up makes one)", name, cluster.ErrNotFound)
 	}
@@ -253,11 +253,12 @@ func (p *Provider) List(context.Context) ([]cluster.Status, error) {
 		if s, err := readSpec(p.home.dir(name)); err == nil {
 			st.Since, st.Kubeconfig, st.Memory = s.Created, s.kubeconfig(), cgroupMemory(s.cgroup())
 		}
-		if b, err := os.ReadFile(p.home.note(name)); err == nil {
-			st.Note, _, _ = strings.Cut(string(b), "\n")
-		}
+		cause := p.home.cause(name)
+		st.Note, _, _ = strings.Cut(cause, "\n")
 		if pid == starting {
 			st.State = "starting"
+		} else if pid != 0 && cause != "" {
+			st.State = "ending" // the kernel is still letting go of its processes
 		} else if pid != 0 {
 			st.State = "running"
 		} else if st.Since.IsZero() && st.Note == "" {

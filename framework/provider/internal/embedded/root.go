@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -67,6 +68,47 @@ func (p *Provider) bake(ctx context.Context, set *components.Set, dir string, lo
 		return err
 	}
 	return touch(filepath.Join(dir, "complete"))
+}
+
+// Prune removes the unpacked roots of image archives that are no longer in the cache, and those that
+// were never completed. Clusters that came from one keep their files: they are hard links.
+func (p *Provider) Prune() ([]string, error) {
+	dirs, err := filepath.Glob(filepath.Join(p.home.store.Root, "roots", "*", "logs"))
+	if err != nil {
+		return nil, err
+	}
+	var removed []string
+	for _, logs := range dirs {
+		dir := filepath.Dir(logs)
+		if rootInUse(dir) {
+			continue
+		}
+		lock, err := takeLock(dir + ".lock")
+		if errors.Is(err, errLocked) {
+			continue // it is being made
+		}
+		if err == nil {
+			err = errors.Join(os.RemoveAll(dir), lock.Close())
+		}
+		if err != nil {
+			return removed, fmt.Errorf("remove the unpacked images %s: %w", dir, err)
+		}
+		removed = append(removed, dir)
+	}
+	return removed, nil
+}
+
+func rootInUse(dir string) bool {
+	s, err := readSpec(dir)
+	if err != nil {
+		return false
+	}
+	for _, f := range append(slices.Clone(s.Images), filepath.Join(dir, "complete")) {
+		if _, err := os.Stat(f); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 func sortedKeys[V any](m map[string]V) []string {

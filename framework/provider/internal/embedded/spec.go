@@ -74,6 +74,17 @@ func (h home) dir(name string) string      { return filepath.Join(h.clusters(), 
 func (h home) lockFile(name string) string { return filepath.Join(h.clusters(), name+".lock") }
 func (h home) note(name string) string     { return filepath.Join(h.clusters(), name+".failure") }
 
+// cause says why a cluster died: as its supervisor wrote it, or, when its folder is gone, as its
+// reaper kept it. It is empty for a cluster that has not died.
+func (h home) cause(name string) string {
+	for _, f := range []string{causeFile(h.dir(name)), h.note(name)} {
+		if b, err := os.ReadFile(f); err == nil {
+			return strings.TrimSpace(string(b))
+		}
+	}
+	return ""
+}
+
 func readSpec(dir string) (*spec, error) {
 	b, err := os.ReadFile(filepath.Join(dir, "spec.json"))
 	if err != nil {
