@@ -13,26 +13,27 @@ import (
 
 // The list itself must be sound before any cluster is brought up.
 func TestCaseList(t *testing.T) {
-	if err := suites.Check(suites.Cases(), suites.Clients()); err != nil {
+	cases, clients, err := suites.Load()
+	if err != nil {
 		t.Fatal(err)
 	}
 	hosts, err := internet.DefaultHosts()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range suites.Cases() {
+	for _, c := range cases {
 		for _, f := range c.Fixtures {
 			if _, err := fixture.Load(t.Context(), fixtures.FS, f); err != nil {
 				t.Errorf("case %s: %v", c.Name, err)
 			}
 		}
 		for _, p := range c.Probes {
-			if _, ok := hosts.Find(p.Destination()); !ok {
+			if _, ok := hosts.Find(p.Destination()); !ok && p.Scheme() != "dns" {
 				t.Errorf("case %s: the hermetic internet has no host %q", c.Name, p.Destination())
 			}
 		}
 	}
-	for _, c := range suites.Clients() {
+	for _, c := range clients {
 		if _, err := fixture.Load(t.Context(), samples.FS, c.Manifest); err != nil {
 			t.Errorf("client %s: %v", c.Name, err)
 		}
@@ -43,7 +44,6 @@ func TestCheckFindsMistakes(t *testing.T) {
 	good := egress.Case{Name: "a-b", Area: "a", Claim: "c", Source: "s", Probes: []egress.Probe{
 		egress.GET("client", "http://httpbin.org/").Want(egress.Blocked, egress.OK, egress.Blocked),
 	}}
-	clients := suites.Clients()
 	if err := suites.Check([]egress.Case{good}, clients); err != nil {
 		t.Fatal(err)
 	}

@@ -1,60 +1,69 @@
-// Package suites lists every case and every client that cases name. The Ginkgo suite in this folder
-// makes specs of the list; egressctl runs the same list.
+// Package suites lists every case and every client that cases name: YAML files, one for each case, in
+// one folder for each area. The Ginkgo suite in this folder makes specs of the list; egressctl runs
+// the same list.
 package suites
 
 import (
+	"embed"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 
+	"mesh-egress-conformance/framework/casefile"
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/suites/app"
-	"mesh-egress-conformance/suites/bypass"
-	"mesh-egress-conformance/suites/http"
-	"mesh-egress-conformance/suites/injection"
-	"mesh-egress-conformance/suites/lifecycle"
-	"mesh-egress-conformance/suites/origination"
-	"mesh-egress-conformance/suites/policy"
-	"mesh-egress-conformance/suites/tcp"
-	"mesh-egress-conformance/suites/tls"
 )
 
-// Cases returns all cases, sorted by area and name.
-func Cases() []egress.Case {
-	return slices.Concat(
-		app.Cases,
-		bypass.Cases,
-		http.Cases,
-		injection.Cases,
-		lifecycle.Cases,
-		origination.Cases,
-		policy.Cases,
-		tcp.Cases,
-		tls.Cases,
-	)
+//go:embed clients.yaml */*.yaml
+var files embed.FS
+
+type list struct {
+	cases   []egress.Case
+	clients []egress.Client
 }
 
-// Clients are the pods that cases may name.
-func Clients() []egress.Client {
-	sleep := func(name string, in egress.Injection, annotations map[string]string) egress.Client {
-		return egress.Client{Name: name, Namespace: "egress-" + name, Manifest: "sleep.yaml", Workload: "sleep", Container: "sleep", Injection: in, Annotations: annotations}
+var builtIn = sync.OnceValues(func() (list, error) {
+	cases, clients, err := casefile.Load(files)
+	return list{cases, clients}, err
+})
+
+// Load returns the built-in cases and clients.
+func Load() ([]egress.Case, []egress.Client, error) {
+	l, err := builtIn()
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the built-in cases: %w", err)
 	}
-	return []egress.Client{
-		sleep("client", egress.AutoInjection, nil),
-		sleep(egress.ControlClient, egress.NoInjection, nil),
-		sleep("client-exclude", egress.AutoInjection, map[string]string{
-			"traffic.sidecar.istio.io/excludeOutboundIPRanges": "198.51.100.0/24",
-		}),
-		sleep("client-include", egress.AutoInjection, map[string]string{
-			"traffic.sidecar.istio.io/includeOutboundIPRanges": "10.96.0.0/16,10.244.0.0/16",
-		}),
-		sleep("client-manual", egress.ManualInjection, nil),
-		{
-			Name: "egresshttpbin", Namespace: "istioegress", Manifest: "egresshttpbin/egresshttpbin.yaml",
-			Workload: "egresshttpbin", Injection: egress.AutoInjection,
-			ReadyURL: "http://egresshttpbin-istioegress.${INGRESS_IP}.nip.io/healthz",
-		},
+	return complete(l.cases), slices.Clone(l.clients), Check(l.cases, l.clients)
+}
+
+// LoadMore returns the cases of a folder of the user's, and the clients of that folder beside the
+// built-in ones.
+func LoadMore(dir fs.FS) ([]egress.Case, []egress.Client, error) {
+	_, clients, err := Load()
+	if err != nil {
+		return nil, nil, err
 	}
+	cases, more, err := casefile.Load(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(cases) == 0 {
+		return nil, nil, fmt.Errorf("there is no case file (*.yaml) in it")
+	}
+	clients = append(clients, more...)
+	return complete(cases), clients, Check(cases, clients)
+}
+
+// complete adds what every case needs: an internet that is a witness.
+func complete(cases []egress.Case) []egress.Case {
+	cases = slices.Clone(cases)
+	for i := range cases {
+		if !slices.Contains(cases[i].Needs, egress.Hermetic) {
+			cases[i].Needs = append(slices.Clone(cases[i].Needs), egress.Hermetic)
+		}
+	}
+	return cases
 }
 
 // Check finds mistakes in the whole list: bad cases, unknown clients, names used twice.
@@ -63,6 +72,9 @@ func Check(cases []egress.Case, clients []egress.Client) error {
 	for _, c := range clients {
 		if err := c.Check(); err != nil {
 			return err
+		}
+		if known[c.Name] {
+			return fmt.Errorf("client %q is described twice", c.Name)
 		}
 		known[c.Name] = true
 	}

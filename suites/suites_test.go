@@ -1,6 +1,7 @@
 package suites_test
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -30,6 +31,7 @@ var (
 	istio    = flag.String("istio", "", "Istio version from the component catalogue")
 	source   = flag.String("source", string(components.Auto), "where components come from: auto, image or build")
 	sabotage = flag.String("sabotage", "", "break the world on purpose: allow-any or internet-down")
+	lanes    = flag.Int("lanes", 0, "how many cases may run side by side; 0 means 4")
 	outDir   = flag.String("out", "../reports/out", "folder for report.json, junit.xml and debug bundles")
 )
 
@@ -40,8 +42,23 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+var cases, clients = must(suites.Load())
+
+func must(c []egress.Case, k []egress.Client, err error) ([]egress.Case, []egress.Client) {
+	if err != nil {
+		panic(err) // the list is part of this program, and unit tests check it
+	}
+	return c, k
+}
+
 func TestSuites(t *testing.T) {
 	RegisterFailHandler(Fail)
+	for _, s := range PreviewSpecs("mesh egress conformance").SpecReports {
+		if !s.State.Is(types.SpecStateSkipped | types.SpecStatePending) {
+			name, _, _ := strings.Cut(s.LeafNodeText, ":")
+			selected = append(selected, name)
+		}
+	}
 	RunSpecs(t, "mesh egress conformance")
 }
 
@@ -51,8 +68,8 @@ func options() harness.Options {
 	sab, err := harness.ParseSabotage(*sabotage)
 	Expect(err).NotTo(HaveOccurred())
 	return harness.Options{
-		Provider: "embedded", Name: *name, Istio: *istio, Source: src, Sabotage: sab,
-		Clients: suites.Clients(), Fixtures: fixtures.FS, Log: GinkgoWriter,
+		Provider: "embedded", Name: *name, Istio: *istio, Source: src, Sabotage: sab, Lanes: *lanes,
+		Clients: clients, Fixtures: fixtures.FS, Log: GinkgoWriter,
 	}
 }
 
@@ -62,25 +79,45 @@ const (
 	resultEntry      = "result"
 )
 
-var session *harness.Session
+var (
+	session  *harness.Session
+	selected []string // names of the cases that the filters leave
+	verdicts = map[string]chan egress.Result{}
+)
 
-// Every spec is Serial, so under ginkgo -p they all run in the first process, and only that one needs
-// the cluster.
+// The cases run side by side in lanes of one process, which share the pods; a spec waits for the
+// verdict of its case. Every spec is Serial, so under ginkgo -p they all run in the first process, and
+// only that one needs the cluster.
 var _ = SynchronizedBeforeSuite(func(ctx SpecContext) {
-	Expect(suites.Check(suites.Cases(), suites.Clients())).To(Succeed())
 	var err error
 	session, err = harness.Open(ctx, options())
 	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(func(ctx SpecContext) { Expect(session.Close(ctx)).To(Succeed()) })
-	session.Prepare(suites.Cases())
+	life, end := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	DeferCleanup(func(ctx SpecContext) {
+		end()
+		<-done
+		Expect(session.Close(ctx)).To(Succeed())
+	})
+	var run []egress.Case
+	for _, c := range cases {
+		if slices.Contains(selected, c.Name) {
+			run = append(run, c)
+			verdicts[c.Name] = make(chan egress.Result, 1)
+		}
+	}
+	go func() {
+		defer close(done)
+		session.Run(life, run, *outDir, func(r egress.Result) { verdicts[r.Case.Name] <- r })
+	}()
 }, func(SpecContext) {}, NodeTimeout(60*time.Minute))
 
 var _ = Describe("egress", Serial, func() {
-	for _, c := range suites.Cases() {
+	for _, c := range cases {
 		labels := append(slices.Clone(c.Labels), c.Area)
 		It(c.Name+": "+c.Claim, Label(labels...), func(ctx SpecContext) {
-			r := session.RunCase(ctx, c)
-			session.Bundle(ctx, &r, *outDir)
+			var r egress.Result
+			Eventually(ctx, verdicts[c.Name]).WithTimeout(10 * time.Minute).Should(Receive(&r))
 			for _, p := range r.Phases {
 				By(fmt.Sprintf("%s: %d probes in %s, push acknowledged: %t", p.Phase, len(p.Probes), p.Took.Round(time.Millisecond), p.Acknowledged))
 			}
@@ -92,7 +129,7 @@ var _ = Describe("egress", Serial, func() {
 			case egress.Conforms, egress.Violates, egress.Inconclusive:
 				Expect(r.Verdict).To(Equal(egress.Conforms), report.Explain(r))
 			}
-		}, SpecTimeout(3*time.Minute))
+		}, SpecTimeout(11*time.Minute))
 	}
 })
 

@@ -45,7 +45,11 @@ func upCommand(o *options) *cobra.Command {
 		Short: "Bring a cluster up with Istio, both gateways and the client pods, and leave it running",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ho, err := o.session(cmd)
+			what, err := (&selection{}).load()
+			if err != nil {
+				return err
+			}
+			ho, err := o.session(cmd, what)
 			if err != nil {
 				return err
 			}

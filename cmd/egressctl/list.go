@@ -11,8 +11,7 @@ import (
 
 func listCommand() *cobra.Command {
 	var (
-		names  []string
-		filter string
+		sel    selection
 		asJSON bool
 	)
 	cmd := &cobra.Command{
@@ -20,10 +19,11 @@ func listCommand() *cobra.Command {
 		Short: "List the cases and what each claims",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cases, err := selectCases(names, filter)
+			what, err := sel.load()
 			if err != nil {
 				return usage(err)
 			}
+			cases := what.cases
 			if asJSON {
 				enc := json.NewEncoder(cmd.OutOrStdout())
 				enc.SetIndent("", "  ")
@@ -40,8 +40,7 @@ func listCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringSliceVar(&names, "case", nil, "only the named cases")
-	cmd.Flags().StringVar(&filter, "label-filter", "", "only cases whose labels match, in Ginkgo's language")
+	sel.addFlags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -14,11 +14,9 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 
-	"mesh-egress-conformance/fixtures"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/provider"
-	"mesh-egress-conformance/suites"
 )
 
 // Exit codes.
@@ -133,8 +131,8 @@ func (o *options) addComponentFlags(cmd *cobra.Command) {
 	f.StringVar(&o.hub, "hub", "", "registry that mirrors the official ones, for --source image")
 }
 
-// session turns flags into options for the harness. quiet drops the lines about steps.
-func (o *options) session(cmd *cobra.Command) (harness.Options, error) {
+// session turns flags into options for the harness.
+func (o *options) session(cmd *cobra.Command, what selected) (harness.Options, error) {
 	src, err := components.ParseSource(o.source)
 	if o.source == "" {
 		src, err = components.Auto, nil
@@ -144,6 +142,6 @@ func (o *options) session(cmd *cobra.Command) (harness.Options, error) {
 	}
 	return harness.Options{
 		Provider: o.provider, Name: o.name, Istio: o.istio, Source: src, Hub: o.hub, Port: o.port,
-		Clients: suites.Clients(), Fixtures: fixtures.FS, Progress: newProgress(cmd.ErrOrStderr()), Log: cmd.ErrOrStderr(),
+		Clients: what.clients, Fixtures: what.fixtures, Progress: newProgress(cmd.ErrOrStderr()), Log: cmd.ErrOrStderr(),
 	}, nil
 }

@@ -25,7 +25,11 @@ func probeCommand(o *options) *cobra.Command {
 			if _, err := o.cluster(cmd); err != nil {
 				return err
 			}
-			ho, err := o.session(cmd)
+			what, err := (&selection{}).load()
+			if err != nil {
+				return err
+			}
+			ho, err := o.session(cmd, what)
 			if err != nil {
 				return err
 			}

@@ -5,25 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
 
-	"github.com/onsi/ginkgo/v2/types"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/report"
-	"mesh-egress-conformance/suites"
 )
 
 func runCommand(o *options) *cobra.Command {
 	var (
 		keep          bool
 		sabotage, out string
-		names         []string
-		filter        string
+		lanes         int
+		sel           selection
 	)
 	cmd := &cobra.Command{
 		Use:   "run",
@@ -32,22 +28,23 @@ func runCommand(o *options) *cobra.Command {
 			"Exit status: 0 all cases conform, 1 a violation, 2 an inconclusive case or a fault of the harness, 64 wrong usage.",
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cases, err := selectCases(names, filter)
+			what, err := sel.load()
 			if err != nil {
 				return usage(err)
 			}
-			ho, err := o.session(cmd)
+			ho, err := o.session(cmd, what)
 			if err != nil {
 				return err
 			}
 			if ho.Sabotage, err = harness.ParseSabotage(sabotage); err != nil {
 				return usage(err)
 			}
+			ho.Lanes = lanes
 			s, err := harness.Open(cmd.Context(), ho)
 			if err != nil {
 				return err
 			}
-			rep := s.Run(cmd.Context(), cases, out, func(r egress.Result) {
+			rep := s.Run(cmd.Context(), what.cases, out, func(r egress.Result) {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%-14s %-32s %5.2fs\n", r.Verdict, r.Case.Name, r.Took.Seconds())
 			})
 			return finish(cmd, s, rep, keep, out)
@@ -58,8 +55,9 @@ func runCommand(o *options) *cobra.Command {
 	f.BoolVar(&keep, "keep", false, "leave a cluster that this run brought up")
 	f.StringVar(&sabotage, "sabotage", "", "break the world on purpose: allow-any or internet-down")
 	f.StringVar(&out, "out", "reports/out", "folder for report.json, junit.xml and debug bundles")
-	f.StringSliceVar(&names, "case", nil, "run only the named cases")
-	f.StringVar(&filter, "label-filter", "", "run only cases whose labels match, in Ginkgo's language; labels are the case's own and its area")
+	f.IntVar(&lanes, "lanes", 0, "how many cases may run side by side (0 means 4)")
+	f.Uint64Var(&sel.shuffle, "shuffle", 0, "seed for a random order (0 keeps the order of the list)")
+	sel.addFlags(cmd)
 	return cmd
 }
 
@@ -81,36 +79,6 @@ func finish(cmd *cobra.Command, s *harness.Session, rep *report.Report, keep boo
 		return &exitError{code: code}
 	}
 	return nil
-}
-
-// selectCases picks cases by name and by label filter.
-func selectCases(names []string, filter string) ([]egress.Case, error) {
-	all := suites.Cases()
-	if err := suites.Check(all, suites.Clients()); err != nil {
-		return nil, err
-	}
-	for _, n := range names {
-		if !slices.ContainsFunc(all, func(c egress.Case) bool { return c.Name == n }) {
-			return nil, fmt.Errorf("no case is named %q; egressctl list shows them", n)
-		}
-	}
-	match, err := types.ParseLabelFilter(filter)
-	if err != nil {
-		return nil, fmt.Errorf("label filter %q: %s", filter, strings.TrimSpace(err.Error()))
-	}
-	var out []egress.Case
-	for _, c := range all {
-		if len(names) > 0 && !slices.Contains(names, c.Name) {
-			continue
-		}
-		if match(append(slices.Clone(c.Labels), c.Area)) {
-			out = append(out, c)
-		}
-	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("no case matches the label filter %q", filter)
-	}
-	return out, nil
 }
 
 // usageArgs makes a wrong number of arguments a usage error.

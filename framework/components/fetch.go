@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"mesh-egress-conformance/framework/probe"
 	"mesh-egress-conformance/samples"
 )
 
@@ -257,7 +259,6 @@ func (f *fetcher) images(ctx context.Context) error {
 	curlRefs := uniq(append(append(names["curl"], names["sleep"]...), f.cat.SampleImages["curl"]...))
 	specs := map[string]imageSpec{
 		"pause":   {refs: []string{PauseImage}, files: map[string]string{"pause": p["pause"].Path("pause")}, entrypoint: []string{"/pause"}, user: "65535:65535"},
-		"curl":    {refs: curlRefs, base: base, trust: bundle, entrypoint: []string{"curl"}, user: "100:101"},
 		"httpbin": {refs: uniq(append(names["httpbin"], f.cat.SampleImages["httpbin"]...)), files: map[string]string{"bin/go-httpbin": p["go-httpbin"].Path("go-httpbin")}, entrypoint: []string{"/bin/go-httpbin"}, user: "65532:65532"},
 		"pilot":   {refs: istioRef("pilot"), base: base, files: map[string]string{"usr/local/bin/pilot-discovery": p["pilot"].Path("pilot-discovery")}, trust: bundle, entrypoint: []string{"/usr/local/bin/pilot-discovery"}, user: "1337:1337"},
 		"proxyv2": {refs: istioRef("proxyv2"), base: base, trust: bundle, entrypoint: []string{"/usr/local/bin/pilot-agent"}, user: "1337:1337", files: map[string]string{
@@ -266,10 +267,15 @@ func (f *fetcher) images(ctx context.Context) error {
 			"var/lib/istio/envoy/envoy_bootstrap_tmpl.json": filepath.Join(f.set.Module, "tools/packaging/common/envoy_bootstrap.json"),
 		}},
 	}
-	app, err := f.ownApp(ctx)
+	app, err := f.own(ctx, "egresshttpbin")
 	if err != nil {
 		return err
 	}
+	agent, err := f.own(ctx, "egressprobe")
+	if err != nil {
+		return err
+	}
+	specs["curl"] = imageSpec{refs: curlRefs, base: base, trust: bundle, files: map[string]string{"usr/local/bin/egressprobe": agent.Path("egressprobe")}, entrypoint: []string{"curl"}, user: "100:101"}
 	specs["egresshttpbin"] = imageSpec{refs: []string{samples.AppImage}, base: base, trust: bundle, files: map[string]string{"app": app.Path("egresshttpbin")}, entrypoint: []string{"/app"}, user: "1000:1000"}
 	order := make([]string, 0, len(specs))
 	for n := range specs {
@@ -329,28 +335,54 @@ func (f *fetcher) partDigest(file string) (string, error) {
 	return fileDigest(file)
 }
 
-// ownApp builds the sample application, whose source is part of this program.
-func (f *fetcher) ownApp(ctx context.Context) (Entry, error) {
-	src := samples.AppSource
-	e, err := f.ensure(ctx, Recipe{Name: "egresshttpbin", Version: "1", Source: Build, Inputs: []any{src, goarch, recipeVersion}},
+// ownPrograms are built from sources that are part of this program: file name in the build folder to
+// text. They use the standard library alone, so that building them downloads nothing.
+func ownPrograms() (map[string]map[string]string, error) {
+	agent := map[string]string{"go.mod": "module mesh-egress-conformance\n\ngo 1.25\n"}
+	err := fs.WalkDir(probe.Source, ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := probe.Source.ReadFile(p)
+		agent["framework/probe/"+p] = string(b)
+		return err
+	})
+	return map[string]map[string]string{
+		"egresshttpbin": {"go.mod": "module egresshttpbin\n\ngo 1.25\n", "main.go": samples.AppSource},
+		"egressprobe":   agent,
+	}, err
+}
+
+// ownPackages are the main packages of ownPrograms.
+var ownPackages = map[string]string{"egresshttpbin": ".", "egressprobe": "./framework/probe/agent"}
+
+// own builds one of ownPrograms.
+func (f *fetcher) own(ctx context.Context, name string) (Entry, error) {
+	all, err := ownPrograms()
+	if err != nil {
+		return Entry{}, err
+	}
+	src := all[name]
+	e, err := f.ensure(ctx, Recipe{Name: name, Version: "1", Source: Build, Inputs: []any{src, goarch, recipeVersion}},
 		func(ctx context.Context, dir string) error {
-			work, err := os.MkdirTemp("", "egress-app-")
+			work, err := os.MkdirTemp("", "egress-own-")
 			if err != nil {
 				return err
 			}
 			defer os.RemoveAll(work)
-			if err := errors.Join(
-				os.WriteFile(filepath.Join(work, "main.go"), []byte(src), 0o644),
-				os.WriteFile(filepath.Join(work, "go.mod"), []byte("module egresshttpbin\n\ngo 1.24\n"), 0o644)); err != nil {
-				return err
+			for file, text := range src {
+				to := filepath.Join(work, filepath.FromSlash(file))
+				if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, []byte(text), 0o644)); err != nil {
+					return err
+				}
 			}
-			_, err = run(ctx, work, []string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=mod", "GOOS=linux"}, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "egresshttpbin"), ".")
+			_, err = run(ctx, work, []string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=mod", "GOOS=linux"}, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", filepath.Join(dir, name), ownPackages[name])
 			return err
 		})
 	if err != nil {
-		return Entry{}, fmt.Errorf("build the sample application: %w", err)
+		return Entry{}, fmt.Errorf("build %s, which is part of the harness: %w", name, err)
 	}
-	f.set.Parts["egresshttpbin"] = e
+	f.set.Parts[name] = e
 	return e, nil
 }
 
@@ -425,7 +457,7 @@ func InUse(st *Store, hub string) (map[string]bool, error) {
 		if perRelease && !slices.Contains(releases, m.Version) {
 			continue
 		}
-		if !perRelease && m.Name != "egresshttpbin" && !strings.HasPrefix(m.Name, "image-") {
+		if !perRelease && ownPackages[m.Name] == "" && !strings.HasPrefix(m.Name, "image-") {
 			continue
 		}
 		if id := m.Name + " " + m.Version; m.Created.After(newest[id].Manifest.Created) {

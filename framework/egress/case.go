@@ -2,6 +2,7 @@ package egress
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -30,49 +31,78 @@ const (
 	MeshConfig     Feature = "mesh-config" // the run may change mesh-wide settings
 )
 
-// Needs are the conditions under which a case makes sense.
-type Needs struct {
-	Features []Feature `json:"features,omitempty"`
-}
-
 // Case is one claim about egress traffic: data, no code.
 type Case struct {
-	Name     string   `json:"name"`
-	Area     string   `json:"area"`
-	Claim    string   `json:"claim"`
-	Source   string   `json:"source"` // document, release note or issue that the claim comes from
-	Since    string   `json:"since,omitempty"`
-	Until    string   `json:"until,omitempty"`
-	Needs    Needs    `json:"needs,omitzero"`
+	Name   string    `json:"name"`
+	Area   string    `json:"area"`
+	Claim  string    `json:"claim"`
+	Source string    `json:"source"`           // document, release note or issue that the claim comes from
+	Seen   string    `json:"seen,omitempty"`   // where the sources are silent or wrong: what was observed, and on what
+	Row    string    `json:"row,omitempty"`    // row of the catalogue that it covers, such as "http/dns-allow"
+	Since  string    `json:"since,omitempty"`  // first Istio minor version of which the claim holds
+	Until  string    `json:"until,omitempty"`  // last one
+	Needs  []Feature `json:"needs,omitempty"`  // without them the case is skipped
+	Labels []string  `json:"labels,omitempty"` // for --label-filter; the area is one too
+
 	Fixtures []string `json:"fixtures,omitempty"` // files below fixtures/
+	Objects  []Object `json:"objects,omitempty"`  // further Kubernetes objects
+	// Change is applied in phase changed; objects of the same name are replaced. Delete names what is
+	// removed then, as Kind/name.
+	Change []Object `json:"change,omitempty"`
+	Delete []string `json:"delete,omitempty"`
+	// Refused are objects that the API server must not accept.
+	Refused []Object `json:"refused,omitempty"`
 	// Policy is the mesh-wide outbound policy while the case is applied; "" leaves REGISTRY_ONLY.
-	Policy Policy   `json:"policy,omitempty"`
-	Probes []Probe  `json:"probes"`
-	Labels []string `json:"labels,omitempty"`
+	Policy Policy `json:"policy,omitempty"`
+	// Ground is merged into the mesh configuration before phase before and stays until the end; cases
+	// with the same ground share it.
+	Ground Object `json:"ground,omitempty"`
+	// Mesh is merged into the mesh configuration while the case is applied.
+	Mesh Object `json:"mesh,omitempty"`
+	// Exclusive says that the case touches what other cases see, so that none may run beside it.
+	Exclusive bool `json:"exclusive,omitempty"`
+
+	Probes []Probe `json:"probes"`
 	// Unchanged names clients whose pod, image and restart count must be the same in all phases.
 	Unchanged []string `json:"unchanged,omitempty"`
 }
 
+// Object is one Kubernetes object as YAML has it, or a part of one.
+type Object = map[string]any
+
 // Probe is one attempt to reach something.
 type Probe struct {
-	From    string   `json:"from"`              // client name
-	URL     string   `json:"url,omitempty"`     // for curl probes
+	From string `json:"from,omitempty"` // client name; "client" if empty
+	// URL with scheme http or https is for curl; tcp, tls, udp, icmp, dns, grpc, ws, wss and keep are
+	// for the probe agent (framework/probe).
+	URL     string   `json:"url,omitempty"`
 	Args    []string `json:"args,omitempty"`    // further curl arguments
 	Command string   `json:"command,omitempty"` // a shell command of a document, run verbatim
-	// Server is the host of the internet that must receive it; the URL's host if empty.
+	Connect string   `json:"connect,omitempty"` // host:port to dial instead of the URL's
+	SNI     string   `json:"sni,omitempty"`     // server name of a tls probe; "-" sends none
+	Send    string   `json:"send,omitempty"`    // what a tcp, tls or udp probe writes first
+	// Server is the host of the internet that the control client reaches; the dialled host if empty.
 	Server string `json:"server,omitempty"`
+	// Lands is where the mesh leads the probe in a phase, if that is another host.
+	Lands map[Phase]string `json:"lands,omitempty"`
 	// Through names the client whose sidecar carries the egress, when From only calls it.
 	Through string `json:"through,omitempty"`
 	// Within is a CIDR that the address at which the connection arrived must lie in.
 	Within string `json:"within,omitempty"`
-	// Output is a regular expression for the command's output wherever the destination is reached.
+	// Output is a regular expression for the output wherever there is an answer.
 	Output string `json:"output,omitempty"`
+	// Sees are regular expressions for fields of the arrival, such as sni, alpn, host, clientCert or
+	// "header x-forwarded-proto"; Logs for fields of the sidecar's access log line.
+	Sees map[Phase]map[string]string `json:"sees,omitempty"`
+	Logs map[Phase]map[string]string `json:"logs,omitempty"`
+	// Hits is how many arrivals one attempt causes.
+	Hits map[Phase]int `json:"hits,omitempty"`
 	// Encrypted demands that the destination received TLS, whatever the client spoke.
 	Encrypted bool `json:"encrypted,omitempty"`
 	// Dead says that the target cannot be reached by anyone, control client included.
 	Dead bool `json:"dead,omitempty"`
-	// Wants are the accepted outcomes before, applied and removed.
-	Wants [phases]Outcome `json:"wants"`
+	// Wants are the accepted outcomes of each phase.
+	Wants Wants `json:"want"`
 }
 
 // GET is a curl probe.
@@ -85,7 +115,7 @@ func Shell(from, server, command string) Probe {
 
 // Want sets the accepted outcome of each phase.
 func (p Probe) Want(before, applied, removed Outcome) Probe {
-	p.Wants = [phases]Outcome{before, applied, removed}
+	p.Wants = Wants{Before: before, Applied: applied, Removed: removed}
 	return p
 }
 
@@ -107,16 +137,49 @@ func (p Probe) OverTLS() Probe { p.Encrypted = true; return p }
 // Unreachable marks a target that nobody can reach.
 func (p Probe) Unreachable() Probe { p.Dead = true; return p }
 
-// Destination is the name of the host that must receive the probe.
+// Destination is the name of the host that the control client must reach.
 func (p Probe) Destination() string {
 	if p.Server != "" {
 		return p.Server
+	}
+	if p.Connect != "" {
+		host, _, _ := strings.Cut(p.Connect, ":")
+		return host
 	}
 	u, err := url.Parse(p.URL)
 	if err != nil {
 		return ""
 	}
 	return u.Hostname()
+}
+
+// Target is the name of the host to which the mesh must lead the probe in a phase.
+func (p Probe) Target(ph Phase) string {
+	if l := p.Lands[ph]; l != "" {
+		return l
+	}
+	return p.Destination()
+}
+
+// Scheme is the URL's, "" for a command.
+func (p Probe) Scheme() string {
+	s, _, _ := strings.Cut(p.URL, "://")
+	return s
+}
+
+// Curl says whether curl makes the attempt, and not the probe agent.
+func (p Probe) Curl() bool { return p.Scheme() == "http" || p.Scheme() == "https" }
+
+// agentSchemes are those of the probe agent. Those marked have an HTTP status.
+var agentSchemes = map[string]bool{
+	"tcp": false, "tls": false, "udp": false, "icmp": false, "dns": false,
+	"grpc": true, "ws": true, "wss": true, "keep": true,
+}
+
+// Raw says whether the attempt has no HTTP status.
+func (p Probe) Raw() bool {
+	status, agent := agentSchemes[p.Scheme()]
+	return agent && !status
 }
 
 // ForControl is the same attempt as the control client makes it. Where another workload carries the
@@ -143,6 +206,12 @@ func (p Probe) String() string {
 	}
 	if len(p.Args) > 0 {
 		s += " " + strings.Join(p.Args, " ")
+	}
+	if p.Connect != "" {
+		s += " at " + p.Connect
+	}
+	if p.SNI != "" {
+		s += " sni " + p.SNI
 	}
 	return s
 }
@@ -188,18 +257,29 @@ func (c Case) Check() error {
 		switch {
 		case p.From == "":
 			return bad("probe %d: from is missing", i)
+		case p.URL != "" && !p.Curl() && !isAgent(p.Scheme()):
+			return bad("probe %d: scheme %q is unknown; known: http, https, %s", i, p.Scheme(), strings.Join(slices.Sorted(maps.Keys(agentSchemes)), ", "))
+		case len(p.Args) > 0 && !p.Curl():
+			return bad("probe %d: args are for curl, not for %s", i, p.Scheme())
 		case (p.URL == "") == (p.Command == ""):
 			return bad("probe %d: exactly one of url and command must be set", i)
-		case p.Destination() == "":
+		case p.Destination() == "" && p.Scheme() != "dns":
 			return bad("probe %d: no destination host in %q; set server", i, p.URL)
 		}
-		if _, err := regexp.Compile(p.Output); err != nil {
-			return bad("probe %d: output: %w", i, err)
-		}
-		for ph, w := range p.Wants {
-			if w == 0 || w >= lastOutcome {
-				return bad("probe %d: no wanted outcome for phase %s", i, Phase(ph))
+		for _, re := range p.patterns() {
+			if _, err := regexp.Compile(re); err != nil {
+				return bad("probe %d: %w", i, err)
 			}
+		}
+		for _, ph := range Phases() {
+			if w := p.Wants[ph]; ph == Changed && w == 0 && !c.Changes() {
+				continue
+			} else if w == 0 || w >= lastOutcome {
+				return bad("probe %d: no wanted outcome for phase %s", i, ph)
+			}
+		}
+		if p.Wants[Changed] != 0 && !c.Changes() {
+			return bad("probe %d wants something for phase changed, but the case has neither change nor delete", i)
 		}
 		if p.Wants[Before] != p.Wants[Removed] {
 			return bad("probe %d: removal must restore what was before (%s), not %s", i, p.Wants[Before], p.Wants[Removed])
@@ -207,6 +287,29 @@ func (c Case) Check() error {
 	}
 	return nil
 }
+
+func isAgent(scheme string) bool { _, ok := agentSchemes[scheme]; return ok }
+
+func (p Probe) patterns() []string {
+	out := []string{p.Output}
+	for _, m := range []map[Phase]map[string]string{p.Sees, p.Logs} {
+		for _, fields := range m {
+			out = append(out, slices.Collect(maps.Values(fields))...)
+		}
+	}
+	return out
+}
+
+// Changes says whether the case has the phase changed.
+func (c Case) Changes() bool { return len(c.Change)+len(c.Delete) > 0 }
+
+// Phases are the phases of this case in order.
+func (c Case) Phases() []Phase {
+	return slices.DeleteFunc(Phases(), func(p Phase) bool { return p == Changed && !c.Changes() })
+}
+
+// Alone says whether no other case may run beside it.
+func (c Case) Alone() bool { return c.Exclusive || c.Policy != "" || len(c.Mesh) > 0 }
 
 // AppliesTo says whether the claim is about an Istio version such as "1.31", and if not, why.
 func (c Case) AppliesTo(version string) (bool, string) {

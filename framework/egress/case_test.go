@@ -27,7 +27,7 @@ func TestCaseCheck(t *testing.T) {
 		"from is missing":       func(c *Case) { c.Probes[0].From = "" },
 		"exactly one of url":    func(c *Case) { c.Probes[0].Command = "curl x" },
 		"no destination":        func(c *Case) { c.Probes[0].URL = "http://" },
-		"output":                func(c *Case) { c.Probes[0].Output = "(" },
+		"error parsing regexp":  func(c *Case) { c.Probes[0].Output = "(" },
 		"no wanted outcome":     func(c *Case) { c.Probes[0].Wants[Applied] = 0 },
 		"removal must restore":  func(c *Case) { c.Probes[0].Wants[Removed] = OK },
 		"no wanted outcome for": func(c *Case) { c.Probes[0].Wants[Before] = ^Outcome(0) },
@@ -62,7 +62,7 @@ func TestAppliesTo(t *testing.T) {
 }
 
 func TestOutcomeNames(t *testing.T) {
-	if len(outcomes) != 17 {
+	if len(outcomes) != 19 {
 		t.Fatalf("%d outcomes are described", len(outcomes))
 	}
 	for b := OK; b < lastOutcome; b <<= 1 {

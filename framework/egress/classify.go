@@ -38,6 +38,9 @@ const (
 // Classify turns what the witnesses saw into an outcome. It returns ErrDisagree when they
 // contradict each other: then nothing is proven, and the caller must not call it blocked.
 func Classify(o Observation) (Outcome, error) {
+	if o.DNS && o.Client.ExitCode == 0 {
+		return Named, nil
+	}
 	if o.Client.ExitCode == curlDNS && !o.Client.Shell {
 		return onlyClient(o, DNSX)
 	}
@@ -79,13 +82,13 @@ func withoutProxy(o Observation) (Outcome, error) {
 	}
 	a := arrivedFrom(o.Arrivals, o.Client.Local, o.Client.Remote)
 	switch {
-	case a == nil && answered(o.Client):
+	case a == nil && answered(o.Client, nil):
 		return 0, disagree("the client got an answer (%d) that no sidecar passed and no destination gave", o.Client.HTTPCode)
 	case a == nil:
 		return 0, disagree("the client failed (exit %d) and neither sidecar nor destination saw it", o.Client.ExitCode)
 	case o.Client.ExitCode == curlCert:
 		return CERT, nil
-	case !answered(o.Client):
+	case !answered(o.Client, a):
 		return 0, disagree("the connection arrived at %s but the client got no answer (exit %d)", a.Server, o.Client.ExitCode)
 	}
 	return Direct, nil
@@ -101,6 +104,9 @@ func throughProxy(o Observation, l AccessLog) (Outcome, error) {
 	if out := byFlags(l); out != 0 {
 		return failed(o, out)
 	}
+	if l.UpstreamHost == "" && (l.ResponseDetails == "direct_response" || l.ResponseDetails == "fault_filter_abort") && o.Client.HTTPCode == l.ResponseCode {
+		return blocked(o, Self)
+	}
 	switch o.Client.ExitCode {
 	case curlTimeout:
 		return 0, disagree("the client timed out while the sidecar sent it to %s", l.UpstreamCluster)
@@ -110,13 +116,14 @@ func throughProxy(o Observation, l AccessLog) (Outcome, error) {
 		}
 		return CERT, nil
 	}
-	if !answered(o.Client) {
+	a := arrivedFrom(o.Arrivals, l.UpstreamLocal, l.UpstreamHost)
+	if !answered(o.Client, a) {
 		return 0, disagree("the sidecar passed it to %s but the client failed (exit %d, status %d)", l.UpstreamCluster, o.Client.ExitCode, o.Client.HTTPCode)
 	}
 	if l.UpstreamLocal == "" {
 		return 0, disagree("the sidecar's line names no upstream connection (cluster %q, flags %q)", l.UpstreamCluster, l.ResponseFlags)
 	}
-	if arrivedFrom(o.Arrivals, l.UpstreamLocal, l.UpstreamHost) == nil {
+	if a == nil {
 		return 0, disagree("the sidecar used connection %s, which arrived at no known host", l.UpstreamLocal)
 	}
 	switch {
@@ -135,7 +142,7 @@ func blocked(o Observation, out Outcome) (Outcome, error) {
 	}
 	c := o.Client
 	switch {
-	case out == B502 && c.HTTPCode == 502, out == BRST && c.HTTPCode == 0 && closed(c.ExitCode):
+	case out == Self, out == B502 && c.HTTPCode == 502, out == BRST && c.HTTPCode == 0 && closed(c.ExitCode):
 		return out, nil
 	case c.Shell: // a pipeline's exit code may hide curl's; sidecar and destination have spoken
 		return out, nil
@@ -201,12 +208,16 @@ func onlyClient(o Observation, out Outcome) (Outcome, error) {
 }
 
 // answered says whether the client got an answer of some server: an HTTP status that is no gateway
-// error. A document's command that prints no status counts by its exit code.
-func answered(c ClientWitness) bool {
-	if c.Shell {
-		return c.ExitCode == 0
+// error, unless the destination itself gave it. A command or a raw protocol, which have no status,
+// count by their exit code.
+func answered(c ClientWitness, a *Arrival) bool {
+	switch {
+	case c.ExitCode != 0:
+		return false
+	case c.Shell, c.Raw:
+		return true
 	}
-	return c.ExitCode == 0 && c.HTTPCode > 0 && c.HTTPCode < 500
+	return c.HTTPCode > 0 && (c.HTTPCode < 500 || a != nil && a.Status == c.HTTPCode)
 }
 
 // arrivedFrom finds the arrival of the connection between two ip:port. Both ends count: the kernel
@@ -244,4 +255,13 @@ func (o Observation) Reception() *Arrival {
 		return arrivedFrom(o.Arrivals, l.UpstreamLocal, l.UpstreamHost)
 	}
 	return arrivedFrom(o.Arrivals, o.Client.Local, o.Client.Remote)
+}
+
+// Line is the sidecar's line that an outcome rests on; nil without one.
+func (o Observation) Line() *AccessLog {
+	l, err := decisive(o.Mesh)
+	if err != nil {
+		return nil
+	}
+	return l
 }

@@ -30,6 +30,25 @@ const ControlClient = "control"
 // Captured says whether the client has a sidecar.
 func (c Client) Captured() bool { return c.Injection != NoInjection }
 
+// Default fills in what a description leaves out: a sleep pod of its own, injected by the webhook.
+func (c *Client) Default() {
+	if c.Manifest == "" {
+		c.Manifest = "sleep.yaml"
+	}
+	if c.Namespace == "" {
+		c.Namespace = "egress-" + c.Name
+	}
+	if c.Workload == "" {
+		c.Workload = "sleep"
+	}
+	if c.Container == "" && c.Manifest == "sleep.yaml" {
+		c.Container = "sleep"
+	}
+	if c.Injection == "" {
+		c.Injection = AutoInjection
+	}
+}
+
 // Check finds mistakes in a client.
 func (c Client) Check() error {
 	switch {

@@ -32,6 +32,8 @@ const (
 	REF                          // the connection was refused (curl 7)
 	DNSX                         // the name did not resolve (curl 6)
 	CERT                         // the server's certificate was not accepted (curl 60)
+	Self                         // answered by the proxy itself on a rule's order: redirect, fault, direct response
+	Named                        // a DNS question was answered with records
 	lastOutcome
 )
 
@@ -61,6 +63,8 @@ var outcomes = map[Outcome]outcomeInfo{
 	REF:      {"REF", "?", "connection refused: network, not mesh"},
 	DNSX:     {"DNSX", "?", "the name did not resolve: DNS, not mesh"},
 	CERT:     {"CERT", "?", "the client did not accept the server's certificate"},
+	Self:     {"SELF", "•", "answered by the proxy itself, as a rule orders: redirect, fault or direct response"},
+	Named:    {"NAMED", "✓", "the DNS question was answered with records"},
 }
 
 var classNames = map[Outcome]string{0: "none", Blocked: "blocked", Reached: "reached"}
@@ -153,14 +157,15 @@ type Phase int
 const (
 	Before Phase = iota
 	Applied
+	Changed // only for cases that change their rule while it is applied
 	Removed
 	phases
 )
 
-var phaseNames = [...]string{"before", "applied", "removed"}
+var phaseNames = [...]string{"before", "applied", "changed", "removed"}
 
 // Phases lists all phases in order.
-func Phases() []Phase { return []Phase{Before, Applied, Removed} }
+func Phases() []Phase { return []Phase{Before, Applied, Changed, Removed} }
 
 func (p Phase) String() string {
 	if p < 0 || p >= phases {
@@ -180,7 +185,7 @@ func (p *Phase) UnmarshalText(b []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("phase %q is unknown; known: before, applied, removed", b)
+	return fmt.Errorf("phase %q is unknown; known: before, applied, changed, removed", b)
 }
 
 // Verdict is the result of a case.
@@ -209,4 +214,42 @@ func ExitCode(vs []Verdict) int {
 		}
 	}
 	return code
+}
+
+// Wants are the accepted outcomes of each phase.
+type Wants [phases]Outcome
+
+// MarshalText writes "before applied removed", or all four phases where a case changes its rule.
+func (w Wants) MarshalText() ([]byte, error) {
+	var f []string
+	for _, p := range Phases() {
+		if p != Changed || w[p] != 0 {
+			f = append(f, w[p].String())
+		}
+	}
+	return []byte(strings.Join(f, " ")), nil
+}
+
+// UnmarshalText reads one outcome for all phases, three for before, applied and removed, or four.
+func (w *Wants) UnmarshalText(b []byte) error {
+	f := strings.Fields(string(b))
+	var os []Outcome
+	for _, x := range f {
+		o, err := ParseOutcome(x)
+		if err != nil {
+			return err
+		}
+		os = append(os, o)
+	}
+	switch len(os) {
+	case 1:
+		*w = Wants{os[0], os[0], 0, os[0]}
+	case 3:
+		*w = Wants{os[0], os[1], 0, os[2]}
+	case 4:
+		*w = Wants{os[0], os[1], os[2], os[3]}
+	default:
+		return fmt.Errorf("want %q: give 1 outcome for all phases, 3 for before, applied and removed, or 4 with changed between the last two", b)
+	}
+	return nil
 }

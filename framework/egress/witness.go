@@ -9,6 +9,7 @@ import (
 type ClientWitness struct {
 	Command  string        `json:"command"`
 	Shell    bool          `json:"shell,omitempty"` // a document's command: exit code is the shell's, no HTTP status
+	Raw      bool          `json:"raw,omitempty"`   // a protocol without HTTP status
 	ExitCode int           `json:"exitCode"`
 	HTTPCode int           `json:"httpCode"`
 	Local    string        `json:"local"` // ip:port of the client's connection
@@ -73,6 +74,7 @@ type Control struct {
 // Observation is one probe seen by all witnesses.
 type Observation struct {
 	ID       string        `json:"id"`
+	DNS      bool          `json:"dns,omitempty"` // a DNS question: the client alone is its witness
 	Client   ClientWitness `json:"client"`
 	Captured bool          `json:"captured"` // the client has a sidecar
 	Mesh     []AccessLog   `json:"mesh"`     // lines of this connection

@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/probe"
 )
 
-// Script is a command for a client's shell, with what is needed to find its connections again.
+// Script is a request to a client's probe agent, with what is needed to find its connections again.
 type Script struct {
-	Text string
-	ID   string
+	probe.Request
+	ID string
 	// Ports are the first and the last client port that the command may use.
 	Ports [2]int
 }
@@ -28,8 +29,8 @@ type Execution struct {
 
 // Clients runs commands in client pods.
 type Clients interface {
-	// Exec runs a script; an error means that nothing is known about its effect.
-	Exec(ctx context.Context, client, script string) (Execution, error)
+	// Do makes a request of a client's probe agent; an error means that nothing is known about its effect.
+	Do(ctx context.Context, client string, q probe.Request) (Execution, error)
 	// Describe says who a client is.
 	Describe(client string) (ClientInfo, error)
 	// Identity changes when the client's pod or image does.
@@ -46,6 +47,8 @@ type ClientInfo struct {
 // have it.
 type Rules interface {
 	Apply(ctx context.Context, c egress.Case) (Change, error)
+	// Change makes the case's change while it is applied.
+	Change(ctx context.Context, c egress.Case) (Change, error)
 	Remove(ctx context.Context, c egress.Case) (Change, error)
 }
 
@@ -55,6 +58,8 @@ type Change struct {
 	Notes        []string
 	Took         time.Duration
 	Applied      []string // YAML of the resources
+	// Accepted are objects that the API server should have refused and took.
+	Accepted []string
 }
 
 // Mesh is the second witness.
@@ -126,7 +131,7 @@ func (e *Engine) Applicable(c egress.Case) (egress.Verdict, string) {
 	if ok, why := c.AppliesTo(e.Version); !ok {
 		return egress.NotApplicable, why
 	}
-	for _, need := range c.Needs.Features {
+	for _, need := range c.Needs {
 		found := false
 		for _, have := range e.Features {
 			found = found || have == need
@@ -151,7 +156,7 @@ func (e *Engine) Run(ctx context.Context, c egress.Case) egress.Result {
 		res.Verdict, res.Why = v, why
 		return res
 	}
-	r := &run{e: e, c: c}
+	r := e.newRun(c)
 	err := r.phases(ctx, &res)
 	r.judge(ctx, &res, err)
 	res.Took = time.Since(res.Started)
@@ -162,9 +167,12 @@ func (e *Engine) Run(ctx context.Context, c egress.Case) egress.Result {
 type run struct {
 	e      *Engine
 	c      egress.Case
-	since  int64 // first arrival that may belong to this case
+	id     string // names the connections that are kept from probe to probe
+	since  int64  // first arrival that may belong to this case
 	tries  []*try
 	idents map[string][]string
+	// accepted are objects that should have been refused.
+	accepted []string
 }
 
 // try is one probe in one phase with its rounds.
@@ -186,13 +194,17 @@ type round struct {
 	client egress.ClientWitness
 }
 
+func (e *Engine) newRun(c egress.Case) *run {
+	id, _ := e.ids.next()
+	return &run{e: e, c: c, id: id, idents: map[string][]string{}}
+}
+
 func (r *run) phases(ctx context.Context, res *egress.Result) error {
 	_, next, err := r.e.Outside.Arrivals(ctx, 0)
 	if err != nil {
 		return fmt.Errorf("the destination's log cannot be read: %w", err)
 	}
 	r.since = next
-	r.idents = map[string][]string{}
 	applied := false
 	defer func() {
 		if !applied {
@@ -205,7 +217,7 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 			res.Why = "its resources could not be removed: " + err.Error()
 		}
 	}()
-	for _, ph := range egress.Phases() {
+	for _, ph := range r.c.Phases() {
 		start := time.Now()
 		out := egress.PhaseResult{Phase: ph, Acknowledged: true}
 		var ch Change
@@ -214,7 +226,10 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 		case egress.Applied:
 			applied = true // also when it fails half-way
 			ch, err = r.e.Rules.Apply(ctx, r.c)
-			res.Applied = ch.Applied
+			res.Applied, r.accepted = ch.Applied, ch.Accepted
+		case egress.Changed:
+			ch, err = r.e.Rules.Change(ctx, r.c)
+			res.Applied = append(res.Applied, ch.Applied...)
 		case egress.Removed:
 			ch, err = r.e.Rules.Remove(ctx, r.c)
 			applied = err != nil
@@ -242,12 +257,14 @@ func (r *run) probe(ctx context.Context, ph egress.Phase, acknowledged bool) err
 	}
 	var wg sync.WaitGroup
 	for i, p := range r.c.Probes {
-		p.URL = r.e.Expand(p.URL)
+		for _, text := range []*string{&p.URL, &p.Connect, &p.Command} {
+			*text = r.e.Expand(*text)
+		}
 		t := &try{probe: p, index: i, phase: ph}
 		r.tries = append(r.tries, t)
 		wg.Go(func() { r.rounds(ctx, t, patience) })
 		wg.Go(func() {
-			c := r.execute(ctx, egress.ControlClient, t.probe.ForControl())
+			c := r.execute(ctx, egress.ControlClient, t.probe.ForControl(), t.index)
 			t.control = &c
 		})
 	}
@@ -267,7 +284,7 @@ func (r *run) rounds(ctx context.Context, t *try, patience time.Duration) {
 	end := time.Now().Add(patience)
 	want := t.probe.Wants[t.phase]
 	for {
-		x := r.execute(ctx, t.probe.From, t.probe)
+		x := r.execute(ctx, t.probe.From, t.probe, t.index)
 		if len(t.rounds) == 0 || !alike(t.rounds[len(t.rounds)-1], x) {
 			t.equal = 0
 		}
@@ -301,11 +318,14 @@ func plausible(want egress.Outcome, x round) bool {
 	if x.err != nil {
 		return false
 	}
-	good := x.client.ExitCode == 0 && (x.client.Shell || (x.client.HTTPCode >= 200 && x.client.HTTPCode < 500))
-	if good {
-		return want&(egress.Reached|egress.S404NR|egress.S403RBAC|egress.S403UPG) != 0
+	c := x.client
+	switch {
+	case c.ExitCode != 0 || c.HTTPCode >= 500:
+		return want&^egress.Reached != 0
+	case c.HTTPCode >= 400:
+		return true
 	}
-	return want&^egress.Reached != 0
+	return want&(egress.Reached|egress.Self|egress.Named) != 0
 }
 
 // Observe makes one probe now, changes nothing, and returns it with all witnesses. Any outcome is
@@ -313,9 +333,9 @@ func plausible(want egress.Outcome, x round) bool {
 func (e *Engine) Observe(ctx context.Context, p egress.Probe) egress.ProbeResult {
 	e.defaults()
 	anything := ^egress.Outcome(0)
-	p = p.Want(anything, anything, anything)
+	p.Wants = egress.Wants{anything, anything, anything, anything}
 	res := egress.Result{Phases: []egress.PhaseResult{{Phase: egress.Before}}}
-	r := &run{e: e, c: egress.Case{Name: "probe", Probes: []egress.Probe{p}}, idents: map[string][]string{}}
+	r := e.newRun(egress.Case{Name: "probe", Probes: []egress.Probe{p}})
 	_, next, err := e.Outside.Arrivals(ctx, 0)
 	if err == nil {
 		r.since = next

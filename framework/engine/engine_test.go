@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/probe"
 )
 
 // world is a mesh made of a few lines: what it says to the three witnesses can be bent one by one.
@@ -53,7 +54,8 @@ const (
 
 var idRE = regexp.MustCompile(ProbeHeader + `: ([0-9a-f]+-[0-9]+)`)
 
-func (w *world) Exec(ctx context.Context, client, script string) (Execution, error) {
+func (w *world) Do(ctx context.Context, client string, q probe.Request) (Execution, error) {
+	script := strings.Join(q.Argv, " ")
 	if w.hang {
 		<-ctx.Done()
 		return Execution{}, ctx.Err()
@@ -156,6 +158,13 @@ func (w *world) Apply(context.Context, egress.Case) (Change, error) {
 	return Change{Acknowledged: true, Applied: []string{"kind: ServiceEntry\n"}}, w.applyErr
 }
 
+func (w *world) Change(context.Context, egress.Case) (Change, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open = false
+	return Change{Acknowledged: true}, nil
+}
+
 func (w *world) Remove(context.Context, egress.Case) (Change, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -202,7 +211,7 @@ func run1(w *world) egress.Result {
 
 func theCase() egress.Case {
 	return egress.Case{
-		Name: "http-open", Area: "http", Claim: "c", Source: "s", Needs: egress.Needs{Features: []egress.Feature{egress.Hermetic}},
+		Name: "http-open", Area: "http", Claim: "c", Source: "s", Needs: []egress.Feature{egress.Hermetic},
 		Probes:    []egress.Probe{egress.GET("client", "http://httpbin.org/").Want(egress.Blocked, egress.OK, egress.Blocked)},
 		Unchanged: []string{"client"},
 	}
@@ -230,7 +239,7 @@ func TestVerdicts(t *testing.T) {
 		"an exec that hangs":                         {&world{hang: true}, egress.Inconclusive, "deadline exceeded"},
 		"curl's report cut in half":                  {&world{garble: func(s string) string { return s[:len(s)/2] }}, egress.Inconclusive, "gave no report"},
 		"no report at all":                           {&world{garble: func(string) string { return "" }}, egress.Inconclusive, "gave no report"},
-		"a report that contradicts":                  {&world{garble: func(s string) string { return strings.Replace(s, `"exitcode":0`, `"exitcode":56`, 1) }}, egress.Inconclusive, "curl reports exit"},
+		"a report that contradicts":                  {&world{garble: func(s string) string { return strings.Replace(s, `"exitcode":0`, `"exitcode":56`, 1) }}, egress.Inconclusive, "reports exit"},
 		"a report that claims 200":                   {&world{garble: func(s string) string { return strings.Replace(s, `502`, `200`, 1) }}, egress.Inconclusive, "do not agree"},
 		"an empty access log":                        {&world{noLines: true}, egress.Inconclusive, "do not agree"},
 		"an access log that is late":                 {&world{flushErr: broken}, egress.Inconclusive, "not complete"},
@@ -309,9 +318,10 @@ func TestObserve(t *testing.T) {
 func TestPortsDiffer(t *testing.T) {
 	e := &Engine{}
 	e.defaults()
+	r := e.newRun(egress.Case{})
 	seen := map[int]bool{}
 	for range (lastPort - firstPort) / portRange {
-		s := e.script(egress.GET("client", "http://httpbin.org/"))
+		s := r.script(egress.GET("client", "http://httpbin.org/"), "client", 0)
 		for p := s.Ports[0]; p <= s.Ports[1]; p++ {
 			if seen[p] || p < firstPort || p > lastPort {
 				t.Fatalf("port %d is used twice or out of range", p)
@@ -321,11 +331,40 @@ func TestPortsDiffer(t *testing.T) {
 	}
 }
 
-func TestScriptQuotes(t *testing.T) {
-	e := &Engine{}
-	e.defaults()
-	s := e.script(egress.GET("client", "http://x/'; reboot; '", "-H", "a: 'b'"))
-	if !strings.Contains(s.Text, `'http://x/'\''; reboot; '\'''`) || !strings.Contains(s.Text, `'a: '\''b'\'''`) {
-		t.Error(s.Text)
+// A case may change its rule while it is applied.
+func TestChanged(t *testing.T) {
+	c := theCase()
+	c.Delete = []string{"ServiceEntry/x"}
+	c.Probes[0].Wants[egress.Changed] = egress.Blocked
+	for _, deaf := range []bool{false, true} {
+		w := &world{}
+		if deaf {
+			c.Probes[0].Wants[egress.Changed] = egress.OK
+		}
+		e := &Engine{Clients: w, Rules: w, Mesh: w, Outside: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
+		r := e.Run(t.Context(), c)
+		if len(r.Phases) != 4 || (r.Verdict == egress.Violates) != deaf {
+			t.Errorf("%d phases, %s %s", len(r.Phases), r.Verdict, r.Why)
+		}
+	}
+}
+
+func TestDetails(t *testing.T) {
+	for why, spoil := range map[string]func(*egress.Probe){
+		"":                  func(p *egress.Probe) { p.Sees = map[egress.Phase]map[string]string{egress.Applied: {"kind": "^http$"}} },
+		"has kind \"http\"": func(p *egress.Probe) { p.Sees = map[egress.Phase]map[string]string{egress.Applied: {"kind": "^tls$"}} },
+		"has sni \"\"":      func(p *egress.Probe) { p.Sees = map[egress.Phase]map[string]string{egress.Applied: {"sni": "x"}} },
+		"route_name":        func(p *egress.Probe) { p.Logs = map[egress.Phase]map[string]string{egress.Before: {"route_name": "x"}} },
+		"1 arrivals":        func(p *egress.Probe) { p.Hits = map[egress.Phase]int{egress.Applied: 2} },
+		"wanted other.test": func(p *egress.Probe) { p.Lands = map[egress.Phase]string{egress.Applied: "other.test"} },
+	} {
+		c := theCase()
+		spoil(&c.Probes[0])
+		w := &world{}
+		e := &Engine{Clients: w, Rules: w, Mesh: w, Outside: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
+		r := e.Run(t.Context(), c)
+		if (r.Verdict == egress.Conforms) != (why == "") || !strings.Contains(r.Why, why) {
+			t.Errorf("%q: %s %s", why, r.Verdict, r.Why)
+		}
 	}
 }

@@ -2,10 +2,13 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,6 +42,9 @@ func (r *run) judge(ctx context.Context, res *egress.Result, phasesErr error) {
 	}
 	if res.Verdict == "" {
 		res.Verdict, res.Why = overall(results)
+	}
+	if len(r.accepted) > 0 && res.Verdict == egress.Conforms {
+		res.Verdict, res.Why = egress.Violates, "the API server accepted "+strings.Join(r.accepted, ", ")
 	}
 	r.checkUnchanged(res)
 }
@@ -90,7 +96,7 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 			}
 			continue
 		}
-		o := egress.Observation{ID: x.script.ID, Client: x.client, Captured: carrier.Captured}
+		o := egress.Observation{ID: x.script.ID, Client: x.client, Captured: carrier.Captured, DNS: t.probe.Scheme() == "dns"}
 		if carrier.Captured {
 			if o.Mesh, err = r.lines(ctx, t.probe, x, carrier); err != nil && last {
 				t.err = errors.Join(t.err, err)
@@ -116,7 +122,12 @@ func (r *run) lines(ctx context.Context, p egress.Probe, x round, carrier Client
 		if err != nil {
 			return nil, err
 		}
-		return r.e.Mesh.Lines(ctx, p.From, func(l egress.AccessLog) bool { return fromRound(l.DownstreamRemote, l.DownstreamLocal, x, info.IP) })
+		return r.e.Mesh.Lines(ctx, p.From, func(l egress.AccessLog) bool {
+			if p.Scheme() == "keep" && l.RequestID != x.script.ID { // other requests used the connection too
+				return false
+			}
+			return fromRound(l.DownstreamRemote, l.DownstreamLocal, x, info.IP)
+		})
 	}
 	front, err := r.e.Mesh.Lines(ctx, IngressGateway, func(l egress.AccessLog) bool { return l.DownstreamRemote == x.client.Local })
 	if err != nil {
@@ -249,7 +260,7 @@ func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 			p.Server = a.Server
 		}
 	}
-	if p.Control.Reached == t.probe.Dead {
+	if p.Control.Reached == t.probe.Dead && t.probe.Scheme() != "dns" {
 		if t.probe.Dead {
 			fail(egress.Inconclusive, "the target is said to be unreachable, but the control client reached it")
 		} else {
@@ -275,8 +286,8 @@ func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 // details are the further demands of a probe: the right server, the right network, the right output.
 func (r *run) details(p *egress.ProbeResult, t *try, fail func(egress.Verdict, string, ...any)) {
 	reached := egress.Reached.Has(p.Got)
-	if reached && p.Server != r.e.Canonical(t.probe.Destination()) {
-		fail(egress.Violates, "arrived at %s, wanted %s", p.Server, t.probe.Destination())
+	if target := t.probe.Target(t.phase); reached && p.Server != r.e.Canonical(target) {
+		fail(egress.Violates, "arrived at %s, wanted %s", p.Server, target)
 		return
 	}
 	for _, o := range p.Observations {
@@ -289,14 +300,53 @@ func (r *run) details(p *egress.ProbeResult, t *try, fail func(egress.Verdict, s
 			fail(egress.Violates, "arrived in plain text, wanted TLS")
 			return
 		}
-		if t.probe.Output == "" || !o.Client.Shell {
-			continue
+		if t.probe.Output != "" && regexp.MustCompile(t.probe.Output).MatchString(o.Client.Stdout) != (egress.Reached|egress.Named).Has(p.Got) {
+			fail(egress.Violates, "%s, but the output is %.100q", p.Got, o.Client.Stdout)
+			return
 		}
-		if regexp.MustCompile(t.probe.Output).MatchString(o.Client.Stdout) != reached {
-			fail(egress.Violates, "%s, but the command printed %.100q", p.Got, o.Client.Stdout)
+		if why := unlike("the sidecar's line", o.Line(), t.probe.Logs[t.phase]); why != "" {
+			fail(egress.Violates, "%s", why)
+			return
+		}
+		if why := unlike("the arrival", a, t.probe.Sees[t.phase]); why != "" {
+			fail(egress.Violates, "%s", why)
+			return
+		}
+		if n, ok := t.probe.Hits[t.phase]; ok && len(o.Arrivals) != n {
+			fail(egress.Violates, "%d arrivals, wanted %d", len(o.Arrivals), n)
 			return
 		}
 	}
+}
+
+// unlike compares fields of a witness, by their JSON names, with regular expressions. It says what
+// differs, "" for nothing.
+func unlike(what string, witness any, want map[string]string) string {
+	if len(want) == 0 {
+		return ""
+	}
+	b, err := json.Marshal(witness)
+	var have map[string]any
+	if err == nil {
+		err = json.Unmarshal(b, &have)
+	}
+	if err != nil || have == nil {
+		return what + " is missing"
+	}
+	extra, _ := have["extra"].(map[string]any)
+	for _, field := range slices.Sorted(maps.Keys(want)) {
+		v, ok := have[field]
+		if !ok {
+			v = extra[field]
+		}
+		if v == nil {
+			v = ""
+		}
+		if got := fmt.Sprint(v); !regexp.MustCompile(want[field]).MatchString(got) {
+			return fmt.Sprintf("%s has %s %q, wanted %s", what, field, got, want[field])
+		}
+	}
+	return ""
 }
 
 // evidence puts the witnesses of the last round into one line.
@@ -306,7 +356,7 @@ func evidence(os []egress.Observation) string {
 	}
 	o := os[len(os)-1]
 	s := fmt.Sprintf("client: exit %d", o.Client.ExitCode)
-	if !o.Client.Shell {
+	if !o.Client.Shell && !o.Client.Raw {
 		s += fmt.Sprintf(" status %03d", o.Client.HTTPCode)
 	}
 	switch {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/probe"
 )
 
 // ProbeHeader carries a probe's id to the destination's log. It is evidence beside the connection's
@@ -55,30 +56,39 @@ func (s idSource) next() (id string, port int) {
 	return fmt.Sprintf("%s-%d", s.prefix, n), firstPort + int(n%slots)*portRange
 }
 
-// script turns a probe into a shell script.
-func (e *Engine) script(p egress.Probe) Script {
-	id, port := e.ids.next()
+// script turns a probe into a request to the probe agent.
+func (r *run) script(p egress.Probe, client string, index int) Script {
+	id, port := r.e.ids.next()
 	s := Script{ID: id, Ports: [2]int{port, port + portRange - 1}}
-	if p.Command != "" {
+	s.Timeout = int(r.e.ProbeTimeout.Milliseconds())
+	total := totalTimeout * egress.Slowness()
+	switch {
+	case p.Command != "":
 		// curl reads its configuration from CURL_HOME, so the command itself stays as the document has it.
-		s.Text = fmt.Sprintf("export CURL_HOME=/tmp/.curl-%[1]s; mkdir -p $CURL_HOME\n"+
-			"printf 'header = \"%[2]s: %[1]s\"\\nlocal-port = %[3]d-%[4]d\\nconnect-timeout = %[5]d\\nmax-time = %[6]d\\n' >$CURL_HOME/.curlrc\n"+
-			"%[7]s\nrc=$?; rm -rf $CURL_HOME; exit $rc", id, ProbeHeader, s.Ports[0], s.Ports[1], connectTimeout*egress.Slowness(), totalTimeout*egress.Slowness(), p.Command)
-		return s
+		s.Script = fmt.Sprintf("export CURL_HOME=/tmp/.curl-%[1]s; mkdir -p $CURL_HOME\n"+
+			"printf 'header = \"%[2]s: %[1]s\"\nlocal-port = %[3]d-%[4]d\nconnect-timeout = %[5]d\nmax-time = %[6]d\n' >$CURL_HOME/.curlrc\n"+
+			"%[7]s\nrc=$?; rm -rf $CURL_HOME; exit $rc", id, ProbeHeader, s.Ports[0], s.Ports[1], connectTimeout*egress.Slowness(), total, p.Command)
+	case !p.Curl():
+		s.Spec = &probe.Spec{URL: p.URL, Connect: p.Connect, SNI: p.SNI, Send: p.Send, ID: id, Ports: s.Ports, Timeout: total * 1000}
+		if p.Scheme() == "keep" { // one connection for each probe of each case
+			mark := "?"
+			if strings.Contains(p.URL, "?") {
+				mark = "&"
+			}
+			s.Spec.URL += fmt.Sprintf("%sconn=%s-%s-%d", mark, r.id, client, index)
+		}
+	default:
+		s.Argv = []string{
+			"curl", "-sS", "-o", "/dev/null", "-w", "%{json}", "--local-port", fmt.Sprintf("%d-%d", s.Ports[0], s.Ports[1]),
+			"--connect-timeout", strconv.Itoa(connectTimeout * egress.Slowness()), "-m", strconv.Itoa(total), "-H", ProbeHeader + ": " + id,
+		}
+		if p.Connect != "" {
+			s.Argv = append(s.Argv, "--connect-to", "::"+p.Connect)
+		}
+		s.Argv = append(append(s.Argv, p.Args...), p.URL)
 	}
-	args := []string{
-		"curl", "-sS", "-o", "/dev/null", "-w", "'%{json}'",
-		"--local-port", fmt.Sprintf("%d-%d", s.Ports[0], s.Ports[1]), "--connect-timeout", strconv.Itoa(connectTimeout * egress.Slowness()), "-m", strconv.Itoa(totalTimeout * egress.Slowness()), "-H", quote(ProbeHeader + ": " + id),
-	}
-	for _, a := range p.Args {
-		args = append(args, quote(a))
-	}
-	s.Text = strings.Join(append(args, quote(p.URL)), " ")
 	return s
 }
-
-// quote makes one shell word.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // curlReport is the part of curl's %{json} that matters.
 type curlReport struct {
@@ -89,15 +99,17 @@ type curlReport struct {
 	RemoteIP   string  `json:"remote_ip"`
 	RemotePort int     `json:"remote_port"`
 	Total      float64 `json:"time_total"`
+	Output     string  `json:"output"` // the probe agent's own
+	Error      string  `json:"errormsg"`
 }
 
 // execute runs a probe once from a client.
-func (r *run) execute(ctx context.Context, client string, p egress.Probe) round {
-	x := round{script: r.e.script(p)}
+func (r *run) execute(ctx context.Context, client string, p egress.Probe, index int) round {
+	x := round{script: r.script(p, client, index)}
 	ctx, cancel := context.WithTimeout(ctx, r.e.ProbeTimeout)
 	defer cancel()
 	start := time.Now()
-	x.exec, x.err = r.e.Clients.Exec(ctx, client, x.script.Text)
+	x.exec, x.err = r.e.Clients.Do(ctx, client, x.script.Request)
 	x.client = egress.ClientWitness{Command: p.String(), Took: time.Since(start)}
 	if x.err != nil {
 		return x
@@ -114,14 +126,17 @@ func (r *run) execute(ctx context.Context, client string, p egress.Probe) round 
 	}
 	var rep curlReport
 	if err := json.Unmarshal([]byte(x.exec.Stdout), &rep); err != nil {
-		x.err = fmt.Errorf("curl (exit %d) gave no report: %w: %.200q %.200q", x.exec.ExitCode, err, x.exec.Stdout, x.exec.Stderr)
+		x.err = fmt.Errorf("the probe (exit %d) gave no report: %w: %.200q %.200q", x.exec.ExitCode, err, x.exec.Stdout, x.exec.Stderr)
 		return x
 	}
 	if rep.ExitCode != x.exec.ExitCode {
-		x.err = fmt.Errorf("curl reports exit %d and the shell %d", rep.ExitCode, x.exec.ExitCode)
+		x.err = fmt.Errorf("the probe reports exit %d and the agent %d", rep.ExitCode, x.exec.ExitCode)
 		return x
 	}
-	x.client.HTTPCode = rep.HTTPCode
+	x.client.HTTPCode, x.client.Raw = rep.HTTPCode, p.Raw()
+	if !p.Curl() {
+		x.client.Stdout, x.client.Stderr = shorten(rep.Output), shorten(rep.Error)
+	}
 	if rep.LocalPort > 0 {
 		x.client.Local = net.JoinHostPort(info.IP, strconv.Itoa(rep.LocalPort))
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -144,39 +143,69 @@ func (s *Session) join(ctx context.Context) error {
 	if s.istiod, err = mesh.ConnectIstiod(ctx, s.Cluster.RESTConfig(), s.cs); err != nil {
 		return err
 	}
-	policy := func(p egress.Policy) egress.Policy { return p }
-	if s.opts.Sabotage == AllowAny {
-		policy = func(egress.Policy) egress.Policy { return egress.AllowAny }
+	if s.config, err = newMeshConfig(ctx, s.cs, s.istiod); err != nil {
+		return err
 	}
-	s.rules = &rules{cs: s.cs, fixtures: s.fix, files: s.opts.Fixtures, istiod: s.istiod, pods: s.pods, run: s.run, policy: policy, applied: map[string][]*fixture.Object{}}
+	if err := s.makeLanes(); err != nil {
+		return err
+	}
+	return s.sabotage(ctx)
+}
+
+// world is one lane with the engine that runs in it.
+type world struct {
+	lane   lane
+	engine *engine.Engine
+	rules  *rules
+}
+
+const defaultLanes = 4
+
+func (s *Session) makeLanes() error {
 	hosts, err := internet.DefaultHosts()
 	if err != nil {
 		return err
 	}
-	f := s.Cluster.Facts()
-	s.engine = &engine.Engine{
-		Clients: clients{s.pods}, Rules: s.rules, Mesh: s.logs, Outside: s.Cluster.Internet(),
-		Version:  f.Istio,
-		Features: append(slices.Clone(f.Features), egress.IngressGateway, egress.EgressGateway),
-		Canonical: func(n string) string {
-			if h, ok := hosts.Find(n); ok {
-				return h.Name
-			}
-			return n
-		},
-		Expand: func(u string) string { return strings.ReplaceAll(u, "${INGRESS_IP}", s.ingress) },
-		Rerun: func(c egress.Case) string {
-			return fmt.Sprintf("egressctl run --name %s --case %s", s.opts.Name, c.Name)
-		},
+	n := s.opts.Lanes
+	if n <= 0 {
+		n = defaultLanes
 	}
-	return s.sabotage(ctx)
+	f := s.Cluster.Facts()
+	for l := range lane(n) {
+		cl := clients{s.pods, l}
+		w := &world{lane: l}
+		w.rules = &rules{
+			clients: cl, fixtures: s.fix, files: s.opts.Fixtures, istiod: s.istiod, config: s.config, run: s.run,
+			expand: s.expand(l), applied: map[string][]*fixture.Object{},
+		}
+		w.engine = &engine.Engine{
+			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, l}, Outside: s.Cluster.Internet(),
+			Version:  f.Istio,
+			Features: append(slices.Clone(f.Features), egress.IngressGateway, egress.EgressGateway),
+			Canonical: func(n string) string {
+				if h, ok := hosts.Find(n); ok {
+					return h.Name
+				}
+				return n
+			},
+			Expand: s.expand(l),
+			Rerun: func(c egress.Case) string {
+				return fmt.Sprintf("egressctl run --name %s --case %s", s.opts.Name, c.Name)
+			},
+		}
+		s.lanes = append(s.lanes, w)
+	}
+	return nil
 }
 
 func (s *Session) sabotage(ctx context.Context) error {
 	switch s.opts.Sabotage {
 	case AllowAny:
 		s.opts.logf("SABOTAGE: the mesh's outbound policy is ALLOW_ANY although the cases assume REGISTRY_ONLY")
-		return s.setPolicy(ctx, egress.AllowAny)
+		s.config.bend = func(c mesh.Config) mesh.Config {
+			return mesh.Merge(c, mesh.Config{"outboundTrafficPolicy": mesh.Config{"mode": string(egress.AllowAny)}})
+		}
+		return s.config.setGround(ctx, nil, s.proxies())
 	case InternetDown:
 		s.opts.logf("SABOTAGE: every host of the internet is down")
 		return s.Cluster.Internet().Down(ctx)
@@ -185,18 +214,13 @@ func (s *Session) sabotage(ctx context.Context) error {
 	return nil
 }
 
-func (s *Session) setPolicy(ctx context.Context, p egress.Policy) error {
-	err := mesh.SetPolicy(ctx, s.cs, p)
-	if errors.Is(err, mesh.ErrUnchanged) {
-		return nil
+// proxies names every running client's proxy.
+func (s *Session) proxies() []string {
+	var out []string
+	for _, p := range s.pods.Started() {
+		if p.Captured() {
+			out = append(out, mesh.Proxy(p.PodName, p.Namespace))
+		}
 	}
-	if err != nil {
-		return err
-	}
-	pod, err := s.pods.Get("client")
-	if err != nil {
-		return err
-	}
-	_, err = s.istiod.Settle(ctx, []string{mesh.Proxy(pod.PodName, pod.Namespace)}, func(ctx context.Context) (bool, error) { return s.istiod.HasPolicy(ctx, p) })
-	return err
+	return out
 }

@@ -18,7 +18,6 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/engine"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
@@ -52,6 +51,7 @@ type Options struct {
 	Source   components.Source
 	Hub      string
 	Port     int
+	Lanes    int // how many cases may run side by side; 0 means 4
 	Sabotage Sabotage
 	Clients  []egress.Client // all that cases may name
 	Fixtures fs.FS
@@ -74,8 +74,8 @@ type Session struct {
 	pods    *pods.Pods
 	istiod  *mesh.Istiod
 	logs    *logs
-	rules   *rules
-	engine  *engine.Engine
+	config  *meshConfig
+	lanes   []*world // one for each lane; the first has the clients as the cases name them
 	owned   bool
 	run     string
 	start   time.Time
@@ -112,7 +112,7 @@ var baseClients = []string{"client", egress.ControlClient}
 
 // Open uses the running cluster of that name, or brings one up that Close takes down again.
 func Open(ctx context.Context, o Options) (*Session, error) {
-	s, p, store, err := prepare(o)
+	s, p, store, err := open(o)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 
 // Up brings a cluster up with Istio, both gateways and the base clients, and lets it live on.
 func Up(ctx context.Context, o Options) (*Session, error) {
-	s, p, store, err := prepare(o)
+	s, p, store, err := open(o)
 	if err != nil {
 		return nil, err
 	}
@@ -162,8 +162,8 @@ func (s *Session) Ready(ctx context.Context) error {
 	return nil
 }
 
-// prepare checks the options and opens the provider; nothing runs yet.
-func prepare(o Options) (*Session, cluster.Provider, *components.Store, error) {
+// open checks the options and opens the provider; nothing runs yet.
+func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 	for _, c := range o.Clients {
 		if err := c.Check(); err != nil {
 			return nil, nil, nil, err
@@ -184,19 +184,6 @@ func prepare(o Options) (*Session, cluster.Provider, *components.Store, error) {
 	}, p, store, nil
 }
 
-// Prepare starts the clients of all cases in the background, so that no case waits long for its own.
-func (s *Session) Prepare(cases []egress.Case) {
-	s.promise(gatewaysFuture, s.gateways)
-	for _, c := range cases {
-		if v, _ := s.engine.Applicable(c); v != "" {
-			continue
-		}
-		for _, n := range c.Clients() {
-			s.launch(n)
-		}
-	}
-}
-
 // alive returns a context that also ends when the cluster dies, with its failure as the cause.
 func (s *Session) alive(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -210,16 +197,16 @@ func (s *Session) alive(ctx context.Context) (context.Context, context.CancelFun
 	return ctx, func() { cancel(nil) }
 }
 
-// RunCase runs one case; the clients that it names are started if they are not there.
-func (s *Session) RunCase(ctx context.Context, c egress.Case) egress.Result {
+// runCase runs one case in a lane; the clients that it names are started if they are not there.
+func (s *Session) runCase(ctx context.Context, w *world, c egress.Case) egress.Result {
 	ctx, stop := s.alive(ctx)
 	defer stop()
-	if v, _ := s.engine.Applicable(c); v == "" {
-		if err := s.ready(ctx, c); err != nil {
-			return egress.Result{Case: c, Verdict: egress.Inconclusive, Why: s.because(err).Error(), Started: time.Now().UTC(), Rerun: s.engine.Rerun(c)}
+	if v, _ := w.engine.Applicable(c); v == "" {
+		if err := s.ready(ctx, w.lane, c); err != nil {
+			return egress.Result{Case: c, Verdict: egress.Inconclusive, Why: s.because(err).Error(), Started: time.Now().UTC(), Rerun: w.engine.Rerun(c)}
 		}
 	}
-	r := s.engine.Run(ctx, c)
+	r := w.engine.Run(ctx, c)
 	if r.Verdict == egress.Inconclusive {
 		if cause := s.Cluster.Failure(); cause != nil {
 			r.Why = cause.Error() + "\n(seen as: " + r.Why + ")"
@@ -234,16 +221,19 @@ func (s *Session) RunCase(ctx context.Context, c egress.Case) egress.Result {
 	return r
 }
 
-func (s *Session) ready(ctx context.Context, c egress.Case) error {
+// ready waits for what a case needs.
+func (s *Session) ready(ctx context.Context, l lane, c egress.Case) error {
 	for _, n := range c.Clients() {
-		if err := s.launch(n).wait(ctx); err != nil {
+		if err := s.launch(l.actual(n)).wait(ctx); err != nil {
 			return err
 		}
 	}
-	if slices.Contains(c.Needs.Features, egress.IngressGateway) || slices.Contains(c.Needs.Features, egress.EgressGateway) {
-		return s.promise(gatewaysFuture, s.gateways).wait(ctx)
+	if slices.Contains(c.Needs, egress.IngressGateway) || slices.Contains(c.Needs, egress.EgressGateway) {
+		if err := s.promise(gatewaysFuture, s.gateways).wait(ctx); err != nil {
+			return err
+		}
 	}
-	if c.Policy != "" { // see mesh.Istiod.Quiet: no pod may be starting
+	if c.Alone() { // see mesh.Istiod.Quiet: no pod may be starting
 		return s.settled(ctx)
 	}
 	return nil
@@ -297,11 +287,11 @@ func (s *Session) Close(ctx context.Context) error {
 	s.end()
 	all = errors.Join(all, s.settled(ctx))
 	dead := s.Cluster == nil || s.Cluster.Failure() != nil
-	if !dead && !s.owned && s.run != "up" && s.rules != nil {
-		all = errors.Join(all, s.rules.removeAll(ctx))
-		if s.opts.Sabotage == AllowAny {
-			all = errors.Join(all, s.setPolicy(ctx, egress.RegistryOnly))
+	if !dead && !s.owned && s.run != "up" && s.config != nil {
+		for _, w := range s.lanes {
+			all = errors.Join(all, w.rules.removeAll(ctx))
 		}
+		all = errors.Join(all, s.config.restore(ctx))
 	}
 	if s.istiod != nil {
 		s.istiod.Close()

@@ -36,8 +36,8 @@ func (s *Session) Environment() report.Environment {
 	}
 }
 
-// Run runs cases one after another and makes the report. When ctx ends, the cases that have not run
-// are left out. each hears every result; it may be nil.
+// Run runs cases, side by side where they allow it, and makes the report. When ctx ends, the cases
+// that have not run are left out. each hears every result, one at a time; it may be nil.
 func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, each func(egress.Result)) *report.Report {
 	if outDir != "" { // bundles of an earlier run would be taken for this one's
 		if err := os.RemoveAll(filepath.Join(outDir, "bundles")); err != nil {
@@ -48,23 +48,13 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, e
 	for i, c := range cases {
 		order[c.Name] = i
 	}
-	var results []egress.Result
 	ctx, stop := s.alive(ctx)
 	defer stop()
-	for i, c := range readyFirst(cases) {
-		if i == 1 { // the first verdict comes before other pods compete for the processor
-			s.Prepare(cases)
-		}
-		if ctx.Err() != nil {
-			break
-		}
-		r := s.RunCase(ctx, c)
-		s.Bundle(ctx, &r, outDir)
-		results = append(results, r)
-		if each != nil {
-			each(r)
-		}
-	}
+	results := s.schedule(ctx, cases, func(w *world, c egress.Case) egress.Result {
+		r := s.runCase(ctx, w, c)
+		s.Bundle(ctx, w.lane, &r, outDir)
+		return r
+	}, each)
 	slices.SortFunc(results, func(a, b egress.Result) int { return order[a.Case.Name] - order[b.Case.Name] })
 	var faults []string
 	if n := len(cases) - len(results); n > 0 {
@@ -76,25 +66,6 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, e
 		faults = append(faults, err.Error())
 	}
 	return report.New(s.Environment(), s.start, results, faults...)
-}
-
-// readyFirst puts the cases first whose clients every cluster has from the start.
-func readyFirst(cases []egress.Case) []egress.Case {
-	ready, later := []egress.Case{}, []egress.Case{}
-	for _, c := range cases {
-		waits := slices.Contains(c.Needs.Features, egress.IngressGateway) || c.Policy != ""
-		for _, n := range c.Clients() {
-			waits = waits || !slices.Contains(baseClients, n)
-		}
-		if waits {
-			later = append(later, c)
-		} else {
-			ready = append(ready, c)
-		}
-	}
-	// The cheapest first, for an early first verdict.
-	slices.SortStableFunc(ready, func(a, b egress.Case) int { return len(a.Probes) - len(b.Probes) })
-	return append(ready, later...)
 }
 
 // Kinds of objects that cases apply.
@@ -133,7 +104,7 @@ const bundleTimeout = 15 * time.Second
 
 // Bundle keeps what helps to understand a case that does not conform: logs, config dumps, resources,
 // arrivals. It names the folder in the result; what could not be had is in its errors.txt.
-func (s *Session) Bundle(ctx context.Context, r *egress.Result, outDir string) {
+func (s *Session) Bundle(ctx context.Context, l lane, r *egress.Result, outDir string) {
 	if outDir == "" || (r.Verdict != egress.Violates && r.Verdict != egress.Inconclusive) {
 		return
 	}
@@ -163,7 +134,7 @@ func (s *Session) Bundle(ctx context.Context, r *egress.Result, outDir string) {
 	if s.Cluster.Failure() == nil {
 		b, err := s.podLog(ctx, mesh.SystemNamespace, "app=istiod", "discovery")
 		keep("istiod.log", b, err)
-		s.bundleClients(ctx, r.Case, keep)
+		s.bundleClients(ctx, l, r.Case, keep)
 	}
 	if errs != nil {
 		_ = os.WriteFile(filepath.Join(dir, "errors.txt"), []byte(errs.Error()+"\n"), 0o644) // the bundle is best effort
@@ -171,9 +142,9 @@ func (s *Session) Bundle(ctx context.Context, r *egress.Result, outDir string) {
 	r.BundleAt = dir
 }
 
-func (s *Session) bundleClients(ctx context.Context, c egress.Case, keep func(string, []byte, error)) {
+func (s *Session) bundleClients(ctx context.Context, l lane, c egress.Case, keep func(string, []byte, error)) {
 	for _, n := range c.Clients() {
-		p, err := s.pods.Get(n)
+		p, err := s.pods.Get(l.actual(n))
 		if err != nil || !p.Captured() {
 			continue
 		}
@@ -205,5 +176,5 @@ func (s *Session) Observe(ctx context.Context, p egress.Probe) (egress.ProbeResu
 	if err := s.launch(p.From).wait(ctx); err != nil {
 		return egress.ProbeResult{}, s.because(err)
 	}
-	return s.engine.Observe(ctx, p), nil
+	return s.lanes[0].engine.Observe(ctx, p), nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
+	"mesh-egress-conformance/framework/probe"
 )
 
 // promise starts f in the background, once for each name.
@@ -37,11 +37,10 @@ func (s *Session) promise(name string, f func(context.Context) error) *future {
 // launch starts a client in the background.
 func (s *Session) launch(name string) *future {
 	return s.promise(name, func(ctx context.Context) error {
-		i := slices.IndexFunc(s.opts.Clients, func(c egress.Client) bool { return c.Name == name })
-		if i < 0 {
-			return fmt.Errorf("client %q is not defined", name)
+		c, err := s.client(name)
+		if err != nil {
+			return err
 		}
-		c := s.opts.Clients[i]
 		if err := s.pods.Start(ctx, c); err != nil {
 			return err
 		}
@@ -57,6 +56,18 @@ func (s *Session) launch(name string) *future {
 		}
 		return s.waitURL(ctx, c.ReadyURL)
 	})
+}
+
+// client finds the description of a client, or of a lane's copy of one.
+func (s *Session) client(name string) (egress.Client, error) {
+	for _, c := range s.opts.Clients {
+		for l := range lane(max(1, len(s.lanes))) {
+			if l.actual(c.Name) == name {
+				return l.client(c), nil
+			}
+		}
+	}
+	return egress.Client{}, fmt.Errorf("client %q is not defined", name)
 }
 
 // waitURL waits until the control client gets an answer from a workload behind the ingress gateway:
@@ -76,7 +87,7 @@ func (s *Session) waitURL(ctx context.Context, url string) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		out, err := s.pods.Exec(ctx, egress.ControlClient, "curl -sS -f -o /dev/null -m 5 '"+url+"'")
+		out, err := s.pods.Do(ctx, egress.ControlClient, probe.Request{Argv: []string{"curl", "-sS", "-f", "-o", "/dev/null", "-m", "5", url}})
 		if err == nil && out.ExitCode == 0 {
 			return nil
 		}

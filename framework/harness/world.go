@@ -4,30 +4,60 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"strings"
 	"sync"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
-	"sigs.k8s.io/yaml"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
-	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
+	"mesh-egress-conformance/framework/probe"
 )
 
-// clients is engine.Clients over real pods.
-type clients struct{ pods *pods.Pods }
+// lane is a set of client pods of its own, in a namespace of its own, in which one case runs at a
+// time. Every object of a case is visible in its lane alone, so lanes do not disturb each other.
+// Lane 0 is the clients as the cases name them.
+type lane int
 
-func (c clients) Exec(ctx context.Context, client, script string) (engine.Execution, error) {
-	out, err := c.pods.Exec(ctx, client, script)
+// laneClients are the clients that every lane has; the others exist once and are used in turn.
+var laneClients = []string{"client", "client2"}
+
+// actual is the name of the pod that a case's client name stands for.
+func (l lane) actual(name string) string {
+	for _, n := range laneClients {
+		if l > 0 && n == name {
+			return fmt.Sprintf("%s-lane%d", name, l)
+		}
+	}
+	return name
+}
+
+// inLane describes a lane's copy of a client.
+func (l lane) client(c egress.Client) egress.Client {
+	if name := l.actual(c.Name); name != c.Name {
+		c.Name, c.Namespace = name, fmt.Sprintf("%s-lane%d", c.Namespace, l)
+	}
+	return c
+}
+
+// clients is engine.Clients over real pods, as one lane sees them.
+type clients struct {
+	pods *pods.Pods
+	lane lane
+}
+
+func (c clients) get(name string) (*pods.Pod, error) { return c.pods.Get(c.lane.actual(name)) }
+
+func (c clients) Do(ctx context.Context, client string, q probe.Request) (engine.Execution, error) {
+	out, err := c.pods.Do(ctx, c.lane.actual(client), q)
 	return engine.Execution{ExitCode: out.ExitCode, Stdout: out.Stdout, Stderr: out.Stderr}, err
 }
 
 func (c clients) Describe(client string) (engine.ClientInfo, error) {
-	p, err := c.pods.Get(client)
+	p, err := c.get(client)
 	if err != nil {
 		return engine.ClientInfo{}, err
 	}
@@ -35,141 +65,13 @@ func (c clients) Describe(client string) (engine.ClientInfo, error) {
 }
 
 func (c clients) Identity(ctx context.Context, client string) (string, error) {
-	return c.pods.Identity(ctx, client)
+	return c.pods.Identity(ctx, c.lane.actual(client))
 }
 
-// rules is engine.Rules over the API server and istiod.
-type rules struct {
-	cs       kubernetes.Interface
-	fixtures *fixture.Client
-	files    fs.FS
-	istiod   *mesh.Istiod
-	pods     *pods.Pods
-	run      string
-	// policy maps the policy that a case wants to the one that is set; sabotage bends it.
-	policy func(egress.Policy) egress.Policy
-
-	mu      sync.Mutex
-	applied map[string][]*fixture.Object
-}
-
-// load reads a case's fixtures and labels them as this run's.
-func (r *rules) load(ctx context.Context, c egress.Case) ([]*fixture.Object, error) {
-	var out []*fixture.Object
-	for _, f := range c.Fixtures {
-		objs, err := fixture.Load(ctx, r.files, f)
-		if err != nil {
-			return nil, fmt.Errorf("case %s: %w", c.Name, err)
-		}
-		for _, o := range objs {
-			l := o.GetLabels()
-			if l == nil {
-				l = map[string]string{}
-			}
-			l[fixture.RunLabel] = r.run
-			o.SetLabels(l)
-		}
-		out = append(out, objs...)
-	}
-	return out, nil
-}
-
-func (r *rules) Apply(ctx context.Context, c egress.Case) (engine.Change, error) {
-	start := time.Now()
-	objs, err := r.load(ctx, c)
-	if err != nil {
-		return engine.Change{}, err
-	}
-	ns, err := r.namespace(c)
-	if err != nil {
-		return engine.Change{}, err
-	}
-	var ch engine.Change
-	for _, o := range objs {
-		b, err := yaml.Marshal(o.Object)
-		if err != nil {
-			return ch, err
-		}
-		ch.Applied = append(ch.Applied, string(b))
-	}
-	made, err := r.fixtures.Apply(ctx, ns, objs...)
-	r.mu.Lock()
-	r.applied[c.Name] = made
-	r.mu.Unlock()
-	if err != nil {
-		return ch, err
-	}
-	versions := make([]mesh.Version, len(made))
-	for i, o := range made {
-		versions[i] = mesh.Version{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName(), UID: string(o.GetUID()), Generation: o.GetGeneration()}
-	}
-	return ch, r.settle(ctx, c, &ch, start, versions, c.Policy)
-}
-
-func (r *rules) Remove(ctx context.Context, c egress.Case) (engine.Change, error) {
-	start := time.Now()
-	r.mu.Lock()
-	objs := r.applied[c.Name]
-	r.mu.Unlock()
-	var ch engine.Change
-	if err := r.fixtures.Remove(ctx, objs...); err != nil {
-		return ch, err
-	}
-	r.mu.Lock()
-	delete(r.applied, c.Name)
-	r.mu.Unlock()
-	gone := make([]mesh.Version, len(objs))
-	for i, o := range objs {
-		gone[i] = mesh.Version{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName()}
-	}
-	var back egress.Policy
-	if c.Policy != "" {
-		back = egress.RegistryOnly
-	}
-	return ch, r.settle(ctx, c, &ch, start, gone, back)
-}
-
-// settle sets the mesh's policy if the case asks for one, and waits until the proxies of the case's
-// clients have everything.
-func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, start time.Time, versions []mesh.Version, policy egress.Policy) error {
-	if policy != "" {
-		policy = r.policy(policy)
-		if err := r.istiod.Quiet(ctx); err != nil {
-			return err
-		}
-		switch err := mesh.SetPolicy(ctx, r.cs, policy); {
-		case errors.Is(err, mesh.ErrUnchanged):
-			policy = ""
-		case err != nil:
-			return err
-		}
-	}
-	ch.Acknowledged = true
-	if len(versions) > 0 || policy != "" {
-		s, err := r.istiod.Settle(ctx, r.proxies(c), func(ctx context.Context) (bool, error) {
-			if policy != "" {
-				if ok, err := r.istiod.HasPolicy(ctx, policy); !ok || err != nil {
-					return false, err
-				}
-			}
-			return r.istiod.Holds(ctx, versions)
-		})
-		if err != nil {
-			return err
-		}
-		ch.Acknowledged, ch.Notes = s.Acknowledged, s.Rejections
-		if s.Note != "" {
-			ch.Notes = append(ch.Notes, s.Note)
-		}
-	}
-	ch.Took = time.Since(start)
-	return nil
-}
-
-// namespace is where a case's fixtures go that name none: that of its first client with a sidecar.
-func (r *rules) namespace(c egress.Case) (string, error) {
-	for _, n := range c.Clients() {
-		p, err := r.pods.Get(n)
+// namespace is where a case's objects go that name none: that of its first client with a sidecar.
+func (c clients) namespace(k egress.Case) (string, error) {
+	for _, n := range k.Clients() {
+		p, err := c.get(n)
 		if err != nil {
 			return "", err
 		}
@@ -177,29 +79,18 @@ func (r *rules) namespace(c egress.Case) (string, error) {
 			return p.Namespace, nil
 		}
 	}
-	return "", fmt.Errorf("case %s has no client with a sidecar", c.Name)
+	return "", fmt.Errorf("case %s has no client with a sidecar", k.Name)
 }
 
-func (r *rules) proxies(c egress.Case) []string {
+// proxies names the proxies whose acknowledgement a case waits for.
+func (c clients) proxies(k egress.Case) []string {
 	var out []string
-	for _, n := range c.Clients() {
-		if p, err := r.pods.Get(n); err == nil && p.Captured() {
+	for _, n := range k.Clients() {
+		if p, err := c.get(n); err == nil && p.Captured() {
 			out = append(out, mesh.Proxy(p.PodName, p.Namespace))
 		}
 	}
 	return out
-}
-
-// removeAll takes back whatever cases have left, in case a run was cut short.
-func (r *rules) removeAll(ctx context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var all error
-	for name, objs := range r.applied {
-		all = errors.Join(all, r.fixtures.Remove(ctx, objs...))
-		delete(r.applied, name)
-	}
-	return all
 }
 
 // logs is engine.Mesh over followed access logs.
@@ -210,6 +101,20 @@ type logs struct {
 	mu      sync.Mutex
 	follow  map[string]*mesh.AccessLog
 	flushes int
+}
+
+// laneLogs is engine.Mesh as one lane sees it.
+type laneLogs struct {
+	*logs
+	lane lane
+}
+
+func (l laneLogs) Flush(ctx context.Context, client string) error {
+	return l.logs.Flush(ctx, l.lane.actual(client))
+}
+
+func (l laneLogs) Lines(ctx context.Context, client string, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
+	return l.logs.Lines(ctx, l.lane.actual(client), match)
 }
 
 // flushPatience bounds the wait for a proxy's log. Envoy flushes every second unless told otherwise.
@@ -236,8 +141,15 @@ func (l *logs) start(ctx context.Context, name, namespace, pod string) error {
 	return nil
 }
 
+// curl makes a request for the harness itself.
+func (l *logs) curl(ctx context.Context, client, url string) error {
+	_, err := l.pods.Do(ctx, client, probe.Request{Argv: []string{"curl", "-s", "-o", "/dev/null", "-m", "5", url}})
+	return err
+}
+
 // Flush sends one request that the proxy surely logs and waits for its line: the log is written in
-// order, so everything before it is there too.
+// order, so everything before it is there too. The request goes to istiod, which every client's
+// proxy knows whatever else it is allowed to see.
 func (l *logs) Flush(ctx context.Context, client string) error {
 	a, err := l.of(client)
 	if err != nil {
@@ -251,7 +163,7 @@ func (l *logs) Flush(ctx context.Context, client string) error {
 		return l.flushServer(ctx, a, p)
 	}
 	path := "/ready?" + l.mark()
-	if _, err := l.pods.Exec(ctx, client, "curl -s -o /dev/null -m 5 'http://istiod."+mesh.SystemNamespace+":15014"+path+"'"); err != nil {
+	if err := l.curl(ctx, client, "http://istiod."+mesh.SystemNamespace+":15014"+path); err != nil {
 		return err
 	}
 	_, err = a.Wait(ctx, egress.Patience(flushPatience), func(x egress.AccessLog) bool { return x.Path == path })
@@ -270,8 +182,7 @@ func (l *logs) mark() string {
 // a path of its own, and the line of the inbound request is waited for.
 func (l *logs) flushServer(ctx context.Context, a *mesh.AccessLog, p *pods.Pod) error {
 	path := "/healthz?" + l.mark()
-	url := fmt.Sprintf("http://%s.%s:8080%s", p.Workload, p.Namespace, path)
-	if _, err := l.pods.Exec(ctx, egress.ControlClient, "curl -s -o /dev/null -m 5 '"+url+"'"); err != nil {
+	if err := l.curl(ctx, egress.ControlClient, fmt.Sprintf("http://%s.%s:8080%s", p.Workload, p.Namespace, path)); err != nil {
 		return err
 	}
 	_, err := a.Wait(ctx, egress.Patience(flushPatience), func(x egress.AccessLog) bool { return x.Path == path })
@@ -300,5 +211,19 @@ func (l *logs) close() {
 	defer l.mu.Unlock()
 	for _, a := range l.follow {
 		a.Close()
+	}
+}
+
+// expand replaces placeholders in a case's URLs and objects.
+func (s *Session) expand(l lane) func(string) string {
+	return func(text string) string {
+		if !strings.Contains(text, "${") {
+			return text
+		}
+		ns := ""
+		if p, err := s.pods.Get(l.actual("client")); err == nil {
+			ns = p.Namespace
+		}
+		return strings.NewReplacer("${INGRESS_IP}", s.ingress, "${NAMESPACE}", ns).Replace(text)
 	}
 }

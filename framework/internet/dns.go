@@ -41,29 +41,36 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		return
 	}
 	question := q.Question[0]
-	addr, known := s.lookup(strings.TrimSuffix(strings.ToLower(question.Name), "."))
+	addrs, known := s.lookup(strings.TrimSuffix(strings.ToLower(question.Name), "."))
 	switch {
 	case !known:
 		m.Rcode = dns.RcodeNameError
 	case question.Qtype == dns.TypeA:
-		m.Answer = append(m.Answer, &dns.A{
-			Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: ttl},
-			A:   addr.AsSlice(),
+		for _, addr := range addrs {
+			m.Answer = append(m.Answer, &dns.A{
+				Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: ttl},
+				A:   addr.AsSlice(),
+			})
+		}
+	case question.Qtype == dns.TypeTXT:
+		m.Answer = append(m.Answer, &dns.TXT{
+			Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: ttl},
+			Txt: []string{"mesh-egress-conformance"},
 		})
 	}
 	_ = w.WriteMsg(m) // the asker is gone if this fails
 }
 
-func (s *Server) lookup(name string) (netip.Addr, bool) {
+func (s *Server) lookup(name string) ([]netip.Addr, bool) {
 	if h, ok := s.hosts.Find(name); ok {
-		return h.Address, true
+		return append([]netip.Addr{h.Address}, h.More...), true
 	}
 	if rest, ok := strings.CutSuffix(name, ".nip.io"); ok {
 		labels := strings.Split(rest, ".")
 		if len(labels) >= 4 {
 			a, err := netip.ParseAddr(strings.Join(labels[len(labels)-4:], "."))
-			return a, err == nil
+			return []netip.Addr{a}, err == nil
 		}
 	}
-	return netip.Addr{}, false
+	return nil, false
 }

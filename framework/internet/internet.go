@@ -9,6 +9,7 @@ import (
 	_ "embed"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"sigs.k8s.io/yaml"
 )
@@ -20,6 +21,7 @@ type Kind string
 const (
 	HTTP     Kind = "http"
 	HTTPS    Kind = "https"
+	Either   Kind = "either"
 	Redirect Kind = "redirect"
 	MTLS     Kind = "mtls"
 	Banner   Kind = "banner"
@@ -37,12 +39,15 @@ type Service struct {
 
 // Host is one machine of the internet.
 type Host struct {
-	Name     string     `json:"name"`
-	Aliases  []string   `json:"aliases,omitempty"`
-	Address  netip.Addr `json:"address"`
-	Site     string     `json:"site,omitempty"` // what its web server serves: httpbin or wikipedia
-	Dead     bool       `json:"dead,omitempty"` // the name resolves and nobody owns the address
-	Services []Service  `json:"services,omitempty"`
+	Name    string     `json:"name"`
+	Aliases []string   `json:"aliases,omitempty"`
+	Address netip.Addr `json:"address"`
+	Site    string     `json:"site,omitempty"` // what its web server serves: httpbin or wikipedia
+	// More are further addresses of the same machine, which its name resolves to as well.
+	More     []netip.Addr `json:"more,omitempty"`
+	Ping     bool         `json:"ping,omitempty"` // echo requests to it are logged
+	Dead     bool         `json:"dead,omitempty"` // the name resolves and nobody owns the address
+	Services []Service    `json:"services,omitempty"`
 }
 
 // Hosts is the whole internet.
@@ -68,7 +73,7 @@ func (h *Hosts) Addresses() []netip.Addr {
 	out := []netip.Addr{h.DNS}
 	for _, x := range h.Hosts {
 		if !x.Dead {
-			out = append(out, x.Address)
+			out = append(append(out, x.Address), x.More...)
 		}
 	}
 	return out
@@ -84,6 +89,9 @@ func (h *Hosts) Find(name string) (Host, bool) {
 			if a == name {
 				return x, true
 			}
+		}
+		if a, err := netip.ParseAddr(name); err == nil && (a == x.Address || slices.Contains(x.More, a)) {
+			return x, true
 		}
 	}
 	return Host{}, false

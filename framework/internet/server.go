@@ -1,6 +1,7 @@
 package internet
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +36,12 @@ func (s *Server) Start(ctx context.Context) error {
 	for _, h := range s.hosts.Hosts {
 		if err != nil {
 			break
+		}
+		if h.Ping {
+			if err = s.logPings(ctx, h); err != nil {
+				err = fmt.Errorf("host %s, ICMP: %w", h.Name, err)
+				break
+			}
 		}
 		for _, svc := range h.Services {
 			if err = s.startService(ctx, h, svc); err != nil {
@@ -67,7 +75,15 @@ func (s *Server) onClose(f func() error) {
 }
 
 func (s *Server) startService(ctx context.Context, h Host, svc Service) error {
-	addr := netip.AddrPortFrom(h.Address, svc.Port).String()
+	for _, a := range append([]netip.Addr{h.Address}, h.More...) {
+		if err := s.listen(ctx, h, svc, netip.AddrPortFrom(a, svc.Port).String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) listen(ctx context.Context, h Host, svc Service, addr string) error {
 	if svc.Kind == UDPEcho {
 		return s.startUDP(ctx, h, addr)
 	}
@@ -78,7 +94,7 @@ func (s *Server) startService(ctx context.Context, h Host, svc Service) error {
 	}
 	ln := &loggedListener{Listener: raw, server: h.Name, log: &s.log}
 	switch svc.Kind {
-	case HTTP, HTTPS, Redirect, MTLS:
+	case HTTP, HTTPS, Either, Redirect, MTLS:
 		return s.startWeb(ctx, ln, h, svc)
 	case Connect:
 		return s.serveHTTP(ln, s.connectProxy())
@@ -99,12 +115,20 @@ func (s *Server) startWeb(_ context.Context, ln net.Listener, h Host, svc Servic
 			http.Redirect(w, r, "https://"+hostOnly(r.Host)+r.URL.RequestURI(), http.StatusMovedPermanently)
 		})
 	}
-	if svc.Kind == HTTPS || svc.Kind == MTLS {
+	if svc.Kind == HTTPS || svc.Kind == MTLS || svc.Kind == Either {
 		cfg, err := s.tlsConfig(h, svc)
 		if err != nil {
 			return errors.Join(err, ln.Close())
 		}
-		ln = tls.NewListener(ln, cfg)
+		if svc.Kind == Either {
+			var secure net.Listener
+			ln, secure = sniff(ln)
+			if err := s.serveHTTP(tls.NewListener(secure, cfg), handler); err != nil {
+				return err
+			}
+		} else {
+			ln = tls.NewListener(ln, cfg)
+		}
 	}
 	return s.serveHTTP(ln, handler)
 }
@@ -112,7 +136,7 @@ func (s *Server) startWeb(_ context.Context, ln net.Listener, h Host, svc Servic
 // tlsConfig serves the host's own certificate whatever name the client asks for, as a real server
 // does: a client that was led to the wrong host must notice.
 func (s *Server) tlsConfig(h Host, svc Service) (*tls.Config, error) {
-	leaf, err := s.ca.Leaf(append([]string{h.Name, h.Address.String()}, h.Aliases...)...)
+	leaf, err := s.ca.Leaf(names(h)...)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +149,11 @@ func (s *Server) tlsConfig(h Host, svc Service) (*tls.Config, error) {
 	}
 	base := cfg.Clone()
 	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if c, ok := hello.Conn.(*loggedConn); ok {
+		conn := hello.Conn
+		if p, ok := conn.(*peekedConn); ok {
+			conn = p.Conn
+		}
+		if c, ok := conn.(*loggedConn); ok {
 			c.log.amend(c.seq, func(a *egress.Arrival) { a.TLS, a.Kind, a.SNI = true, "tls", hello.ServerName })
 		}
 		return base, nil
@@ -133,16 +161,32 @@ func (s *Server) tlsConfig(h Host, svc Service) (*tls.Config, error) {
 	return cfg, nil
 }
 
+func names(h Host) []string {
+	out := append([]string{h.Name, h.Address.String()}, h.Aliases...)
+	for _, a := range h.More {
+		out = append(out, a.String())
+	}
+	return out
+}
+
 type connKey struct{}
 
 func (s *Server) serveHTTP(ln net.Listener, h http.Handler) error {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
 	srv := &http.Server{
-		Handler:           s.logged(h),
+		Handler:           s.logged(answerGRPC(h)),
+		Protocols:         protocols,
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          nil,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if t, ok := c.(*tls.Conn); ok {
 				c = t.NetConn()
+			}
+			if p, ok := c.(*peekedConn); ok {
+				c = p.Conn
 			}
 			return context.WithValue(ctx, connKey{}, c)
 		},
@@ -169,6 +213,7 @@ func (s *Server) logged(h http.Handler) http.Handler {
 			a.Kind, a.Proto, a.Method, a.Host, a.Path = "http", r.Proto, r.Method, r.Host, r.URL.Path
 			a.ProbeID, a.RequestID = r.Header.Get("X-Egress-Probe"), r.Header.Get("X-Request-Id")
 			a.Attempt = r.Header.Get("X-Envoy-Attempt-Count")
+			a.Extra = meshHeaders(r.Header)
 			if r.TLS != nil {
 				a.TLS, a.SNI, a.ALPN = true, r.TLS.ServerName, r.TLS.NegotiatedProtocol
 				if len(r.TLS.PeerCertificates) > 0 {
@@ -187,6 +232,37 @@ func (s *Server) logged(h http.Handler) http.Handler {
 	})
 }
 
+// meshHeaders are the request's headers that a mesh or a case may have added, under "header <name>".
+func meshHeaders(h http.Header) map[string]string {
+	var out map[string]string
+	for name, v := range h {
+		n := strings.ToLower(name)
+		if !strings.HasPrefix(n, "x-") && n != "traceparent" && n != "via" {
+			continue
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		out["header "+n] = strings.Join(v, ",")
+	}
+	return out
+}
+
+// answerGRPC answers every gRPC call with an empty message and status 0.
+func answerGRPC(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Header().Set("Trailer", "Grpc-Status")
+		w.WriteHeader(http.StatusOK)
+		_, _ = w.Write(make([]byte, 5)) // the client is gone if this fails
+		w.Header().Set("Grpc-Status", "0")
+	})
+}
+
 type statusWriter struct {
 	http.ResponseWriter
 	status int
@@ -196,6 +272,12 @@ func (w *statusWriter) WriteHeader(code int) { w.status = code; w.ResponseWriter
 
 // Unwrap lets http.ResponseController reach flushing and hijacking.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Hijack serves handlers that upgrade the connection.
+func (w *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.status = http.StatusSwitchingProtocols
+	return http.NewResponseController(w.ResponseWriter).Hijack()
+}
 
 // Flush serves handlers that stream.
 func (w *statusWriter) Flush() {

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -80,13 +82,45 @@ func (s *Server) startUDP(ctx context.Context, h Host, addr string) error {
 	return nil
 }
 
-// connectProxy is a forward proxy for CONNECT. It runs inside the internet's namespace, so it can
-// reach nothing but other hosts of the internet.
+// logPings notes echo requests to a host; the kernel answers them.
+func (s *Server) logPings(ctx context.Context, h Host) error {
+	var lc net.ListenConfig
+	pc, err := lc.ListenPacket(ctx, "ip4:icmp", h.Address.String())
+	if err != nil {
+		return err
+	}
+	s.onClose(pc.Close)
+	go func() {
+		buf := make([]byte, 1500)
+		for {
+			n, from, err := pc.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			if n >= 8 && buf[0] == 8 { // type echo request; its identifier is the client's port
+				peer := net.JoinHostPort(from.String(), strconv.Itoa(int(buf[4])<<8|int(buf[5])))
+				s.log.add(egress.Arrival{Server: h.Name, Peer: peer, Local: h.Address.String() + ":0", Kind: "icmp"})
+			}
+		}
+	}()
+	return nil
+}
+
+// connectProxy is a forward proxy for CONNECT and for absolute URLs. It runs inside the internet's
+// namespace, so it can reach nothing but other hosts of the internet.
 func (s *Server) connectProxy() http.Handler {
 	dialer := &net.Dialer{Timeout: 5 * time.Second, Resolver: s.resolver()}
+	forward := &httputil.ReverseProxy{
+		Rewrite:   func(*httputil.ProxyRequest) {},
+		Transport: &http.Transport{DialContext: dialer.DialContext},
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodConnect {
-			http.Error(w, "this proxy speaks CONNECT only", http.StatusMethodNotAllowed)
+			if !r.URL.IsAbs() {
+				http.Error(w, "this is a proxy", http.StatusBadRequest)
+				return
+			}
+			forward.ServeHTTP(w, r)
 			return
 		}
 		up, err := dialer.DialContext(r.Context(), "tcp", r.Host)

@@ -181,19 +181,30 @@ type Settled struct {
 // results in a row decide alone.
 const settlePatience = 1500 * time.Millisecond
 
+// Latest is the counter of the last push to any proxy.
+func (i *Istiod) Latest(ctx context.Context) (int64, error) {
+	p, err := i.sync(ctx)
+	return p.latest, err
+}
+
 // Settle waits until istiod has seen a change and every given proxy has acknowledged a push that
-// began after that. seen reports whether istiod holds the new state.
-func (i *Istiod) Settle(ctx context.Context, proxies []string, seen func(context.Context) (bool, error)) (Settled, error) {
+// began after that. seen reports whether istiod holds the new state; where istiod does not show it,
+// seen is nil, and any push after the one with the counter before will do.
+func (i *Istiod) Settle(ctx context.Context, proxies []string, before int64, seen func(context.Context) (bool, error)) (Settled, error) {
 	start := time.Now()
-	if err := poll(ctx, egress.Patience(10*time.Second), seen); err != nil {
-		return Settled{}, fmt.Errorf("wait until istiod has seen the change: %w", err)
-	}
-	base, err := i.sync(ctx)
-	if err != nil {
-		return Settled{}, err
+	base := push{latest: before}
+	if seen != nil {
+		if err := poll(ctx, egress.Patience(10*time.Second), seen); err != nil {
+			return Settled{}, fmt.Errorf("wait until istiod has seen the change: %w", err)
+		}
+		var err error
+		if base, err = i.sync(ctx); err != nil {
+			return Settled{}, err
+		}
 	}
 	var last push
-	err = poll(ctx, egress.Patience(settlePatience), func(ctx context.Context) (bool, error) {
+	err := poll(ctx, egress.Patience(settlePatience), func(ctx context.Context) (bool, error) {
+		var err error
 		if last, err = i.sync(ctx); err != nil {
 			return false, err
 		}

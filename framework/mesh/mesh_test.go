@@ -128,7 +128,7 @@ func TestSettle(t *testing.T) {
 				}
 				return "[" + x.later + "]"
 			})
-			s, err := i.Settle(t.Context(), []string{"p.n"}, seen)
+			s, err := i.Settle(t.Context(), []string{"p.n"}, 0, seen)
 			if err != nil || s.Acknowledged != x.acked || len(s.Rejections) != x.nacks || (s.Note == "") != x.acked {
 				t.Errorf("%+v %v", s, err)
 			}
@@ -138,12 +138,12 @@ func TestSettle(t *testing.T) {
 
 func TestSettleFails(t *testing.T) {
 	i := istiodStub(t, func() string { return "not JSON" })
-	if _, err := i.Settle(t.Context(), nil, func(context.Context) (bool, error) { return true, nil }); err == nil {
+	if _, err := i.Settle(t.Context(), nil, 0, func(context.Context) (bool, error) { return true, nil }); err == nil {
 		t.Error("an unreadable syncz goes unnoticed")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
-	if _, err := i.Settle(ctx, nil, func(context.Context) (bool, error) { return false, nil }); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := i.Settle(ctx, nil, 0, func(context.Context) (bool, error) { return false, nil }); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 }

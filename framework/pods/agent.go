@@ -4,10 +4,10 @@ package pods
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +17,8 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/remotecommand"
+
+	"mesh-egress-conformance/framework/probe"
 )
 
 // Output is what a command left behind.
@@ -26,43 +28,158 @@ type Output struct {
 	Stderr   string
 }
 
-// shell is a /bin/sh that was exec'd into a container once and is fed scripts through its standard
-// input: a script costs a quarter of a fresh exec. It runs one script at a time.
-type shell struct {
+// agent is a probe agent that was exec'd into a container once and is sent requests through its
+// standard input: a request costs a fraction of a fresh exec, and any number may be under way.
+type agent struct {
 	cancel context.CancelFunc
 	in     *io.PipeWriter
-	out    *bufio.Reader
-	done   chan struct{}
+	queue  chan []byte   // frames to write
+	done   chan struct{} // closed when the exec has ended, after err is set
 	err    error
-	n      int
-	id     string
+
+	mu      sync.Mutex
+	seq     int64
+	waiting map[int64]chan probe.Response
 }
 
-// openShell starts a shell. The exec lives until close, not until ctx ends.
-func openShell(ctx context.Context, cfg *rest.Config, cs kubernetes.Interface, namespace, pod, container, id string) (*shell, error) {
+// stream is an exec: it copies both ways until the program ends.
+type stream func(ctx context.Context, in io.Reader, out, stderr io.Writer) error
+
+// execStream runs the agent in a container.
+func execStream(cfg *rest.Config, cs kubernetes.Interface, namespace, pod, container string) (stream, error) {
 	req := cs.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Container: container, Command: []string{"/bin/sh"}, Stdin: true, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+		VersionedParams(&corev1.PodExecOptions{Container: container, Command: []string{"egressprobe", "agent"}, Stdin: true, Stdout: true, Stderr: true}, scheme.ParameterCodec)
 	ex, err := remotecommand.NewWebSocketExecutor(cfg, "GET", req.URL().String())
 	if err != nil {
 		return nil, fmt.Errorf("prepare an exec into %s/%s: %w", namespace, pod, err)
 	}
+	return func(ctx context.Context, in io.Reader, out, stderr io.Writer) error {
+		if err := ex.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: in, Stdout: out, Stderr: stderr}); err != nil {
+			return fmt.Errorf("exec into %s/%s: %w", namespace, pod, err)
+		}
+		return nil
+	}, nil
+}
+
+// startAgent starts an agent. It lives until close, not until ctx ends.
+func startAgent(ctx context.Context, run stream) *agent {
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	inR, inW := io.Pipe()
 	outR, outW := io.Pipe()
-	s := &shell{cancel: cancel, in: inW, out: bufio.NewReader(outR), done: make(chan struct{}), id: id}
+	a := &agent{cancel: cancel, in: inW, queue: make(chan []byte), done: make(chan struct{}), waiting: map[int64]chan probe.Response{}}
+	ended := make(chan error, 1)
 	go func() {
-		// Standard error of the shell itself says only that the shell is broken; scripts write to files.
 		var stderr strings.Builder
-		err := ex.StreamWithContext(life, remotecommand.StreamOptions{Stdin: inR, Stdout: outW, Stderr: &limited{&stderr}})
-		s.err = fmt.Errorf("the shell in %s/%s ended: %w %s", namespace, pod, errors.Join(err, errEnded), stderr.String())
-		close(s.done)
-		inR.CloseWithError(s.err)
-		outW.CloseWithError(s.err)
+		err := run(life, inR, outW, &limited{&stderr})
+		ended <- errors.Join(err, errors.New(strings.TrimSpace("the probe agent ended; "+stderr.String())))
+		inR.CloseWithError(io.ErrClosedPipe)
+		outW.Close()
 	}()
-	return s, nil
+	go a.write()
+	go func() {
+		err := a.read(bufio.NewReader(outR))
+		cancel() // an agent that is out of step is of no use
+		outR.CloseWithError(io.ErrClosedPipe)
+		a.err = errors.Join(err, <-ended)
+		close(a.done)
+	}()
+	return a
 }
 
-var errEnded = errors.New("no more output")
+// write sends the queued frames, one after another so that they do not mix.
+func (a *agent) write() {
+	for {
+		select {
+		case b := <-a.queue:
+			if err := probe.WriteFrame(a.in, b); err != nil {
+				a.cancel()
+				return
+			}
+		case <-a.done:
+			return
+		}
+	}
+}
+
+// read takes answers until the stream ends or makes no sense.
+func (a *agent) read(r io.Reader) error {
+	hello, err := probe.ReadFrame(r)
+	if err != nil {
+		return fmt.Errorf("the probe agent said nothing: %w", err)
+	}
+	if string(hello) != probe.Hello {
+		return fmt.Errorf("the pod's program says %.80q and not %q", hello, probe.Hello)
+	}
+	for {
+		b, err := probe.ReadFrame(r)
+		if err != nil {
+			return fmt.Errorf("read the probe agent's answer: %w", err)
+		}
+		var resp probe.Response
+		if err := json.Unmarshal(b, &resp); err != nil {
+			return fmt.Errorf("read the probe agent's answer %.80q: %w", b, err)
+		}
+		a.mu.Lock()
+		c := a.waiting[resp.Seq]
+		delete(a.waiting, resp.Seq)
+		a.mu.Unlock()
+		if c != nil { // else nobody waits any more
+			c <- resp
+		}
+	}
+}
+
+// do sends a request and waits for its answer. An error means that nothing is known about its effect.
+func (a *agent) do(ctx context.Context, q probe.Request) (Output, error) {
+	c := make(chan probe.Response, 1)
+	a.mu.Lock()
+	a.seq++
+	q.Seq = a.seq
+	a.waiting[q.Seq] = c
+	a.mu.Unlock()
+	b, err := json.Marshal(q)
+	if err != nil {
+		return Output{}, err
+	}
+	select {
+	case a.queue <- b:
+	case <-a.done:
+		return Output{}, fmt.Errorf("run a command in the pod: %w", a.err)
+	case <-ctx.Done():
+		return Output{}, fmt.Errorf("run a command in the pod: %w", ctx.Err())
+	}
+	select {
+	case r := <-c:
+		if r.Error != "" {
+			return Output{}, fmt.Errorf("run a command in the pod: %s", r.Error)
+		}
+		return Output{ExitCode: r.ExitCode, Stdout: r.Stdout, Stderr: r.Stderr}, nil
+	case <-a.done:
+		return Output{}, fmt.Errorf("run a command in the pod: %w", a.err)
+	case <-ctx.Done():
+		return Output{}, fmt.Errorf("run a command in the pod: %w", ctx.Err())
+	}
+}
+
+func (a *agent) alive() bool {
+	select {
+	case <-a.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// close ends the agent: by the end of its input if it listens, by the end of the exec otherwise.
+func (a *agent) close() {
+	a.in.Close()
+	select {
+	case <-a.done:
+	case <-time.After(300 * time.Millisecond):
+	}
+	a.cancel()
+	<-a.done
+}
 
 type limited struct{ b *strings.Builder }
 
@@ -73,129 +190,41 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// close ends the shell: by the end of its input if it listens, by the end of the exec otherwise.
-func (s *shell) close() {
-	s.in.Close()
-	select {
-	case <-s.done:
-	case <-time.After(300 * time.Millisecond):
-	}
-	s.cancel()
+// runner keeps one agent running in a container and starts another when it has died.
+type runner struct {
+	open func() (stream, error)
+
+	mu     sync.Mutex
+	now    *agent
+	closed bool
 }
 
-// run executes a script. An error means that nothing is known about its effect.
-func (s *shell) run(ctx context.Context, script string) (Output, error) {
-	s.n++
-	mark := fmt.Sprintf("@%s-%d@", s.id, s.n)
-	if strings.Contains(script, mark) {
-		return Output{}, errors.New("script contains the shell's own marker")
+func (r *runner) do(ctx context.Context, q probe.Request) (Output, error) {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return Output{}, errors.New("run a command in the pod: the session is over")
 	}
-	f := fmt.Sprintf("/tmp/.egress-%s", s.id)
-	wire := fmt.Sprintf("cat >%[1]s <<'%[2]s'\n%[3]s\n%[2]s\n"+
-		"/bin/sh %[1]s </dev/null >%[1]s.o 2>%[1]s.e; rc=$?\n"+
-		"echo \"%[2]s $rc $(wc -c <%[1]s.o) $(wc -c <%[1]s.e)\"; cat %[1]s.o %[1]s.e\n", f, mark, script)
-	type answer struct {
-		out Output
-		err error
-	}
-	got := make(chan answer, 1)
-	go func() {
-		if _, err := io.WriteString(s.in, wire); err != nil {
-			got <- answer{err: err}
-			return
+	if r.now == nil || !r.now.alive() {
+		s, err := r.open()
+		if err != nil {
+			r.mu.Unlock()
+			return Output{}, err
 		}
-		out, err := readAnswer(s.out, mark)
-		got <- answer{out, err}
-	}()
-	select {
-	case a := <-got:
-		return a.out, a.err
-	case <-ctx.Done():
-		s.cancel() // what it still says would be taken for the next answer
-		return Output{}, fmt.Errorf("run a command in the pod: %w", ctx.Err())
+		r.now = startAgent(ctx, s)
 	}
+	a := r.now
+	r.mu.Unlock()
+	return a.do(ctx, q)
 }
 
-// readAnswer reads "<mark> <exit> <bytes out> <bytes err>" and then exactly that many bytes. It
-// trusts nothing else: a cut or foreign answer is an error.
-func readAnswer(r *bufio.Reader, mark string) (Output, error) {
-	head, err := r.ReadString('\n')
-	if err != nil {
-		return Output{}, fmt.Errorf("read the pod's answer: %w", err)
+func (r *runner) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	if r.now != nil {
+		r.now.close()
 	}
-	f := strings.Fields(head)
-	if len(f) != 4 || f[0] != mark {
-		return Output{}, fmt.Errorf("the pod's answer begins with %.80q instead of %s", head, mark)
-	}
-	var n [3]int
-	for i := range n {
-		if n[i], err = strconv.Atoi(f[i+1]); err != nil || n[i] < 0 || n[i] > 64<<20 {
-			return Output{}, fmt.Errorf("the pod's answer has a bad header %.80q", head)
-		}
-	}
-	buf := make([]byte, n[1]+n[2])
-	if _, err := io.ReadFull(r, buf); err != nil {
-		return Output{}, fmt.Errorf("the pod's answer was cut: %w", err)
-	}
-	return Output{ExitCode: n[0], Stdout: string(buf[:n[1]]), Stderr: string(buf[n[1]:])}, nil
-}
-
-// pool keeps idle shells of one container.
-type pool struct {
-	open func(ctx context.Context, id string) (*shell, error)
-
-	mu   sync.Mutex
-	idle []*shell
-	n    int
-	all  []*shell
-}
-
-func (p *pool) run(ctx context.Context, script string) (Output, error) {
-	s, err := p.take(ctx)
-	if err != nil {
-		return Output{}, err
-	}
-	out, err := s.run(ctx, script)
-	if err != nil {
-		s.cancel() // its stream may be out of step
-		return Output{}, err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.idle = append(p.idle, s)
-	return out, nil
-}
-
-func (p *pool) take(ctx context.Context) (*shell, error) {
-	p.mu.Lock()
-	if k := len(p.idle); k > 0 {
-		s := p.idle[k-1]
-		p.idle = p.idle[:k-1]
-		p.mu.Unlock()
-		return s, nil
-	}
-	p.n++
-	id := strconv.Itoa(p.n)
-	p.mu.Unlock()
-	s, err := p.open(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.all = append(p.all, s)
-	return s, nil
-}
-
-func (p *pool) close() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var wg sync.WaitGroup
-	for _, s := range p.all {
-		wg.Go(s.close)
-	}
-	wg.Wait()
-	p.all, p.idle = nil, nil
 }
 
 // ExecIn runs one program in any container, by an exec of its own.

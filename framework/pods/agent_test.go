@@ -1,107 +1,107 @@
 package pods
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"os/exec"
 	"strings"
+	"sync"
 	"testing"
-	"time"
+
+	"mesh-egress-conformance/framework/probe"
 )
 
-func TestReadAnswer(t *testing.T) {
-	const mark = "@x-1@"
-	for name, x := range map[string]struct {
-		in   string
-		want Output
-		ok   bool
-	}{
-		"both streams":      {mark + " 3 5 4\nhelloerr\n", Output{3, "hello", "err\n"}, true},
-		"nothing printed":   {mark + " 0 0 0\n", Output{}, true},
-		"spaces of wc":      {mark + " 0     2   0\nok", Output{0, "ok", ""}, true},
-		"cut in the header": {mark + " 0", Output{}, false},
-		"cut in the output": {mark + " 0 10 0\nshort", Output{}, false},
-		"another's answer":  {"@x-0@ 0 0 0\n", Output{}, false},
-		"noise before":      {"sh: warning\n" + mark + " 0 0 0\n", Output{}, false},
-		"no numbers":        {mark + " a b c\n", Output{}, false},
-		"negative":          {mark + " 0 -1 0\n", Output{}, false},
-		"huge":              {mark + " 0 99999999999 0\n", Output{}, false},
-		"closed":            {"", Output{}, false},
+// here runs the agent in this process.
+func here(ctx context.Context, in io.Reader, out, _ io.Writer) error {
+	return probe.Serve(ctx, in, out)
+}
+
+func TestAgentRunsSideBySide(t *testing.T) {
+	r := &runner{open: func() (stream, error) { return here, nil }}
+	defer r.close()
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			out, err := r.do(t.Context(), probe.Request{Script: fmt.Sprintf("printf 'line %d\\n'; echo oops >&2; exit %d", i, i)})
+			if err != nil || out.ExitCode != i || out.Stdout != fmt.Sprintf("line %d\n", i) || out.Stderr != "oops\n" {
+				t.Errorf("%d: %+v %v", i, out, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestAgentReportsWhatItCannotRun(t *testing.T) {
+	r := &runner{open: func() (stream, error) { return here, nil }}
+	defer r.close()
+	for name, q := range map[string]probe.Request{
+		"no such program":   {Argv: []string{"/does/not/exist"}},
+		"nothing":           {},
+		"killed by timeout": {Script: "exec sleep 60", Timeout: 20},
 	} {
-		got, err := readAnswer(bufio.NewReader(strings.NewReader(x.in)), mark)
-		if (err == nil) != x.ok || got != x.want {
-			t.Errorf("%s: %+v, %v", name, got, err)
+		if out, err := r.do(t.Context(), q); err == nil {
+			t.Errorf("%s: %+v", name, out)
 		}
 	}
 }
 
-func FuzzReadAnswer(f *testing.F) {
-	f.Add("@x-1@ 0 2 1\nabc")
-	f.Add("@x-1@ 0 2\n")
-	f.Fuzz(func(t *testing.T, s string) {
-		out, err := readAnswer(bufio.NewReader(strings.NewReader(s)), "@x-1@")
-		if err == nil && !strings.HasPrefix(s, "@x-1@ ") {
-			t.Errorf("%q was taken for an answer: %+v", s, out)
+// An agent that dies, lies or talks nonsense must end in an error, and the next request in a new one.
+func TestAgentFaults(t *testing.T) {
+	frame := func(s string) string {
+		var b bytes.Buffer
+		if err := probe.WriteFrame(&b, []byte(s)); err != nil {
+			t.Fatal(err)
 		}
-	})
+		return b.String()
+	}
+	says := func(s string) stream {
+		return func(ctx context.Context, in io.Reader, out, stderr io.Writer) error {
+			_, err := io.WriteString(out, s)
+			fmt.Fprint(stderr, "its last words")
+			if err == nil {
+				_, _ = probe.ReadFrame(in) // until the first request
+			}
+			return err
+		}
+	}
+	for name, s := range map[string]stream{
+		"dies at once":     func(context.Context, io.Reader, io.Writer, io.Writer) error { return errors.New("no such container") },
+		"another program":  says("sh: egressprobe: not found\n"),
+		"another version":  says(frame("hello")),
+		"half an answer":   says(frame(probe.Hello) + frame(`{"seq":1,"exitCode":0}`)[:9]),
+		"nonsense":         says(frame(probe.Hello) + frame(`{"seq":`)),
+		"another's answer": says(frame(probe.Hello) + frame(`{"seq":99}`)),
+		"nothing":          says(""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			opened := 0
+			r := &runner{open: func() (stream, error) {
+				opened++
+				if opened == 1 {
+					return s, nil
+				}
+				return here, nil
+			}}
+			defer r.close()
+			if out, err := r.do(t.Context(), probe.Request{Script: "echo x"}); err == nil {
+				t.Fatalf("no error, but %+v", out)
+			}
+			out, err := r.do(t.Context(), probe.Request{Script: "echo x"})
+			if err != nil || out.Stdout != "x\n" {
+				t.Errorf("after it: %+v %v", out, err)
+			}
+		})
+	}
 }
 
-// localShell runs the wire protocol against a real /bin/sh of this machine instead of a pod's.
-func localShell(t *testing.T) *shell {
-	t.Helper()
+func TestAgentHangs(t *testing.T) {
+	hang := func(ctx context.Context, _ io.Reader, _, _ io.Writer) error { <-ctx.Done(); return ctx.Err() }
 	ctx, cancel := context.WithCancel(t.Context())
-	cmd := exec.CommandContext(ctx, "/bin/sh")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	r, w := io.Pipe()
-	go func() { _, _ = io.Copy(in, r); in.Close() }()
-	s := &shell{cancel: cancel, in: w, out: bufio.NewReader(out), done: make(chan struct{}), id: "test-" + strings.ToLower(t.Name())}
-	t.Cleanup(func() { cancel(); _ = cmd.Wait() })
-	return s
-}
-
-func TestShell(t *testing.T) {
-	s := localShell(t)
-	for _, x := range []struct {
-		script string
-		want   Output
-	}{
-		{"echo one; echo two >&2; exit 7", Output{7, "one\n", "two\n"}},
-		{`printf '%s' "it's $((1+1))"`, Output{0, "it's 2", ""}},
-		{"false | true", Output{}},
-		{"cat", Output{}}, // no input reaches the script
-		{"printf 'no newline'", Output{0, "no newline", ""}},
-	} {
-		got, err := s.run(t.Context(), x.script)
-		if err != nil || got != x.want {
-			t.Errorf("%q: %+v, %v", x.script, got, err)
-		}
-	}
-}
-
-func TestShellHangs(t *testing.T) {
-	s := localShell(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if _, err := s.run(ctx, "exec sleep 30"); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestShellDies(t *testing.T) {
-	s := localShell(t)
-	if _, err := s.run(t.Context(), "kill -9 $PPID"); err == nil {
-		t.Error("the death of the shell went unnoticed")
+	r := &runner{open: func() (stream, error) { cancel(); return hang, nil }}
+	_, err := r.do(ctx, probe.Request{Script: "echo x"})
+	if err == nil || !strings.Contains(err.Error(), "canceled") {
+		t.Error(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/probe"
 	"mesh-egress-conformance/samples"
 )
 
@@ -47,7 +49,7 @@ type Pod struct {
 	egress.Client
 	PodName string
 	IP      string
-	pool    *pool
+	run     *runner
 }
 
 // Options for New.
@@ -98,9 +100,7 @@ func (p *Pods) start(ctx context.Context, c egress.Client) error {
 		return err
 	}
 	started := &Pod{Client: c, PodName: pod.Name, IP: pod.Status.PodIP}
-	started.pool = &pool{open: func(ctx context.Context, id string) (*shell, error) {
-		return openShell(ctx, p.cfg, p.cs, c.Namespace, pod.Name, c.Container, p.run+"-"+id)
-	}}
+	started.run = &runner{open: func() (stream, error) { return execStream(p.cfg, p.cs, c.Namespace, pod.Name, c.Container) }}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.started[c.Name] = started
@@ -132,6 +132,7 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 	}}}
 	for _, o := range objs {
 		o.SetNamespace(c.Namespace)
+		rename(o, c)
 		if o.GetKind() == "Deployment" {
 			if err := p.decorate(o, c); err != nil {
 				return nil, err
@@ -150,6 +151,26 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 		return nil, err
 	}
 	return p.waitReady(ctx, c)
+}
+
+// rename gives the sleep sample another name, so that several fit into one namespace.
+func rename(o *fixture.Object, c egress.Client) {
+	from := o.GetName()
+	if from != c.Container || from == c.Workload {
+		return
+	}
+	o.SetName(c.Workload)
+	for _, path := range [][]string{
+		{"metadata", "labels", "app"},
+		{"spec", "selector", "app"},
+		{"spec", "selector", "matchLabels", "app"},
+		{"spec", "template", "metadata", "labels", "app"},
+		{"spec", "template", "spec", "serviceAccountName"},
+	} {
+		if v, ok, err := unstructured.NestedString(o.Object, path...); ok && err == nil && v == from {
+			_ = unstructured.SetNestedField(o.Object, c.Workload, path...) // the path was there a moment ago
+		}
+	}
 }
 
 func (p *Pods) namespaceLabels(c egress.Client) map[string]any {
@@ -297,8 +318,15 @@ func (p *Pods) Get(name string) (*Pod, error) {
 	return nil, fmt.Errorf("client %q was not started; running: %s", name, strings.Join(have, ", "))
 }
 
-// Exec runs a shell script in a client's container.
-func (p *Pods) Exec(ctx context.Context, name, script string) (Output, error) {
+// Started lists the running clients.
+func (p *Pods) Started() []*Pod {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Values(p.started))
+}
+
+// Do makes a request of the probe agent in a client's container.
+func (p *Pods) Do(ctx context.Context, name string, q probe.Request) (Output, error) {
 	c, err := p.Get(name)
 	if err != nil {
 		return Output{}, err
@@ -306,7 +334,7 @@ func (p *Pods) Exec(ctx context.Context, name, script string) (Output, error) {
 	if c.Container == "" {
 		return Output{}, fmt.Errorf("client %q is only called, nothing runs in it", name)
 	}
-	return c.pool.run(ctx, script)
+	return c.run.do(ctx, q)
 }
 
 // Identity describes the pod behind a client: its UID, images and restarts. Two equal identities are
@@ -335,7 +363,7 @@ func (p *Pods) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range p.started {
-		c.pool.close()
+		c.run.close()
 	}
 }
 

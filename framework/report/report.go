@@ -13,7 +13,7 @@ import (
 )
 
 // Schema names the format of report.json; docs/report.md describes it. A reader refuses others.
-const Schema = "mesh-egress-conformance/report/v1"
+const Schema = "mesh-egress-conformance/report/v2"
 
 // Report is one run.
 type Report struct {

@@ -38,9 +38,13 @@ func (r *Report) rows(t table.Writer, c egress.Result, color bool) {
 		row := table.Row{name, p.String()}
 		name = ""
 		evidence := ""
-		for _, ph := range egress.Phases() {
+		for _, ph := range []egress.Phase{egress.Before, egress.Applied, egress.Removed} {
 			x := probeAt(c, ph, i)
-			row = append(row, cell(x, color))
+			text := cell(x, color)
+			if ph == egress.Applied && c.Case.Changes() {
+				text += ", then " + cell(probeAt(c, egress.Changed, i), color)
+			}
+			row = append(row, text)
 			if x != nil && (ph == egress.Applied || x.Verdict != egress.Conforms) {
 				evidence = x.Evidence
 			}

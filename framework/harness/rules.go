@@ -1,0 +1,309 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/engine"
+	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/mesh"
+)
+
+// rules is engine.Rules over the API server and istiod, for one lane.
+type rules struct {
+	clients  clients
+	fixtures *fixture.Client
+	files    fs.FS
+	istiod   *mesh.Istiod
+	config   *meshConfig
+	run      string
+	expand   func(string) string
+
+	mu      sync.Mutex
+	applied map[string][]*fixture.Object
+}
+
+// load reads a case's fixtures and objects and labels them as this run's.
+func (r *rules) load(ctx context.Context, c egress.Case) ([]*fixture.Object, error) {
+	var out []*fixture.Object
+	for _, f := range c.Fixtures {
+		objs, err := fixture.Load(ctx, r.files, f)
+		if err != nil {
+			return nil, fmt.Errorf("case %s: %w", c.Name, err)
+		}
+		out = append(out, objs...)
+	}
+	own, err := r.objects(c.Objects)
+	if err != nil {
+		return nil, fmt.Errorf("case %s: %w", c.Name, err)
+	}
+	out = append(out, own...)
+	r.complete(c, out)
+	return out, nil
+}
+
+// objects turns a case's own objects into API objects, placeholders replaced.
+func (r *rules) objects(in []egress.Object) ([]*fixture.Object, error) {
+	var out []*fixture.Object
+	for _, o := range in {
+		b, err := json.Marshal(o)
+		if err != nil {
+			return nil, err
+		}
+		u := &fixture.Object{}
+		if err := u.UnmarshalJSON([]byte(r.expand(string(b)))); err != nil {
+			return nil, err
+		}
+		out = append(out, u)
+	}
+	return out, nil
+}
+
+// exporting are the kinds that say which namespaces they concern.
+var exporting = []string{"ServiceEntry", "VirtualService", "DestinationRule"}
+
+// complete labels objects as this run's and limits them to the lane: what says nothing of its
+// visibility is exported to its own namespace, and to the gateways' where the case uses one.
+func (r *rules) complete(c egress.Case, objs []*fixture.Object) {
+	for _, o := range objs {
+		l := o.GetLabels()
+		if l == nil {
+			l = map[string]string{}
+		}
+		l[fixture.RunLabel] = r.run
+		o.SetLabels(l)
+		spec, ok := o.Object["spec"].(map[string]any)
+		if c.Alone() || !ok || spec["exportTo"] != nil || !slices.Contains(exporting, o.GetKind()) {
+			continue
+		}
+		to := []any{"."}
+		if slices.Contains(c.Needs, egress.EgressGateway) || slices.Contains(c.Needs, egress.IngressGateway) {
+			to = append(to, mesh.SystemNamespace)
+		}
+		spec["exportTo"] = to
+	}
+}
+
+func (r *rules) Apply(ctx context.Context, c egress.Case) (engine.Change, error) {
+	objs, err := r.load(ctx, c)
+	if err != nil {
+		return engine.Change{}, err
+	}
+	ch, err := r.put(ctx, c, objs, r.patch(c))
+	if err != nil {
+		return ch, err
+	}
+	ch.Accepted, err = r.refused(ctx, c)
+	return ch, err
+}
+
+// patch is what a case merges into the mesh configuration while it is applied.
+func (r *rules) patch(c egress.Case) egress.Object {
+	if c.Policy != "" {
+		return egress.Object{"outboundTrafficPolicy": egress.Object{"mode": string(c.Policy)}}
+	}
+	return c.Mesh
+}
+
+// refused offers objects to the API server, without storing them, and names those it would take.
+func (r *rules) refused(ctx context.Context, c egress.Case) ([]string, error) {
+	objs, err := r.objects(c.Refused)
+	if err != nil || len(objs) == 0 {
+		return nil, err
+	}
+	ns, err := r.clients.namespace(c)
+	if err != nil {
+		return nil, err
+	}
+	var accepted []string
+	for _, o := range objs {
+		reason, err := r.fixtures.Refused(ctx, ns, o)
+		if err != nil {
+			return nil, err
+		}
+		if reason == "" {
+			accepted = append(accepted, fixture.Describe(o))
+		}
+	}
+	return accepted, nil
+}
+
+// put applies objects and a mesh configuration and waits until the proxies of the case have them.
+func (r *rules) put(ctx context.Context, c egress.Case, objs []*fixture.Object, patch egress.Object) (engine.Change, error) {
+	start := time.Now()
+	var ch engine.Change
+	ns, err := r.clients.namespace(c)
+	if err != nil {
+		return ch, err
+	}
+	for _, o := range objs {
+		b, err := yaml.Marshal(o.Object)
+		if err != nil {
+			return ch, err
+		}
+		ch.Applied = append(ch.Applied, string(b))
+	}
+	before, err := r.istiod.Latest(ctx)
+	if err != nil {
+		return ch, err
+	}
+	made, err := r.fixtures.Apply(ctx, ns, objs...)
+	r.mu.Lock()
+	r.applied[c.Name] = append(r.applied[c.Name], made...)
+	r.mu.Unlock()
+	if err != nil {
+		return ch, err
+	}
+	var versions []mesh.Version
+	for _, o := range made {
+		if istios(o) {
+			versions = append(versions, mesh.Version{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName(), UID: string(o.GetUID()), Generation: o.GetGeneration()})
+		}
+	}
+	return ch, r.settle(ctx, c, &ch, settling{start: start, before: before, versions: versions, others: len(made) - len(versions), patch: patch})
+}
+
+// istios says whether istiod shows an object among its configuration; Kubernetes' own kinds it does not.
+func istios(o *fixture.Object) bool {
+	return strings.Contains(o.GetAPIVersion(), ".istio.io/")
+}
+
+// Change makes a case's change while it is applied.
+func (r *rules) Change(ctx context.Context, c egress.Case) (engine.Change, error) {
+	objs, err := r.objects(c.Change)
+	if err != nil {
+		return engine.Change{}, err
+	}
+	r.complete(c, objs)
+	var ch engine.Change
+	if len(c.Delete) > 0 {
+		var gone []*fixture.Object
+		r.mu.Lock()
+		for _, o := range r.applied[c.Name] {
+			if slices.Contains(c.Delete, o.GetKind()+"/"+o.GetName()) {
+				gone = append(gone, o)
+			}
+		}
+		r.mu.Unlock()
+		if len(gone) < len(c.Delete) {
+			return ch, fmt.Errorf("case %s deletes %s, of which it has applied %d", c.Name, strings.Join(c.Delete, ", "), len(gone))
+		}
+		if ch, err = r.take(ctx, c, gone, nil); err != nil {
+			return ch, err
+		}
+	}
+	if len(objs) > 0 {
+		return r.put(ctx, c, objs, nil)
+	}
+	return ch, nil
+}
+
+func (r *rules) Remove(ctx context.Context, c egress.Case) (engine.Change, error) {
+	r.mu.Lock()
+	objs := r.applied[c.Name]
+	r.mu.Unlock()
+	var back egress.Object
+	if r.patch(c) != nil {
+		back = egress.Object{}
+	}
+	ch, err := r.take(ctx, c, objs, back)
+	if err == nil {
+		r.mu.Lock()
+		delete(r.applied, c.Name)
+		r.mu.Unlock()
+	}
+	return ch, err
+}
+
+// take removes objects and waits until the proxies of the case know.
+func (r *rules) take(ctx context.Context, c egress.Case, objs []*fixture.Object, patch egress.Object) (engine.Change, error) {
+	start := time.Now()
+	var ch engine.Change
+	before, err := r.istiod.Latest(ctx)
+	if err != nil {
+		return ch, err
+	}
+	if err := r.fixtures.Remove(ctx, objs...); err != nil {
+		return ch, err
+	}
+	st := settling{start: start, before: before, patch: patch}
+	for _, o := range objs {
+		if istios(o) {
+			st.versions = append(st.versions, mesh.Version{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName()})
+		} else {
+			st.others++
+		}
+	}
+	return ch, r.settle(ctx, c, &ch, st)
+}
+
+// settling is a change that is on its way to the proxies.
+type settling struct {
+	start    time.Time
+	before   int64 // last push before it
+	versions []mesh.Version
+	others   int           // objects that istiod does not show
+	patch    egress.Object // of the mesh configuration; nil leaves it
+}
+
+// settle changes the mesh configuration if the case asks for it, and waits until the proxies of the
+// case's clients have everything.
+func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, st settling) error {
+	changed := false
+	if st.patch != nil {
+		if err := r.istiod.Quiet(ctx); err != nil {
+			return err
+		}
+		var err error
+		if changed, err = r.config.set(ctx, st.patch); err != nil {
+			return err
+		}
+	}
+	ch.Acknowledged = true
+	defer func() { ch.Took = time.Since(st.start) }()
+	if len(st.versions)+st.others == 0 && !changed {
+		return nil
+	}
+	var seen func(context.Context) (bool, error)
+	if len(st.versions) > 0 || changed {
+		seen = func(ctx context.Context) (bool, error) {
+			if changed {
+				if ok, err := r.config.arrived(ctx); !ok || err != nil {
+					return false, err
+				}
+			}
+			return r.istiod.Holds(ctx, st.versions)
+		}
+	}
+	s, err := r.istiod.Settle(ctx, r.clients.proxies(c), st.before, seen)
+	if err != nil {
+		return err
+	}
+	ch.Acknowledged, ch.Notes = s.Acknowledged, append(ch.Notes, s.Rejections...)
+	if s.Note != "" {
+		ch.Notes = append(ch.Notes, s.Note)
+	}
+	return nil
+}
+
+// removeAll takes back whatever cases have left, in case a run was cut short.
+func (r *rules) removeAll(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all error
+	for name, objs := range r.applied {
+		all = errors.Join(all, r.fixtures.Remove(ctx, objs...))
+		delete(r.applied, name)
+	}
+	return all
+}

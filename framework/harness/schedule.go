@@ -1,0 +1,212 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+// schedule runs cases on all lanes. Cases stand in groups by the mesh configuration that they need
+// from the start, so that it changes once for each group; in a group, the cases that touch what others
+// see come last, one by one.
+func (s *Session) schedule(ctx context.Context, cases []egress.Case, run func(*world, egress.Case) egress.Result, each func(egress.Result)) []egress.Result {
+	var mu sync.Mutex
+	var results []egress.Result
+	done := func(r egress.Result) {
+		mu.Lock()
+		defer mu.Unlock()
+		results = append(results, r)
+		if each != nil {
+			each(r)
+		}
+	}
+	first := true
+	for _, g := range groups(cases) {
+		if len(g.cases) == 0 || ctx.Err() != nil {
+			continue
+		}
+		if !first || len(g.ground) > 0 {
+			if err := s.settled(ctx); err == nil {
+				err = s.config.setGround(ctx, g.ground, s.proxies())
+				if err != nil {
+					s.failGroup(g, err, done)
+					continue
+				}
+			}
+		}
+		if first && len(s.lanes) > 1 { // the first verdict comes before other pods compete for the processor
+			if i := slices.IndexFunc(g.cases, s.quick); i >= 0 {
+				done(run(s.lanes[0], g.cases[i]))
+				g.cases = slices.Delete(g.cases, i, i+1)
+			}
+		}
+		first = false
+		s.group(ctx, g, run, done)
+	}
+	if !first && ctx.Err() == nil {
+		if err := s.config.setGround(ctx, nil, s.proxies()); err != nil {
+			s.opts.logf("restore the mesh configuration: %v", err)
+		}
+	}
+	return results
+}
+
+func (s *Session) failGroup(g *group, err error, done func(egress.Result)) {
+	for _, c := range g.cases {
+		done(egress.Result{Case: c, Verdict: egress.Inconclusive, Why: fmt.Sprintf("the mesh configuration that it stands on could not be set: %v", err)})
+	}
+}
+
+// quick says whether every cluster has from the start what a case needs.
+func (s *Session) quick(c egress.Case) bool {
+	v, _ := s.lanes[0].engine.Applicable(c)
+	return v == "" && !c.Alone() && len(s.resources(c)) == 0 && len(c.Probes) == 1 && !slices.Contains(c.Clients(), "client2")
+}
+
+// group is the cases that stand on one mesh configuration.
+type group struct {
+	ground egress.Object
+	cases  []egress.Case
+}
+
+func groups(cases []egress.Case) []*group {
+	out := []*group{{}}
+	index := map[string]*group{"null": out[0]}
+	for _, c := range cases {
+		key, err := json.Marshal(c.Ground)
+		if err != nil {
+			key = []byte(c.Name)
+		}
+		g := index[string(key)]
+		if g == nil {
+			g = &group{ground: c.Ground}
+			index[string(key)], out = g, append(out, g)
+		}
+		g.cases = append(g.cases, c)
+	}
+	return out
+}
+
+// resources are what a case uses that exists once and not in every lane.
+func (s *Session) resources(c egress.Case) []string {
+	var out []string
+	for _, n := range c.Clients() {
+		if n != egress.ControlClient && !slices.Contains(laneClients, n) {
+			out = append(out, n)
+		}
+	}
+	for _, f := range []egress.Feature{egress.IngressGateway, egress.EgressGateway} {
+		if slices.Contains(c.Needs, f) {
+			out = append(out, string(f))
+		}
+	}
+	return out
+}
+
+// group runs the cases of one group: side by side first, then those that must be alone.
+func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.Case) egress.Result, done func(egress.Result)) {
+	var pending, alone []egress.Case
+	for _, c := range g.cases {
+		switch v, _ := s.lanes[0].engine.Applicable(c); {
+		case v != "":
+			done(run(s.lanes[0], c))
+		case c.Alone():
+			alone = append(alone, c)
+		default:
+			pending = append(pending, c)
+		}
+	}
+	s.prepare(append(slices.Clone(pending), alone...))
+	q := &queue{pending: pending, busy: map[string]bool{}, resources: s.resources}
+	q.free = sync.NewCond(&q.mu)
+	stop := context.AfterFunc(ctx, func() { q.free.Broadcast() })
+	defer stop()
+	var wg sync.WaitGroup
+	for _, w := range s.lanes[:min(len(s.lanes), len(pending))] {
+		wg.Go(func() {
+			if err := s.launch(w.lane.actual("client")).wait(ctx); err != nil && w.lane > 0 {
+				s.opts.logf("lane %d is not used: %v", w.lane, err)
+				return
+			}
+			for {
+				c, ok := q.take(ctx)
+				if !ok {
+					return
+				}
+				done(run(w, c))
+				q.release(c)
+			}
+		})
+	}
+	wg.Wait()
+	for _, c := range alone {
+		if ctx.Err() != nil {
+			return
+		}
+		done(run(s.lanes[0], c))
+	}
+}
+
+// prepare starts what the cases need in the background: most wanted first.
+func (s *Session) prepare(cases []egress.Case) {
+	for _, w := range s.lanes[:min(len(s.lanes), len(cases))] {
+		s.launch(w.lane.actual("client"))
+	}
+	gateways := false
+	for _, c := range cases {
+		for _, n := range c.Clients() {
+			if !slices.Contains(laneClients, n) {
+				s.launch(n)
+			}
+		}
+		gateways = gateways || slices.Contains(c.Needs, egress.IngressGateway) || slices.Contains(c.Needs, egress.EgressGateway)
+	}
+	if gateways {
+		s.promise(gatewaysFuture, s.gateways)
+	}
+}
+
+// queue hands out cases whose resources are free.
+type queue struct {
+	resources func(egress.Case) []string
+
+	mu      sync.Mutex
+	free    *sync.Cond
+	pending []egress.Case
+	busy    map[string]bool
+}
+
+// take waits for a case that can run; false when there is none left.
+func (q *queue) take(ctx context.Context) (egress.Case, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for {
+		if len(q.pending) == 0 || ctx.Err() != nil {
+			return egress.Case{}, false
+		}
+		for i, c := range q.pending {
+			if slices.ContainsFunc(q.resources(c), func(r string) bool { return q.busy[r] }) {
+				continue
+			}
+			for _, r := range q.resources(c) {
+				q.busy[r] = true
+			}
+			q.pending = slices.Delete(q.pending, i, i+1)
+			return c, true
+		}
+		q.free.Wait()
+	}
+}
+
+func (q *queue) release(c egress.Case) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range q.resources(c) {
+		delete(q.busy, r)
+	}
+	q.free.Broadcast()
+}

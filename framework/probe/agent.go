@@ -1,0 +1,126 @@
+package probe
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"sync"
+	"time"
+)
+
+// Request asks the agent for one thing: a program, a shell script or an attempt of its own.
+type Request struct {
+	Seq    int64    `json:"seq"`
+	Argv   []string `json:"argv,omitempty"`
+	Script string   `json:"script,omitempty"`
+	Spec   *Spec    `json:"spec,omitempty"`
+	// Timeout after which a program is killed, in milliseconds; 0 means 60 s.
+	Timeout int `json:"timeout,omitempty"`
+}
+
+// Response answers the Request with the same Seq. Error means that nothing was run.
+type Response struct {
+	Seq      int64  `json:"seq"`
+	ExitCode int    `json:"exitCode"`
+	Stdout   string `json:"stdout,omitempty"`
+	Stderr   string `json:"stderr,omitempty"`
+	Error    string `json:"error,omitempty"`
+}
+
+// Hello is the first frame that an agent writes.
+const Hello = "mesh-egress-conformance probe agent 1"
+
+// outputLimit bounds what is kept of a program's output.
+const outputLimit = 1 << 20
+
+// Serve reads requests until the input ends and answers each as soon as it is done, in any order.
+func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var mu sync.Mutex
+	write := func(b []byte) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return WriteFrame(out, b)
+	}
+	if err := write([]byte(Hello)); err != nil {
+		return err
+	}
+	conns := &Conns{}
+	for {
+		b, err := ReadFrame(in)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var q Request
+		if err := json.Unmarshal(b, &q); err != nil {
+			return err
+		}
+		go func() {
+			answer, err := json.Marshal(handle(ctx, q, conns))
+			if err == nil {
+				err = write(answer)
+			}
+			if err != nil {
+				cancel()
+			}
+		}()
+	}
+}
+
+func handle(ctx context.Context, q Request, conns *Conns) Response {
+	r := Response{Seq: q.Seq}
+	if q.Spec != nil {
+		rep := Run(ctx, *q.Spec, conns)
+		b, err := json.Marshal(rep)
+		if err != nil {
+			r.Error = err.Error()
+			return r
+		}
+		r.ExitCode, r.Stdout = rep.ExitCode, string(b)
+		return r
+	}
+	argv := q.Argv
+	if q.Script != "" {
+		argv = []string{"/bin/sh", "-c", q.Script}
+	}
+	if len(argv) == 0 {
+		r.Error = "the request names nothing to run"
+		return r
+	}
+	timeout := time.Duration(q.Timeout) * time.Millisecond
+	if timeout <= 0 {
+		timeout = time.Minute
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.WaitDelay = time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &limited{&stdout}, &limited{&stderr}
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit) && ctx.Err() == nil:
+		r.ExitCode = exit.ExitCode()
+	case err != nil:
+		r.Error = err.Error()
+	}
+	r.Stdout, r.Stderr = stdout.String(), stderr.String()
+	return r
+}
+
+type limited struct{ b *bytes.Buffer }
+
+func (l *limited) Write(p []byte) (int, error) {
+	if room := outputLimit - l.b.Len(); room > 0 {
+		l.b.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}

@@ -1,0 +1,304 @@
+// Package probe is what runs in the client pods beside curl: a small static program that makes the
+// attempts that curl cannot make (raw TCP, TLS with any or no server name, UDP, ICMP, DNS, gRPC,
+// WebSocket, one connection kept over several requests) and that starts curl for all others.
+//
+// It uses the standard library alone, because it is built from this source on the user's machine
+// (see framework/components) and copied into the pods' image.
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Spec is one attempt.
+type Spec struct {
+	// URL names tool, target and path: tcp, tls, udp, icmp, dns, grpc, ws, wss or keep (HTTP/1.1 on a
+	// connection that stays open for the next attempt with the same Keep).
+	URL string `json:"url"`
+	// Connect is the host:port to dial instead of the URL's.
+	Connect string `json:"connect,omitempty"`
+	// SNI is the server name that is sent; "-" sends none; "" sends the URL's host.
+	SNI string `json:"sni,omitempty"`
+	// Send is what is written first; "" lets the server speak first.
+	Send string `json:"send,omitempty"`
+	// ID goes into the X-Egress-Probe header where the protocol has headers.
+	ID string `json:"id,omitempty"`
+	// Ports are the first and last local port that may be used; zeros leave it to the kernel.
+	Ports [2]int `json:"ports"`
+	// Timeout bounds the whole attempt, in milliseconds.
+	Timeout int `json:"timeout"`
+}
+
+// Report is what an attempt came to. Field names and exit codes are those of curl's --write-out
+// '%{json}' and its manual page, so that both kinds of probe are read alike.
+type Report struct {
+	ExitCode   int     `json:"exitcode"`
+	HTTPCode   int     `json:"http_code"`
+	LocalIP    string  `json:"local_ip,omitempty"`
+	LocalPort  int     `json:"local_port,omitempty"`
+	RemoteIP   string  `json:"remote_ip,omitempty"`
+	RemotePort int     `json:"remote_port,omitempty"`
+	Total      float64 `json:"time_total"`
+	Output     string  `json:"output,omitempty"` // what the other side said, shortened
+	Error      string  `json:"errormsg,omitempty"`
+}
+
+// Exit codes, as curl has them.
+const (
+	exitUsage    = 2
+	exitDNS      = 6
+	exitRefused  = 7
+	exitTimeout  = 28
+	exitTLS      = 35
+	exitEmpty    = 52
+	exitReset    = 56
+	exitInternal = 99
+)
+
+// failure is an error with the exit code that it stands for.
+type failure struct {
+	code int
+	err  error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+func fail(code int, format string, a ...any) error { return &failure{code, fmt.Errorf(format, a...)} }
+
+// attempt is a running Spec.
+type attempt struct {
+	spec   Spec
+	url    *url.URL
+	report *Report
+	conns  *Conns
+}
+
+// Run makes an attempt. What goes wrong is in the report.
+func Run(ctx context.Context, s Spec, conns *Conns) Report {
+	start := time.Now()
+	r := Report{}
+	timeout := time.Duration(s.Timeout) * time.Millisecond
+	if timeout <= 0 {
+		timeout = 10 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	err := run(ctx, &attempt{spec: s, report: &r, conns: conns})
+	var f *failure
+	switch {
+	case err == nil:
+	case errors.As(err, &f):
+		r.ExitCode, r.Error = f.code, err.Error()
+	default:
+		r.ExitCode, r.Error = codeOf(err), err.Error()
+	}
+	if len(r.Output) > 1000 {
+		r.Output = r.Output[:1000]
+	}
+	r.Total = time.Since(start).Seconds()
+	return r
+}
+
+func run(ctx context.Context, a *attempt) error {
+	u, err := url.Parse(a.spec.URL)
+	if err != nil {
+		return fail(exitUsage, "read the URL: %w", err)
+	}
+	a.url = u
+	tools := map[string]func(context.Context) error{
+		"tcp": a.tcp, "tls": a.tls, "udp": a.udp, "icmp": a.icmp, "dns": a.dns,
+		"grpc": a.grpc, "ws": a.websocket, "wss": a.websocket, "keep": a.keep,
+	}
+	t := tools[u.Scheme]
+	if t == nil {
+		return fail(exitUsage, "scheme %q is unknown", u.Scheme)
+	}
+	return t(ctx)
+}
+
+// codeOf finds the exit code for an error of the network.
+func codeOf(err error) int {
+	var dns *net.DNSError
+	var ne net.Error
+	switch {
+	case errors.As(err, &dns):
+		return exitDNS
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return exitRefused
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
+		return exitTimeout
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return exitEmpty
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return exitReset
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return exitRefused
+	}
+	return exitInternal
+}
+
+// target is the address to dial.
+func (a *attempt) target(defaultPort string) string {
+	if a.spec.Connect != "" {
+		return a.spec.Connect
+	}
+	if a.url.Port() == "" {
+		return net.JoinHostPort(a.url.Hostname(), defaultPort)
+	}
+	return a.url.Host
+}
+
+// dial connects from one of the allowed local ports and notes both ends.
+func (a *attempt) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fail(exitUsage, "address %q: %w", address, err)
+	}
+	family := "ip4"
+	if strings.HasSuffix(network, "6") {
+		family = "ip6"
+	}
+	ips, err := net.DefaultResolver.LookupIP(ctx, family, host)
+	if err != nil {
+		return nil, err
+	}
+	address = net.JoinHostPort(ips[0].String(), port)
+	for p := a.spec.Ports[0]; ; p++ {
+		d := net.Dialer{LocalAddr: localAddr(network, p)}
+		c, err := d.DialContext(ctx, network, address)
+		if err != nil {
+			if errors.Is(err, syscall.EADDRINUSE) && p < a.spec.Ports[1] {
+				continue
+			}
+			return nil, err
+		}
+		a.note(c.LocalAddr(), c.RemoteAddr())
+		if deadline, ok := ctx.Deadline(); ok {
+			if err := c.SetDeadline(deadline); err != nil {
+				return nil, err
+			}
+		}
+		return c, nil
+	}
+}
+
+func localAddr(network string, port int) net.Addr {
+	if strings.HasPrefix(network, "udp") {
+		return &net.UDPAddr{Port: port}
+	}
+	return &net.TCPAddr{Port: port}
+}
+
+func (a *attempt) note(local, remote net.Addr) {
+	switch l := local.(type) {
+	case *net.TCPAddr:
+		a.report.LocalIP, a.report.LocalPort = l.IP.String(), l.Port
+	case *net.UDPAddr:
+		a.report.LocalIP, a.report.LocalPort = l.IP.String(), l.Port
+	}
+	switch r := remote.(type) {
+	case *net.TCPAddr:
+		a.report.RemoteIP, a.report.RemotePort = r.IP.String(), r.Port
+	case *net.UDPAddr:
+		a.report.RemoteIP, a.report.RemotePort = r.IP.String(), r.Port
+	}
+}
+
+// tcp connects, writes what there is to write, and wants at least one byte back.
+func (a *attempt) tcp(ctx context.Context) error {
+	c, err := a.dial(ctx, "tcp4", a.target("80"))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return a.converse(c)
+}
+
+func (a *attempt) converse(c net.Conn) error {
+	if a.spec.Send != "" {
+		if _, err := io.WriteString(c, a.spec.Send); err != nil {
+			return err
+		}
+	}
+	buf := make([]byte, 1000)
+	n, err := c.Read(buf)
+	a.report.Output = string(buf[:n])
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.EOF
+	}
+	return err
+}
+
+// tls shakes hands with the given server name, or with none, and reports whose certificate came. It
+// verifies nothing: which server answered is the question, and the destination's log settles it.
+func (a *attempt) tls(ctx context.Context) error {
+	c, err := a.dial(ctx, "tcp4", a.target("443"))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	t, err := a.handshake(ctx, c, nil)
+	if err != nil {
+		return err
+	}
+	a.report.Output = "certificate of " + leafName(t.ConnectionState().PeerCertificates)
+	if a.spec.Send == "" {
+		return nil
+	}
+	return a.converse(t)
+}
+
+func (a *attempt) handshake(ctx context.Context, c net.Conn, alpn []string) (*tls.Conn, error) {
+	name := a.spec.SNI
+	switch name {
+	case "":
+		name = a.url.Hostname()
+	case "-":
+		name = ""
+	}
+	t := tls.Client(c, &tls.Config{ServerName: name, InsecureSkipVerify: true, NextProtos: alpn, MinVersion: tls.VersionTLS12}) //nolint:gosec // see tls
+	if err := t.HandshakeContext(ctx); err != nil {
+		if codeOf(err) == exitTimeout {
+			return nil, err
+		}
+		return nil, fail(exitTLS, "TLS handshake: %w", err)
+	}
+	return t, nil
+}
+
+func leafName(certs []*x509.Certificate) string {
+	if len(certs) == 0 {
+		return "nobody"
+	}
+	if len(certs[0].DNSNames) > 0 {
+		return certs[0].DNSNames[0]
+	}
+	return certs[0].Subject.CommonName
+}
+
+// udp sends a datagram and wants one back.
+func (a *attempt) udp(ctx context.Context) error {
+	c, err := a.dial(ctx, "udp4", a.target("7"))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if a.spec.Send == "" {
+		a.spec.Send = "ping"
+	}
+	return a.converse(c)
+}

@@ -1,0 +1,244 @@
+package probe
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// idHeader is where the destination finds the probe's id.
+const idHeader = "X-Egress-Probe"
+
+// grpc makes one unary call with an empty message over HTTP/2: in clear text, or over TLS on port 443
+// or with ?tls=1.
+func (a *attempt) grpc(ctx context.Context) error {
+	secure := a.url.Port() == "443" || a.url.Query().Get("tls") != ""
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(secure)
+	protocols.SetUnencryptedHTTP2(!secure)
+	scheme := "http"
+	if secure {
+		scheme = "https"
+	}
+	tr := &http.Transport{Protocols: protocols, DisableCompression: true}
+	tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return a.dial(ctx, "tcp4", a.target("80"))
+	}
+	tr.DialTLSContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c, err := a.dial(ctx, "tcp4", a.target("443"))
+		if err != nil {
+			return nil, err
+		}
+		return a.handshake(ctx, c, []string{"h2"})
+	}
+	defer tr.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, scheme+"://"+a.url.Host+a.url.Path, bytes.NewReader(make([]byte, 5)))
+	if err != nil {
+		return fail(exitUsage, "%w", err)
+	}
+	req.Header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, idHeader: {a.spec.ID}}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		return httpError(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return httpError(err)
+	}
+	a.report.HTTPCode = resp.StatusCode
+	status := resp.Trailer.Get("Grpc-Status")
+	if status == "" {
+		status = resp.Header.Get("Grpc-Status")
+	}
+	a.report.Output = fmt.Sprintf("grpc-status %s %s", status, resp.Header.Get("Grpc-Message"))
+	if status == "14" { // UNAVAILABLE: how a proxy says 502 or 503 to a gRPC client
+		a.report.HTTPCode = http.StatusBadGateway
+	}
+	return nil
+}
+
+// httpError gives a connection that was closed under HTTP the code that curl has for it.
+func httpError(err error) error {
+	var f *failure
+	if errors.As(err, &f) {
+		return err
+	}
+	if c := codeOf(err); c != exitInternal {
+		return fail(c, "%w", err)
+	}
+	return fail(exitReset, "%w", err)
+}
+
+// websocket upgrades a connection, sends one text message and wants it back.
+func (a *attempt) websocket(ctx context.Context) error {
+	port := "80"
+	if a.url.Scheme == "wss" {
+		port = "443"
+	}
+	c, err := a.dial(ctx, "tcp4", a.target(port))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if a.url.Scheme == "wss" {
+		if c, err = a.handshake(ctx, c, []string{"http/1.1"}); err != nil {
+			return err
+		}
+	}
+	req := "GET " + a.url.RequestURI() + " HTTP/1.1\r\nHost: " + a.url.Host + "\r\n" + idHeader + ": " + a.spec.ID +
+		"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: bWVzaC1lZ3Jlc3MtdGVzdA==\r\n\r\n"
+	if _, err := io.WriteString(c, req); err != nil {
+		return err
+	}
+	br := bufio.NewReader(c)
+	resp, err := http.ReadResponse(br, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	a.report.HTTPCode = resp.StatusCode
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		return nil
+	}
+	const text = "egress"
+	frame := append([]byte{0x81, 0x80 | byte(len(text)), 0, 0, 0, 0}, text...) // masked with zeros
+	if _, err := c.Write(frame); err != nil {
+		return err
+	}
+	head := make([]byte, 2)
+	if _, err := io.ReadFull(br, head); err != nil {
+		return err
+	}
+	body := make([]byte, head[1]&0x7f)
+	if _, err := io.ReadFull(br, body); err != nil {
+		return err
+	}
+	a.report.Output = string(body)
+	if a.report.Output != text {
+		return fail(exitReset, "the echo was %q", body)
+	}
+	a.report.HTTPCode = http.StatusOK
+	return nil
+}
+
+// Conns are connections that outlive one attempt.
+type Conns struct {
+	mu   sync.Mutex
+	open map[string]*kept
+}
+
+type kept struct {
+	mu sync.Mutex
+	c  net.Conn
+	br *bufio.Reader
+}
+
+// keep makes an HTTP/1.1 request on the connection of the URL's ?conn= name, opening it if need be.
+// ?tls=1 makes it HTTPS.
+func (a *attempt) keep(ctx context.Context) error {
+	q := a.url.Query()
+	name := q.Get("conn")
+	q.Del("conn")
+	secure := q.Get("tls") != ""
+	q.Del("tls")
+	a.conns.mu.Lock()
+	if a.conns.open == nil {
+		a.conns.open = map[string]*kept{}
+	}
+	k := a.conns.open[name]
+	if k == nil {
+		k = &kept{}
+		a.conns.open[name] = k
+	}
+	a.conns.mu.Unlock()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.c == nil {
+		c, err := a.dial(ctx, "tcp4", a.target(map[bool]string{false: "80", true: "443"}[secure]))
+		if err != nil {
+			return err
+		}
+		if secure {
+			if c, err = a.handshake(ctx, c, []string{"http/1.1"}); err != nil {
+				return err
+			}
+		}
+		k.c, k.br = c, bufio.NewReader(c)
+	}
+	raw := k.c
+	if t, ok := raw.(*tls.Conn); ok {
+		raw = t.NetConn()
+	}
+	a.note(raw.LocalAddr(), raw.RemoteAddr())
+	code, err := k.request(ctx, a.url.Host, a.url.Path, q.Encode(), a.spec.ID)
+	a.report.HTTPCode = code
+	if err != nil {
+		_ = k.c.Close() // it is broken already
+		k.c = nil
+	}
+	return err
+}
+
+func (k *kept) request(ctx context.Context, host, path, query, id string) (int, error) {
+	if end, ok := ctx.Deadline(); ok {
+		if err := k.c.SetDeadline(end); err != nil {
+			return 0, err
+		}
+	}
+	if query != "" {
+		path += "?" + query
+	}
+	if path == "" {
+		path = "/"
+	}
+	_, err := fmt.Fprintf(k.c, "GET %s HTTP/1.1\r\nHost: %s\r\n%s: %s\r\nX-Request-Id: %s\r\n\r\n", path, strings.TrimSuffix(host, ":80"), idHeader, id, id)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := http.ReadResponse(k.br, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return 0, err
+	}
+	if resp.Close {
+		return resp.StatusCode, k.c.Close()
+	}
+	return resp.StatusCode, k.c.SetDeadline(time.Time{})
+}
+
+// frameSize guards against reading something that is no frame.
+const frameSize = 64 << 20
+
+// ReadFrame reads one length-prefixed message of the agent's protocol.
+func ReadFrame(r io.Reader) ([]byte, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(head[:])
+	if n > frameSize {
+		return nil, fmt.Errorf("frame of %d bytes: this is not the probe agent's protocol", n)
+	}
+	b := make([]byte, n)
+	_, err := io.ReadFull(r, b)
+	return b, err
+}
+
+// WriteFrame writes one.
+func WriteFrame(w io.Writer, b []byte) error {
+	_, err := w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...))
+	return err
+}
