@@ -44,6 +44,8 @@ type Case struct {
 	Needs  []Feature `json:"needs,omitempty"`  // without them the case is skipped
 	Labels []string  `json:"labels,omitempty"` // for --label-filter; the area is one too
 
+	// Setup is objects that are there from before the first phase until after the last one.
+	Setup    []Object `json:"setup,omitempty"`
 	Fixtures []string `json:"fixtures,omitempty"` // files below fixtures/
 	Objects  []Object `json:"objects,omitempty"`  // further Kubernetes objects
 	// Change is applied in phase changed; objects of the same name are replaced. Delete names what is
@@ -278,7 +280,7 @@ func (c Case) Check() error {
 				return bad("probe %d: no wanted outcome for phase %s", i, ph)
 			}
 		}
-		if p.Wants[Changed] != 0 && !c.Changes() {
+		if p.Wants[Changed] != 0 && !c.Changes() && !p.Wants.always() {
 			return bad("probe %d wants something for phase changed, but the case has neither change nor delete", i)
 		}
 		if p.Wants[Before] != p.Wants[Removed] {

@@ -3,6 +3,7 @@ package egress
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -18,6 +19,7 @@ func disagree(format string, a ...any) error {
 const (
 	blackHole   = "BlackHoleCluster"
 	passthrough = "PassthroughCluster"
+	dynamicDNS  = "AllowAnyDynamicDNSCluster" // outbound policy ALLOW_ANY_DYNAMIC_DNS
 	blockAll    = "block_all"
 )
 
@@ -53,6 +55,14 @@ func Classify(o Observation) (Outcome, error) {
 	}
 	if !o.Captured {
 		return 0, disagree("a client without sidecar appears in a sidecar's access log")
+	}
+	if o.Hop() {
+		if line, err = decisive(o.Gateway); err != nil {
+			return 0, err
+		}
+		if line == nil {
+			return 0, disagree("the sidecar sent it to the egress gateway, which has no line of it")
+		}
 	}
 	return throughProxy(o, *line)
 }
@@ -127,7 +137,7 @@ func throughProxy(o Observation, l AccessLog) (Outcome, error) {
 		return 0, disagree("the sidecar used connection %s, which arrived at no known host", l.UpstreamLocal)
 	}
 	switch {
-	case l.UpstreamCluster == passthrough:
+	case l.UpstreamCluster == passthrough, l.UpstreamCluster == dynamicDNS:
 		return Pass, nil
 	case strings.HasPrefix(l.UpstreamCluster, "outbound"):
 		return OK, nil
@@ -241,7 +251,7 @@ func (o Observation) Explains(a Arrival) bool {
 	if a.Peer == "" || arrivedFrom(one, o.Client.Local, o.Client.Remote) != nil {
 		return a.Peer != ""
 	}
-	for _, l := range o.Mesh {
+	for _, l := range append(slices.Clone(o.Mesh), o.Gateway...) {
 		if arrivedFrom(one, l.UpstreamLocal, l.UpstreamHost) != nil {
 			return true
 		}
@@ -249,12 +259,41 @@ func (o Observation) Explains(a Arrival) bool {
 	return false
 }
 
-// Reception is the arrival that an outcome rests on; nil for outcomes without one.
+// Reception is the arrival that an outcome rests on; nil for outcomes without one. Where a connection
+// carried several requests, it is the probe's own.
 func (o Observation) Reception() *Arrival {
-	if l, err := decisive(o.Mesh); err == nil && l != nil {
-		return arrivedFrom(o.Arrivals, l.UpstreamLocal, l.UpstreamHost)
+	peer, local := o.Client.Local, o.Client.Remote
+	l := o.Line()
+	if g, err := decisive(o.Gateway); o.Hop() && err == nil {
+		l = g
 	}
-	return arrivedFrom(o.Arrivals, o.Client.Local, o.Client.Remote)
+	if l != nil {
+		peer, local = l.UpstreamLocal, l.UpstreamHost
+	}
+	found := arrivedFrom(o.Arrivals, peer, local)
+	if found == nil {
+		return nil
+	}
+	for i := range o.Arrivals {
+		if a := &o.Arrivals[i]; a.Peer == found.Peer && a.ProbeID == o.ID {
+			return a
+		}
+	}
+	return found
+}
+
+// Hits counts the arrivals that the attempt caused: by its id where the protocol carries one.
+func (o Observation) Hits() int {
+	n := 0
+	for _, a := range o.Arrivals {
+		if a.ProbeID == o.ID {
+			n++
+		}
+	}
+	if n == 0 {
+		n = len(o.Arrivals)
+	}
+	return n
 }
 
 // Line is the sidecar's line that an outcome rests on; nil without one.
@@ -264,4 +303,13 @@ func (o Observation) Line() *AccessLog {
 		return nil
 	}
 	return l
+}
+
+// gatewayService is part of the name of every cluster that leads to the egress gateway.
+const gatewayService = "istio-egressgateway."
+
+// Hop says whether the sidecar sent the attempt to the egress gateway.
+func (o Observation) Hop() bool {
+	l := o.Line()
+	return l != nil && strings.Contains(l.UpstreamCluster, gatewayService)
 }

@@ -221,6 +221,9 @@ type Wants [phases]Outcome
 
 // MarshalText writes "before applied removed", or all four phases where a case changes its rule.
 func (w Wants) MarshalText() ([]byte, error) {
+	if w.always() {
+		return []byte(w[Before].String()), nil
+	}
 	var f []string
 	for _, p := range Phases() {
 		if p != Changed || w[p] != 0 {
@@ -229,6 +232,9 @@ func (w Wants) MarshalText() ([]byte, error) {
 	}
 	return []byte(strings.Join(f, " ")), nil
 }
+
+// always says whether the same is wanted in all phases.
+func (w Wants) always() bool { return w == Wants{w[0], w[0], w[0], w[0]} }
 
 // UnmarshalText reads one outcome for all phases, three for before, applied and removed, or four.
 func (w *Wants) UnmarshalText(b []byte) error {
@@ -243,7 +249,7 @@ func (w *Wants) UnmarshalText(b []byte) error {
 	}
 	switch len(os) {
 	case 1:
-		*w = Wants{os[0], os[0], 0, os[0]}
+		*w = Wants{os[0], os[0], os[0], os[0]}
 	case 3:
 		*w = Wants{os[0], os[1], 0, os[2]}
 	case 4:

@@ -76,9 +76,10 @@ type Observation struct {
 	ID       string        `json:"id"`
 	DNS      bool          `json:"dns,omitempty"` // a DNS question: the client alone is its witness
 	Client   ClientWitness `json:"client"`
-	Captured bool          `json:"captured"` // the client has a sidecar
-	Mesh     []AccessLog   `json:"mesh"`     // lines of this connection
-	Arrivals []Arrival     `json:"arrivals"` // of this probe, at any host
+	Captured bool          `json:"captured"`          // the client has a sidecar
+	Mesh     []AccessLog   `json:"mesh"`              // lines of this connection
+	Gateway  []AccessLog   `json:"gateway,omitempty"` // the egress gateway's lines, where the sidecar sent it there
+	Arrivals []Arrival     `json:"arrivals"`          // of this probe, at any host
 }
 
 // AddrIn reports whether an ip:port lies in a CIDR.

@@ -46,6 +46,9 @@ type ClientInfo struct {
 // Rules applies and removes what a case is about, and waits until the proxies of the case's clients
 // have it.
 type Rules interface {
+	// Setup applies what a case presupposes; Clean removes it.
+	Setup(ctx context.Context, c egress.Case) error
+	Clean(ctx context.Context, c egress.Case) error
 	Apply(ctx context.Context, c egress.Case) (Change, error)
 	// Change makes the case's change while it is applied.
 	Change(ctx context.Context, c egress.Case) (Change, error)
@@ -207,16 +210,26 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 	r.since = next
 	applied := false
 	defer func() {
-		if !applied {
-			return
-		}
-		// The case was cut short: restore what was before, whatever has happened.
+		// Restore what was before, whatever has happened, also when the case was cut short.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), egress.Patience(30*time.Second))
 		defer cancel()
-		if _, err := r.e.Rules.Remove(ctx, r.c); err != nil {
+		var err error
+		if applied {
+			_, err = r.e.Rules.Remove(ctx, r.c)
+		}
+		if len(r.c.Setup) > 0 {
+			err = errors.Join(err, r.e.Rules.Clean(ctx, r.c))
+		}
+		if err != nil {
 			res.Why = "its resources could not be removed: " + err.Error()
+			res.Verdict = egress.Inconclusive
 		}
 	}()
+	if len(r.c.Setup) > 0 {
+		if err := r.e.Rules.Setup(ctx, r.c); err != nil {
+			return fmt.Errorf("set up: %w", err)
+		}
+	}
 	for _, ph := range r.c.Phases() {
 		start := time.Now()
 		out := egress.PhaseResult{Phase: ph, Acknowledged: true}

@@ -24,6 +24,7 @@ type world struct {
 	lines    []egress.AccessLog
 	arrivals []egress.Arrival
 	removed  int
+	cleaned  int
 
 	allowAny    bool // everything goes through, rule or not
 	dead        bool // the destination answers nobody
@@ -157,6 +158,10 @@ func (w *world) Apply(context.Context, egress.Case) (Change, error) {
 	w.open = true
 	return Change{Acknowledged: true, Applied: []string{"kind: ServiceEntry\n"}}, w.applyErr
 }
+
+func (w *world) Setup(context.Context, egress.Case) error { return w.applyErr }
+
+func (w *world) Clean(context.Context, egress.Case) error { w.cleaned++; return w.removeErr }
 
 func (w *world) Change(context.Context, egress.Case) (Change, error) {
 	w.mu.Lock()
@@ -345,6 +350,18 @@ func TestChanged(t *testing.T) {
 		r := e.Run(t.Context(), c)
 		if len(r.Phases) != 4 || (r.Verdict == egress.Violates) != deaf {
 			t.Errorf("%d phases, %s %s", len(r.Phases), r.Verdict, r.Why)
+		}
+	}
+}
+
+// What a case presupposes is removed however the case ends.
+func TestSetup(t *testing.T) {
+	c := theCase()
+	c.Setup = []egress.Object{{"kind": "ServiceEntry"}}
+	for want, w := range map[egress.Verdict]*world{egress.Conforms: {}, egress.Violates: {deaf: true}, egress.Inconclusive: {applyErr: errors.New("refused")}} {
+		e := &Engine{Clients: w, Rules: w, Mesh: w, Outside: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
+		if r := e.Run(t.Context(), c); r.Verdict != want || w.cleaned != 1 {
+			t.Errorf("%s %s, cleaned %d times; want %s", r.Verdict, r.Why, w.cleaned, want)
 		}
 	}
 }

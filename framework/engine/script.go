@@ -61,13 +61,16 @@ func (r *run) script(p egress.Probe, client string, index int) Script {
 	id, port := r.e.ids.next()
 	s := Script{ID: id, Ports: [2]int{port, port + portRange - 1}}
 	s.Timeout = int(r.e.ProbeTimeout.Milliseconds())
-	total := totalTimeout * egress.Slowness()
+	total, connect := totalTimeout*egress.Slowness(), connectTimeout*egress.Slowness()
+	if p.Dead { // nobody will answer: do not wait long to see it
+		connect = egress.Slowness()
+	}
 	switch {
 	case p.Command != "":
 		// curl reads its configuration from CURL_HOME, so the command itself stays as the document has it.
 		s.Script = fmt.Sprintf("export CURL_HOME=/tmp/.curl-%[1]s; mkdir -p $CURL_HOME\n"+
 			"printf 'header = \"%[2]s: %[1]s\"\nlocal-port = %[3]d-%[4]d\nconnect-timeout = %[5]d\nmax-time = %[6]d\n' >$CURL_HOME/.curlrc\n"+
-			"%[7]s\nrc=$?; rm -rf $CURL_HOME; exit $rc", id, ProbeHeader, s.Ports[0], s.Ports[1], connectTimeout*egress.Slowness(), total, p.Command)
+			"%[7]s\nrc=$?; rm -rf $CURL_HOME; exit $rc", id, ProbeHeader, s.Ports[0], s.Ports[1], connect, total, p.Command)
 	case !p.Curl():
 		s.Spec = &probe.Spec{URL: p.URL, Connect: p.Connect, SNI: p.SNI, Send: p.Send, ID: id, Ports: s.Ports, Timeout: total * 1000}
 		if p.Scheme() == "keep" { // one connection for each probe of each case
@@ -80,7 +83,7 @@ func (r *run) script(p egress.Probe, client string, index int) Script {
 	default:
 		s.Argv = []string{
 			"curl", "-sS", "-o", "/dev/null", "-w", "%{json}", "--local-port", fmt.Sprintf("%d-%d", s.Ports[0], s.Ports[1]),
-			"--connect-timeout", strconv.Itoa(connectTimeout * egress.Slowness()), "-m", strconv.Itoa(total), "-H", ProbeHeader + ": " + id,
+			"--connect-timeout", strconv.Itoa(connect), "-m", strconv.Itoa(total), "-H", ProbeHeader + ": " + id,
 		}
 		if p.Connect != "" {
 			s.Argv = append(s.Argv, "--connect-to", "::"+p.Connect)

@@ -172,7 +172,7 @@ func (s *Session) makeLanes() error {
 	}
 	f := s.Cluster.Facts()
 	for l := range lane(n) {
-		cl := clients{s.pods, l}
+		cl := clients{s.pods, l, s.gatewayProxy}
 		w := &world{lane: l}
 		w.rules = &rules{
 			clients: cl, fixtures: s.fix, files: s.opts.Fixtures, istiod: s.istiod, config: s.config, run: s.run,

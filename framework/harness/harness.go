@@ -90,6 +90,8 @@ type Session struct {
 	mu      sync.Mutex
 	futures map[string]*future
 	timings map[string]float64
+	// gatewayPods are the running gateways' pods by the gateway's name.
+	gatewayPods map[string]string
 }
 
 // future is something that is started once and waited for by many.
@@ -180,7 +182,7 @@ func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 	life, end := context.WithCancel(context.Background())
 	return &Session{
 		opts: o, life: life, end: end, start: time.Now(), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff),
-		futures: map[string]*future{}, timings: map[string]float64{},
+		gatewayPods: map[string]string{}, futures: map[string]*future{}, timings: map[string]float64{},
 	}, p, store, nil
 }
 

@@ -94,6 +94,32 @@ func (r *rules) complete(c egress.Case, objs []*fixture.Object) {
 	}
 }
 
+// setupOf is the case whose objects are another one's setup: it settles like any other.
+func setupOf(c egress.Case) egress.Case {
+	c.Name += " (setup)"
+	return c
+}
+
+func (r *rules) Setup(ctx context.Context, c egress.Case) error {
+	objs, err := r.objects(c.Setup)
+	if err != nil {
+		return fmt.Errorf("case %s: %w", c.Name, err)
+	}
+	r.complete(c, objs)
+	_, err = r.put(ctx, setupOf(c), objs, nil)
+	return err
+}
+
+func (r *rules) Clean(ctx context.Context, c egress.Case) error {
+	c = setupOf(c)
+	r.mu.Lock()
+	objs := r.applied[c.Name]
+	delete(r.applied, c.Name)
+	r.mu.Unlock()
+	_, err := r.take(ctx, c, objs, nil)
+	return err
+}
+
 func (r *rules) Apply(ctx context.Context, c egress.Case) (engine.Change, error) {
 	objs, err := r.load(ctx, c)
 	if err != nil {

@@ -126,6 +126,9 @@ func (s *Session) watchGateways(ctx context.Context) error {
 		if err := s.logs.start(ctx, g, mesh.SystemNamespace, pod.Name); err != nil {
 			return err
 		}
+		s.mu.Lock()
+		s.gatewayPods[g] = pod.Name
+		s.mu.Unlock()
 	}
 	svc, err := s.cs.CoreV1().Services(mesh.SystemNamespace).Get(ctx, mesh.IngressGateway, metav1.GetOptions{})
 	if err != nil {
@@ -133,4 +136,14 @@ func (s *Session) watchGateways(ctx context.Context) error {
 	}
 	s.ingress = svc.Spec.ClusterIP
 	return nil
+}
+
+// gatewayProxy names the proxy of the gateway that a feature stands for; "" while it does not run.
+func (s *Session) gatewayProxy(f egress.Feature) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if pod := s.gatewayPods["istio-"+strings.ReplaceAll(string(f), "-", "")]; pod != "" {
+		return mesh.Proxy(pod, mesh.SystemNamespace)
+	}
+	return ""
 }

@@ -47,6 +47,8 @@ func (l lane) client(c egress.Client) egress.Client {
 type clients struct {
 	pods *pods.Pods
 	lane lane
+	// gateway names the proxy of a gateway; "" while it does not run.
+	gateway func(egress.Feature) string
 }
 
 func (c clients) get(name string) (*pods.Pod, error) { return c.pods.Get(c.lane.actual(name)) }
@@ -88,6 +90,11 @@ func (c clients) proxies(k egress.Case) []string {
 	for _, n := range k.Clients() {
 		if p, err := c.get(n); err == nil && p.Captured() {
 			out = append(out, mesh.Proxy(p.PodName, p.Namespace))
+		}
+	}
+	for _, f := range k.Needs {
+		if g := c.gateway(f); g != "" {
+			out = append(out, g)
 		}
 	}
 	return out
@@ -196,7 +203,7 @@ func (l *logs) Lines(ctx context.Context, client string, match func(egress.Acces
 	if err != nil {
 		return nil, err
 	}
-	if client != engine.IngressGateway {
+	if client != engine.IngressGateway && client != engine.EgressGateway {
 		return a.Lines(match), nil
 	}
 	found, err := a.Wait(ctx, egress.Patience(flushPatience), match)

@@ -45,8 +45,9 @@ type Host struct {
 	Site    string     `json:"site,omitempty"` // what its web server serves: httpbin or wikipedia
 	// More are further addresses of the same machine, which its name resolves to as well.
 	More     []netip.Addr `json:"more,omitempty"`
-	Ping     bool         `json:"ping,omitempty"` // echo requests to it are logged
-	Dead     bool         `json:"dead,omitempty"` // the name resolves and nobody owns the address
+	Ping     bool         `json:"ping,omitempty"`    // echo requests to it are logged
+	Dead     bool         `json:"dead,omitempty"`    // the name resolves and nobody owns the address
+	Refuses  bool         `json:"refuses,omitempty"` // a dead host whose address is owned: connections are refused
 	Services []Service    `json:"services,omitempty"`
 }
 
@@ -72,7 +73,7 @@ func DefaultHosts() (*Hosts, error) {
 func (h *Hosts) Addresses() []netip.Addr {
 	out := []netip.Addr{h.DNS}
 	for _, x := range h.Hosts {
-		if !x.Dead {
+		if !x.Dead || x.Refuses {
 			out = append(append(out, x.Address), x.More...)
 		}
 	}

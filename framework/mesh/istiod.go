@@ -187,6 +187,9 @@ func (i *Istiod) Latest(ctx context.Context) (int64, error) {
 	return p.latest, err
 }
 
+// unconcerned is how long after the first acknowledgement a proxy may still be sent the same push.
+const unconcerned = 300 * time.Millisecond
+
 // Settle waits until istiod has seen a change and every given proxy has acknowledged a push that
 // began after that. seen reports whether istiod holds the new state; where istiod does not show it,
 // seen is nil, and any push after the one with the counter before will do.
@@ -203,18 +206,27 @@ func (i *Istiod) Settle(ctx context.Context, proxies []string, before int64, see
 		}
 	}
 	var last push
+	var first time.Time // when the first of them had acknowledged
 	err := poll(ctx, egress.Patience(settlePatience), func(ctx context.Context) (bool, error) {
 		var err error
 		if last, err = i.sync(ctx); err != nil {
 			return false, err
 		}
+		done := 0
 		for _, p := range proxies {
 			sent, known := last.sent[p]
-			if !known || sent <= base.latest || last.behind[p] != "" {
+			if !known || last.behind[p] != "" {
 				return false, nil
 			}
+			if sent > base.latest {
+				done++
+			}
 		}
-		return true, nil
+		if done > 0 && first.IsZero() {
+			first = time.Now()
+		}
+		// One push goes to all proxies that it concerns at once: who got none has nothing to learn.
+		return done == len(proxies) || done > 0 && time.Since(first) > unconcerned, nil
 	})
 	s := Settled{Acknowledged: err == nil, Took: time.Since(start), Rejections: last.nacks}
 	if errors.Is(err, errPatience) {
