@@ -22,14 +22,40 @@ const (
 // Feature is something that a cluster, mesh or internet may or may not have.
 type Feature string
 
-// The features that cases may need.
+// The features that the harness itself knows how to provide or find.
 const (
-	IstioFilters   Feature = "istio-filters" // Istio's own build of Envoy
-	Hermetic       Feature = "hermetic"      // an internet whose arrival log can be read
+	IstioFilters   Feature = "istio-filters"
+	Hermetic       Feature = "hermetic"
 	EgressGateway  Feature = "egress-gateway"
 	IngressGateway Feature = "ingress-gateway"
-	MeshConfig     Feature = "mesh-config" // the run may change mesh-wide settings
+	MeshConfig     Feature = "mesh-config"
 )
+
+// features are all that cases may need, with what each means.
+var features = map[Feature]string{
+	IstioFilters:              "Istio's own build of Envoy, which only the official proxy image has",
+	Hermetic:                  "an internet whose arrival log can be read",
+	EgressGateway:             "an egress gateway",
+	IngressGateway:            "an ingress gateway",
+	MeshConfig:                "leave to change mesh-wide settings",
+	"gateway-api":             "the CRDs of the Gateway API",
+	"network-policy":          "a CNI plugin that enforces NetworkPolicies",
+	"ipv6":                    "pods with IPv6 addresses",
+	"tproxy":                  "a kernel with the TPROXY target",
+	"nftables":                "an installation with native nftables",
+	"client-credential":       "a client certificate of the internet's CA in a Secret, and leave to read it",
+	"init-container-probe":    "probes from init containers",
+	"istiod-flags":            "an istiod with other feature flags",
+	"istiod-restart":          "leave to stop istiod",
+	"two-istio-versions":      "proxies of another Istio version than istiod's",
+	"compatibility-version":   "an installation with another compatibilityVersion",
+	"envoy-stats":             "access to the proxies' statistics",
+	"serviceentry-visibility": "an installation with serviceEntryVisibility",
+	"changing-dns":            "DNS records that change while a case runs",
+}
+
+// Meaning says what a feature is.
+func (f Feature) Meaning() string { return features[f] }
 
 // Case is one claim about egress traffic: data, no code.
 type Case struct {
@@ -249,6 +275,11 @@ func (c Case) Check() error {
 		return bad("source is missing: say where the claim comes from")
 	case len(c.Probes) == 0:
 		return bad("no probes")
+	}
+	for _, f := range c.Needs {
+		if f.Meaning() == "" {
+			return bad("needs: feature %q is unknown; known: %v", f, slices.Sorted(maps.Keys(features)))
+		}
 	}
 	for _, v := range []string{c.Since, c.Until} {
 		if _, err := parseMinor(v); v != "" && err != nil {

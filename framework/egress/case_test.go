@@ -62,7 +62,7 @@ func TestAppliesTo(t *testing.T) {
 }
 
 func TestOutcomeNames(t *testing.T) {
-	if len(outcomes) != 19 {
+	if len(outcomes) != 21 {
 		t.Fatalf("%d outcomes are described", len(outcomes))
 	}
 	for b := OK; b < lastOutcome; b <<= 1 {

@@ -181,6 +181,8 @@ var flagOutcomes = []struct {
 	{"UO", 503, S503UO},
 	{"NR", 404, S404NR},
 	{"UT", 504, S504UT},
+	{"UC", 503, S503UC},
+	{"DF", 503, S503DF},
 }
 
 func byFlags(l AccessLog) Outcome {

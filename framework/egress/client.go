@@ -21,6 +21,7 @@ type Client struct {
 	Container   string            `json:"container"` // the container in which commands run; "" for a client that is only called
 	Injection   Injection         `json:"injection"`
 	Annotations map[string]string `json:"annotations,omitempty"` // of the pod template
+	User        int64             `json:"user,omitempty"`        // uid of its process; 0 leaves the manifest's
 	ReadyURL    string            `json:"readyURL,omitempty"`    // must answer to the control client before cases use it
 }
 

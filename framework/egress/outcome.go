@@ -34,6 +34,8 @@ const (
 	CERT                         // the server's certificate was not accepted (curl 60)
 	Self                         // answered by the proxy itself on a rule's order: redirect, fault, direct response
 	Named                        // a DNS question was answered with records
+	S503UC                       // 503, the upstream closed the connection
+	S503DF                       // 503, the proxy could not resolve the name
 	lastOutcome
 )
 
@@ -64,6 +66,8 @@ var outcomes = map[Outcome]outcomeInfo{
 	DNSX:     {"DNSX", "?", "the name did not resolve: DNS, not mesh"},
 	CERT:     {"CERT", "?", "the client did not accept the server's certificate"},
 	Self:     {"SELF", "•", "answered by the proxy itself, as a rule orders: redirect, fault or direct response"},
+	S503UC:   {"503UC", "!", "503, the destination closed the connection"},
+	S503DF:   {"503DF", "!", "503, the proxy could not resolve the name"},
 	Named:    {"NAMED", "✓", "the DNS question was answered with records"},
 }
 

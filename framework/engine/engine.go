@@ -140,7 +140,7 @@ func (e *Engine) Applicable(c egress.Case) (egress.Verdict, string) {
 			found = found || have == need
 		}
 		if !found {
-			return egress.Skipped, fmt.Sprintf("needs %s, which this environment has not", need)
+			return egress.Skipped, fmt.Sprintf("needs %s: %s", need, need.Meaning())
 		}
 	}
 	return "", ""
@@ -170,8 +170,9 @@ func (e *Engine) Run(ctx context.Context, c egress.Case) egress.Result {
 type run struct {
 	e      *Engine
 	c      egress.Case
-	id     string // names the connections that are kept from probe to probe
-	since  int64  // first arrival that may belong to this case
+	id     string                 // names the connections that are kept from probe to probe
+	since  int64                  // first arrival that may belong to this case
+	starts map[egress.Phase]int64 // first arrival that may belong to a phase
 	tries  []*try
 	idents map[string][]string
 	// accepted are objects that should have been refused.
@@ -197,9 +198,12 @@ type round struct {
 	client egress.ClientWitness
 }
 
+// noArrivals asks for nothing but the next number.
+const noArrivals = 1 << 62
+
 func (e *Engine) newRun(c egress.Case) *run {
 	id, _ := e.ids.next()
-	return &run{e: e, c: c, id: id, idents: map[string][]string{}}
+	return &run{e: e, c: c, id: id, starts: map[egress.Phase]int64{}, idents: map[string][]string{}}
 }
 
 func (r *run) phases(ctx context.Context, res *egress.Result) error {
@@ -252,6 +256,9 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 		}
 		if ph != egress.Before {
 			out.Acknowledged, out.Notes, out.Settle = ch.Acknowledged, ch.Notes, ch.Took
+		}
+		if _, r.starts[ph], err = r.e.Outside.Arrivals(ctx, noArrivals); err != nil {
+			return fmt.Errorf("the destination's log cannot be read: %w", err)
 		}
 		if err := r.probe(ctx, ph, out.Acknowledged); err != nil {
 			return fmt.Errorf("phase %s: %w", ph, err)

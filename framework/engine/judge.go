@@ -147,15 +147,17 @@ func (r *run) lines(ctx context.Context, p egress.Probe, x round, carrier Client
 	})
 }
 
-// hop finds the egress gateway's lines of what a sidecar has sent there: by request where there is
-// one, since requests share connections, else by connection.
+// hop finds the egress gateway's line of what a sidecar has sent there. The connection tells; where
+// requests share one, they are made one after another, so it is the first like it from then on.
 func (r *run) hop(ctx context.Context, l egress.AccessLog) ([]egress.AccessLog, error) {
-	return r.e.Mesh.Lines(ctx, EgressGateway, func(g egress.AccessLog) bool {
-		if l.RequestID != "" {
-			return g.RequestID == l.RequestID
-		}
-		return g.DownstreamRemote == l.UpstreamLocal
+	found, err := r.e.Mesh.Lines(ctx, EgressGateway, func(g egress.AccessLog) bool {
+		return g.DownstreamRemote == l.UpstreamLocal && (l.Method == "" || g.Path == l.Path && g.StartTime >= l.StartTime)
 	})
+	if len(found) > 1 {
+		slices.SortFunc(found, func(a, b egress.AccessLog) int { return strings.Compare(a.StartTime, b.StartTime) })
+		found = found[:1]
+	}
+	return found, err
 }
 
 // EgressGateway is the name under which Mesh.Lines knows the egress gateway.
@@ -202,17 +204,23 @@ func arrivalsOf(o egress.Observation, log []egress.Arrival, joined map[int64]boo
 	return out
 }
 
-// strays are arrivals from the carrier's pod that no probe of the case explains. A blocked probe with
-// strays beside it proves nothing.
+// strays are arrivals from the carrier's pod, from the start of the probe's phase to that of the next,
+// that no probe of the case explains. A blocked probe with strays beside it proves nothing.
 func (r *run) strays(t *try, log []egress.Arrival, joined map[int64]bool) []egress.Arrival {
 	info, err := r.e.Clients.Describe(t.probe.Carrier())
 	if err != nil {
 		return nil
 	}
+	end := int64(noArrivals)
+	for ph, start := range r.starts {
+		if ph > t.phase {
+			end = min(end, start)
+		}
+	}
 	var out []egress.Arrival
 	for _, a := range log {
 		host, _, err := net.SplitHostPort(a.Peer)
-		if err == nil && host == info.IP && !joined[a.Seq] {
+		if err == nil && host == info.IP && !joined[a.Seq] && a.Seq >= r.starts[t.phase] && a.Seq < end {
 			out = append(out, a)
 		}
 	}
@@ -254,6 +262,9 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 	return c
 }
 
+// exitDNS is curl's exit code for a name that does not resolve.
+const exitDNS = 6
+
 // verdict compares what the witnesses prove with what the case wants.
 func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 	fail := func(v egress.Verdict, format string, a ...any) {
@@ -279,7 +290,9 @@ func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 			p.Server = a.Server
 		}
 	}
-	if p.Control.Reached == t.probe.Dead && t.probe.Scheme() != "dns" {
+	// A name that does not exist yet exists for nobody.
+	unknown := p.Got == egress.DNSX && p.Control.Client.ExitCode == exitDNS
+	if p.Control.Reached == t.probe.Dead && t.probe.Scheme() != "dns" && !unknown {
 		if t.probe.Dead {
 			fail(egress.Inconclusive, "the target is said to be unreachable, but the control client reached it")
 		} else {

@@ -188,6 +188,22 @@ func (p *Pods) decorate(o *fixture.Object, c egress.Client) error {
 			return fmt.Errorf("annotate %s: %w", fixture.Describe(o), err)
 		}
 	}
+	if c.User != 0 {
+		all, _, err := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+		if err != nil {
+			return fmt.Errorf("set the user of %s: %w", fixture.Describe(o), err)
+		}
+		for i := range all {
+			if k, ok := all[i].(map[string]any); ok {
+				if err := unstructured.SetNestedField(k, c.User, "securityContext", "runAsUser"); err != nil {
+					return fmt.Errorf("set the user of %s: %w", fixture.Describe(o), err)
+				}
+			}
+		}
+		if err := unstructured.SetNestedSlice(o.Object, all, "spec", "template", "spec", "containers"); err != nil {
+			return fmt.Errorf("set the user of %s: %w", fixture.Describe(o), err)
+		}
+	}
 	return unstructured.SetNestedField(o.Object, p.run, "spec", "template", "metadata", "labels", fixture.RunLabel)
 }
 
