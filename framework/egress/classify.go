@@ -108,8 +108,8 @@ func throughProxy(o Observation, l AccessLog) (Outcome, error) {
 	switch {
 	case l.UpstreamCluster == blackHole:
 		return blocked(o, BRST)
-	case l.ResponseCode == 502 && l.RouteName == blockAll:
-		return blocked(o, B502)
+	case l.RouteName == blockAll && (l.ResponseCode == 502 || l.ResponseDetails == "direct_response"):
+		return blocked(o, B502) // 502; to a gRPC client 200 with status 14
 	}
 	if out := byFlags(l); out != 0 {
 		return failed(o, out)
@@ -313,5 +313,5 @@ const gatewayService = "istio-egressgateway."
 // Hop says whether the sidecar sent the attempt to the egress gateway.
 func (o Observation) Hop() bool {
 	l := o.Line()
-	return l != nil && strings.Contains(l.UpstreamCluster, gatewayService)
+	return l != nil && l.UpstreamLocal != "" && strings.Contains(l.UpstreamCluster, gatewayService)
 }

@@ -22,6 +22,7 @@ type Client struct {
 	Injection   Injection         `json:"injection"`
 	Annotations map[string]string `json:"annotations,omitempty"` // of the pod template
 	User        int64             `json:"user,omitempty"`        // uid of its process; 0 leaves the manifest's
+	Escapes     bool              `json:"escapes,omitempty"`     // it has a sidecar, and its traffic goes around it
 	ReadyURL    string            `json:"readyURL,omitempty"`    // must answer to the control client before cases use it
 }
 

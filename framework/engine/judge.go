@@ -262,8 +262,11 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 	return c
 }
 
-// exitDNS is curl's exit code for a name that does not resolve.
-const exitDNS = 6
+// curl's exit codes for a name that does not resolve and for a refused connection.
+const (
+	exitDNS     = 6
+	exitRefused = 7
+)
 
 // verdict compares what the witnesses prove with what the case wants.
 func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {

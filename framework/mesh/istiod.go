@@ -240,7 +240,7 @@ func (i *Istiod) Settle(ctx context.Context, proxies []string, before int64, see
 // change of the mesh configuration that falls into one debounce window with an update of endpoints
 // (docs/findings.md), so such a change is made only when no pod is coming or going.
 func (i *Istiod) Quiet(ctx context.Context) error {
-	const looks, patience = 30, 5 * time.Second
+	const looks, patience = 12, 5 * time.Second
 	last, same := int64(-1), 0
 	err := poll(ctx, patience, func(ctx context.Context) (bool, error) {
 		p, err := i.sync(ctx)
@@ -259,11 +259,15 @@ func (i *Istiod) Quiet(ctx context.Context) error {
 	return err
 }
 
+// lookEvery is the pause between two questions to istiod. Each costs istiod a walk over all that it
+// holds, and it waits 100 ms for more changes before it pushes anyway.
+const lookEvery = 25 * time.Millisecond
+
 var errPatience = errors.New("it did not come in time")
 
 // poll calls f until it is true, for a bounded time.
 func poll(ctx context.Context, patience time.Duration, f func(context.Context) (bool, error)) error {
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	end := time.After(patience)
 	for {
