@@ -31,7 +31,20 @@ test: ## lint, unit tests and the conformance run; what CI calls
 .PHONY: unit
 unit: ## unit tests only: no root, no cluster, no network
 	$(GO) test ./framework/... ./cmd/... ./samples/... ./fixtures/...
-	$(GO) test -run 'TestC' ./suites
+	$(GO) test -run 'Test[^S]|TestSabotages' ./suites
+
+.PHONY: sabotage
+sabotage: build ## break the mesh on purpose in every way of the list and demand the right verdicts (root)
+	$(BIN)/egressctl selftest
+	scripts/verify-sabotage.sh
+
+.PHONY: order
+order: build ## ten orders, and one lane instead of four: the verdicts must be the same (root)
+	scripts/verify-order.sh
+
+.PHONY: soak
+soak: build ## twenty complete runs without one changed verdict; the report goes to reports/soak.md (root)
+	scripts/soak.py
 
 .PHONY: fault
 fault: build ## kill, interrupt and starve real clusters and look for what is left (root)

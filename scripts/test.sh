@@ -17,6 +17,7 @@ echo "== components (builds what the cache lacks)"
 bin/egressctl components fetch
 
 echo "== verdicts notice sabotage; kills and interrupts leave nothing behind"
+bin/egressctl selftest --name selftest
 scripts/verify-sabotage.sh
 scripts/verify-faults.sh
 scripts/verify-samples.sh

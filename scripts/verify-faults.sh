@@ -52,7 +52,7 @@ for moment in 'components in the cache' 'cluster processes started' 'API server 
   nothing_left "kill -9 after '$moment'" 5
 done
 
-"$tool" run --name fault --out "$work/out" >"$work/log" 2>&1 &
+"$tool" run --name fault --label-filter source --out "$work/out" >"$work/log" 2>&1 &
 pid=$!
 wait_for 60 grep -q '^conforms' "$work/log" || die "interrupt: no case ever ran"
 kill -INT "$pid"
@@ -62,7 +62,7 @@ wants 'interrupted: [0-9]+ cases did not run' interrupt
 wants '✓ injection-automatic' interrupt
 nothing_left "Ctrl-C once" 5
 
-"$tool" run --name fault --out "$work/out" >"$work/log" 2>&1 &
+"$tool" run --name fault --label-filter source --out "$work/out" >"$work/log" 2>&1 &
 pid=$!
 wait_for 60 grep -q 'istiod ready' "$work/log" || die "interrupt twice: istiod never came"
 kill -INT "$pid"; kill -INT "$pid" 2>/dev/null || true
@@ -95,7 +95,7 @@ kill "$server"; wait "$server" 2>/dev/null || true
 echo "ok  no way from a pod to the machine's own network"
 
 # The API server dies in the middle of a run.
-"$tool" run --name fault --out "$work/out" >"$work/log" 2>&1 &
+"$tool" run --name fault --label-filter source --out "$work/out" >"$work/log" 2>&1 &
 pid=$!
 wait_for 60 grep -q '^conforms' "$work/log" || die "dying API server: no case ever ran"
 pkill -9 -f "^kube-apiserver" || die "dying API server: no such process"

@@ -20,7 +20,7 @@ print(" ".join(sorted(c["case"]["name"] for c in cases if c["verdict"] == sys.ar
 }
 run() { # SABOTAGE -> exit status
   local rc=0
-  bin/egressctl run --name sabotage --sabotage "$1" --out "$out" >"$out/log" 2>&1 || rc=$?
+  bin/egressctl run --name sabotage --label-filter source --sabotage "$1" --out "$out" >"$out/log" 2>&1 || rc=$?
   echo "$rc"
 }
 

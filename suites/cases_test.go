@@ -1,11 +1,14 @@
 package suites_test
 
 import (
+	_ "embed"
+	"strings"
 	"testing"
 
 	"mesh-egress-conformance/fixtures"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/samples"
 	"mesh-egress-conformance/suites"
@@ -58,6 +61,51 @@ func TestCheckFindsMistakes(t *testing.T) {
 	} {
 		if err := suites.Check(bad(good), clients); err == nil {
 			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+//go:embed catalogue.txt
+var catalogue string
+
+// Every claim of the catalogue has a case, and no case invents a claim of its own.
+func TestCatalogue(t *testing.T) {
+	cases, _, err := suites.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	covered := map[string]string{}
+	for line := range strings.Lines(catalogue) {
+		if id := strings.TrimSpace(line); id != "" && !strings.HasPrefix(id, "#") {
+			covered[id] = ""
+		}
+	}
+	for _, c := range cases {
+		for _, id := range strings.Fields(c.Row) {
+			if _, ok := covered[id]; !ok {
+				t.Errorf("case %s covers %q, which is not in catalogue.txt", c.Name, id)
+			}
+			covered[id] = c.Name
+		}
+	}
+	for id, name := range covered {
+		if name == "" {
+			t.Errorf("no case covers %s", id)
+		}
+	}
+}
+
+func TestSabotages(t *testing.T) {
+	all, err := suites.Sabotages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all {
+		if s.What == "" || len(s.Cases()) == 0 {
+			t.Errorf("sabotage %q says nothing", s.Name)
+		}
+		if _, err := harness.ParseSabotage(s.Do); err != nil {
+			t.Error(err)
 		}
 	}
 }

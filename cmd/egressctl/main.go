@@ -112,7 +112,7 @@ func rootCommand() *cobra.Command {
 	f.StringVar(&o.provider, "provider", "embedded", "where the cluster runs: embedded")
 	f.StringVar(&o.name, "name", "default", "name of the cluster")
 	f.BoolVar(&o.debug, "debug", false, "print what client libraries log")
-	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), listCommand(), probeCommand(o),
+	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), listCommand(), probeCommand(o),
 		kubectlCommand(o), kubeconfigCommand(o), logsCommand(o), shellCommand(o), doctorCommand(o), componentsCommand(o), migrateCommand())
 	return root
 }

@@ -63,7 +63,9 @@ type Cluster interface {
 // Internet is a hermetic outside whose arrivals can be read.
 type Internet interface {
 	Arrivals(ctx context.Context, since int64) (log []egress.Arrival, next int64, err error)
-	Down(ctx context.Context) error
+	// Break spoils it on purpose: "down" (every host is dead), "dns" (no name resolves), "ca" (foreign
+	// certificates); "mend" undoes all of it.
+	Break(ctx context.Context, what string) error
 }
 
 // Options for Up.

@@ -181,6 +181,9 @@ func (p Probe) Destination() string {
 	return u.Hostname()
 }
 
+// Anywhere in Lands says that it does not matter where the mesh leads the probe.
+const Anywhere = "*"
+
 // Target is the name of the host to which the mesh must lead the probe in a phase.
 func (p Probe) Target(ph Phase) string {
 	if l := p.Lands[ph]; l != "" {

@@ -23,13 +23,17 @@ type Client struct {
 	Annotations map[string]string `json:"annotations,omitempty"` // of the pod template
 	User        int64             `json:"user,omitempty"`        // uid of its process; 0 leaves the manifest's
 	Escapes     bool              `json:"escapes,omitempty"`     // it has a sidecar, and its traffic goes around it
+	Pretend     bool              `json:"pretend,omitempty"`     // sabotage: it has no sidecar and is taken for one that has
 	ReadyURL    string            `json:"readyURL,omitempty"`    // must answer to the control client before cases use it
 }
 
 // ControlClient is the name of the client without sidecar that proves targets reachable.
 const ControlClient = "control"
 
-// Captured says whether the client has a sidecar.
+// Sidecar says whether the client's pod really gets a sidecar.
+func (c Client) Sidecar() bool { return c.Captured() && !c.Pretend }
+
+// Captured says whether the client counts as one with a sidecar.
 func (c Client) Captured() bool { return c.Injection != NoInjection }
 
 // Default fills in what a description leaves out: a sleep pod of its own, injected by the webhook.

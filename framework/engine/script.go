@@ -9,7 +9,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
@@ -28,38 +28,67 @@ const (
 
 // Every probe gets client ports of its own, below the range from which the kernel picks
 // (net.ipv4.ip_local_port_range). The kernel would give one port to several connections with
-// different destinations; redirected to the sidecar they clash, and conntrack then changes the port
-// on the way, so that the client's log and the sidecar's no longer name the same connection. A
-// document's command, which cannot tell which port it used, is found by its range.
+// different destinations; redirected to the sidecar they clash, and conntrack, which remembers a
+// closed connection for two minutes, then changes the port on the way, so that the client's log and
+// the sidecar's no longer name the same connection. A document's command, which may make several
+// connections and cannot tell their ports, is found by its range.
 const (
-	firstPort = 11000
-	lastPort  = 30000
-	portRange = 4
+	firstPort    = 11000
+	lastPort     = 30000
+	probePorts   = 2 // the second one is for when the first is taken
+	commandPorts = 4
+	// portCycle is how long the ports of one pod last when they are used as fast as can be: a run on
+	// pods of an earlier one begins where that one has not been for as long.
+	portCycle = 130 * time.Second
 )
 
+// idSource hands out probe ids and, for each pod by its address, client ports.
 type idSource struct {
 	prefix string
-	n      *atomic.Int64
+
+	mu    sync.Mutex
+	n     int64
+	ports map[string]int
 }
 
-func newIDSource() idSource {
+// ids is shared by all engines of this process: they use the same control client.
+var ids = newIDSource()
+
+func newIDSource() *idSource {
 	b := make([]byte, 4)
 	_, _ = rand.Read(b) // never fails, see crypto/rand
-	n := &atomic.Int64{}
-	n.Store(time.Now().UnixMilli() / 25) // a run on the same pods begins where no recent one was
-	return idSource{prefix: hex.EncodeToString(b), n: n}
+	return &idSource{prefix: hex.EncodeToString(b), ports: map[string]int{}}
 }
 
-func (s idSource) next() (id string, port int) {
-	n := s.n.Add(1)
-	slots := int64((lastPort - firstPort) / portRange)
-	return fmt.Sprintf("%s-%d", s.prefix, n), firstPort + int(n%slots)*portRange
+func (s *idSource) id() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.n++
+	return fmt.Sprintf("%s-%d", s.prefix, s.n)
+}
+
+// take hands out the next ports of a pod.
+func (s *idSource) take(pod string, count int) [2]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next, ok := s.ports[pod]
+	if !ok {
+		next = firstPort + int(int64(lastPort-firstPort)*(time.Now().UnixNano()%int64(portCycle))/int64(portCycle))
+	}
+	if next+count > lastPort {
+		next = firstPort
+	}
+	s.ports[pod] = next + count
+	return [2]int{next, next + count - 1}
 }
 
 // script turns a probe into a request to the probe agent.
-func (r *run) script(p egress.Probe, client string, index int) Script {
-	id, port := r.e.ids.next()
-	s := Script{ID: id, Ports: [2]int{port, port + portRange - 1}}
+func (r *run) script(p egress.Probe, client, pod string, index int) Script {
+	id, count := ids.id(), probePorts
+	if p.Command != "" {
+		count = commandPorts
+	}
+	s := Script{ID: id, Ports: ids.take(pod, count)}
 	s.Timeout = int(r.e.ProbeTimeout.Milliseconds())
 	total, connect := totalTimeout*egress.Slowness(), connectTimeout*egress.Slowness()
 	if p.Dead { // nobody will answer: do not wait long to see it
@@ -108,18 +137,19 @@ type curlReport struct {
 
 // execute runs a probe once from a client.
 func (r *run) execute(ctx context.Context, client string, p egress.Probe, index int) round {
-	x := round{script: r.script(p, client, index)}
+	var x round
+	info, err := r.e.Clients.Describe(client)
+	if err != nil {
+		x.err = err
+		return x
+	}
+	x.script = r.script(p, client, info.IP, index)
 	ctx, cancel := context.WithTimeout(ctx, r.e.ProbeTimeout)
 	defer cancel()
 	start := time.Now()
 	x.exec, x.err = r.e.Clients.Do(ctx, client, x.script.Request)
 	x.client = egress.ClientWitness{Command: p.String(), Took: time.Since(start)}
 	if x.err != nil {
-		return x
-	}
-	info, err := r.e.Clients.Describe(client)
-	if err != nil {
-		x.err = err
 		return x
 	}
 	x.client.ExitCode, x.client.Stderr = x.exec.ExitCode, shorten(x.exec.Stderr)

@@ -198,22 +198,6 @@ func (s *Session) makeLanes() error {
 	return nil
 }
 
-func (s *Session) sabotage(ctx context.Context) error {
-	switch s.opts.Sabotage {
-	case AllowAny:
-		s.opts.logf("SABOTAGE: the mesh's outbound policy is ALLOW_ANY although the cases assume REGISTRY_ONLY")
-		s.config.bend = func(c mesh.Config) mesh.Config {
-			return mesh.Merge(c, mesh.Config{"outboundTrafficPolicy": mesh.Config{"mode": string(egress.AllowAny)}})
-		}
-		return s.config.setGround(ctx, nil, s.proxies())
-	case InternetDown:
-		s.opts.logf("SABOTAGE: every host of the internet is down")
-		return s.Cluster.Internet().Down(ctx)
-	case NoSabotage:
-	}
-	return nil
-}
-
 // proxies names every running client's proxy.
 func (s *Session) proxies() []string {
 	var out []string

@@ -24,25 +24,6 @@ import (
 	"mesh-egress-conformance/framework/provider"
 )
 
-// Sabotage breaks the world on purpose, to show that verdicts notice.
-type Sabotage string
-
-// The sabotages.
-const (
-	NoSabotage   Sabotage = ""
-	AllowAny     Sabotage = "allow-any"     // the mesh lets everything out although the cases assume REGISTRY_ONLY
-	InternetDown Sabotage = "internet-down" // every host of the internet is dead; names still resolve
-)
-
-// ParseSabotage reads a --sabotage flag.
-func ParseSabotage(s string) (Sabotage, error) {
-	switch v := Sabotage(s); v {
-	case NoSabotage, AllowAny, InternetDown:
-		return v, nil
-	}
-	return "", fmt.Errorf("sabotage %q is unknown: use %s or %s", s, AllowAny, InternetDown)
-}
-
 // Options say what to run in.
 type Options struct {
 	Provider string
@@ -166,9 +147,13 @@ func (s *Session) Ready(ctx context.Context) error {
 
 // open checks the options and opens the provider; nothing runs yet.
 func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
-	for _, c := range o.Clients {
+	o.Clients = slices.Clone(o.Clients)
+	for i, c := range o.Clients {
 		if err := c.Check(); err != nil {
 			return nil, nil, nil, err
+		}
+		if spoil := actions[o.Sabotage].clients; spoil != nil && c.Captured() {
+			o.Clients[i] = spoil(c)
 		}
 	}
 	store, err := components.OpenStore()
@@ -293,7 +278,7 @@ func (s *Session) Close(ctx context.Context) error {
 		for _, w := range s.lanes {
 			all = errors.Join(all, w.rules.removeAll(ctx))
 		}
-		all = errors.Join(all, s.config.restore(ctx))
+		all = errors.Join(all, s.config.restore(ctx), s.mend(ctx))
 	}
 	if s.istiod != nil {
 		s.istiod.Close()

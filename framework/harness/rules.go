@@ -28,6 +28,7 @@ type rules struct {
 	config   *meshConfig
 	run      string
 	expand   func(string) string
+	hide     bool // sabotage: objects are exported to nobody
 
 	mu      sync.Mutex
 	applied map[string][]*fixture.Object
@@ -83,6 +84,10 @@ func (r *rules) complete(c egress.Case, objs []*fixture.Object) {
 		l[fixture.RunLabel] = r.run
 		o.SetLabels(l)
 		spec, ok := o.Object["spec"].(map[string]any)
+		if ok && r.hide && slices.Contains(exporting, o.GetKind()) {
+			spec["exportTo"] = []any{"~"}
+			continue
+		}
 		if c.Alone() || !ok || spec["exportTo"] != nil || !slices.Contains(exporting, o.GetKind()) {
 			continue
 		}

@@ -44,7 +44,7 @@ func (s *Session) launch(name string) *future {
 		if err := s.pods.Start(ctx, c); err != nil {
 			return err
 		}
-		if !c.Captured() {
+		if !c.Sidecar() {
 			return nil
 		}
 		pod, err := s.pods.Get(name)
@@ -53,6 +53,11 @@ func (s *Session) launch(name string) *future {
 		}
 		if err := s.logs.start(ctx, name, pod.Namespace, pod.PodName); err != nil {
 			return err
+		}
+		if c.Container != "" && !c.Escapes {
+			if err := s.logs.attached(ctx, name); err != nil {
+				return err
+			}
 		}
 		return s.waitURL(ctx, c.ReadyURL)
 	})

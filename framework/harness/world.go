@@ -148,6 +148,30 @@ func (l *logs) start(ctx context.Context, name, namespace, pod string) error {
 	return nil
 }
 
+// attached waits until a followed log really follows: the kubelet answers before it has found the end
+// of the file, and what is written in between is lost. A client that cannot make its proxy write
+// anything is not waited for long: its cases will say so.
+func (l *logs) attached(ctx context.Context, name string) error {
+	a, err := l.of(name)
+	if err != nil {
+		return err
+	}
+	for range 10 {
+		path := "/ready?" + l.mark()
+		if err := l.curl(ctx, name, istiodURL+path); err != nil {
+			return err
+		}
+		_, err := a.Wait(ctx, egress.Patience(300*time.Millisecond), func(x egress.AccessLog) bool { return x.Path == path })
+		if !errors.Is(err, mesh.ErrNoLine) {
+			return err
+		}
+	}
+	return nil
+}
+
+// istiodURL is what every client's proxy knows whatever else it is allowed to see.
+const istiodURL = "http://istiod." + mesh.SystemNamespace + ":15014"
+
 // curl makes a request for the harness itself.
 func (l *logs) curl(ctx context.Context, client, url string) error {
 	_, err := l.pods.Do(ctx, client, probe.Request{Argv: []string{"curl", "-s", "-o", "/dev/null", "-m", "5", url}})
@@ -155,8 +179,7 @@ func (l *logs) curl(ctx context.Context, client, url string) error {
 }
 
 // Flush sends one request that the proxy surely logs and waits for its line: the log is written in
-// order, so everything before it is there too. The request goes to istiod, which every client's
-// proxy knows whatever else it is allowed to see.
+// order, so everything before it is there too.
 func (l *logs) Flush(ctx context.Context, client string) error {
 	a, err := l.of(client)
 	if err != nil {
@@ -170,7 +193,7 @@ func (l *logs) Flush(ctx context.Context, client string) error {
 		return l.flushServer(ctx, a, p)
 	}
 	path := "/ready?" + l.mark()
-	if err := l.curl(ctx, client, "http://istiod."+mesh.SystemNamespace+":15014"+path); err != nil {
+	if err := l.curl(ctx, client, istiodURL+path); err != nil {
 		return err
 	}
 	_, err = a.Wait(ctx, egress.Patience(flushPatience), func(x egress.AccessLog) bool { return x.Path == path })

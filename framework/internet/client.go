@@ -63,5 +63,7 @@ func (c *Client) Arrivals(ctx context.Context, since int64) ([]egress.Arrival, i
 	return p.Arrivals, p.Next, nil
 }
 
-// Down stops every host, for sabotage runs; names still resolve.
-func (c *Client) Down(ctx context.Context) error { return c.do(ctx, http.MethodPost, "/down", nil) }
+// Break spoils the internet on purpose, see Server.Break.
+func (c *Client) Break(ctx context.Context, what string) error {
+	return c.do(ctx, http.MethodPost, "/break/"+what, nil)
+}

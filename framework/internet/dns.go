@@ -40,6 +40,11 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		_ = w.WriteMsg(m) // the asker is gone if this fails
 		return
 	}
+	if s.noNames.Load() {
+		m.Rcode = dns.RcodeNameError
+		_ = w.WriteMsg(m) // the asker is gone if this fails
+		return
+	}
 	question := q.Question[0]
 	addrs, known := s.lookup(strings.TrimSuffix(strings.ToLower(question.Name), "."))
 	switch {

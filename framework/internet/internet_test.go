@@ -295,7 +295,7 @@ func TestControl(t *testing.T) {
 	if err != nil || len(got) != 1 || got[0].Server != "httpbin.org" {
 		t.Errorf("%+v %v", got, err)
 	}
-	if err := c.Down(t.Context()); err != nil {
+	if err := c.Break(t.Context(), "down"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := net.DialTimeout("tcp", addrOf(t, h, "httpbin.org"), time.Second); err == nil {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
@@ -23,6 +24,9 @@ type Server struct {
 	ca    *CA
 	log   arrivals
 
+	noNames atomic.Bool                     // sabotage: DNS refuses every question
+	foreign atomic.Pointer[tls.Certificate] // sabotage: what every host shows instead of its own certificate
+
 	mu      sync.Mutex
 	closers []func() error
 }
@@ -32,7 +36,11 @@ func NewServer(h *Hosts, ca *CA) *Server { return &Server{hosts: h, ca: ca} }
 
 // Start listens on every host's address. On error nothing is left listening.
 func (s *Server) Start(ctx context.Context) error {
-	err := s.startDNS(ctx)
+	return errors.Join(s.startDNS(ctx), s.startHosts(ctx))
+}
+
+func (s *Server) startHosts(ctx context.Context) error {
+	var err error
 	for _, h := range s.hosts.Hosts {
 		if err != nil {
 			break
@@ -52,6 +60,41 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("start the hermetic internet: %w", err), s.Close())
+	}
+	return nil
+}
+
+// Break spoils the internet on purpose: "down" kills every host, "dns" lets no name resolve, "ca" shows
+// certificates of a CA that nobody trusts; "mend" undoes all of it.
+func (s *Server) Break(ctx context.Context, what string) error {
+	switch what {
+	case "down":
+		return s.Close()
+	case "dns":
+		s.noNames.Store(true)
+	case "ca":
+		ca, err := NewCA("a CA that nobody trusts")
+		if err != nil {
+			return err
+		}
+		var all []string
+		for _, h := range s.hosts.Hosts {
+			all = append(all, names(h)...)
+		}
+		leaf, err := ca.Leaf(all...)
+		s.foreign.Store(leaf)
+		return err
+	case "mend":
+		s.noNames.Store(false)
+		s.foreign.Store(nil)
+		s.mu.Lock()
+		down := len(s.closers) == 0
+		s.mu.Unlock()
+		if down {
+			return s.startHosts(ctx)
+		}
+	default:
+		return fmt.Errorf("nothing to break is called %q", what)
 	}
 	return nil
 }
@@ -155,6 +198,11 @@ func (s *Server) tlsConfig(h Host, svc Service) (*tls.Config, error) {
 		}
 		if c, ok := conn.(*loggedConn); ok {
 			c.log.amend(c.seq, func(a *egress.Arrival) { a.TLS, a.Kind, a.SNI = true, "tls", hello.ServerName })
+		}
+		if leaf := s.foreign.Load(); leaf != nil {
+			bad := base.Clone()
+			bad.Certificates = []tls.Certificate{*leaf}
+			return bad, nil
 		}
 		return base, nil
 	}
@@ -321,8 +369,8 @@ func (s *Server) ControlHandler() http.Handler {
 		}
 		writeJSON(w, s.log.since(since))
 	})
-	mux.HandleFunc("POST /down", func(w http.ResponseWriter, _ *http.Request) {
-		if err := s.Close(); err != nil {
+	mux.HandleFunc("POST /break/{what}", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.Break(context.WithoutCancel(r.Context()), r.PathValue("what")); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	})

@@ -115,7 +115,7 @@ func (p *Pods) adopt(ctx context.Context, c egress.Client) (*corev1.Pod, error) 
 		return nil, fmt.Errorf("look for a running pod: %w", err)
 	}
 	for i := range l.Items {
-		if pod := &l.Items[i]; (isReady(pod) || isUsable(pod)) && pod.DeletionTimestamp == nil && hasProxy(pod) == c.Captured() {
+		if pod := &l.Items[i]; (isReady(pod) || isUsable(pod)) && pod.DeletionTimestamp == nil && hasProxy(pod) == c.Sidecar() {
 			return pod, nil
 		}
 	}
@@ -142,7 +142,7 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 	if _, err := p.fixtures.Apply(ctx, "", ns); err != nil {
 		return nil, err
 	}
-	if c.Injection == egress.ManualInjection {
+	if c.Injection == egress.ManualInjection && c.Sidecar() {
 		if objs, err = p.inject(ctx, objs); err != nil {
 			return nil, err
 		}
@@ -175,7 +175,7 @@ func rename(o *fixture.Object, c egress.Client) {
 
 func (p *Pods) namespaceLabels(c egress.Client) map[string]any {
 	l := map[string]any{fixture.RunLabel: p.run}
-	if c.Injection == egress.AutoInjection {
+	if c.Injection == egress.AutoInjection && c.Sidecar() {
 		l["istio-injection"] = "enabled"
 	}
 	return l
@@ -236,8 +236,8 @@ func (p *Pods) waitReady(ctx context.Context, c egress.Client) (*corev1.Pod, err
 	if err != nil {
 		return nil, err
 	}
-	if c.Captured() != hasProxy(pod) {
-		return nil, fmt.Errorf("pod %s/%s: sidecar present: %t, expected: %t (is the injection webhook installed?)", c.Namespace, pod.Name, hasProxy(pod), c.Captured())
+	if c.Sidecar() != hasProxy(pod) {
+		return nil, fmt.Errorf("pod %s/%s: sidecar present: %t, expected: %t (is the injection webhook installed?)", c.Namespace, pod.Name, hasProxy(pod), c.Sidecar())
 	}
 	return pod, nil
 }

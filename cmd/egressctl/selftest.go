@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"mesh-egress-conformance/framework/cluster"
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/harness"
+	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/suites"
+)
+
+func selftestCommand(o *options) *cobra.Command {
+	var only []string
+	cmd := &cobra.Command{
+		Use:   "selftest",
+		Short: "Break the mesh on purpose, in every way of the list, and demand the right verdicts",
+		Long: "Selftest runs cases against meshes that are broken on purpose (suites/sabotages.yaml). It fails when a\n" +
+			"case gets another verdict than the list demands: an engine that calls a broken mesh conforming.\n\n" +
+			"Exit status: 0 every sabotage was noticed, 1 one was not, 2 a fault of the harness, 64 wrong usage.",
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := suites.Sabotages()
+			if err != nil {
+				return err
+			}
+			for _, n := range only {
+				if !slices.ContainsFunc(all, func(s suites.Sabotage) bool { return s.Name == n }) {
+					return usage(fmt.Errorf("no sabotage is named %q", n))
+				}
+			}
+			down, err := o.ensureCluster(cmd)
+			if err != nil {
+				return err
+			}
+			missed, err := o.sabotages(cmd, all, only)
+			if err := errors.Join(err, down()); err != nil {
+				return err
+			}
+			if missed > 0 {
+				return &exitError{code: 1}
+			}
+			return nil
+		},
+	}
+	o.addUpFlags(cmd)
+	cmd.Flags().StringSliceVar(&only, "sabotage", nil, "only the named ones")
+	return cmd
+}
+
+// ensureCluster brings a cluster up if there is none of that name. down takes it away again.
+func (o *options) ensureCluster(cmd *cobra.Command) (down func() error, err error) {
+	if _, err := o.cluster(cmd); err == nil {
+		return func() error { return nil }, nil
+	} else if !errors.Is(err, cluster.ErrNotFound) {
+		return nil, err
+	}
+	what, err := (&selection{}).load()
+	if err != nil {
+		return nil, err
+	}
+	ho, err := o.session(cmd, what)
+	if err != nil {
+		return nil, err
+	}
+	s, err := harness.Up(cmd.Context(), ho)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Close(cmd.Context()); err != nil {
+		return nil, err
+	}
+	return func() error {
+		p, err := o.open()
+		if err != nil {
+			return err
+		}
+		return p.Down(context.WithoutCancel(cmd.Context()), o.name)
+	}, nil
+}
+
+// sabotages tries each and prints what became of it. It returns how many were not noticed.
+func (o *options) sabotages(cmd *cobra.Command, all []suites.Sabotage, only []string) (missed int, err error) {
+	t := table.NewWriter()
+	t.SetOutputMirror(cmd.OutOrStdout())
+	t.SetStyle(table.StyleLight)
+	t.AppendHeader(table.Row{"sabotage", "what is broken", "cases", "verdicts", "s"})
+	for _, sab := range all {
+		if len(only) > 0 && !slices.Contains(only, sab.Name) {
+			continue
+		}
+		start := time.Now()
+		rep, err := o.sabotage(cmd, sab)
+		if err != nil {
+			return missed, fmt.Errorf("sabotage %s: %w", sab.Name, err)
+		}
+		wrong := unnoticed(sab, rep)
+		verdict := "as they must be"
+		if len(wrong) > 0 {
+			missed++
+			verdict = "NOT NOTICED: " + strings.Join(wrong, "; ")
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "%-22s %5.1fs  %s\n", sab.Name, time.Since(start).Seconds(), verdict)
+		t.AppendRow(table.Row{sab.Name, sab.What, len(sab.Cases()), verdict, fmt.Sprintf("%.1f", time.Since(start).Seconds())})
+	}
+	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, WidthMax: 60}, {Number: 4, WidthMax: 80}})
+	t.Render()
+	return missed, cmd.Context().Err()
+}
+
+func (o *options) sabotage(cmd *cobra.Command, sab suites.Sabotage) (*report.Report, error) {
+	what, err := (&selection{names: sab.Cases()}).load()
+	if err != nil {
+		return nil, err
+	}
+	ho, err := o.session(cmd, what)
+	if err != nil {
+		return nil, err
+	}
+	ho.Log, ho.Lanes = nil, 1
+	if ho.Sabotage, err = harness.ParseSabotage(sab.Do); err != nil {
+		return nil, err
+	}
+	s, err := harness.Open(cmd.Context(), ho)
+	if err != nil {
+		return nil, err
+	}
+	rep := s.Run(cmd.Context(), what.cases, "", nil)
+	return rep, s.Close(context.WithoutCancel(cmd.Context()))
+}
+
+// unnoticed lists the cases with another verdict than the sabotage demands.
+func unnoticed(sab suites.Sabotage, rep *report.Report) []string {
+	want := map[string]egress.Verdict{}
+	for v, names := range map[egress.Verdict][]string{egress.Conforms: sab.Conforms, egress.Violates: sab.Violates, egress.Inconclusive: sab.Inconclusive} {
+		for _, n := range names {
+			want[n] = v
+		}
+	}
+	var out []string
+	for _, r := range rep.Cases {
+		if r.Verdict != want[r.Case.Name] {
+			out = append(out, fmt.Sprintf("%s %s, wanted %s (%.120s)", r.Case.Name, r.Verdict, want[r.Case.Name], r.Why))
+		}
+		delete(want, r.Case.Name)
+	}
+	for n := range want {
+		out = append(out, n+" did not run")
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+"""Runs all cases again and again on fresh clusters and writes down whether a verdict ever changed.
+
+RUNS (default 20) says how often; the report goes to reports/soak.md."""
+import collections, json, os, platform, statistics, subprocess, sys, tempfile, time
+
+root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+runs = int(os.environ.get("RUNS", "20"))
+verdicts, seconds, codes = collections.defaultdict(collections.Counter), [], []
+env = {}
+with tempfile.TemporaryDirectory() as out:
+    for i in range(runs):
+        start = time.time()
+        p = subprocess.run([f"{root}/bin/egressctl", "run", "--name", "soak", "--out", out],
+                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        codes.append(p.returncode)
+        try:
+            report = json.load(open(f"{out}/report.json"))
+        except (OSError, ValueError):
+            sys.exit(f"run {i + 1} left no report (exit {p.returncode}):\n{p.stderr[-2000:]}")
+        os.remove(f"{out}/report.json")
+        env, seconds = report["environment"], seconds + [time.time() - start]
+        for c in report["cases"]:
+            verdicts[c["case"]["name"]][c["verdict"]] += 1
+            if c["verdict"] in ("violates", "inconclusive"):
+                print(f"run {i + 1}: {c['case']['name']} {c['verdict']}: {c.get('why', '')[:300]}", file=sys.stderr)
+        print(f"run {i + 1}/{runs}: exit {p.returncode}, {seconds[-1]:.0f} s, {report['counts']}", flush=True)
+
+changed = {n: v for n, v in verdicts.items() if len(v) > 1}
+with open(f"{root}/reports/soak.md", "w") as f:
+    f.write(f"# Soak\n\n{runs} complete runs, each on a fresh cluster: Istio {env['istio']}, Envoy {env['envoy']}, "
+            f"Kubernetes {env['kubernetes']}, {os.cpu_count()} cores, Linux {platform.release()}.\n\n"
+            f"- cases: {len(verdicts)}; exit codes: {dict(collections.Counter(codes))}\n"
+            f"- seconds for a run from nothing: median {statistics.median(seconds):.0f}, from {min(seconds):.0f} to {max(seconds):.0f}\n"
+            f"- cases whose verdict changed: {len(changed)}\n")
+    for n, v in sorted(changed.items()):
+        f.write(f"  - {n}: {dict(v)}\n")
+print(f"{len(changed)} cases changed their verdict in {runs} runs")
+sys.exit(1 if changed or any(codes) else 0)
