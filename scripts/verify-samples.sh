@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Applies Istio's own samples, unmodified, from the module of the Istio version in use, and calls them.
+# Applies Istio's own samples, unmodified, from the newest Istio module in the cache, and calls them; then
+# runs the sample of a user's own case on a good and on a broken mesh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cluster=samples
-trap 'bin/egressctl down --name "$cluster" >/dev/null 2>&1 || true' EXIT
+trap 'bin/egressctl down --name "$cluster" >/dev/null 2>&1 || true; rm -rf "${out:-}"' EXIT
 k() { bin/egressctl kubectl --name "$cluster" -- "$@"; }
 
+out=$(mktemp -d)
 bin/egressctl up --name "$cluster" 2>/dev/null >/dev/null
-samples=$(cat "${XDG_CACHE_HOME:-$HOME/.cache}"/mesh-egress-conformance/parts/module-*/path | head -n 1)/samples
+samples=$(cat "${XDG_CACHE_HOME:-$HOME/.cache}"/mesh-egress-conformance/parts/module-*/path | tail -n 1)/samples
 k create namespace samples >/dev/null
 k label namespace samples istio-injection=enabled >/dev/null
 k apply -n samples -f "$samples/sleep/sleep.yaml" -f "$samples/curl/curl.yaml" -f "$samples/httpbin/httpbin.yaml" >/dev/null
@@ -18,3 +20,13 @@ got=$(k exec -n samples deploy/curl -c curl -- sh -c \
   'curl -s -o /dev/null -w "%{http_code} " http://httpbin:8000/get; time true 2>/dev/null; echo a-c | tr - b | grep abc')
 [[ $got == "200 abc" ]] || { echo "Istio's samples: wanted '200 abc', got '$got'" >&2; exit 1; }
 echo "ok  Istio's own samples (sleep, curl, httpbin) apply unmodified and work"
+
+own() { # EXIT FLAGS...
+  local rc=0
+  bin/egressctl run --name "$cluster" --cases samples/cases --out "$out" "${@:2}" >"$out/log" 2>&1 || rc=$?
+  [[ $rc == "$1" ]] || { tail -n 40 "$out/log" >&2; echo "a case of one's own ${*:2}: exit $rc, wanted $1" >&2; exit 1; }
+}
+own 0
+own 1 --sabotage allow-any
+own 2 --sabotage internet-down
+echo "ok  a case of one's own conforms, and is violated on a broken mesh"

@@ -90,6 +90,8 @@ type Case struct {
 	// Exclusive says that the case touches what other cases see, so that none may run beside it.
 	Exclusive bool `json:"exclusive,omitempty"`
 
+	// Curl says that curl makes every HTTP attempt, as in the documents that a case comes from.
+	Curl   bool    `json:"curl,omitempty"`
 	Probes []Probe `json:"probes"`
 	// Unchanged names clients whose pod, image and restart count must be the same in all phases.
 	Unchanged []string `json:"unchanged,omitempty"`
@@ -101,10 +103,10 @@ type Object = map[string]any
 // Probe is one attempt to reach something.
 type Probe struct {
 	From string `json:"from,omitempty"` // client name; "client" if empty
-	// URL with scheme http or https is for curl; tcp, tls, udp, icmp, dns, grpc, ws, wss and keep are
-	// for the probe agent (framework/probe).
+	// URL names protocol and target, see framework/probe. The probe agent makes the attempt; curl does
+	// where the probe has arguments for it, or where the case says so.
 	URL     string   `json:"url,omitempty"`
-	Args    []string `json:"args,omitempty"`    // further curl arguments
+	Args    []string `json:"args,omitempty"`    // curl arguments
 	Command string   `json:"command,omitempty"` // a shell command of a document, run verbatim
 	Connect string   `json:"connect,omitempty"` // host:port to dial instead of the URL's
 	SNI     string   `json:"sni,omitempty"`     // server name of a tls probe; "-" sends none
@@ -198,8 +200,8 @@ func (p Probe) Scheme() string {
 	return s
 }
 
-// Curl says whether curl makes the attempt, and not the probe agent.
-func (p Probe) Curl() bool { return p.Scheme() == "http" || p.Scheme() == "https" }
+// Web says whether curl could make the attempt.
+func (p Probe) Web() bool { return p.Scheme() == "http" || p.Scheme() == "https" }
 
 // agentSchemes are those of the probe agent. Those marked have an HTTP status.
 var agentSchemes = map[string]bool{
@@ -293,9 +295,9 @@ func (c Case) Check() error {
 		switch {
 		case p.From == "":
 			return bad("probe %d: from is missing", i)
-		case p.URL != "" && !p.Curl() && !isAgent(p.Scheme()):
+		case p.URL != "" && !p.Web() && !isAgent(p.Scheme()):
 			return bad("probe %d: scheme %q is unknown; known: http, https, %s", i, p.Scheme(), strings.Join(slices.Sorted(maps.Keys(agentSchemes)), ", "))
-		case len(p.Args) > 0 && !p.Curl():
+		case len(p.Args) > 0 && !p.Web():
 			return bad("probe %d: args are for curl, not for %s", i, p.Scheme())
 		case (p.URL == "") == (p.Command == ""):
 			return bad("probe %d: exactly one of url and command must be set", i)

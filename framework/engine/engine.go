@@ -381,7 +381,7 @@ func (e *Engine) Observe(ctx context.Context, p egress.Probe) egress.ProbeResult
 	anything := ^egress.Outcome(0)
 	p.Wants = egress.Wants{anything, anything, anything, anything}
 	res := egress.Result{Phases: []egress.PhaseResult{{Phase: egress.Before}}}
-	r := e.newRun(egress.Case{Name: "probe", Probes: []egress.Probe{p}})
+	r := e.newRun(egress.Case{Name: "probe", Curl: true, Probes: []egress.Probe{p}})
 	_, next, err := e.Outside.Arrivals(ctx, 0)
 	if err == nil {
 		r.since = next

@@ -216,7 +216,7 @@ func run1(w *world) egress.Result {
 
 func theCase() egress.Case {
 	return egress.Case{
-		Name: "http-open", Area: "http", Claim: "c", Source: "s", Needs: []egress.Feature{egress.Hermetic},
+		Name: "http-open", Area: "http", Curl: true, Claim: "c", Source: "s", Needs: []egress.Feature{egress.Hermetic},
 		Probes:    []egress.Probe{egress.GET("client", "http://httpbin.org/").Want(egress.Blocked, egress.OK, egress.Blocked)},
 		Unchanged: []string{"client"},
 	}

@@ -100,7 +100,7 @@ func (r *run) script(p egress.Probe, client, pod string, index int) Script {
 		s.Script = fmt.Sprintf("export CURL_HOME=/tmp/.curl-%[1]s; mkdir -p $CURL_HOME\n"+
 			"printf 'header = \"%[2]s: %[1]s\"\nlocal-port = %[3]d-%[4]d\nconnect-timeout = %[5]d\nmax-time = %[6]d\n' >$CURL_HOME/.curlrc\n"+
 			"%[7]s\nrc=$?; rm -rf $CURL_HOME; exit $rc", id, ProbeHeader, s.Ports[0], s.Ports[1], connect, total, p.Command)
-	case !p.Curl():
+	case !r.byCurl(p):
 		s.Spec = &probe.Spec{URL: p.URL, Connect: p.Connect, SNI: p.SNI, Send: p.Send, ID: id, Ports: s.Ports, Timeout: total * 1000}
 		if p.Scheme() == "keep" { // one connection for each probe of each case
 			mark := "?"
@@ -121,6 +121,9 @@ func (r *run) script(p egress.Probe, client, pod string, index int) Script {
 	}
 	return s
 }
+
+// byCurl says whether curl makes an attempt, and not the probe agent itself.
+func (r *run) byCurl(p egress.Probe) bool { return p.Web() && (r.c.Curl || len(p.Args) > 0) }
 
 // curlReport is the part of curl's %{json} that matters.
 type curlReport struct {
@@ -167,7 +170,7 @@ func (r *run) execute(ctx context.Context, client string, p egress.Probe, index 
 		return x
 	}
 	x.client.HTTPCode, x.client.Raw = rep.HTTPCode, p.Raw()
-	if !p.Curl() {
+	if !r.byCurl(p) {
 		x.client.Stdout, x.client.Stderr = shorten(rep.Output), shorten(rep.Error)
 	}
 	if rep.LocalPort > 0 {

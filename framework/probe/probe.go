@@ -22,7 +22,7 @@ import (
 
 // Spec is one attempt.
 type Spec struct {
-	// URL names tool, target and path: tcp, tls, udp, icmp, dns, grpc, ws, wss or keep (HTTP/1.1 on a
+	// URL names tool, target and path: http, https, tcp, tls, udp, icmp, dns, grpc, ws, wss or keep (HTTP/1.1 on a
 	// connection that stays open for the next attempt with the same Keep).
 	URL string `json:"url"`
 	// Connect is the host:port to dial instead of the URL's.
@@ -60,6 +60,7 @@ const (
 	exitRefused  = 7
 	exitTimeout  = 28
 	exitTLS      = 35
+	exitCert     = 60
 	exitEmpty    = 52
 	exitReset    = 56
 	exitInternal = 99
@@ -117,6 +118,7 @@ func run(ctx context.Context, a *attempt) error {
 	}
 	a.url = u
 	tools := map[string]func(context.Context) error{
+		"http": a.http, "https": a.http,
 		"tcp": a.tcp, "tls": a.tls, "udp": a.udp, "icmp": a.icmp, "dns": a.dns,
 		"grpc": a.grpc, "ws": a.websocket, "wss": a.websocket, "keep": a.keep,
 	}

@@ -19,6 +19,45 @@ import (
 // idHeader is where the destination finds the probe's id.
 const idHeader = "X-Egress-Probe"
 
+// http makes one GET request as curl does by default: HTTP/2 where TLS negotiates it, certificates
+// verified, redirects not followed.
+func (a *attempt) http(ctx context.Context) error {
+	tr := &http.Transport{ForceAttemptHTTP2: true, DisableCompression: true}
+	tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return a.dial(ctx, "tcp4", a.target("80")) }
+	tr.DialTLSContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c, err := a.dial(ctx, "tcp4", a.target("443"))
+		if err != nil {
+			return nil, err
+		}
+		t := tls.Client(c, &tls.Config{ServerName: a.url.Hostname(), NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12})
+		err = t.HandshakeContext(ctx)
+		var bad *tls.CertificateVerificationError
+		switch {
+		case errors.As(err, &bad):
+			return nil, fail(exitCert, "%w", err)
+		case err != nil && codeOf(err) != exitTimeout:
+			return nil, fail(exitTLS, "TLS handshake: %w", err)
+		}
+		return t, err
+	}
+	defer tr.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.spec.URL, nil)
+	if err != nil {
+		return fail(exitUsage, "%w", err)
+	}
+	req.Header = http.Header{"User-Agent": {"egressprobe"}, "Accept": {"*/*"}, idHeader: {a.spec.ID}}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		return httpError(err)
+	}
+	defer resp.Body.Close()
+	a.report.HTTPCode = resp.StatusCode
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return httpError(err)
+	}
+	return nil
+}
+
 // grpc makes one unary call with an empty message over HTTP/2: in clear text, or over TLS on port 443
 // or with ?tls=1.
 func (a *attempt) grpc(ctx context.Context) error {
