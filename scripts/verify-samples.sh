@@ -9,7 +9,8 @@ k() { bin/egressctl kubectl --name "$cluster" -- "$@"; }
 
 out=$(mktemp -d)
 bin/egressctl up --name "$cluster" 2>/dev/null >/dev/null
-samples=$(cat "${XDG_CACHE_HOME:-$HOME/.cache}"/mesh-egress-conformance/parts/module-*/path | tail -n 1)/samples
+module=$(ls -d "${XDG_CACHE_HOME:-$HOME/.cache}"/mesh-egress-conformance/parts/module-*/ | tail -n 1)
+samples=$(cat "$module/path")/samples
 k create namespace samples >/dev/null
 k label namespace samples istio-injection=enabled >/dev/null
 k apply -n samples -f "$samples/sleep/sleep.yaml" -f "$samples/curl/curl.yaml" -f "$samples/httpbin/httpbin.yaml" >/dev/null

@@ -91,8 +91,12 @@ func (r *run) script(p egress.Probe, client, pod string, index int) Script {
 	s := Script{ID: id, Ports: ids.take(pod, count)}
 	s.Timeout = int(r.e.ProbeTimeout.Milliseconds())
 	total, connect := totalTimeout*egress.Slowness(), connectTimeout*egress.Slowness()
-	if p.Dead { // nobody will answer: do not wait long to see it
+	patience := total * 1000 // of the agent, in milliseconds
+	if p.Dead {              // nobody will answer: do not wait long to see it
 		connect = egress.Slowness()
+		if client == egress.ControlClient {
+			patience = connect * 1000
+		}
 	}
 	switch {
 	case p.Command != "":
@@ -101,7 +105,7 @@ func (r *run) script(p egress.Probe, client, pod string, index int) Script {
 			"printf 'header = \"%[2]s: %[1]s\"\nlocal-port = %[3]d-%[4]d\nconnect-timeout = %[5]d\nmax-time = %[6]d\n' >$CURL_HOME/.curlrc\n"+
 			"%[7]s\nrc=$?; rm -rf $CURL_HOME; exit $rc", id, ProbeHeader, s.Ports[0], s.Ports[1], connect, total, p.Command)
 	case !r.byCurl(p):
-		s.Spec = &probe.Spec{URL: p.URL, Connect: p.Connect, SNI: p.SNI, Send: p.Send, ID: id, Ports: s.Ports, Timeout: total * 1000}
+		s.Spec = &probe.Spec{URL: p.URL, Connect: p.Connect, SNI: p.SNI, Send: p.Send, ID: id, Ports: s.Ports, Timeout: patience}
 		if p.Scheme() == "keep" { // one connection for each probe of each case
 			mark := "?"
 			if strings.Contains(p.URL, "?") {

@@ -69,7 +69,7 @@ func istiodValues(o Options) values {
 			"hub": components.IstioHub, "tag": o.Tag,
 			"proxy": values{"readinessPeriodSeconds": 1, "resources": requests("10m", "40Mi")},
 		},
-		"pilot": values{"autoscaleEnabled": false, "resources": requests("10m", "128Mi")},
+		"pilot": values{"autoscaleEnabled": false, "resources": requests("10m", "128Mi"), "env": values{}},
 		"meshConfig": values{
 			"accessLogFile": "/dev/stdout", "accessLogEncoding": "JSON",
 			"defaultConfig":         values{"fileFlushInterval": "0.05s"},
@@ -78,9 +78,9 @@ func istiodValues(o Options) values {
 	}
 	if !o.OfficialProxy {
 		v["telemetry"] = values{"enabled": false}
-		v["pilot"].(values)["env"] = values{
-			"PILOT_ENABLE_ALPN_FILTER": "false", "PILOT_ENABLE_METADATA_EXCHANGE": "false",
-			"PILOT_ENABLE_TELEMETRY_LABEL": "false", "PILOT_ENDPOINT_TELEMETRY_LABEL": "false",
+		env := v["pilot"].(values)["env"].(values)
+		for _, flag := range []string{"PILOT_ENABLE_ALPN_FILTER", "PILOT_ENABLE_METADATA_EXCHANGE", "PILOT_ENABLE_TELEMETRY_LABEL", "PILOT_ENDPOINT_TELEMETRY_LABEL"} {
+			env[flag] = "false"
 		}
 	}
 	return v
