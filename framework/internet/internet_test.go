@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -24,24 +25,34 @@ import (
 // start runs the internet on loopback addresses with unprivileged ports.
 func start(t *testing.T) (*Server, *Hosts, *CA) {
 	t.Helper()
+	// An address of this process's own: on 127.0.0.1 somebody else may take a port between its choice
+	// and its use.
+	lo := netip.AddrFrom4([4]byte{127, 77, byte(os.Getpid() >> 8), byte(os.Getpid())})
 	port := func(network string) uint16 {
 		if network == "udp" {
-			c, err := net.ListenPacket("udp", "127.0.0.1:0")
+			c, err := net.ListenPacket("udp", netip.AddrPortFrom(lo, 0).String())
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer c.Close()
 			return uint16(c.LocalAddr().(*net.UDPAddr).Port)
 		}
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", netip.AddrPortFrom(lo, 0).String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer l.Close()
 		return uint16(l.Addr().(*net.TCPAddr).Port)
 	}
-	lo := netip.MustParseAddr("127.0.0.1")
-	tcp := func(k Kind, h2 bool) []Service { return []Service{{Port: port("tcp"), Kind: k, HTTP2: h2}} }
+	taken := map[uint16]bool{}
+	tcp := func(k Kind, h2 bool) []Service {
+		p := port("tcp")
+		for taken[p] {
+			p = port("tcp")
+		}
+		taken[p] = true
+		return []Service{{Port: p, Kind: k, HTTP2: h2}}
+	}
 	h := &Hosts{DNS: lo, Hosts: []Host{
 		{Name: "httpbin.org", Address: lo, Services: tcp(HTTP, false)},
 		{Name: "www.wikipedia.org", Aliases: []string{"en.wikipedia.org"}, Address: lo, Site: "wikipedia", Services: tcp(HTTPS, true)},
@@ -209,7 +220,7 @@ func TestRedirectAndProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if got := resp.Header.Get("Location"); got != "https://127.0.0.1/a?b=c" {
+	if got := resp.Header.Get("Location"); got != "https://"+h.DNS.String()+"/a?b=c" {
 		t.Error(got)
 	}
 	proxy, err := net.Dial("tcp", addrOf(t, h, "proxy.example"))
