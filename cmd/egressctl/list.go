@@ -6,13 +6,18 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/engine"
+	"mesh-egress-conformance/framework/harness"
 )
 
 func listCommand() *cobra.Command {
 	var (
 		sel    selection
 		asJSON bool
+
+		version string
 	)
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -24,14 +29,25 @@ func listCommand() *cobra.Command {
 				return usage(err)
 			}
 			cases := what.cases
+			cat, err := components.LoadCatalogue()
+			if err != nil {
+				return err
+			}
+			istio, err := cat.FindIstio(version)
+			if err != nil {
+				return usage(err)
+			}
+			version = istio.Version
 			if asJSON {
 				enc := json.NewEncoder(cmd.OutOrStdout())
 				enc.SetIndent("", "  ")
 				return enc.Encode(struct {
 					Count int            `json:"count"`
 					Areas map[string]int `json:"areas"`
-					Cases []egress.Case  `json:"cases"`
-				}{len(cases), areas(cases), cases})
+					// States are what the cases come to on an embedded cluster with locally built parts.
+					States map[egress.Verdict]int `json:"states"`
+					Cases  []egress.Case          `json:"cases"`
+				}{len(cases), areas(cases), states(cases, version), cases})
 			}
 			for _, c := range cases {
 				fmt.Fprintf(cmd.OutOrStdout(), "%-28s %s\n%-28s source: %s\n", c.Name, c.Claim, "", c.Source)
@@ -41,6 +57,7 @@ func listCommand() *cobra.Command {
 		},
 	}
 	sel.addFlags(cmd)
+	cmd.Flags().StringVar(&version, "istio", "", "Istio version for which the states are counted (default: the newest)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -49,6 +66,20 @@ func areas(cases []egress.Case) map[string]int {
 	n := map[string]int{}
 	for _, c := range cases {
 		n[c.Area]++
+	}
+	return n
+}
+
+// states counts what the cases come to before they are run: "" stands for run.
+func states(cases []egress.Case, version string) map[egress.Verdict]int {
+	e := &engine.Engine{Version: version, Features: harness.EmbeddedFeatures}
+	n := map[egress.Verdict]int{}
+	for _, c := range cases {
+		v, _ := e.Applicable(c)
+		if v == "" {
+			v = "run"
+		}
+		n[v]++
 	}
 	return n
 }

@@ -50,14 +50,15 @@ func TestNoCluster(t *testing.T) {
 func TestList(t *testing.T) {
 	code, out, _ := egressctl(t, "list", "--json", "--label-filter", "tcp")
 	var l struct {
-		Count int
-		Areas map[string]int
-		Cases []struct{ Name, Claim string }
+		Count  int
+		Areas  map[string]int
+		States map[string]int
+		Cases  []struct{ Name, Claim string }
 	}
 	if err := json.Unmarshal([]byte(out), &l); err != nil {
 		t.Fatal(err)
 	}
-	if code != exitOK || l.Count == 0 || l.Count != len(l.Cases) || l.Areas["tcp"] != l.Count {
+	if code != exitOK || l.Count == 0 || l.Count != len(l.Cases) || l.Areas["tcp"] != l.Count || l.States["run"] != l.Count {
 		t.Errorf("exit %d, %+v", code, l)
 	}
 	for _, c := range l.Cases {

@@ -99,7 +99,8 @@ type Engine struct {
 	// Equal is how many equal rounds in a row make a result; 0 means 2.
 	Equal int
 	// Patience bounds the rounds of a phase whose result is not the wanted one; 0 means 3 s. After an
-	// acknowledged push a quarter of it is enough: nothing is known to be still on its way.
+	// acknowledged push two thirds of it are enough: istiod may have pushed for another reason just before
+	// it had worked out the change.
 	Patience time.Duration
 	// ProbeTimeout bounds one command; 0 means 20 s.
 	ProbeTimeout time.Duration
@@ -270,7 +271,7 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 func (r *run) probe(ctx context.Context, ph egress.Phase, acknowledged bool) error {
 	patience := r.e.Patience
 	if acknowledged {
-		patience /= 4
+		patience = patience * 2 / 3
 	}
 	var wg sync.WaitGroup
 	for i, p := range r.c.Probes {
