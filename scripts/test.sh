@@ -24,7 +24,9 @@ scripts/verify-samples.sh
 
 echo "== conformance"
 rc=0
-CGO_ENABLED=0 go test ./suites -count=1 -v -timeout 30m -args -ginkgo.no-color || rc=$?
+# A machine that others use too may be slow for a while: more patience, where something is not yet as
+# it must be, costs nothing where all is well.
+EGRESS_SLOW=3 CGO_ENABLED=0 go test ./suites -count=1 -v -timeout 30m -args -ginkgo.no-color || rc=$?
 python3 -c 'import json
 c = json.load(open("reports/out/report.json"))["counts"]
 print(c["conforms"], "passed,", c["violates"] + c["inconclusive"], "failed,", c["skipped"] + c["notApplicable"], "skipped")'
