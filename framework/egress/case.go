@@ -137,34 +137,11 @@ type Probe struct {
 // GET is a curl probe.
 func GET(from, url string, args ...string) Probe { return Probe{From: from, URL: url, Args: args} }
 
-// Shell is a document's command, run verbatim; server is the host that it is meant to reach.
-func Shell(from, server, command string) Probe {
-	return Probe{From: from, Server: server, Command: command}
-}
-
 // Want sets the accepted outcome of each phase.
 func (p Probe) Want(before, applied, removed Outcome) Probe {
 	p.Wants = Wants{Before: before, Applied: applied, Removed: removed}
 	return p
 }
-
-// At sets the host that must receive the probe.
-func (p Probe) At(server string) Probe { p.Server = server; return p }
-
-// In sets the CIDR in which the connection must arrive.
-func (p Probe) In(cidr string) Probe { p.Within = cidr; return p }
-
-// Via sets the client whose sidecar carries the egress.
-func (p Probe) Via(client string) Probe { p.Through = client; return p }
-
-// Prints sets what the command must print when the destination is reached.
-func (p Probe) Prints(re string) Probe { p.Output = re; return p }
-
-// OverTLS demands TLS at the destination.
-func (p Probe) OverTLS() Probe { p.Encrypted = true; return p }
-
-// Unreachable marks a target that nobody can reach.
-func (p Probe) Unreachable() Probe { p.Dead = true; return p }
 
 // Destination is the name of the host that the control client must reach.
 func (p Probe) Destination() string {
@@ -335,6 +312,11 @@ func (p Probe) patterns() []string {
 		}
 	}
 	return out
+}
+
+// Gateway says whether the case needs a gateway.
+func (c Case) Gateway() bool {
+	return slices.Contains(c.Needs, IngressGateway) || slices.Contains(c.Needs, EgressGateway)
 }
 
 // Changes says whether the case has the phase changed.

@@ -218,7 +218,7 @@ func (s *Session) ready(ctx context.Context, l lane, c egress.Case) error {
 			return err
 		}
 	}
-	if slices.Contains(c.Needs, egress.IngressGateway) || slices.Contains(c.Needs, egress.EgressGateway) {
+	if c.Gateway() {
 		if err := s.promise(gatewaysFuture, s.gateways).wait(ctx); err != nil {
 			return err
 		}

@@ -92,7 +92,7 @@ func (r *rules) complete(c egress.Case, objs []*fixture.Object) {
 			continue
 		}
 		to := []any{"."}
-		if slices.Contains(c.Needs, egress.EgressGateway) || slices.Contains(c.Needs, egress.IngressGateway) {
+		if c.Gateway() {
 			to = append(to, mesh.SystemNamespace)
 		}
 		spec["exportTo"] = to

@@ -163,7 +163,7 @@ func (s *Session) prepare(cases []egress.Case) {
 				s.launch(n)
 			}
 		}
-		gateways = gateways || slices.Contains(c.Needs, egress.IngressGateway) || slices.Contains(c.Needs, egress.EgressGateway)
+		gateways = gateways || c.Gateway()
 	}
 	if gateways {
 		s.promise(gatewaysFuture, s.gateways)

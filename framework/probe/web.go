@@ -22,40 +22,55 @@ const idHeader = "X-Egress-Probe"
 // http makes one GET request as curl does by default: HTTP/2 where TLS negotiates it, certificates
 // verified, redirects not followed.
 func (a *attempt) http(ctx context.Context) error {
-	tr := &http.Transport{ForceAttemptHTTP2: true, DisableCompression: true}
+	tr := &http.Transport{ForceAttemptHTTP2: true}
+	header := http.Header{"User-Agent": {"egressprobe"}, "Accept": {"*/*"}}
+	_, _, err := a.roundTrip(ctx, tr, a.verified, http.MethodGet, a.spec.URL, nil, header)
+	return err
+}
+
+// verified shakes hands as curl does: with the URL's name, and only with whom the system trusts.
+func (a *attempt) verified(ctx context.Context, c net.Conn) (net.Conn, error) {
+	t := tls.Client(c, &tls.Config{ServerName: a.url.Hostname(), NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12})
+	err := t.HandshakeContext(ctx)
+	var bad *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &bad):
+		return nil, fail(exitCert, "%w", err)
+	case err != nil && codeOf(err) != exitTimeout:
+		return nil, fail(exitTLS, "TLS handshake: %w", err)
+	}
+	return t, err
+}
+
+// roundTrip makes one request on a connection of its own and reads the whole answer. It returns the
+// answer's headers and trailers.
+func (a *attempt) roundTrip(ctx context.Context, tr *http.Transport, secure func(context.Context, net.Conn) (net.Conn, error), method, url string, body io.Reader, header http.Header) (head, trailer http.Header, err error) {
+	tr.DisableCompression = true
 	tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return a.dial(ctx, "tcp4", a.target("80")) }
 	tr.DialTLSContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		c, err := a.dial(ctx, "tcp4", a.target("443"))
 		if err != nil {
 			return nil, err
 		}
-		t := tls.Client(c, &tls.Config{ServerName: a.url.Hostname(), NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12})
-		err = t.HandshakeContext(ctx)
-		var bad *tls.CertificateVerificationError
-		switch {
-		case errors.As(err, &bad):
-			return nil, fail(exitCert, "%w", err)
-		case err != nil && codeOf(err) != exitTimeout:
-			return nil, fail(exitTLS, "TLS handshake: %w", err)
-		}
-		return t, err
+		return secure(ctx, c)
 	}
 	defer tr.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.spec.URL, nil)
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
-		return fail(exitUsage, "%w", err)
+		return nil, nil, fail(exitUsage, "%w", err)
 	}
-	req.Header = http.Header{"User-Agent": {"egressprobe"}, "Accept": {"*/*"}, idHeader: {a.spec.ID}}
+	header.Set(idHeader, a.spec.ID)
+	req.Header = header
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
-		return httpError(err)
+		return nil, nil, httpError(err)
 	}
 	defer resp.Body.Close()
 	a.report.HTTPCode = resp.StatusCode
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return httpError(err)
+		return nil, nil, httpError(err)
 	}
-	return nil
+	return resp.Header, resp.Trailer, nil
 }
 
 // grpc makes one unary call with an empty message over HTTP/2: in clear text, or over TLS on port 443
@@ -69,37 +84,18 @@ func (a *attempt) grpc(ctx context.Context) error {
 	if secure {
 		scheme = "https"
 	}
-	tr := &http.Transport{Protocols: protocols, DisableCompression: true}
-	tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return a.dial(ctx, "tcp4", a.target("80"))
-	}
-	tr.DialTLSContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		c, err := a.dial(ctx, "tcp4", a.target("443"))
-		if err != nil {
-			return nil, err
-		}
-		return a.handshake(ctx, c, []string{"h2"})
-	}
-	defer tr.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, scheme+"://"+a.url.Host+a.url.Path, bytes.NewReader(make([]byte, 5)))
+	secured := func(ctx context.Context, c net.Conn) (net.Conn, error) { return a.handshake(ctx, c, []string{"h2"}) }
+	header := http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}}
+	head, trailer, err := a.roundTrip(ctx, &http.Transport{Protocols: protocols}, secured, http.MethodPost, scheme+"://"+a.url.Host+a.url.Path, bytes.NewReader(make([]byte, 5)), header)
 	if err != nil {
-		return fail(exitUsage, "%w", err)
+		a.report.HTTPCode = 0 // a call that broke off has no gRPC status, and HTTP's says nothing
+		return err
 	}
-	req.Header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, idHeader: {a.spec.ID}}
-	resp, err := tr.RoundTrip(req)
-	if err != nil {
-		return httpError(err)
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return httpError(err)
-	}
-	a.report.HTTPCode = resp.StatusCode
-	status := resp.Trailer.Get("Grpc-Status")
+	status := trailer.Get("Grpc-Status")
 	if status == "" {
-		status = resp.Header.Get("Grpc-Status")
+		status = head.Get("Grpc-Status")
 	}
-	a.report.Output = fmt.Sprintf("grpc-status %s %s", status, resp.Header.Get("Grpc-Message"))
+	a.report.Output = fmt.Sprintf("grpc-status %s %s", status, head.Get("Grpc-Message"))
 	if status == "14" { // UNAVAILABLE: how a proxy says 502 or 503 to a gRPC client
 		a.report.HTTPCode = http.StatusBadGateway
 	}
