@@ -121,6 +121,11 @@ func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.C
 		}
 	}
 	s.prepare(append(slices.Clone(pending), alone...))
+	// Istio 1.31 may lose a change that meets an update of endpoints (docs/findings.md): no pod starts
+	// while cases run. Whether it started well is the business of the cases that need it.
+	if err := s.settled(ctx); err != nil {
+		return
+	}
 	q := &queue{pending: pending, busy: map[string]bool{}, resources: s.resources}
 	q.free = sync.NewCond(&q.mu)
 	stop := context.AfterFunc(ctx, func() { q.free.Broadcast() })
@@ -153,8 +158,12 @@ func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.C
 
 // prepare starts what the cases need in the background: most wanted first.
 func (s *Session) prepare(cases []egress.Case) {
+	second := slices.ContainsFunc(cases, func(c egress.Case) bool { return slices.Contains(c.Clients(), "client2") })
 	for _, w := range s.lanes[:min(len(s.lanes), len(cases))] {
 		s.launch(w.lane.actual("client"))
+		if second {
+			s.launch(w.lane.actual("client2"))
+		}
 	}
 	gateways := false
 	for _, c := range cases {
