@@ -120,6 +120,8 @@ type Probe struct {
 	Within string `json:"within,omitempty"`
 	// Output is a regular expression for the output wherever there is an answer.
 	Output string `json:"output,omitempty"`
+	// Steady demands that the output is the same in all phases.
+	Steady bool `json:"steady,omitempty"`
 	// Sees are regular expressions for fields of the arrival, such as sni, alpn, host, clientCert or
 	// "header x-forwarded-proto"; Logs for fields of the sidecar's access log line.
 	Sees map[Phase]map[string]string `json:"sees,omitempty"`

@@ -434,12 +434,31 @@ func overall(ps []egress.ProbeResult) (egress.Verdict, string) {
 
 // checkUnchanged demands that the named clients are the same pods in all phases.
 func (r *run) checkUnchanged(res *egress.Result) {
+	r.checkSteady(res)
 	for name, ids := range r.idents {
 		for _, id := range ids {
 			if id != ids[0] && res.Verdict == egress.Conforms {
 				res.Verdict = egress.Violates
 				res.Why = fmt.Sprintf("client %q changed while the case ran: %s, then %s", name, ids[0], id)
 			}
+		}
+	}
+}
+
+// checkSteady demands that a steady probe's answer is the same in all phases.
+func (r *run) checkSteady(res *egress.Result) {
+	first := map[int]string{}
+	for _, t := range r.tries {
+		if !t.probe.Steady || len(t.rounds) == 0 || res.Verdict != egress.Conforms {
+			continue
+		}
+		now := t.rounds[len(t.rounds)-1].client.Stdout
+		before, seen := first[t.index]
+		if !seen {
+			first[t.index] = now
+		} else if now != before {
+			res.Verdict = egress.Violates
+			res.Why = fmt.Sprintf("%s: the answer was %.100q and is %.100q in phase %s", t.probe, before, now, t.phase)
 		}
 	}
 }

@@ -171,11 +171,12 @@ func (s *Session) makeLanes() error {
 		n = defaultLanes
 	}
 	f := s.Cluster.Facts()
+	together := &gate{}
 	for l := range lane(n) {
 		cl := clients{s.pods, l, s.gatewayProxy}
 		w := &world{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: s.fix, files: s.opts.Fixtures, istiod: s.istiod, config: s.config, run: s.run,
+			clients: cl, fixtures: s.fix, files: s.opts.Fixtures, istiod: s.istiod, config: s.config, gate: together, run: s.run,
 			expand: s.expand(l), applied: map[string][]*fixture.Object{},
 		}
 		w.engine = &engine.Engine{

@@ -26,6 +26,7 @@ type rules struct {
 	files    fs.FS
 	istiod   *mesh.Istiod
 	config   *meshConfig
+	gate     *gate // shared by all lanes
 	run      string
 	expand   func(string) string
 	hide     bool // sabotage: objects are exported to nobody
@@ -171,7 +172,6 @@ func (r *rules) refused(ctx context.Context, c egress.Case) ([]string, error) {
 
 // put applies objects and a mesh configuration and waits until the proxies of the case have them.
 func (r *rules) put(ctx context.Context, c egress.Case, objs []*fixture.Object, patch egress.Object) (engine.Change, error) {
-	start := time.Now()
 	var ch engine.Change
 	ns, err := r.clients.namespace(c)
 	if err != nil {
@@ -184,24 +184,16 @@ func (r *rules) put(ctx context.Context, c egress.Case, objs []*fixture.Object, 
 		}
 		ch.Applied = append(ch.Applied, string(b))
 	}
-	before, err := r.istiod.Latest(ctx)
-	if err != nil {
-		return ch, err
-	}
-	made, err := r.fixtures.Apply(ctx, ns, objs...)
-	r.mu.Lock()
-	r.applied[c.Name] = append(r.applied[c.Name], made...)
-	r.mu.Unlock()
-	if err != nil {
-		return ch, err
-	}
-	var versions []mesh.Version
-	for _, o := range made {
-		if istios(o) {
-			versions = append(versions, mesh.Version{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName(), UID: string(o.GetUID()), Generation: o.GetGeneration()})
+	return ch, r.settle(ctx, c, &ch, patch, len(objs) > 0, func(st *settling) error {
+		made, err := r.fixtures.Apply(ctx, ns, objs...)
+		r.mu.Lock()
+		r.applied[c.Name] = append(r.applied[c.Name], made...)
+		r.mu.Unlock()
+		for _, o := range made {
+			st.add(o, mesh.Version{UID: string(o.GetUID()), Generation: o.GetGeneration()})
 		}
-	}
-	return ch, r.settle(ctx, c, &ch, settling{start: start, before: before, versions: versions, others: len(made) - len(versions), patch: patch})
+		return err
+	})
 }
 
 // istios says whether istiod shows an object among its configuration; Kubernetes' own kinds it does not.
@@ -258,50 +250,62 @@ func (r *rules) Remove(ctx context.Context, c egress.Case) (engine.Change, error
 
 // take removes objects and waits until the proxies of the case know.
 func (r *rules) take(ctx context.Context, c egress.Case, objs []*fixture.Object, patch egress.Object) (engine.Change, error) {
-	start := time.Now()
 	var ch engine.Change
-	before, err := r.istiod.Latest(ctx)
-	if err != nil {
-		return ch, err
-	}
-	if err := r.fixtures.Remove(ctx, objs...); err != nil {
-		return ch, err
-	}
-	st := settling{start: start, before: before, patch: patch}
-	for _, o := range objs {
-		if istios(o) {
-			st.versions = append(st.versions, mesh.Version{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName()})
-		} else {
-			st.others++
+	return ch, r.settle(ctx, c, &ch, patch, len(objs) > 0, func(st *settling) error {
+		for _, o := range objs {
+			st.add(o, mesh.Version{})
 		}
-	}
-	return ch, r.settle(ctx, c, &ch, st)
+		return r.fixtures.Remove(ctx, objs...)
+	})
 }
 
 // settling is a change that is on its way to the proxies.
 type settling struct {
-	start    time.Time
-	before   int64 // last push before it
 	versions []mesh.Version
-	others   int           // objects that istiod does not show
-	patch    egress.Object // of the mesh configuration; nil leaves it
+	others   int // objects that istiod does not show
 }
 
-// settle changes the mesh configuration if the case asks for it, and waits until the proxies of the
-// case's clients have everything.
-func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, st settling) error {
+// add notes the version of an object that istiod must come to hold; an empty one means none.
+func (s *settling) add(o *fixture.Object, v mesh.Version) {
+	if !istios(o) {
+		s.others++
+		return
+	}
+	v.Kind, v.Namespace, v.Name = o.GetKind(), o.GetNamespace(), o.GetName()
+	s.versions = append(s.versions, v)
+}
+
+// settle makes a change, of the mesh configuration too if there is a patch, and waits until the proxies
+// of the case's clients have everything. write makes the rest of it, if there is any.
+func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, patch egress.Object, writes bool, write func(*settling) error) error {
+	start := time.Now()
+	defer func() { ch.Took = time.Since(start) }()
+	ch.Acknowledged = true
+	if !writes && patch == nil {
+		return nil
+	}
+	leave, err := r.gate.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	before, err := r.istiod.Latest(ctx)
+	if err != nil {
+		return err
+	}
+	var st settling
+	if err := write(&st); err != nil {
+		return err
+	}
 	changed := false
-	if st.patch != nil {
+	if patch != nil {
 		if err := r.istiod.Quiet(ctx); err != nil {
 			return err
 		}
-		var err error
-		if changed, err = r.config.set(ctx, st.patch); err != nil {
+		if changed, err = r.config.set(ctx, patch); err != nil {
 			return err
 		}
 	}
-	ch.Acknowledged = true
-	defer func() { ch.Took = time.Since(st.start) }()
 	if len(st.versions)+st.others == 0 && !changed {
 		return nil
 	}
@@ -313,10 +317,16 @@ func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, st
 					return false, err
 				}
 			}
-			return r.istiod.Holds(ctx, st.versions)
+			ok, err := r.istiod.Holds(ctx, st.versions)
+			if ok {
+				time.AfterFunc(computed, leave)
+			}
+			return ok, err
 		}
+	} else {
+		time.AfterFunc(computed, leave)
 	}
-	s, err := r.istiod.Settle(ctx, r.clients.proxies(c), st.before, seen)
+	s, err := r.istiod.Settle(ctx, r.clients.proxies(c), before, seen)
 	if err != nil {
 		return err
 	}
