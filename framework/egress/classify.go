@@ -11,6 +11,10 @@ import (
 // nothing.
 var ErrDisagree = errors.New("the witnesses do not agree")
 
+// ErrUnseen is the ErrDisagree of a failed attempt that left no trace but its failure, as a connection does
+// that meets a listener while Envoy replaces it.
+var ErrUnseen = fmt.Errorf("%w: the client failed and neither sidecar nor destination saw it", ErrDisagree)
+
 func disagree(format string, a ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrDisagree}, a...)...)
 }
@@ -94,6 +98,8 @@ func withoutProxy(o Observation) (Outcome, error) {
 	switch {
 	case a == nil && answered(o.Client, nil):
 		return 0, disagree("the client got an answer (%d) that no sidecar passed and no destination gave", o.Client.HTTPCode)
+	case a == nil && closed(o.Client.ExitCode):
+		return 0, fmt.Errorf("%w (exit %d)", ErrUnseen, o.Client.ExitCode)
 	case a == nil:
 		return 0, disagree("the client failed (exit %d) and neither sidecar nor destination saw it", o.Client.ExitCode)
 	case o.Client.ExitCode == curlCert:

@@ -205,7 +205,7 @@ func (e *Engine) newRun(c egress.Case) *run {
 }
 
 func (r *run) phases(ctx context.Context, res *egress.Result) error {
-	_, next, err := r.e.Outside.Arrivals(ctx, 0)
+	_, next, err := r.e.Outside.Arrivals(ctx, noArrivals)
 	if err != nil {
 		return fmt.Errorf("the destination's log cannot be read: %w", err)
 	}
@@ -383,7 +383,7 @@ func (e *Engine) Observe(ctx context.Context, p egress.Probe) egress.ProbeResult
 	p.Wants = egress.Wants{anything, anything, anything, anything}
 	res := egress.Result{Phases: []egress.PhaseResult{{Phase: egress.Before}}}
 	r := e.newRun(egress.Case{Name: "probe", Curl: true, Probes: []egress.Probe{p}})
-	_, next, err := e.Outside.Arrivals(ctx, 0)
+	_, next, err := e.Outside.Arrivals(ctx, noArrivals)
 	if err == nil {
 		r.since = next
 		err = r.probe(ctx, egress.Before, true)

@@ -278,8 +278,11 @@ func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 		fail(egress.Inconclusive, "%v", t.err)
 		return
 	}
-	for _, o := range p.Observations {
+	for i, o := range p.Observations {
 		got, err := egress.Classify(o)
+		if errors.Is(err, egress.ErrUnseen) && i < len(p.Observations)-1 {
+			continue // the listener was being replaced; a later round decides
+		}
 		if err != nil {
 			fail(egress.Inconclusive, "%v", err)
 			return

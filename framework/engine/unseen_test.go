@@ -1,0 +1,33 @@
+package engine
+
+import (
+	"testing"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+// A connection that nobody saw proves nothing, but one that met a changing listener does not spoil a
+// later round that is proven.
+func TestUnseenRound(t *testing.T) {
+	reset := egress.ClientWitness{ExitCode: 56, Local: "10.0.0.1:1000"}
+	unseen := egress.Observation{Client: reset, Captured: true}
+	proven := egress.Observation{Client: reset, Captured: true, Mesh: []egress.AccessLog{{StartTime: "t", UpstreamCluster: "BlackHoleCluster", DownstreamRemote: reset.Local}}}
+	for _, c := range []struct {
+		name string
+		obs  []egress.Observation
+		want egress.Verdict
+	}{
+		{"unseen, then proven", []egress.Observation{unseen, proven}, egress.Conforms},
+		{"proven, then unseen", []egress.Observation{proven, unseen}, egress.Inconclusive},
+		{"never seen", []egress.Observation{unseen, unseen}, egress.Inconclusive},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &run{e: &Engine{}}
+			p := egress.ProbeResult{Want: egress.BRST, Observations: c.obs, Control: &egress.Control{Reached: true}}
+			r.verdict(&p, &try{probe: egress.GET("client", "https://httpbin.org/")}, nil)
+			if p.Verdict != c.want {
+				t.Fatalf("%s (%s), wanted %s", p.Verdict, p.Why, c.want)
+			}
+		})
+	}
+}
