@@ -86,6 +86,5 @@ func Merge(base, patch Config) Config {
 
 // MeshConfig is the mesh configuration that istiod itself works with, as opaque text.
 func (i *Istiod) MeshConfig(ctx context.Context) (string, error) {
-	b, err := i.Debug(ctx, "/debug/mesh")
-	return string(b), err
+	return i.mesh.ask(ctx)
 }

@@ -26,6 +26,10 @@ type Istiod struct {
 	url  string
 	http *http.Client
 	stop chan struct{}
+
+	pushes *shared[push]
+	config *shared[config]
+	mesh   *shared[string]
 }
 
 const istiodDebugPort = 8080
@@ -64,10 +68,26 @@ func ConnectIstiod(ctx context.Context, cfg *rest.Config, cs kubernetes.Interfac
 		close(stop)
 		return nil, fmt.Errorf("forward a port to istiod: %w", err)
 	}
-	return &Istiod{
-		url: fmt.Sprintf("http://127.0.0.1:%d", ports[0].Local), stop: stop,
-		http: &http.Client{Timeout: 5 * time.Second},
-	}, nil
+	return newIstiod(fmt.Sprintf("http://127.0.0.1:%d", ports[0].Local), &http.Client{Timeout: 5 * time.Second}, stop), nil
+}
+
+func newIstiod(url string, client *http.Client, stop chan struct{}) *Istiod {
+	i := &Istiod{url: url, http: client, stop: stop}
+	i.pushes = newShared(lookEvery, func(ctx context.Context) (push, error) { return read(ctx, i, "/debug/syncz", parseSync) })
+	i.config = newShared(lookEvery, func(ctx context.Context) (config, error) { return read(ctx, i, "/debug/configz", parseConfig) })
+	i.mesh = newShared(lookEvery, func(ctx context.Context) (string, error) {
+		return read(ctx, i, "/debug/mesh", func(b []byte) (string, error) { return string(b), nil })
+	})
+	return i
+}
+
+func read[T any](ctx context.Context, i *Istiod, path string, parse func([]byte) (T, error)) (T, error) {
+	b, err := i.Debug(ctx, path)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return parse(b)
 }
 
 // Close ends the port-forward.
@@ -134,14 +154,6 @@ type push struct {
 // endpointType is the last part of the type URL of endpoints.
 const endpointType = "ClusterLoadAssignment"
 
-func (i *Istiod) sync(ctx context.Context) (push, error) {
-	b, err := i.Debug(ctx, "/debug/syncz")
-	if err != nil {
-		return push{}, err
-	}
-	return parseSync(b)
-}
-
 func parseSync(b []byte) (push, error) {
 	var st []syncStatus
 	if err := json.Unmarshal(b, &st); err != nil {
@@ -183,7 +195,7 @@ const settlePatience = 1500 * time.Millisecond
 
 // Latest is the counter of the last push to any proxy.
 func (i *Istiod) Latest(ctx context.Context) (int64, error) {
-	p, err := i.sync(ctx)
+	p, err := i.pushes.ask(ctx)
 	return p.latest, err
 }
 
@@ -201,7 +213,7 @@ func (i *Istiod) Settle(ctx context.Context, proxies []string, before int64, see
 			return Settled{}, fmt.Errorf("wait until istiod has seen the change: %w", err)
 		}
 		var err error
-		if base, err = i.sync(ctx); err != nil {
+		if base, err = i.pushes.ask(ctx); err != nil {
 			return Settled{}, err
 		}
 	}
@@ -209,7 +221,7 @@ func (i *Istiod) Settle(ctx context.Context, proxies []string, before int64, see
 	var first time.Time // when the first of them had acknowledged
 	err := poll(ctx, egress.Patience(settlePatience), func(ctx context.Context) (bool, error) {
 		var err error
-		if last, err = i.sync(ctx); err != nil {
+		if last, err = i.pushes.ask(ctx); err != nil {
 			return false, err
 		}
 		done := 0
@@ -243,7 +255,7 @@ func (i *Istiod) Quiet(ctx context.Context) error {
 	const looks, patience = 12, 5 * time.Second
 	last, same := int64(-1), 0
 	err := poll(ctx, patience, func(ctx context.Context) (bool, error) {
-		p, err := i.sync(ctx)
+		p, err := i.pushes.ask(ctx)
 		if err != nil {
 			return false, err
 		}
@@ -259,15 +271,15 @@ func (i *Istiod) Quiet(ctx context.Context) error {
 	return err
 }
 
-// lookEvery is the pause between two questions to istiod. Each costs istiod a walk over all that it
+// lookEvery is the pause between two equal questions to istiod. Each costs istiod a walk over all that it
 // holds, and it waits 100 ms for more changes before it pushes anyway.
 const lookEvery = 25 * time.Millisecond
 
 var errPatience = errors.New("it did not come in time")
 
-// poll calls f until it is true, for a bounded time.
+// poll calls f until it is true, for a bounded time. Questions to istiod have a pace of their own.
 func poll(ctx context.Context, patience time.Duration, f func(context.Context) (bool, error)) error {
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(lookEvery / 5)
 	defer tick.Stop()
 	end := time.After(patience)
 	for {
@@ -295,37 +307,43 @@ type Version struct {
 
 // Holds says whether istiod's own copy of the configuration matches every version.
 func (i *Istiod) Holds(ctx context.Context, want []Version) (bool, error) {
-	b, err := i.Debug(ctx, "/debug/configz")
-	if err != nil {
-		return false, err
-	}
-	return holds(b, want)
+	have, err := i.config.ask(ctx)
+	return err == nil && have.holds(want), err
 }
 
-func holds(configz []byte, want []Version) (bool, error) {
-	type metadata struct {
-		Name       string `json:"name"`
-		Namespace  string `json:"namespace"`
-		UID        string `json:"uid"`
-		Generation int64  `json:"generation"`
-	}
+// config is what istiod holds: the version of each object, by what it is called.
+type config map[Version]Version
+
+// object is a version's key.
+func (v Version) object() Version { return Version{Kind: v.Kind, Namespace: v.Namespace, Name: v.Name} }
+
+func parseConfig(configz []byte) (config, error) {
 	var have []struct {
-		Kind     string   `json:"kind"`
-		Metadata metadata `json:"metadata"`
+		Kind     string `json:"kind"`
+		Metadata struct {
+			Name       string `json:"name"`
+			Namespace  string `json:"namespace"`
+			UID        string `json:"uid"`
+			Generation int64  `json:"generation"`
+		} `json:"metadata"`
 	}
 	if err := json.Unmarshal(configz, &have); err != nil {
-		return false, fmt.Errorf("read istiod's configz: %w", err)
+		return nil, fmt.Errorf("read istiod's configz: %w", err)
 	}
+	c := config{}
+	for _, h := range have {
+		v := Version{Kind: h.Kind, Namespace: h.Metadata.Namespace, Name: h.Metadata.Name, UID: h.Metadata.UID, Generation: h.Metadata.Generation}
+		c[v.object()] = v
+	}
+	return c, nil
+}
+
+func (c config) holds(want []Version) bool {
 	for _, w := range want {
-		var got metadata
-		for _, h := range have {
-			if h.Kind == w.Kind && h.Metadata.Name == w.Name && h.Metadata.Namespace == w.Namespace {
-				got = h.Metadata
-			}
-		}
+		got := c[w.object()]
 		if got.UID != w.UID || (w.UID != "" && got.Generation < w.Generation) {
-			return false, nil
+			return false
 		}
 	}
-	return true, nil
+	return true
 }

@@ -77,11 +77,12 @@ func TestHolds(t *testing.T) {
 	} {
 		w := v
 		x.change(&w)
-		if got, err := holds(configz, []Version{w}); err != nil || got != x.want {
+		c, err := parseConfig(configz)
+		if got := c.holds([]Version{w}); err != nil || got != x.want {
 			t.Errorf("%s: %t %v", name, got, err)
 		}
 	}
-	if _, err := holds([]byte("<html>"), nil); err == nil {
+	if _, err := parseConfig([]byte("<html>")); err == nil {
 		t.Error("a page that is no JSON is accepted")
 	}
 }
@@ -97,7 +98,7 @@ func istiodStub(t *testing.T, syncz func() string) *Istiod {
 		http.NotFound(w, r)
 	}))
 	t.Cleanup(srv.Close)
-	return &Istiod{url: srv.URL, http: srv.Client()}
+	return newIstiod(srv.URL, srv.Client(), nil)
 }
 
 func status(proxy, typ, sent, acked, lastErr string) string {
