@@ -14,8 +14,8 @@ type shared[T any] struct {
 	pause time.Duration // between the beginnings of two requests
 
 	mu   sync.Mutex
-	next *answer[T] // gathers who asks until its request begins
-	turn sync.Mutex // held while a request is under way
+	next *answer[T]    // gathers who asks until its request begins
+	turn chan struct{} // holds one while a request is under way
 	last time.Time
 }
 
@@ -26,7 +26,7 @@ type answer[T any] struct {
 }
 
 func newShared[T any](pause time.Duration, fetch func(context.Context) (T, error)) *shared[T] {
-	return &shared[T]{fetch: fetch, pause: pause}
+	return &shared[T]{fetch: fetch, pause: pause, turn: make(chan struct{}, 1)}
 }
 
 func (s *shared[T]) ask(ctx context.Context) (T, error) {
@@ -49,8 +49,8 @@ func (s *shared[T]) ask(ctx context.Context) (T, error) {
 }
 
 func (s *shared[T]) serve(ctx context.Context, a *answer[T]) {
-	s.turn.Lock()
-	defer s.turn.Unlock()
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	if early := s.pause - time.Since(s.last); early > 0 {
 		<-time.After(early)
 	}
