@@ -13,15 +13,18 @@ func TestGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{}
 		enter := func() func() {
-			leave, err := g.enter(t.Context())
+			written, leave, err := g.enter(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
+			written()
 			return leave
 		}
 		first := enter()
-		<-time.After(joining / 2)
+		<-time.After(joining * 3 / 4)
 		second := enter()
+		<-time.After(joining * 3 / 4) // since the second's write: that is what counts
+		third := enter()
 		<-time.After(joining)
 		late := make(chan time.Time)
 		start := time.Now()
@@ -35,8 +38,36 @@ func TestGate(t *testing.T) {
 		first() // leaving twice counts once
 		<-time.After(time.Second)
 		second()
+		third()
 		if waited := (<-late).Sub(start); waited != 2*time.Second {
-			t.Fatalf("the late change waited %s, wanted until both others had left", waited)
+			t.Fatalf("the late change waited %s, wanted until all others had left", waited)
+		}
+	})
+}
+
+// A write that took so long that a push may have begun is told so, and everyone after it.
+func TestGateTorn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{}
+		first, leave, err := g.enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, leave2, err := g.enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first() {
+			t.Error("a quick write counts as torn")
+		}
+		<-time.After(2 * late)
+		if !second() {
+			t.Error("a slow write does not count as torn")
+		}
+		leave()
+		leave2()
+		if again, _, err := g.enter(t.Context()); err != nil || again() {
+			t.Errorf("the next change is torn as well: %v", err)
 		}
 	})
 }
@@ -44,13 +75,13 @@ func TestGate(t *testing.T) {
 func TestGateInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{}
-		if _, err := g.enter(t.Context()); err != nil {
+		if _, _, err := g.enter(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		<-time.After(2 * joining)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := g.enter(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if _, _, err := g.enter(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("got %v, wanted the context's end", err)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"k8s.io/client-go/kubernetes"
 
@@ -20,6 +21,7 @@ type meshConfig struct {
 	bend func(mesh.Config) mesh.Config
 
 	mu        sync.Mutex
+	stirred   time.Time // when something was last done that makes istiod hear of endpoints
 	installed mesh.Config
 	ground    egress.Object
 	last      string // istiod's own view before the latest change
@@ -27,7 +29,7 @@ type meshConfig struct {
 
 func newMeshConfig(ctx context.Context, cs kubernetes.Interface, istiod *mesh.Istiod) (*meshConfig, error) {
 	mc, err := mesh.ReadConfig(ctx, cs)
-	return &meshConfig{cs: cs, istiod: istiod, installed: mc, bend: func(c mesh.Config) mesh.Config { return c }}, err
+	return &meshConfig{stirred: time.Now(), cs: cs, istiod: istiod, installed: mc, bend: func(c mesh.Config) mesh.Config { return c }}, err
 }
 
 // set lays a patch over the ground; an empty one goes back to it. It says whether anything changed.
@@ -54,9 +56,30 @@ func (m *meshConfig) arrived(ctx context.Context) (bool, error) {
 	return now != m.last, err
 }
 
+// stir notes that something has been done of which istiod hears as a change of endpoints.
+func (m *meshConfig) stir() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stirred = time.Now()
+}
+
+// calm is how long after that no echo of it is expected any more.
+const calm = 3 * time.Second
+
+// quiet waits until the mesh configuration may be changed, see mesh.Istiod.Quiet.
+func (m *meshConfig) quiet(ctx context.Context) error {
+	m.mu.Lock()
+	recent := time.Since(m.stirred) < egress.Patience(calm)
+	m.mu.Unlock()
+	if !recent {
+		return nil
+	}
+	return m.istiod.Quiet(ctx)
+}
+
 // setGround changes what a group of cases stands on and waits until the proxies have it.
 func (m *meshConfig) setGround(ctx context.Context, ground egress.Object, proxies []string) error {
-	if err := m.istiod.Quiet(ctx); err != nil {
+	if err := m.quiet(ctx); err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -66,7 +89,7 @@ func (m *meshConfig) setGround(ctx context.Context, ground egress.Object, proxie
 	if err != nil || !changed {
 		return err
 	}
-	_, err = m.istiod.Settle(ctx, proxies, 0, m.arrived)
+	_, err = m.istiod.Settle(ctx, proxies, 0, m.arrived, false)
 	return err
 }
 

@@ -184,7 +184,7 @@ func (r *rules) put(ctx context.Context, c egress.Case, objs []*fixture.Object, 
 		}
 		ch.Applied = append(ch.Applied, string(b))
 	}
-	return ch, r.settle(ctx, c, &ch, patch, len(objs) > 0, func(st *settling) error {
+	return ch, r.settle(ctx, c, &ch, patch, objs, func(st *settling) error {
 		made, err := r.fixtures.Apply(ctx, ns, objs...)
 		r.mu.Lock()
 		r.applied[c.Name] = append(r.applied[c.Name], made...)
@@ -251,7 +251,7 @@ func (r *rules) Remove(ctx context.Context, c egress.Case) (engine.Change, error
 // take removes objects and waits until the proxies of the case know.
 func (r *rules) take(ctx context.Context, c egress.Case, objs []*fixture.Object, patch egress.Object) (engine.Change, error) {
 	var ch engine.Change
-	return ch, r.settle(ctx, c, &ch, patch, len(objs) > 0, func(st *settling) error {
+	return ch, r.settle(ctx, c, &ch, patch, objs, func(st *settling) error {
 		for _, o := range objs {
 			st.add(o, mesh.Version{})
 		}
@@ -276,22 +276,24 @@ func (s *settling) add(o *fixture.Object, v mesh.Version) {
 }
 
 // settle makes a change, of the mesh configuration too if there is a patch, and waits until the proxies
-// of the case's clients have everything. write makes the rest of it, if there is any.
-func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, patch egress.Object, writes bool, write func(*settling) error) error {
+// of the case's clients have everything. write makes the rest of it, which is about the objects.
+func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, patch egress.Object, objs []*fixture.Object, write func(*settling) error) error {
 	start := time.Now()
 	defer func() { ch.Took = time.Since(start) }()
 	ch.Acknowledged = true
-	if !writes && patch == nil {
+	if len(objs) == 0 && patch == nil {
 		return nil
 	}
-	leave, err := r.gate.enter(ctx)
+	written, leave, err := r.gate.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	before, err := r.istiod.Latest(ctx)
-	if err != nil {
-		return err
+	var before int64
+	if !slices.ContainsFunc(objs, istios) { // istiod will not show what it holds
+		if before, err = r.istiod.Latest(ctx); err != nil {
+			return err
+		}
 	}
 	var st settling
 	if err := write(&st); err != nil {
@@ -299,12 +301,16 @@ func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, pa
 	}
 	changed := false
 	if patch != nil {
-		if err := r.istiod.Quiet(ctx); err != nil {
+		if err := r.config.quiet(ctx); err != nil {
 			return err
 		}
 		if changed, err = r.config.set(ctx, patch); err != nil {
 			return err
 		}
+	}
+	torn := written()
+	if st.others > 0 { // Services and their like
+		r.config.stir()
 	}
 	if len(st.versions)+st.others == 0 && !changed {
 		return nil
@@ -326,7 +332,7 @@ func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, pa
 	} else {
 		time.AfterFunc(computed, leave)
 	}
-	s, err := r.istiod.Settle(ctx, r.clients.proxies(c), before, seen)
+	s, err := r.istiod.Settle(ctx, r.clients.proxies(c), before, seen, torn)
 	if err != nil {
 		return err
 	}

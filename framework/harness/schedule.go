@@ -64,7 +64,7 @@ func (s *Session) failGroup(g *group, err error, done func(egress.Result)) {
 // quick says whether every cluster has from the start what a case needs.
 func (s *Session) quick(c egress.Case) bool {
 	v, _ := s.lanes[0].engine.Applicable(c)
-	return v == "" && !c.Alone() && len(s.resources(c)) == 0 && len(c.Probes) == 1 && !slices.Contains(c.Clients(), "client2")
+	return v == "" && !c.Alone() && len(s.resources(c)) == 0 && len(c.Probes) == 1 && !slices.Contains(c.Clients(), neighbour)
 }
 
 // group is the cases that stand on one mesh configuration.
@@ -109,36 +109,39 @@ func (s *Session) resources(c egress.Case) []string {
 
 // group runs the cases of one group: side by side first, then those that must be alone.
 func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.Case) egress.Result, done func(egress.Result)) {
-	var pending, alone []egress.Case
+	var pending, alone, tied []egress.Case
 	for _, c := range g.cases {
 		switch v, _ := s.lanes[0].engine.Applicable(c); {
 		case v != "":
 			done(run(s.lanes[0], c))
 		case c.Alone():
 			alone = append(alone, c)
+		case slices.Contains(c.Clients(), neighbour):
+			tied = append(tied, c)
 		default:
 			pending = append(pending, c)
 		}
 	}
-	s.prepare(append(slices.Clone(pending), alone...))
+	s.prepare(slices.Concat(pending, tied, alone))
 	// Istio 1.31 may lose a change that meets an update of endpoints (docs/findings.md): no pod starts
 	// while cases run. Whether it started well is the business of the cases that need it.
 	if err := s.settled(ctx); err != nil {
 		return
 	}
-	q := &queue{pending: pending, busy: map[string]bool{}, resources: s.resources}
+	s.config.stir()
+	q := &queue{tied: tied, pending: pending, busy: map[string]bool{}, resources: s.resources}
 	q.free = sync.NewCond(&q.mu)
 	stop := context.AfterFunc(ctx, func() { q.free.Broadcast() })
 	defer stop()
 	var wg sync.WaitGroup
-	for _, w := range s.lanes[:min(len(s.lanes), len(pending))] {
+	for _, w := range s.lanes[:min(len(s.lanes), max(len(pending), len(tied)))] {
 		wg.Go(func() {
 			if err := s.launch(w.lane.actual("client")).wait(ctx); err != nil && w.lane > 0 {
 				s.opts.logf("lane %d is not used: %v", w.lane, err)
 				return
 			}
 			for {
-				c, ok := q.take(ctx)
+				c, ok := q.take(ctx, w.lane)
 				if !ok {
 					return
 				}
@@ -158,12 +161,8 @@ func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.C
 
 // prepare starts what the cases need in the background: most wanted first.
 func (s *Session) prepare(cases []egress.Case) {
-	second := slices.ContainsFunc(cases, func(c egress.Case) bool { return slices.Contains(c.Clients(), "client2") })
 	for _, w := range s.lanes[:min(len(s.lanes), len(cases))] {
 		s.launch(w.lane.actual("client"))
-		if second {
-			s.launch(w.lane.actual("client2"))
-		}
 	}
 	gateways := false
 	for _, c := range cases {
@@ -185,27 +184,36 @@ type queue struct {
 
 	mu      sync.Mutex
 	free    *sync.Cond
+	tied    []egress.Case // to lane 0
 	pending []egress.Case
 	busy    map[string]bool
 }
 
-// take waits for a case that can run; false when there is none left.
-func (q *queue) take(ctx context.Context) (egress.Case, bool) {
+// take waits for a case that can run in a lane; false when there is none left.
+func (q *queue) take(ctx context.Context, l lane) (egress.Case, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	lists := []*[]egress.Case{&q.pending}
+	if l == 0 {
+		lists = []*[]egress.Case{&q.tied, &q.pending}
+	}
 	for {
-		if len(q.pending) == 0 || ctx.Err() != nil {
-			return egress.Case{}, false
+		left := 0
+		for _, list := range lists {
+			for i, c := range *list {
+				if slices.ContainsFunc(q.resources(c), func(r string) bool { return q.busy[r] }) {
+					continue
+				}
+				for _, r := range q.resources(c) {
+					q.busy[r] = true
+				}
+				*list = slices.Delete(*list, i, i+1)
+				return c, true
+			}
+			left += len(*list)
 		}
-		for i, c := range q.pending {
-			if slices.ContainsFunc(q.resources(c), func(r string) bool { return q.busy[r] }) {
-				continue
-			}
-			for _, r := range q.resources(c) {
-				q.busy[r] = true
-			}
-			q.pending = slices.Delete(q.pending, i, i+1)
-			return c, true
+		if left == 0 || ctx.Err() != nil {
+			return egress.Case{}, false
 		}
 		q.free.Wait()
 	}

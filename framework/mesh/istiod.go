@@ -202,10 +202,18 @@ func (i *Istiod) Latest(ctx context.Context) (int64, error) {
 // unconcerned is how long after the first acknowledgement a proxy may still be sent the same push.
 const unconcerned = 300 * time.Millisecond
 
+// soonest is how long after istiod has heard of a change it makes no sense to look for the push: it waits
+// 100 ms for more changes first (PILOT_DEBOUNCE_AFTER).
+const soonest = 75 * time.Millisecond
+
+// echo is how long after a push the next one begins at the latest, if changes are waiting.
+const echo = 200 * time.Millisecond
+
 // Settle waits until istiod has seen a change and every given proxy has acknowledged a push that
 // began after that. seen reports whether istiod holds the new state; where istiod does not show it,
-// seen is nil, and any push after the one with the counter before will do.
-func (i *Istiod) Settle(ctx context.Context, proxies []string, before int64, seen func(context.Context) (bool, error)) (Settled, error) {
+// seen is nil, and any push after the one with the counter before will do. If torn, an earlier push may
+// be under way that has only a part of the change, so Settle waits besides until no further one comes.
+func (i *Istiod) Settle(ctx context.Context, proxies []string, before int64, seen func(context.Context) (bool, error), torn bool) (Settled, error) {
 	start := time.Now()
 	base := push{latest: before}
 	if seen != nil {
@@ -216,13 +224,22 @@ func (i *Istiod) Settle(ctx context.Context, proxies []string, before int64, see
 		if base, err = i.pushes.ask(ctx); err != nil {
 			return Settled{}, err
 		}
+		select {
+		case <-time.After(soonest):
+		case <-ctx.Done():
+			return Settled{}, ctx.Err()
+		}
 	}
 	var last push
-	var first time.Time // when the first of them had acknowledged
+	var first, still time.Time // when the first of them had acknowledged, and when the last push was new
+	counter := int64(-1)
 	err := poll(ctx, egress.Patience(settlePatience), func(ctx context.Context) (bool, error) {
 		var err error
 		if last, err = i.pushes.ask(ctx); err != nil {
 			return false, err
+		}
+		if last.latest != counter {
+			counter, still = last.latest, time.Now()
 		}
 		done := 0
 		for _, p := range proxies {
@@ -236,6 +253,9 @@ func (i *Istiod) Settle(ctx context.Context, proxies []string, before int64, see
 		}
 		if done > 0 && first.IsZero() {
 			first = time.Now()
+		}
+		if torn && time.Since(still) < echo {
+			return false, nil
 		}
 		// One push goes to all proxies that it concerns at once: who got none has nothing to learn.
 		return done == len(proxies) || done > 0 && time.Since(first) > unconcerned, nil
@@ -273,7 +293,7 @@ func (i *Istiod) Quiet(ctx context.Context) error {
 
 // lookEvery is the pause between two equal questions to istiod. Each costs istiod a walk over all that it
 // holds, and it waits 100 ms for more changes before it pushes anyway.
-const lookEvery = 25 * time.Millisecond
+const lookEvery = 15 * time.Millisecond
 
 var errPatience = errors.New("it did not come in time")
 

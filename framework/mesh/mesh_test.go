@@ -129,7 +129,7 @@ func TestSettle(t *testing.T) {
 				}
 				return "[" + x.later + "]"
 			})
-			s, err := i.Settle(t.Context(), []string{"p.n"}, 0, seen)
+			s, err := i.Settle(t.Context(), []string{"p.n"}, 0, seen, false)
 			if err != nil || s.Acknowledged != x.acked || len(s.Rejections) != x.nacks || (s.Note == "") != x.acked {
 				t.Errorf("%+v %v", s, err)
 			}
@@ -137,14 +137,37 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// A push that may have begun before the whole change was there does not count alone: the one that follows
+// is waited for.
+func TestSettleTorn(t *testing.T) {
+	for torn, want := range map[bool]bool{true: true, false: false} {
+		var n, whole atomic.Int64
+		i := istiodStub(t, func() string {
+			counter := "6"
+			switch k := n.Add(1); {
+			case k < 3:
+				counter = "5"
+			case k > 6:
+				counter = "7"
+				whole.Add(1)
+			}
+			return "[" + status("p.n", "Listener", nonce(counter), nonce(counter), "") + "]"
+		})
+		s, err := i.Settle(t.Context(), []string{"p.n"}, 0, func(context.Context) (bool, error) { return true, nil }, torn)
+		if err != nil || !s.Acknowledged || whole.Load() > 0 != want {
+			t.Errorf("torn %t: %+v %v, the later push was seen %d times", torn, s, err, whole.Load())
+		}
+	}
+}
+
 func TestSettleFails(t *testing.T) {
 	i := istiodStub(t, func() string { return "not JSON" })
-	if _, err := i.Settle(t.Context(), nil, 0, func(context.Context) (bool, error) { return true, nil }); err == nil {
+	if _, err := i.Settle(t.Context(), nil, 0, func(context.Context) (bool, error) { return true, nil }, false); err == nil {
 		t.Error("an unreadable syncz goes unnoticed")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
-	if _, err := i.Settle(ctx, nil, 0, func(context.Context) (bool, error) { return false, nil }); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := i.Settle(ctx, nil, 0, func(context.Context) (bool, error) { return false, nil }, false); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 }
