@@ -63,8 +63,8 @@ clusterDomain: cluster.local
 resolvConf: /etc/resolv.conf
 podLogsDir: /run/podlogs
 failSwapOn: false
-syncFrequency: 1s
-nodeStatusUpdateFrequency: 1s
+syncFrequency: 60s
+nodeStatusUpdateFrequency: 10s
 serializeImagePulls: false
 imageGCHighThresholdPercent: 100
 registerWithTaints: []
