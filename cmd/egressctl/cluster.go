@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,12 +19,28 @@ import (
 	"mesh-egress-conformance/framework/provider"
 )
 
-func (o *options) open() (cluster.Provider, error) {
+// choose names the provider that --provider means.
+func (o *options) choose(ctx context.Context) (string, error) {
+	if o.provider != provider.Auto {
+		return o.provider, nil
+	}
+	store, err := components.OpenStore()
+	if err != nil {
+		return "", err
+	}
+	return provider.Choose(ctx, store, o.place)
+}
+
+func (o *options) open(ctx context.Context) (cluster.Provider, error) {
+	name, err := o.choose(ctx)
+	if err != nil {
+		return nil, err
+	}
 	store, err := components.OpenStore()
 	if err != nil {
 		return nil, err
 	}
-	p, err := provider.Open(o.provider, store)
+	p, err := provider.Open(name, store, o.place)
 	if err != nil {
 		return nil, usage(err)
 	}
@@ -32,7 +49,7 @@ func (o *options) open() (cluster.Provider, error) {
 
 // cluster finds the running cluster that --name means.
 func (o *options) cluster(cmd *cobra.Command) (cluster.Cluster, error) {
-	p, err := o.open()
+	p, err := o.open(cmd.Context())
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +70,7 @@ func upCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p, err := o.open()
+			p, err := o.open(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -78,7 +95,7 @@ func downCommand(o *options) *cobra.Command {
 		Short: "Take a cluster down and remove everything of it",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := o.open()
+			p, err := o.open(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -99,7 +116,7 @@ func statusCommand(o *options) *cobra.Command {
 		Short: "List the clusters on this machine",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := o.open()
+			p, err := o.open(cmd.Context())
 			if err != nil {
 				return err
 			}

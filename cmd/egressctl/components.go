@@ -73,6 +73,7 @@ func componentsListCommand() *cobra.Command {
 }
 
 func componentsFetchCommand(o *options) *cobra.Command {
+	var purpose string
 	cmd := &cobra.Command{
 		Use:   "fetch",
 		Short: "Fill the cache with everything that a cluster needs",
@@ -90,9 +91,20 @@ func componentsFetchCommand(o *options) *cobra.Command {
 			for _, n := range set.Notes {
 				fmt.Fprintln(cmd.OutOrStdout(), "note:", n)
 			}
-			return nil
+			switch purpose {
+			case "embedded":
+				return nil
+			case "kind":
+				e, ref, err := components.KindNode(cmd.Context(), store, components.Options{Progress: newProgress(cmd.ErrOrStderr())}, set)
+				if err == nil {
+					fmt.Fprintf(cmd.OutOrStdout(), "the node image %s for kind is in the cache (%s)\n", ref, e.Path(components.ImageArchive))
+				}
+				return err
+			}
+			return usage(fmt.Errorf("--for %q is unknown: use embedded or kind", purpose))
 		},
 	}
+	cmd.Flags().StringVar(&purpose, "for", "embedded", "for which kind of cluster: embedded, or kind (builds a node image besides)")
 	o.addComponentFlags(cmd)
 	return cmd
 }
@@ -143,7 +155,7 @@ func componentsPruneCommand(o *options) *cobra.Command {
 			}
 			removed, err := store.Prune(keep)
 			for _, n := range provider.Names() {
-				p, openErr := provider.Open(n, store)
+				p, openErr := provider.Open(n, store, provider.Options{})
 				if pr, ok := p.(cluster.Pruner); ok {
 					more, pruneErr := pr.Prune()
 					removed, err = append(removed, more...), errors.Join(err, pruneErr)

@@ -19,7 +19,7 @@ func doctorCommand(o *options) *cobra.Command {
 		Short: "Check what this machine lacks, and name the remedy",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := o.open()
+			p, err := o.open(cmd.Context())
 			if err != nil {
 				return err
 			}

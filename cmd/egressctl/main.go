@@ -90,6 +90,7 @@ type options struct {
 	provider, name, istio, source, hub string
 	port                               int
 	debug                              bool
+	place                              provider.Options
 }
 
 func rootCommand() *cobra.Command {
@@ -109,7 +110,9 @@ func rootCommand() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	f := root.PersistentFlags()
-	f.StringVar(&o.provider, "provider", "embedded", "where the cluster runs: embedded")
+	f.StringVar(&o.provider, "provider", provider.Auto, "where the cluster runs: embedded (Linux, root), kind (Docker), existing (--kubeconfig), or auto")
+	f.StringVar(&o.place.Kubeconfig, "kubeconfig", "", "kubeconfig of an existing cluster")
+	f.StringVar(&o.place.Context, "context", "", "context in the kubeconfig of an existing cluster")
 	f.StringVar(&o.name, "name", "default", "name of the cluster")
 	f.BoolVar(&o.debug, "debug", false, "print what client libraries log")
 	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), listCommand(), probeCommand(o),
@@ -122,6 +125,8 @@ func (o *options) addUpFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	o.addComponentFlags(cmd)
 	f.IntVar(&o.port, "port", 0, "loopback port for the API server (0 picks a free one)")
+	f.IntVar(&o.place.Nodes, "nodes", 1, "kind: how many nodes")
+	f.StringVar(&o.place.NodeImage, "node-image", "", "kind: node image (default: kind's own, or one that is built here)")
 }
 
 func (o *options) addComponentFlags(cmd *cobra.Command) {
@@ -140,8 +145,12 @@ func (o *options) session(cmd *cobra.Command, what selected) (harness.Options, e
 	if err != nil {
 		return harness.Options{}, usage(err)
 	}
+	name, err := o.choose(cmd.Context())
+	if err != nil {
+		return harness.Options{}, err
+	}
 	return harness.Options{
-		Provider: o.provider, Name: o.name, Istio: o.istio, Source: src, Hub: o.hub, Port: o.port,
+		Provider: name, Place: o.place, Name: o.name, Istio: o.istio, Source: src, Hub: o.hub, Port: o.port,
 		Clients: what.clients, Fixtures: what.fixtures, Progress: newProgress(cmd.ErrOrStderr()), Log: cmd.ErrOrStderr(),
 	}, nil
 }

@@ -79,7 +79,7 @@ func (o *options) ensureCluster(cmd *cobra.Command) (down func() error, err erro
 		return nil, err
 	}
 	return func() error {
-		p, err := o.open()
+		p, err := o.open(cmd.Context())
 		if err != nil {
 			return err
 		}

@@ -73,6 +73,8 @@ type Options struct {
 	Name string
 	Set  *components.Set
 	Port int // loopback port of the API server; 0 picks one
+	// Progress hears about what a provider must make before it can begin; it may be nil.
+	Progress components.Progress
 }
 
 // Facts are what a report says about a cluster.
@@ -86,7 +88,21 @@ type Facts struct {
 	Features   []egress.Feature   `json:"features,omitempty"`
 	Module     string             `json:"-"` // folder with the charts of this Istio
 	IstioTag   string             `json:"istioTag"`
+	Foreign    bool               `json:"foreign,omitempty"` // it belongs to somebody else
 	Timings    map[string]float64 `json:"timings,omitempty"` // seconds since the start of Up
+}
+
+// FactsOf are the facts of a cluster that a provider makes of a set of components.
+func FactsOf(set *components.Set, provider string) Facts {
+	f := Facts{
+		Provider: provider, Kubernetes: set.Parts["kubernetes"].Manifest.Version, Module: set.Module,
+		Istio: set.Istio.Version, IstioTag: set.Istio.Release, Envoy: set.Istio.Envoy, Source: string(set.Source), Notes: set.Notes,
+		Features: []egress.Feature{egress.Hermetic, egress.MeshConfig},
+	}
+	if set.OfficialProxy() {
+		f.Features = append(f.Features, egress.IstioFilters)
+	}
+	return f
 }
 
 // Status is one line of `egressctl status`.

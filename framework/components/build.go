@@ -30,6 +30,8 @@ func buildPart(ctx context.Context, p Part, dir string) error {
 		return buildDeb(ctx, p, dir)
 	case p.Wheel != nil:
 		return fetchWheel(ctx, p, dir)
+	case p.NodeBase != "":
+		return buildNodeBase(ctx, p, dir)
 	}
 	return fmt.Errorf("component %s %s has no build recipe", p.Name, p.Version)
 }
@@ -139,7 +141,7 @@ func writeWrapper(name, dir string) error {
 // recipeInputs are the bytes of a wrapper module, as part of the cache key.
 func recipeInputs(name string) string {
 	var b strings.Builder
-	for _, ext := range []string{".mod", ".sum", ".gosrc"} {
+	for _, ext := range []string{".mod", ".sum", ".gosrc", ".sh"} {
 		if c, err := recipes.ReadFile("recipes/" + name + ext); err == nil {
 			b.Write(c)
 		}

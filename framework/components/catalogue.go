@@ -77,7 +77,9 @@ type Part struct {
 	CC      *CBuild      `json:"cc,omitempty"`
 	Deb     *DebPackages `json:"deb,omitempty"`
 	Wheel   *Wheel       `json:"wheel,omitempty"`
-	Image   []ImageFile  `json:"image,omitempty"`
+	// NodeBase is the Go module of the version of kind whose node base is made.
+	NodeBase string      `json:"nodeBase,omitempty"`
+	Image    []ImageFile `json:"image,omitempty"`
 }
 
 // Istio is one Istio release and the Envoy that belongs to it.
@@ -95,6 +97,7 @@ type Istio struct {
 // Catalogue is everything that can be fetched.
 type Catalogue struct {
 	Parts        []Part              `json:"parts"`
+	Kind         []Part              `json:"kind"` // what a node image for kind has besides
 	Istio        []Istio             `json:"istio"`
 	SampleImages map[string][]string `json:"sampleImages"`
 }

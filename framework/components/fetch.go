@@ -142,10 +142,13 @@ func (f *fetcher) recipe(p Part, src Source) (Recipe, error) {
 	}
 	r.Source = Build
 	in := []any{p.Go, p.CC, p.Deb, p.Wheel, goarch, recipeVersion}
+	if p.NodeBase != "" {
+		in = append(in, p.NodeBase, recipeInputs("kind-base"))
+	}
 	if p.Go != nil && p.Go.Wrapper != "" {
 		in = append(in, recipeInputs(p.Go.Wrapper))
 	}
-	if p.Deb != nil {
+	if p.Deb != nil || p.NodeBase != "" {
 		id, err := distribution()
 		if err != nil {
 			return r, err

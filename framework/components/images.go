@@ -56,6 +56,7 @@ type imageSpec struct {
 	user       string
 	workdir    string
 	env        []string
+	stopSignal string // "" is the runtime's own
 }
 
 // writeArchive assembles the image and writes it as an archive that docker, kind and containerd load.
@@ -110,7 +111,7 @@ func (s imageSpec) config(img v1.Image) *v1.ConfigFile {
 	cf = cf.DeepCopy()
 	cf.OS, cf.Architecture = "linux", goarch
 	cf.Config.Entrypoint, cf.Config.Cmd, cf.Config.User = s.entrypoint, s.cmd, s.user
-	cf.Config.WorkingDir = "/"
+	cf.Config.WorkingDir, cf.Config.StopSignal = "/", s.stopSignal
 	if s.workdir != "" {
 		cf.Config.WorkingDir = s.workdir
 	}

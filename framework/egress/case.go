@@ -347,6 +347,13 @@ func (c Case) AppliesTo(version string) (bool, string) {
 	return true, ""
 }
 
+// Older says whether a version such as "1.20" comes before another.
+func Older(version, than string) bool {
+	v, err1 := parseMinor(version)
+	t, err2 := parseMinor(than)
+	return err1 == nil && err2 == nil && v < t
+}
+
 // parseMinor turns "1.31" or "1.31.2" into a comparable number.
 func parseMinor(v string) (int, error) {
 	f := strings.SplitN(v, ".", 3)

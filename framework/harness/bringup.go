@@ -36,7 +36,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return err
 	}
 	s.mark("components in the cache")
-	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Port: s.opts.Port})
+	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Port: s.opts.Port, Progress: s.opts.Progress})
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ import (
 // Options say what to run in.
 type Options struct {
 	Provider string
+	Place    provider.Options
 	Name     string
 	Istio    string
 	Source   components.Source
@@ -163,7 +164,7 @@ func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	p, err := provider.Open(o.Provider, store)
+	p, err := provider.Open(o.Provider, store, o.Place)
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -18,8 +18,8 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/kube"
 	"mesh-egress-conformance/framework/mesh"
-	"mesh-egress-conformance/framework/pods"
 	"mesh-egress-conformance/framework/report"
 )
 
@@ -150,7 +150,7 @@ func (s *Session) bundleClients(ctx context.Context, l lane, c egress.Case, keep
 		}
 		b, err := s.podLog(ctx, p.Namespace, "app="+p.Workload, mesh.ProxyContainer)
 		keep(n+".proxy.log", b, err)
-		dump, err := pods.ExecIn(ctx, s.Cluster.RESTConfig(), s.cs, p.Namespace, p.PodName, mesh.ProxyContainer, "pilot-agent", "request", "GET", "config_dump")
+		dump, err := kube.Exec(ctx, s.Cluster.RESTConfig(), s.cs, p.Namespace, p.PodName, mesh.ProxyContainer, nil, "pilot-agent", "request", "GET", "config_dump")
 		keep(n+".config_dump.json", []byte(dump), err)
 	}
 }

@@ -15,11 +15,19 @@ import (
 // Client talks to a server's control API over a unix socket.
 type Client struct {
 	http *http.Client
+	base string
+	// token is for a control API that is not behind a socket of our own.
+	token string
+}
+
+// NewTCPClient returns a client of a control API at ip:port that asks for a token.
+func NewTCPClient(addr, token string) *Client {
+	return &Client{http: &http.Client{Timeout: egress.Patience(5 * time.Second), Transport: &http.Transport{}}, base: "http://" + addr, token: token}
 }
 
 // NewClient returns a client; nothing is dialled yet.
 func NewClient(socket string) *Client {
-	return &Client{http: &http.Client{Timeout: egress.Patience(5 * time.Second), Transport: &http.Transport{
+	return &Client{base: "http://internet", http: &http.Client{Timeout: egress.Patience(5 * time.Second), Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", socket)
@@ -28,9 +36,12 @@ func NewClient(socket string) *Client {
 }
 
 func (c *Client) do(ctx context.Context, method, path string, out any) error {
-	req, err := http.NewRequestWithContext(ctx, method, "http://internet"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, nil)
 	if err != nil {
 		return err
+	}
+	if c.token != "" {
+		req.Header.Set(tokenHeader, c.token)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

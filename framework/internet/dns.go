@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -38,6 +39,10 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	if len(q.Question) != 1 {
 		m.Rcode = dns.RcodeFormatError
 		_ = w.WriteMsg(m) // the asker is gone if this fails
+		return
+	}
+	if n := strings.ToLower(q.Question[0].Name); s.upstream != "" && (strings.HasSuffix(n, ".cluster.local.") || strings.HasSuffix(n, ".arpa.")) {
+		s.forward(w, q)
 		return
 	}
 	if s.noNames.Load() {
@@ -78,4 +83,15 @@ func (s *Server) lookup(name string) ([]netip.Addr, bool) {
 		}
 	}
 	return nil, false
+}
+
+// forward asks the cluster's own DNS.
+func (s *Server) forward(w dns.ResponseWriter, q *dns.Msg) {
+	c := &dns.Client{Net: w.LocalAddr().Network(), Timeout: 4 * time.Second}
+	a, _, err := c.Exchange(q, s.upstream)
+	if err != nil {
+		a = new(dns.Msg)
+		a.SetRcode(q, dns.RcodeServerFailure)
+	}
+	_ = w.WriteMsg(a) // the asker is gone if this fails
 }

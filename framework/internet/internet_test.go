@@ -290,7 +290,7 @@ func TestControl(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Client{http: &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	c := &Client{base: "http://internet", http: &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
 	}}}}
 	_, next, err := c.Arrivals(t.Context(), 0)
@@ -329,7 +329,7 @@ func TestLogLosesNothingSilently(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(page{First: 10, Next: 20}) }))
 	defer srv.Close()
 	u, _ := url.Parse(srv.URL)
-	c := &Client{http: &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	c := &Client{base: "http://internet", http: &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
 	}}}}
 	if _, _, err := c.Arrivals(t.Context(), 5); err == nil {

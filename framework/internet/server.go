@@ -23,6 +23,9 @@ type Server struct {
 	hosts *Hosts
 	ca    *CA
 	log   arrivals
+	mine  netip.Addr // serve only the hosts at this address; zero: all
+	// upstream answers for names in cluster.local; "" for none.
+	upstream string
 
 	noNames atomic.Bool                     // sabotage: DNS refuses every question
 	foreign atomic.Pointer[tls.Certificate] // sabotage: what every host shows instead of its own certificate
@@ -36,7 +39,11 @@ func NewServer(h *Hosts, ca *CA) *Server { return &Server{hosts: h, ca: ca} }
 
 // Start listens on every host's address. On error nothing is left listening.
 func (s *Server) Start(ctx context.Context) error {
-	return errors.Join(s.startDNS(ctx), s.startHosts(ctx))
+	var err error
+	if !s.mine.IsValid() || s.mine == s.hosts.DNS {
+		err = s.startDNS(ctx)
+	}
+	return errors.Join(err, s.startHosts(ctx))
 }
 
 func (s *Server) startHosts(ctx context.Context) error {
@@ -44,6 +51,9 @@ func (s *Server) startHosts(ctx context.Context) error {
 	for _, h := range s.hosts.Hosts {
 		if err != nil {
 			break
+		}
+		if s.mine.IsValid() && s.mine != h.Address {
+			continue
 		}
 		if h.Ping {
 			if err = s.logPings(ctx, h); err != nil {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -119,8 +121,38 @@ func (l *AccessLog) Wait(ctx context.Context, patience time.Duration, m Match) (
 // Close stops following.
 func (l *AccessLog) Close() { l.cancel() }
 
-// ParseAccessLog reads one line of Istio's JSON access log. Lines of anything else are an error.
+// textLine is Istio's default text format (istio.io, "Envoy Access Logs"). Its last fields tell it from
+// everything else that a proxy prints.
+var textLine = regexp.MustCompile(`^\[(?P<start>[^\]]+)\] "(?P<method>\S+) (?P<path>\S+) (?P<protocol>[^"]+)" (?P<code>\d+) (?P<flags>\S+) (?P<details>\S+) \S+ "(?P<failure>[^"]*)" ` +
+	`\d+ \d+ \d+ \S+ "[^"]*" "[^"]*" "(?P<id>[^"]*)" "(?P<authority>[^"]*)" "(?P<upstream>[^"]*)" (?P<cluster>\S+) (?P<upstreamlocal>\S+) (?P<local>\S+) (?P<remote>\S+) (?P<sni>\S+) (?P<route>\S+)$`)
+
+// parseText reads a line of the default text format. Missing values are dashes there.
+func parseText(line string) (egress.AccessLog, bool) {
+	m := textLine.FindStringSubmatch(strings.TrimSpace(line))
+	if m == nil {
+		return egress.AccessLog{}, false
+	}
+	get := func(name string) string {
+		if v := m[textLine.SubexpIndex(name)]; v != "-" {
+			return v
+		}
+		return ""
+	}
+	code, err := strconv.Atoi(get("code"))
+	return egress.AccessLog{
+		StartTime: get("start"), Method: get("method"), Authority: get("authority"), Path: get("path"), Protocol: get("protocol"),
+		ResponseCode: code, ResponseFlags: get("flags"), ResponseDetails: get("details"), RouteName: get("route"),
+		UpstreamCluster: get("cluster"), UpstreamHost: get("upstream"), UpstreamLocal: get("upstreamlocal"), UpstreamFailure: get("failure"),
+		DownstreamLocal: get("local"), DownstreamRemote: get("remote"), SNI: get("sni"), RequestID: get("id"),
+	}, err == nil && get("remote") != ""
+}
+
+// ParseAccessLog reads one line of Istio's access log, JSON or default text. Lines of anything else are an
+// error.
 func ParseAccessLog(line string) (egress.AccessLog, error) {
+	if a, ok := parseText(line); ok {
+		return a, nil
+	}
 	var a egress.AccessLog
 	if !strings.HasPrefix(line, "{") {
 		return a, errors.New("not an access log line")

@@ -19,7 +19,11 @@ type Config = map[string]any
 
 // ReadConfig reads the mesh configuration.
 func ReadConfig(ctx context.Context, cs kubernetes.Interface) (Config, error) {
-	cm, err := cs.CoreV1().ConfigMaps(SystemNamespace).Get(ctx, configMap, metav1.GetOptions{})
+	return readConfig(ctx, cs, configMap)
+}
+
+func readConfig(ctx context.Context, cs kubernetes.Interface, name string) (Config, error) {
+	cm, err := cs.CoreV1().ConfigMaps(SystemNamespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("read the mesh configuration: %w", err)
 	}

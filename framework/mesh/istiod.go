@@ -15,9 +15,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/portforward"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/kube"
 )
 
 // Istiod asks a running istiod what it knows and what its proxies have acknowledged. The debug
@@ -25,7 +25,7 @@ import (
 type Istiod struct {
 	url  string
 	http *http.Client
-	stop chan struct{}
+	stop func()
 
 	pushes *shared[push]
 	config *shared[config]
@@ -43,35 +43,14 @@ func ConnectIstiod(ctx context.Context, cfg *rest.Config, cs kubernetes.Interfac
 	if len(pods.Items) == 0 {
 		return nil, fmt.Errorf("find istiod: no running pod with label app=istiod in namespace %s", SystemNamespace)
 	}
-	u := cs.CoreV1().RESTClient().Post().Resource("pods").Namespace(SystemNamespace).Name(pods.Items[0].Name).SubResource("portforward").URL()
-	dialer, err := portforward.NewSPDYOverWebsocketDialer(u, cfg)
+	port, stop, err := kube.Forward(ctx, cfg, cs, SystemNamespace, pods.Items[0].Name, istiodDebugPort)
 	if err != nil {
-		return nil, fmt.Errorf("prepare the port-forward to istiod: %w", err)
+		return nil, err
 	}
-	stop, ready := make(chan struct{}), make(chan struct{})
-	fw, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:" + strconv.Itoa(istiodDebugPort)}, stop, ready, io.Discard, io.Discard)
-	if err != nil {
-		return nil, fmt.Errorf("prepare the port-forward to istiod: %w", err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- fw.ForwardPorts() }()
-	select {
-	case <-ready:
-	case err := <-ended:
-		return nil, fmt.Errorf("forward a port to istiod: %w", err)
-	case <-ctx.Done():
-		close(stop)
-		return nil, fmt.Errorf("forward a port to istiod: %w", ctx.Err())
-	}
-	ports, err := fw.GetPorts()
-	if err != nil || len(ports) != 1 {
-		close(stop)
-		return nil, fmt.Errorf("forward a port to istiod: %w", err)
-	}
-	return newIstiod(fmt.Sprintf("http://127.0.0.1:%d", ports[0].Local), &http.Client{Timeout: 5 * time.Second}, stop), nil
+	return newIstiod(fmt.Sprintf("http://127.0.0.1:%d", port), &http.Client{Timeout: 5 * time.Second}, stop), nil
 }
 
-func newIstiod(url string, client *http.Client, stop chan struct{}) *Istiod {
+func newIstiod(url string, client *http.Client, stop func()) *Istiod {
 	i := &Istiod{url: url, http: client, stop: stop}
 	i.pushes = newShared(lookEvery, func(ctx context.Context) (push, error) { return read(ctx, i, "/debug/syncz", parseSync) })
 	i.config = newShared(lookEvery, func(ctx context.Context) (config, error) { return read(ctx, i, "/debug/configz", parseConfig) })
@@ -91,7 +70,7 @@ func read[T any](ctx context.Context, i *Istiod, path string, parse func([]byte)
 }
 
 // Close ends the port-forward.
-func (i *Istiod) Close() { close(i.stop) }
+func (i *Istiod) Close() { i.stop() }
 
 // Debug fetches a debug endpoint such as "/debug/syncz".
 func (i *Istiod) Debug(ctx context.Context, path string) ([]byte, error) {

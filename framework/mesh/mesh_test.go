@@ -38,6 +38,7 @@ func FuzzNonceCounter(f *testing.F) {
 func FuzzParseAccessLog(f *testing.F) {
 	f.Add(`{"start_time":"t","downstream_remote_address":"10.0.0.1:1","response_flags":"UH","response_code":0}`)
 	f.Add("2026-11-23T22:53:05Z info x")
+	f.Add(textHTTP)
 	f.Fuzz(func(t *testing.T, s string) {
 		a, err := ParseAccessLog(s)
 		if err == nil && (a.DownstreamRemote == "" || a.ResponseFlags == "-") {
@@ -55,6 +56,23 @@ func TestParseAccessLog(t *testing.T) {
 		if _, err := ParseAccessLog(bad); err == nil {
 			t.Errorf("%q was taken for an access log line", bad)
 		}
+	}
+}
+
+// Lines as an istio-proxy with accessLogFile alone writes them.
+const (
+	textHTTP = `[2026-11-24T05:30:00.123Z] "GET /headers HTTP/1.1" 502 - direct_response - "-" 0 0 0 - "-" "curl/8.5.0" "b2c1" "httpbin.org" "-" - - 198.51.100.10:80 10.244.0.7:40000 - block_all`
+	textTCP  = `[2026-11-24T05:30:00.123Z] "- - -" 0 UH - - "-" 0 0 0 - "-" "-" "-" "-" "-" BlackHoleCluster - 198.51.100.10:443 10.244.0.7:40001 httpbin.org -`
+)
+
+func TestParseTextAccessLog(t *testing.T) {
+	a, err := ParseAccessLog(textHTTP)
+	if err != nil || a.ResponseCode != 502 || a.RouteName != "block_all" || a.DownstreamRemote != "10.244.0.7:40000" || a.Authority != "httpbin.org" || a.ResponseFlags != "" || a.ResponseDetails != "direct_response" {
+		t.Errorf("%+v %v", a, err)
+	}
+	a, err = ParseAccessLog(textTCP)
+	if err != nil || a.UpstreamCluster != "BlackHoleCluster" || a.ResponseFlags != "UH" || a.SNI != "httpbin.org" || a.Method != "" {
+		t.Errorf("%+v %v", a, err)
 	}
 }
 

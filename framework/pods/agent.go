@@ -226,19 +226,3 @@ func (r *runner) close() {
 		r.now.close()
 	}
 }
-
-// ExecIn runs one program in any container, by an exec of its own.
-func ExecIn(ctx context.Context, cfg *rest.Config, cs kubernetes.Interface, namespace, pod, container string, argv ...string) (stdout string, err error) {
-	req := cs.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Container: container, Command: argv, Stdout: true, Stderr: true}, scheme.ParameterCodec)
-	ex, err := remotecommand.NewWebSocketExecutor(cfg, "GET", req.URL().String())
-	if err != nil {
-		return "", fmt.Errorf("prepare an exec into %s/%s: %w", namespace, pod, err)
-	}
-	// Two buffers: the streams are copied side by side.
-	var out, errOut strings.Builder
-	if err := ex.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &errOut}); err != nil {
-		return out.String(), fmt.Errorf("run %s in %s/%s: %w %.500s", argv[0], namespace, pod, err, errOut.String())
-	}
-	return out.String(), nil
-}

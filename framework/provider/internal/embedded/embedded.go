@@ -15,7 +15,6 @@ import (
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
-	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/internet"
 )
 
@@ -128,21 +127,9 @@ func (p *Provider) prepare(o cluster.Options, base string) (*spec, error) {
 		Name: o.Name, Dir: dir, Mode: modeCluster, Port: port, Base: base, Root: filepath.Join(dir, "containerd"), Pause: components.PauseImage,
 		Parts: partDirs(o.Set), Hosts: hosts, Module: o.Set.Module, Created: time.Now(),
 		Kube:  o.Set.Parts["kubernetes"].Manifest.Version,
-		Facts: facts(o.Set),
+		Facts: cluster.FactsOf(o.Set, p.Name()),
 	}
 	return s, s.write()
-}
-
-func facts(set *components.Set) cluster.Facts {
-	f := cluster.Facts{
-		Provider: "embedded", Kubernetes: set.Parts["kubernetes"].Manifest.Version,
-		Istio: set.Istio.Version, IstioTag: set.Istio.Release, Envoy: set.Istio.Envoy, Source: string(set.Source), Notes: set.Notes,
-		Features: []egress.Feature{egress.Hermetic, egress.MeshConfig},
-	}
-	if set.OfficialProxy() {
-		f.Features = append(f.Features, egress.IstioFilters)
-	}
-	return f
 }
 
 func partDirs(set *components.Set) map[string]string {

@@ -1,0 +1,75 @@
+// Package guest is what it takes to run cases on a cluster that belongs to somebody else: the check of
+// permissions, an internet made of pods, what a case must not do there, and the clean-up.
+//
+// A guest keeps to namespaces of its own, all of which carry the run's label, and changes nothing that
+// other workloads can see.
+package guest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	authv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+// permission is something that a run does.
+type permission struct {
+	verbs     []string
+	group     string
+	resource  string // with its subresource
+	namespace string // "" for those that the run makes, or for the whole cluster
+	why       string
+}
+
+// permissions of a run. In namespaces that do not exist yet they can only be asked for cluster-wide or,
+// where a role is bound on creation, not at all; then the first use says what is missing.
+var permissions = []permission{
+	{[]string{"create", "delete", "list"}, "", "namespaces", "", "each run has namespaces of its own"},
+	{[]string{"create", "get", "list", "watch", "deletecollection"}, "", "pods", "", "client pods and the pods of the hermetic internet"},
+	{[]string{"create"}, "", "pods/exec", "", "the probe agent runs in client pods"},
+	{[]string{"create"}, "", "pods/portforward", "", "the arrival log is read through a port-forward"},
+	{[]string{"get"}, "", "pods/log", "", "the sidecars' access logs are a witness"},
+	{[]string{"create", "patch"}, "apps", "deployments", "", "client pods"},
+	{[]string{"create", "patch"}, "", "serviceaccounts", "", "client pods"},
+	{[]string{"create", "patch"}, "", "services", "", "client pods"},
+	{[]string{"create", "patch"}, "", "configmaps", "", "the run's certificate authority"},
+	{[]string{"create", "patch", "delete"}, "networking.istio.io", "serviceentries", "", "the cases"},
+	{[]string{"create", "patch", "delete"}, "networking.istio.io", "destinationrules", "", "the cases"},
+	{[]string{"create", "patch", "delete"}, "networking.istio.io", "virtualservices", "", "the cases"},
+	{[]string{"create", "patch", "delete"}, "networking.istio.io", "sidecars", "", "the cases"},
+	{[]string{"list"}, "", "pods", "istio-system", "istiod is found by its label"},
+	{[]string{"create"}, "", "pods/portforward", "istio-system", "istiod is asked which pushes the proxies have acknowledged"},
+	{[]string{"get"}, "", "configmaps", "istio-system", "the mesh configuration says what the outbound policy is"},
+}
+
+// Preflight asks the API server whether this user may do what a run does. The error names everything
+// that is missing.
+func Preflight(ctx context.Context, cs kubernetes.Interface) error {
+	var missing []string
+	for _, p := range permissions {
+		res, sub, _ := strings.Cut(p.resource, "/")
+		for _, verb := range p.verbs {
+			r := &authv1.SelfSubjectAccessReview{Spec: authv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authv1.ResourceAttributes{
+				Verb: verb, Group: p.group, Resource: res, Subresource: sub, Namespace: p.namespace,
+			}}}
+			got, err := cs.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, r, metav1.CreateOptions{})
+			if err != nil {
+				return fmt.Errorf("ask the API server what this user may do: %w", err)
+			}
+			if !got.Status.Allowed {
+				where := "in the whole cluster"
+				if p.namespace != "" {
+					where = "in namespace " + p.namespace
+				}
+				missing = append(missing, fmt.Sprintf("%s %s %s (%s)", verb, strings.TrimPrefix(p.group+"/"+p.resource, "/"), where, p.why))
+			}
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("this user lacks permissions that a run needs:\n  %s\n(give them with a ClusterRole, docs/existing.md has one)", strings.Join(missing, "\n  "))
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package kind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"sync"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"mesh-egress-conformance/framework/cluster"
+	"mesh-egress-conformance/framework/internet"
+)
+
+type kindCluster struct {
+	provider *Provider
+	name     string
+	facts    cluster.Facts
+	programs map[string]string
+	token    string
+	config   *rest.Config
+	outside  *internet.Client
+	owned    bool
+
+	gone chan struct{}
+	mu   sync.Mutex
+	why  error
+	stop context.CancelFunc
+}
+
+// load reads the kubeconfig and finds the internet.
+func (c *kindCluster) load() error {
+	cfg, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig())
+	if err != nil {
+		return fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	cfg.QPS = -1 // the API server has its own limits, and nobody else to serve
+	c.config = cfg
+	c.outside, err = outsideClient(context.Background(), c.name, c.token)
+	return err
+}
+
+// follow waits in the background until the control plane's container ends.
+func (c *kindCluster) follow() {
+	ctx, cancel := context.WithCancel(context.Background())
+	c.stop = cancel
+	go func() {
+		code, err := docker(ctx, nil, "wait", controlPlane(c.name))
+		if ctx.Err() != nil {
+			return // only this process stops to look
+		}
+		c.mu.Lock()
+		c.why = errors.Join(fmt.Errorf("the container %s has ended (status %s)", controlPlane(c.name), code), err)
+		c.mu.Unlock()
+		close(c.gone)
+	}()
+}
+
+func (c *kindCluster) Name() string               { return c.name }
+func (c *kindCluster) RESTConfig() *rest.Config   { return rest.CopyConfig(c.config) }
+func (c *kindCluster) Kubeconfig() string         { return c.provider.kubeconfig(c.name) }
+func (c *kindCluster) Facts() cluster.Facts       { return c.facts }
+func (c *kindCluster) Internet() cluster.Internet { return c.outside }
+func (c *kindCluster) Gone() <-chan struct{}      { return c.gone }
+func (c *kindCluster) Program(name string) string { return c.programs[name] }
+
+func (c *kindCluster) Failure() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.why
+}
+
+// Log reads a unit's journal, the internet's log, or the log of a static pod on the control plane.
+func (c *kindCluster) Log(part string) (io.ReadCloser, error) {
+	var argv []string
+	switch part {
+	case "internet":
+		argv = []string{"logs", outsideName(c.name)}
+	case "kubelet", "containerd":
+		argv = []string{"exec", controlPlane(c.name), "journalctl", "--no-pager", "-u", part}
+	case "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "coredns":
+		argv = []string{"exec", controlPlane(c.name), "sh", "-c", "cat /var/log/pods/kube-system_" + part + "-*/*/*.log"}
+	default:
+		return nil, fmt.Errorf("cluster %s has no part %q; it has internet, kubelet, containerd, etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, coredns", c.name, part)
+	}
+	cmd := exec.Command("docker", argv...) //nolint:noctx // it ends with the reader
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("docker %s: %w", strings.Join(argv, " "), err)
+	}
+	return &output{out, cmd}, nil
+}
+
+type output struct {
+	io.ReadCloser
+	cmd *exec.Cmd
+}
+
+func (o *output) Close() error {
+	_ = o.ReadCloser.Close()
+	_ = o.cmd.Wait() // its status says nothing that the log does not
+	return nil
+}
+
+func (c *kindCluster) Detach() error {
+	c.owned = false
+	return nil
+}
+
+func (c *kindCluster) Close(ctx context.Context) error {
+	if c.stop != nil {
+		c.stop()
+	}
+	if !c.owned {
+		return nil
+	}
+	c.owned = false
+	return c.provider.remove(ctx, c.name)
+}

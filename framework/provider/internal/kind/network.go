@@ -1,0 +1,64 @@
+package kind
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// The Docker network of all our nodes. It does not masquerade, and where this process may, a rule in
+// Docker's own chain for users rejects whatever would leave it: a packet that found no host of the
+// hermetic internet must not find a real one, for some networks answer any address with a page of their own.
+const (
+	network = "mesh-egress"
+	bridge  = "br-mesh-egress"
+)
+
+// leaving matches what would go from our bridge to any other interface.
+var leaving = []string{"DOCKER-USER", "-i", bridge, "!", "-o", bridge, "-j", "REJECT"}
+
+// ensureNetwork makes the network if it is missing. It says what could not be done.
+func ensureNetwork(ctx context.Context) (note string, err error) {
+	if _, err := docker(ctx, nil, "network", "inspect", network); err != nil {
+		_, err := docker(ctx, nil, "network", "create", "--driver", "bridge", "--label", ownLabel+"="+network,
+			"-o", "com.docker.network.bridge.name="+bridge, "-o", "com.docker.network.bridge.enable_ip_masquerade=false", network)
+		if err != nil && !strings.Contains(err.Error(), "already exists") {
+			return "", fmt.Errorf("make the network of the nodes: %w", err)
+		}
+	}
+	if iptables(ctx, "-C") == nil {
+		return "", nil
+	}
+	if err := iptables(ctx, "-I"); err != nil {
+		return "no firewall rule of the host's keeps the nodes' own packets inside while they boot (that takes root on Docker's machine); routes inside the nodes keep the pods' packets inside", nil
+	}
+	return "", nil
+}
+
+// removeNetwork removes network and rule when no cluster uses them any more.
+func removeNetwork(ctx context.Context) error {
+	used, err := docker(ctx, nil, "ps", "-aq", "--filter", "network="+network)
+	if err != nil || used != "" {
+		return err
+	}
+	ours, err := docker(ctx, nil, "network", "ls", "-q", "--filter", "label="+ownLabel+"="+network)
+	if err != nil || ours == "" {
+		return err
+	}
+	for iptables(ctx, "-D") == nil { // once for each time that it was put there
+	}
+	if _, err := docker(ctx, nil, "network", "rm", network); err != nil {
+		return fmt.Errorf("remove the network of the nodes: %w", err)
+	}
+	return nil
+}
+
+// iptables adds, checks or removes the rule that lets nothing leave.
+func iptables(ctx context.Context, action string) error {
+	if os.Geteuid() != 0 {
+		return os.ErrPermission
+	}
+	return exec.CommandContext(ctx, "iptables", append([]string{"-w", action}, leaving...)...).Run()
+}
