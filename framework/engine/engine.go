@@ -301,10 +301,10 @@ func (r *run) control(ctx context.Context, t *try) *round {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	p := t.probe.ForControl()
-	for tries := 4; ; tries-- {
+	for tries := controlTries; ; tries-- {
 		x := r.execute(ctx, egress.ControlClient, p, t.index)
 		missing := x.err == nil && (x.client.ExitCode == exitDNS || x.client.ExitCode == exitRefused)
-		if tries == 0 || !missing || p.Dead || t.probe.Wants[t.phase]&(egress.DNSX|egress.REF) != 0 {
+		if tries == 1 || !missing || p.Dead || t.probe.Wants[t.phase]&(egress.DNSX|egress.REF) != 0 {
 			return &x
 		}
 		select {
@@ -314,6 +314,9 @@ func (r *run) control(ctx context.Context, t *try) *round {
 		}
 	}
 }
+
+// controlTries bounds what a control client tries: kube-proxy may take a second or more for a new Service.
+const controlTries = 25
 
 // rounds repeats a probe until enough rounds in a row are equal. A result that is not the wanted one
 // is given time to change; then it stands.

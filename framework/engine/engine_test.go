@@ -386,3 +386,13 @@ func TestDetails(t *testing.T) {
 		}
 	}
 }
+
+// The sidecar's own listening ports are no client's.
+func TestPortsOfTheSidecar(t *testing.T) {
+	s := newIDSource()
+	for range 3 * (lastPort - firstPort) / probePorts {
+		if p := s.take("10.0.0.1", probePorts); p[1] >= firstSidecarPort && p[0] <= lastSidecarPort {
+			t.Fatalf("ports %v belong to the sidecar", p)
+		}
+	}
+}

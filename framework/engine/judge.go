@@ -66,7 +66,13 @@ func (r *run) collect(ctx context.Context) ([]egress.Arrival, error) {
 		if !info.Captured {
 			continue
 		}
-		if err := r.e.Mesh.Flush(ctx, name); err != nil {
+		err = r.e.Mesh.Flush(ctx, name)
+		// A connection's line is written when it has closed, by the proxy's worker that had it; another
+		// worker may have been quicker with the line that ends the flush.
+		if err == nil && r.unlogged(ctx, name, info) {
+			err = r.e.Mesh.Flush(ctx, name)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("the access log of client %q is not complete: %w", name, err)
 		}
 	}
@@ -78,6 +84,24 @@ func (r *run) collect(ctx context.Context) ([]egress.Arrival, error) {
 		log = []egress.Arrival{}
 	}
 	return log, nil
+}
+
+// unlogged says whether a client's sidecar has no line of one of its rounds.
+func (r *run) unlogged(ctx context.Context, client string, info ClientInfo) bool {
+	for _, t := range r.tries {
+		if t.probe.From != client || t.probe.Through != "" || t.probe.Scheme() == "dns" {
+			continue
+		}
+		for _, x := range t.rounds {
+			if x.err != nil {
+				continue
+			}
+			if found, err := r.lines(ctx, t.probe, x, info); err != nil || len(found) == 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // witness joins the three witnesses of each round by connection.

@@ -37,6 +37,9 @@ const (
 	lastPort     = 30000
 	probePorts   = 2 // the second one is for when the first is taken
 	commandPorts = 4
+	// The sidecar listens on ports of its own among these (istio.io, "Ports used by Istio").
+	firstSidecarPort = 15000
+	lastSidecarPort  = 15100
 	// portCycle is how long the ports of one pod last when they are used as fast as can be: a run on
 	// pods of an earlier one begins where that one has not been for as long.
 	portCycle = 130 * time.Second
@@ -75,8 +78,11 @@ func (s *idSource) take(pod string, count int) [2]int {
 	if !ok {
 		next = firstPort + int(int64(lastPort-firstPort)*(time.Now().UnixNano()%int64(portCycle))/int64(portCycle))
 	}
-	if next+count > lastPort {
+	switch {
+	case next+count > lastPort:
 		next = firstPort
+	case next <= lastSidecarPort && next+count > firstSidecarPort:
+		next = lastSidecarPort + 1
 	}
 	s.ports[pod] = next + count
 	return [2]int{next, next + count - 1}

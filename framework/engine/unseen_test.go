@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"mesh-egress-conformance/framework/egress"
 )
@@ -29,5 +31,33 @@ func TestUnseenRound(t *testing.T) {
 				t.Fatalf("%s (%s), wanted %s", p.Verdict, p.Why, c.want)
 			}
 		})
+	}
+}
+
+// lateLog writes a line only after the flush that should have brought it.
+type lateLog struct {
+	*world
+	flushes int
+}
+
+func (l *lateLog) Flush(context.Context, string) error { l.flushes++; return nil }
+
+func (l *lateLog) Lines(ctx context.Context, client string, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
+	if l.flushes < 2 {
+		return nil, nil
+	}
+	return l.world.Lines(ctx, client, match)
+}
+
+// A worker of the proxy may write a connection's line after the one that ends the flush.
+func TestLateLine(t *testing.T) {
+	w := &world{}
+	late := &lateLog{world: w}
+	e := &Engine{Clients: w, Rules: w, Mesh: late, Outside: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
+	if r := e.Run(t.Context(), theCase()); r.Verdict != egress.Conforms {
+		t.Errorf("%s: %s", r.Verdict, r.Why)
+	}
+	if late.flushes != 2 {
+		t.Errorf("%d flushes, wanted 2", late.flushes)
 	}
 }

@@ -190,7 +190,7 @@ func (r *rules) put(ctx context.Context, c egress.Case, objs []*fixture.Object, 
 		r.applied[c.Name] = append(r.applied[c.Name], made...)
 		r.mu.Unlock()
 		for _, o := range made {
-			st.add(o, mesh.Version{UID: string(o.GetUID()), Generation: o.GetGeneration()})
+			st.add(o, mesh.Version{UID: string(o.GetUID()), Generation: o.GetGeneration(), Addressed: addressed(o)})
 		}
 		return err
 	})
@@ -259,6 +259,24 @@ func (r *rules) take(ctx context.Context, c egress.Case, objs []*fixture.Object,
 	})
 }
 
+// addressed says whether istiod will allocate addresses for an object, as its ipallocate controller
+// decides it (istio.io/istio, ShouldV2AutoAllocateIP). It writes them into the status a moment later.
+func addressed(o *fixture.Object) bool {
+	spec, _ := o.Object["spec"].(map[string]any)
+	resolution, _ := spec["resolution"].(string)
+	addresses, _ := spec["addresses"].([]any)
+	hosts, _ := spec["hosts"].([]any)
+	named := slices.ContainsFunc(hosts, func(h any) bool {
+		s, ok := h.(string)
+		return ok && !strings.HasPrefix(s, "*")
+	})
+	return o.GetKind() == "ServiceEntry" && slices.Contains([]string{"DNS", "DNS_ROUND_ROBIN", "STATIC"}, resolution) && len(addresses) == 0 && named &&
+		o.GetLabels()["networking.istio.io/enable-autoallocate-ip"] != "false"
+}
+
+// addressPatience bounds the wait for allocated addresses: an istiod may have been told to allocate none.
+const addressPatience = time.Second
+
 // settling is a change that is on its way to the proxies.
 type settling struct {
 	versions []mesh.Version
@@ -273,6 +291,13 @@ func (s *settling) add(o *fixture.Object, v mesh.Version) {
 	}
 	v.Kind, v.Namespace, v.Name = o.GetKind(), o.GetNamespace(), o.GetName()
 	s.versions = append(s.versions, v)
+}
+
+// forget waits for allocated addresses no more.
+func (s *settling) forget() {
+	for i := range s.versions {
+		s.versions[i].Addressed = false
+	}
 }
 
 // settle makes a change, of the mesh configuration too if there is a patch, and waits until the proxies
@@ -308,7 +333,7 @@ func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, pa
 			return err
 		}
 	}
-	torn := written()
+	torn, wrote := written(), time.Now()
 	if st.others > 0 { // Services and their like
 		r.config.stir()
 	}
@@ -322,6 +347,9 @@ func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, pa
 				if ok, err := r.config.arrived(ctx); !ok || err != nil {
 					return false, err
 				}
+			}
+			if time.Since(wrote) > addressPatience {
+				st.forget()
 			}
 			ok, err := r.istiod.Holds(ctx, st.versions)
 			if ok {

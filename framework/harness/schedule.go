@@ -140,6 +140,8 @@ func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.C
 				s.opts.logf("lane %d is not used: %v", w.lane, err)
 				return
 			}
+			w.rules.gate.staff(1)
+			defer w.rules.gate.staff(-1)
 			for {
 				c, ok := q.take(ctx, w.lane)
 				if !ok {

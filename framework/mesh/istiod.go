@@ -302,6 +302,9 @@ type Version struct {
 	Kind, Namespace, Name string
 	UID                   string // "" means that the object must be absent
 	Generation            int64
+	// Addressed says that istiod has written the addresses that it allocates into the object's status,
+	// which is a change of its own and causes a push of its own.
+	Addressed bool
 }
 
 // Holds says whether istiod's own copy of the configuration matches every version.
@@ -325,13 +328,16 @@ func parseConfig(configz []byte) (config, error) {
 			UID        string `json:"uid"`
 			Generation int64  `json:"generation"`
 		} `json:"metadata"`
+		Status struct {
+			Addresses []any `json:"addresses"`
+		} `json:"status"`
 	}
 	if err := json.Unmarshal(configz, &have); err != nil {
 		return nil, fmt.Errorf("read istiod's configz: %w", err)
 	}
 	c := config{}
 	for _, h := range have {
-		v := Version{Kind: h.Kind, Namespace: h.Metadata.Namespace, Name: h.Metadata.Name, UID: h.Metadata.UID, Generation: h.Metadata.Generation}
+		v := Version{Kind: h.Kind, Namespace: h.Metadata.Namespace, Name: h.Metadata.Name, UID: h.Metadata.UID, Generation: h.Metadata.Generation, Addressed: len(h.Status.Addresses) > 0}
 		c[v.object()] = v
 	}
 	return c, nil
@@ -340,7 +346,7 @@ func parseConfig(configz []byte) (config, error) {
 func (c config) holds(want []Version) bool {
 	for _, w := range want {
 		got := c[w.object()]
-		if got.UID != w.UID || (w.UID != "" && got.Generation < w.Generation) {
+		if got.UID != w.UID || (w.UID != "" && got.Generation < w.Generation) || w.Addressed && !got.Addressed {
 			return false
 		}
 	}

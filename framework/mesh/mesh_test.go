@@ -90,6 +90,7 @@ func TestHolds(t *testing.T) {
 		"should be gone":   {func(v *Version) { v.UID = "" }, false},
 		"gone":             {func(v *Version) { v.Name, v.UID = "b", "" }, true},
 		"missing":          {func(v *Version) { v.Name = "b" }, false},
+		"no addresses yet": {func(v *Version) { v.Addressed = true }, false},
 		"another kind":     {func(v *Version) { v.Kind = "Sidecar" }, false},
 		"another namspace": {func(v *Version) { v.Namespace = "m" }, false},
 	} {

@@ -117,7 +117,10 @@ func (p *Provider) config(port int) *v1alpha4.Cluster {
 			APIServerAddress: "127.0.0.1", APIServerPort: int32(port), //nolint:gosec // a port
 		},
 		// Kubernetes refuses cgroup v1 unless told so; on v2 this says nothing.
-		KubeadmConfigPatches: []string{"kind: KubeletConfiguration\nfailCgroupV1: false\nserializeImagePulls: false\n"},
+		KubeadmConfigPatches: []string{
+			"kind: KubeletConfiguration\nfailCgroupV1: false\nserializeImagePulls: false\n",
+			"kind: KubeProxyConfiguration\niptables: {minSyncPeriod: 10ms}\n", // new Services are called at once
+		},
 	}
 	for i := range max(1, p.opts.Nodes) {
 		role := v1alpha4.WorkerRole
