@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/harness"
+	"mesh-egress-conformance/framework/report"
+)
+
+func parityCommand(o *options) *cobra.Command {
+	var (
+		providers, old []string
+		out, to        string
+		sel            selection
+	)
+	cmd := &cobra.Command{
+		Use:   "parity",
+		Short: "Run the cases in two places and fail where a verdict or an outcome differs",
+		Long: "Parity runs the cases with two providers, one after the other, and compares every verdict and every outcome.\n" +
+			"With --reports it compares two report.json and needs no cluster.\n\n" +
+			"Exit status: 0 no difference, 1 a difference, 2 a fault of the harness, 64 wrong usage.",
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var reps []*report.Report
+			switch {
+			case len(old) == 2:
+				for _, f := range old {
+					r, err := report.Read(f)
+					if err != nil {
+						return err
+					}
+					reps = append(reps, r)
+				}
+			case len(old) == 0 && len(providers) == 2:
+				what, err := sel.load()
+				if err != nil {
+					return usage(err)
+				}
+				for _, p := range providers {
+					r, err := o.runWith(cmd, p, what, filepath.Join(out, p))
+					if err != nil {
+						return fmt.Errorf("run the cases with provider %s: %w", p, err)
+					}
+					reps = append(reps, r)
+				}
+			default:
+				return usage(errors.New("give two providers, or two reports"))
+			}
+			var text bytes.Buffer
+			same, err := report.WriteParity(&text, reps[0], reps[1])
+			if err != nil {
+				return err
+			}
+			if to != "" {
+				if err := os.WriteFile(to, text.Bytes(), 0o644); err != nil {
+					return fmt.Errorf("write the comparison: %w", err)
+				}
+			}
+			fmt.Fprint(cmd.OutOrStdout(), text.String())
+			if !same {
+				return &exitError{code: 1}
+			}
+			return nil
+		},
+	}
+	o.addUpFlags(cmd)
+	f := cmd.Flags()
+	f.StringSliceVar(&providers, "providers", []string{"embedded", "kind"}, "two providers")
+	f.StringSliceVar(&old, "reports", nil, "two report.json of earlier runs, to compare without running anything")
+	f.StringVar(&out, "out", "reports/out/parity", "folder for the two reports")
+	f.StringVar(&to, "write", "", "also write the comparison into this file (Markdown)")
+	sel.addFlags(cmd)
+	return cmd
+}
+
+// runWith runs cases with one provider and keeps the report.
+func (o *options) runWith(cmd *cobra.Command, provider string, what selected, out string) (*report.Report, error) {
+	p := *o
+	p.provider = provider
+	ho, err := p.session(cmd, what)
+	if err != nil {
+		return nil, err
+	}
+	s, err := harness.Open(cmd.Context(), ho)
+	if err != nil {
+		return nil, err
+	}
+	rep := s.Run(cmd.Context(), what.cases, out, func(r egress.Result) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%-10s %-14s %-32s %5.2fs\n", provider, r.Verdict, r.Case.Name, r.Took.Seconds())
+	})
+	if err := s.Close(context.WithoutCancel(cmd.Context())); err != nil {
+		rep.Faults = append(rep.Faults, "clean-up: "+err.Error())
+	}
+	return rep, rep.WriteAll(out)
+}
