@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 
@@ -91,6 +92,7 @@ type options struct {
 	port                               int
 	debug                              bool
 	place                              provider.Options
+	clientImage                        string
 }
 
 func rootCommand() *cobra.Command {
@@ -102,8 +104,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 		PersistentPreRun: func(*cobra.Command, []string) {
 			if !o.debug {
-				klog.SetOutput(io.Discard) // client-go reports every closed stream there
-				klog.LogToStderr(false)
+				klog.SetLogger(logr.Discard()) // client-go reports every closed stream there
 			}
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -115,7 +116,7 @@ func rootCommand() *cobra.Command {
 	f.StringVar(&o.place.Context, "context", "", "context in the kubeconfig of an existing cluster")
 	f.StringVar(&o.name, "name", "default", "name of the cluster")
 	f.BoolVar(&o.debug, "debug", false, "print what client libraries log")
-	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), listCommand(), probeCommand(o),
+	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), cleanCommand(o), listCommand(), probeCommand(o),
 		kubectlCommand(o), kubeconfigCommand(o), logsCommand(o), shellCommand(o), doctorCommand(o), componentsCommand(o), migrateCommand())
 	return root
 }
@@ -125,6 +126,7 @@ func (o *options) addUpFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	o.addComponentFlags(cmd)
 	f.IntVar(&o.port, "port", 0, "loopback port for the API server (0 picks a free one)")
+	f.StringVar(&o.clientImage, "client-image", "", "existing: image of the client pods, with a shell and curl (default: curlimages/curl)")
 	f.IntVar(&o.place.Nodes, "nodes", 1, "kind: how many nodes")
 	f.StringVar(&o.place.NodeImage, "node-image", "", "kind: node image (default: kind's own, or one that is built here)")
 }
@@ -151,6 +153,6 @@ func (o *options) session(cmd *cobra.Command, what selected) (harness.Options, e
 	}
 	return harness.Options{
 		Provider: name, Place: o.place, Name: o.name, Istio: o.istio, Source: src, Hub: o.hub, Port: o.port,
-		Clients: what.clients, Fixtures: what.fixtures, Progress: newProgress(cmd.ErrOrStderr()), Log: cmd.ErrOrStderr(),
+		Clients: what.clients, Fixtures: what.fixtures, Cases: what.cases, ClientImage: o.clientImage, Progress: newProgress(cmd.ErrOrStderr()), Log: cmd.ErrOrStderr(),
 	}, nil
 }

@@ -359,6 +359,16 @@ func ownPrograms() (map[string]map[string]string, error) {
 // ownPackages are the main packages of ownPrograms.
 var ownPackages = map[string]string{"egresshttpbin": ".", "egressprobe": "./framework/probe/agent"}
 
+// Agent returns the file of the probe agent, built from the source that is part of this program.
+func Agent(ctx context.Context, st *Store, progress Progress) (string, error) {
+	f := &fetcher{store: st, opts: Options{Progress: progress}, set: &Set{Parts: map[string]Entry{}}}
+	e, err := f.own(ctx, "egressprobe")
+	if err != nil {
+		return "", err
+	}
+	return e.Path("egressprobe"), nil
+}
+
 // own builds one of ownPrograms.
 func (f *fetcher) own(ctx context.Context, name string) (Entry, error) {
 	all, err := ownPrograms()

@@ -3,6 +3,7 @@ package guest
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -19,8 +20,8 @@ type Terms struct {
 	// OwnPolicy says that the mesh is not REGISTRY_ONLY, so that the run sets it for its own namespaces
 	// with a Sidecar.
 	OwnPolicy bool
-	// Live says that the outside is the real one.
-	Live bool
+	// Files are the fixtures that cases name.
+	Files fs.FS
 }
 
 var addressRE = regexp.MustCompile(`\b\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?\b`)
@@ -35,6 +36,13 @@ func (t Terms) Excuse(c egress.Case) string {
 		return err.Error()
 	}
 	text := string(b)
+	for _, f := range c.Fixtures {
+		b, err := fs.ReadFile(t.Files, f)
+		if err != nil {
+			return err.Error()
+		}
+		text += string(b)
+	}
 	for _, n := range c.Clients() {
 		i := slices.IndexFunc(t.Clients, func(x egress.Client) bool { return x.Name == n })
 		if i < 0 {
@@ -44,7 +52,10 @@ func (t Terms) Excuse(c egress.Case) string {
 		if x.Manifest != "sleep.yaml" || x.Injection == egress.ManualInjection {
 			return fmt.Sprintf("client %s needs an image or a program that only the harness's own clusters have", n)
 		}
-		for _, a := range x.Annotations {
+		for name, a := range x.Annotations {
+			if strings.HasSuffix(name, "/includeOutboundIPRanges") {
+				return "the hosts of the internet are pods, so they lie in the cluster's own ranges"
+			}
 			text += " " + a
 		}
 	}
@@ -59,7 +70,10 @@ func (t Terms) Excuse(c egress.Case) string {
 	for _, o := range slices.Concat(c.Setup, c.Objects, c.Change) {
 		kind, _ := o["kind"].(string)
 		meta, _ := o["metadata"].(map[string]any)
+		spec, _ := o["spec"].(map[string]any)
 		switch {
+		case spec["externalName"] != nil:
+			return "the cluster's own DNS would have to know the hermetic internet"
 		case t.OwnPolicy && kind == "Sidecar":
 			return "the mesh is not REGISTRY_ONLY, and the Sidecar that makes the run's namespaces so would meet the case's own"
 		case meta["namespace"] != nil:
@@ -111,6 +125,11 @@ func (t Terms) Names(cases []egress.Case) []string {
 	for _, c := range cases {
 		if b, err := json.Marshal(c); err == nil && t.Excuse(c) == "" {
 			all.Write(b)
+			for _, f := range c.Fixtures {
+				if b, err := fs.ReadFile(t.Files, f); err == nil { // Excuse has read it
+					all.Write(b)
+				}
+			}
 		}
 	}
 	var out []string

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -61,6 +60,7 @@ type InternetOptions struct {
 	Image     string   // has a shell, curl and gunzip
 	Names     []string // hosts that must be there
 	Program   string   // this program, for the pods' platform
+	AnyUser   bool     // the cluster chooses the pods' user (OpenShift)
 }
 
 // Namespace is where the internet of a run lives.
@@ -145,6 +145,11 @@ const waiting = `until [ -s /work/config.json ]; do sleep 0.1; done; exec /work/
 func startPart(ctx context.Context, o InternetOptions, i int) (netip.Addr, error) {
 	ns, yes, no := Namespace(o.Run), true, false
 	now := int64(0)
+	var user *int64
+	if !o.AnyUser {
+		u := int64(1000)
+		user = &u
+	}
 	_, err := o.Clientset.CoreV1().Pods(ns).Create(ctx, &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: podName(i), Labels: map[string]string{
 			"app": podName(i), fixture.RunLabel: o.Run, "sidecar.istio.io/inject": "false", "istio.io/dataplane-mode": "none",
@@ -155,7 +160,7 @@ func startPart(ctx context.Context, o InternetOptions, i int) (netip.Addr, error
 			SecurityContext: &corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: "net.ipv4.ip_unprivileged_port_start", Value: "0"}}},
 			Containers: []corev1.Container{{
 				Name: "host", Image: o.Image, ImagePullPolicy: corev1.PullIfNotPresent, Command: []string{"/bin/sh", "-c", waiting},
-				SecurityContext: &corev1.SecurityContext{RunAsNonRoot: &yes, AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
+				SecurityContext: &corev1.SecurityContext{RunAsNonRoot: &yes, RunAsUser: user, AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
 				VolumeMounts:    []corev1.VolumeMount{{Name: "work", MountPath: "/work"}},
 			}},
 			Volumes: []corev1.Volume{{Name: "work", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}}}},
@@ -208,28 +213,17 @@ func (o InternetOptions) begin(ctx context.Context, i int, c internet.Config) (*
 	if err := o.exec(ctx, i, bytes.NewReader(b), "cat > /work/c && mv /work/c /work/config.json"); err != nil {
 		return nil, fmt.Errorf("configure a pod of the internet: %w", err)
 	}
+	// A port-forward ends at the first connection that nobody accepts, so the listener is waited for inside.
+	up := fmt.Sprintf("curl -sS -o /dev/null --retry 300 --retry-connrefused --retry-delay 1 --retry-max-time 60 http://127.0.0.1:%d/", controlPort)
+	if err := o.exec(ctx, i, nil, up); err != nil {
+		logs, _ := o.Clientset.CoreV1().Pods(Namespace(o.Run)).GetLogs(podName(i), &corev1.PodLogOptions{}).DoRaw(context.WithoutCancel(ctx))
+		return nil, fmt.Errorf("wait for a pod of the internet: %w; it says: %s", err, strings.TrimSpace(string(logs)))
+	}
 	port, stop, err := kube.Forward(ctx, o.Config, o.Clientset, Namespace(o.Run), podName(i), controlPort)
 	if err != nil {
 		return nil, err
 	}
-	p := &part{client: internet.NewTCPClient(fmt.Sprintf("127.0.0.1:%d", port), c.Token), stop: stop}
-	ctx, cancel := context.WithTimeout(ctx, egress.Patience(30*time.Second))
-	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		_, _, err := p.client.Arrivals(ctx, 0)
-		if err == nil {
-			return p, nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			stop()
-			logs, _ := o.Clientset.CoreV1().Pods(Namespace(o.Run)).GetLogs(podName(i), &corev1.PodLogOptions{}).DoRaw(context.WithoutCancel(ctx))
-			return nil, fmt.Errorf("wait for a pod of the internet: %w; it says: %s", err, strings.TrimSpace(string(logs)))
-		}
-	}
+	return &part{client: internet.NewTCPClient(fmt.Sprintf("127.0.0.1:%d", port), c.Token), stop: stop}, nil
 }
 
 // Arrivals returns what arrived anywhere, in one numbering.

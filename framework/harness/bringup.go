@@ -64,7 +64,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	s.mark("istiod ready")
 	s.launch("client")
 	s.gateways = func(ctx context.Context) error { return s.startGateways(ctx, in) }
-	if s.run == "up" { // a run wants its first verdict early and starts them later
+	if s.run == "" { // a run wants its first verdict early and starts them later
 		s.promise(gatewaysFuture, s.gateways)
 	}
 	return s.because(s.join(ctx))
@@ -102,7 +102,11 @@ func (s *Session) connect() error {
 	if s.fix, err = fixture.NewClient(cfg); err != nil {
 		return err
 	}
-	s.pods = pods.New(pods.Options{Config: cfg, Clientset: s.cs, Fixtures: s.fix, Istioctl: s.Cluster.Program("istioctl"), Kubeconfig: s.Cluster.Kubeconfig(), Run: s.run})
+	var dress *pods.Guest
+	if s.visit != nil {
+		dress = s.visit.dress
+	}
+	s.pods = pods.New(pods.Options{Guest: dress, Config: cfg, Clientset: s.cs, Fixtures: s.fix, Istioctl: s.Cluster.Program("istioctl"), Kubeconfig: s.Cluster.Kubeconfig(), Run: s.run})
 	s.logs = &logs{pods: s.pods, cs: s.cs, follow: map[string]*mesh.AccessLog{}}
 	return nil
 }
@@ -143,7 +147,9 @@ func (s *Session) join(ctx context.Context) error {
 	if s.istiod, err = mesh.ConnectIstiod(ctx, s.Cluster.RESTConfig(), s.cs); err != nil {
 		return err
 	}
-	if s.config, err = newMeshConfig(ctx, s.cs, s.istiod); err != nil {
+	if s.visit != nil {
+		s.config = &meshConfig{} // not ours to change
+	} else if s.config, err = newMeshConfig(ctx, s.cs, s.istiod); err != nil {
 		return err
 	}
 	if err := s.makeLanes(); err != nil {
@@ -182,7 +188,7 @@ func (s *Session) makeLanes() error {
 		w.engine = &engine.Engine{
 			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, l}, Outside: s.Cluster.Internet(),
 			Version:  f.Istio,
-			Features: append(slices.Clone(f.Features), egress.IngressGateway, egress.EgressGateway),
+			Features: s.features(),
 			Canonical: func(n string) string {
 				if h, ok := hosts.Find(n); ok {
 					return h.Name
@@ -191,12 +197,29 @@ func (s *Session) makeLanes() error {
 			},
 			Expand: s.expand(l),
 			Rerun: func(c egress.Case) string {
-				return fmt.Sprintf("egressctl run --name %s --case %s", s.opts.Name, c.Name)
+				return fmt.Sprintf("egressctl run %s --case %s", s.where(), c.Name)
 			},
 		}
 		s.lanes = append(s.lanes, w)
 	}
 	return nil
+}
+
+// where is the flags that mean this cluster.
+func (s *Session) where() string {
+	if s.visit != nil {
+		return fmt.Sprintf("--kubeconfig %s --context %s", s.Cluster.Kubeconfig(), s.Cluster.Name())
+	}
+	return fmt.Sprintf("--provider %s --name %s", s.Cluster.Facts().Provider, s.opts.Name)
+}
+
+// features are those of the cluster, and of what every cluster of ours has besides.
+func (s *Session) features() []egress.Feature {
+	f := slices.Clone(s.Cluster.Facts().Features)
+	if s.visit == nil {
+		f = append(f, egress.IngressGateway, egress.EgressGateway)
+	}
+	return f
 }
 
 // proxies names every running client's proxy.

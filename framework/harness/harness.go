@@ -37,8 +37,11 @@ type Options struct {
 	Sabotage Sabotage
 	Clients  []egress.Client // all that cases may name
 	Fixtures fs.FS
-	Progress components.Progress
-	Log      io.Writer // one line for each step; nil drops them
+	// Cases that are going to run, and the image of client pods ("" chooses): for a cluster of somebody else.
+	Cases       []egress.Case
+	ClientImage string
+	Progress    components.Progress
+	Log         io.Writer // one line for each step; nil drops them
 }
 
 func (o *Options) logf(format string, a ...any) {
@@ -64,6 +67,7 @@ type Session struct {
 	ingress string
 	// gateways starts the gateways, or finds them.
 	gateways func(context.Context) error
+	visit    *visit // nil on a cluster of the harness
 
 	// life ends when the session is closed; what runs in the background ends with it.
 	life context.Context //nolint:containedctx // the session is a lifetime
@@ -107,6 +111,9 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 	switch {
 	case errors.Is(err, cluster.ErrNotFound):
 		err = s.bringUp(ctx, p, store)
+	case err == nil && s.Cluster.Facts().Foreign:
+		o.logf("using the cluster of context %s, which belongs to somebody else", s.Cluster.Name())
+		err = s.call(ctx, store)
 	case err == nil:
 		o.logf("using the running cluster %s", o.Name)
 		err = s.attach(ctx)
@@ -123,7 +130,7 @@ func Up(ctx context.Context, o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.run = "up" // what belongs to the cluster and not to a run
+	s.run = "" // what belongs to the cluster and not to a run
 	err = s.bringUp(ctx, p, store)
 	if err == nil {
 		err = s.Ready(ctx)
@@ -192,10 +199,11 @@ func (s *Session) alive(ctx context.Context) (context.Context, context.CancelFun
 func (s *Session) runCase(ctx context.Context, w *world, c egress.Case) egress.Result {
 	ctx, stop := s.alive(ctx)
 	defer stop()
-	if v, _ := w.engine.Applicable(c); v == "" {
-		if err := s.ready(ctx, w.lane, c); err != nil {
-			return egress.Result{Case: c, Verdict: egress.Inconclusive, Why: s.because(err).Error(), Started: time.Now().UTC(), Rerun: w.engine.Rerun(c)}
-		}
+	if v, why := s.applicable(c); v != "" {
+		return egress.Result{Case: c, Verdict: v, Why: why, Started: time.Now().UTC(), Rerun: w.engine.Rerun(c)}
+	}
+	if err := s.ready(ctx, w.lane, c); err != nil {
+		return egress.Result{Case: c, Verdict: egress.Inconclusive, Why: s.because(err).Error(), Started: time.Now().UTC(), Rerun: w.engine.Rerun(c)}
 	}
 	r := w.engine.Run(ctx, c)
 	if r.Verdict == egress.Inconclusive {
@@ -260,6 +268,9 @@ func (s *Session) Timings() map[string]float64 {
 // Deviations are what a reader of this session's results must know about the installation.
 func (s *Session) Deviations() []string {
 	f := s.Cluster.Facts()
+	if f.Foreign {
+		return f.Notes
+	}
 	return append(slices.Clone(f.Notes), mesh.Deviations(mesh.Options{OfficialProxy: slices.Contains(f.Features, egress.IstioFilters)})...)
 }
 
@@ -278,7 +289,7 @@ func (s *Session) Close(ctx context.Context) error {
 	s.end()
 	all = errors.Join(all, s.settled(ctx))
 	dead := s.Cluster == nil || s.Cluster.Failure() != nil
-	if !dead && !s.owned && s.run != "up" && s.config != nil {
+	if !dead && !s.owned && s.run != "" && s.config != nil {
 		for _, w := range s.lanes {
 			all = errors.Join(all, w.rules.removeAll(ctx))
 		}
@@ -287,11 +298,14 @@ func (s *Session) Close(ctx context.Context) error {
 	if s.istiod != nil {
 		s.istiod.Close()
 	}
+	if s.visit != nil && s.visit.internet != nil {
+		all = errors.Join(all, s.visit.internet.Close())
+	}
 	if s.logs != nil {
 		s.logs.close()
 	}
 	if s.pods != nil {
-		if !dead && !s.owned && s.run != "up" {
+		if !dead && !s.owned && s.run != "" {
 			all = errors.Join(all, s.pods.Remove(ctx))
 		} else {
 			s.pods.Close()

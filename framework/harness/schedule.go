@@ -63,7 +63,7 @@ func (s *Session) failGroup(g *group, err error, done func(egress.Result)) {
 
 // quick says whether every cluster has from the start what a case needs.
 func (s *Session) quick(c egress.Case) bool {
-	v, _ := s.lanes[0].engine.Applicable(c)
+	v, _ := s.applicable(c)
 	return v == "" && !c.Alone() && len(s.resources(c)) == 0 && len(c.Probes) == 1 && !slices.Contains(c.Clients(), neighbour)
 }
 
@@ -111,7 +111,7 @@ func (s *Session) resources(c egress.Case) []string {
 func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.Case) egress.Result, done func(egress.Result)) {
 	var pending, alone, tied []egress.Case
 	for _, c := range g.cases {
-		switch v, _ := s.lanes[0].engine.Applicable(c); {
+		switch v, _ := s.applicable(c); {
 		case v != "":
 			done(run(s.lanes[0], c))
 		case c.Alone():

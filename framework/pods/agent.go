@@ -46,9 +46,9 @@ type agent struct {
 type stream func(ctx context.Context, in io.Reader, out, stderr io.Writer) error
 
 // execStream runs the agent in a container.
-func execStream(cfg *rest.Config, cs kubernetes.Interface, namespace, pod, container string) (stream, error) {
+func execStream(cfg *rest.Config, cs kubernetes.Interface, namespace, pod, container string, argv []string) (stream, error) {
 	req := cs.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Container: container, Command: []string{"egressprobe", "agent"}, Stdin: true, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+		VersionedParams(&corev1.PodExecOptions{Container: container, Command: argv, Stdin: true, Stdout: true, Stderr: true}, scheme.ParameterCodec)
 	ex, err := remotecommand.NewWebSocketExecutor(cfg, "GET", req.URL().String())
 	if err != nil {
 		return nil, fmt.Errorf("prepare an exec into %s/%s: %w", namespace, pod, err)

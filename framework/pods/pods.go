@@ -38,7 +38,8 @@ type Pods struct {
 	fixtures *fixture.Client
 	istioctl string // program for manual injection
 	kubecfg  string
-	run      string // run id, for labels
+	run      string // run id, for labels; "" for the clients of a cluster
+	guest    *Guest
 
 	mu      sync.Mutex
 	started map[string]*Pod
@@ -60,11 +61,12 @@ type Options struct {
 	Istioctl   string
 	Kubeconfig string
 	Run        string
+	Guest      *Guest
 }
 
 // New returns an empty set of pods.
 func New(o Options) *Pods {
-	return &Pods{cfg: o.Config, cs: o.Clientset, fixtures: o.Fixtures, istioctl: o.Istioctl, kubecfg: o.Kubeconfig, run: o.Run, started: map[string]*Pod{}}
+	return &Pods{cfg: o.Config, cs: o.Clientset, fixtures: o.Fixtures, istioctl: o.Istioctl, kubecfg: o.Kubeconfig, run: o.Run, guest: o.Guest, started: map[string]*Pod{}}
 }
 
 // Start brings clients up side by side and waits until each is ready.
@@ -96,11 +98,16 @@ func (p *Pods) start(ctx context.Context, c egress.Client) error {
 	if err == nil && pod == nil {
 		pod, err = p.create(ctx, c)
 	}
+	if err == nil {
+		err = p.equip(ctx, c, pod.Name)
+	}
 	if err != nil {
 		return err
 	}
 	started := &Pod{Client: c, PodName: pod.Name, IP: pod.Status.PodIP}
-	started.run = &runner{open: func() (stream, error) { return execStream(p.cfg, p.cs, c.Namespace, pod.Name, c.Container) }}
+	started.run = &runner{open: func() (stream, error) {
+		return execStream(p.cfg, p.cs, c.Namespace, pod.Name, c.Container, p.guest.command())
+	}}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.started[c.Name] = started
@@ -139,7 +146,7 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 			}
 		}
 	}
-	if _, err := p.fixtures.Apply(ctx, "", ns); err != nil {
+	if _, err := p.fixtures.Apply(ctx, "", append([]*fixture.Object{ns}, p.guest.objects(c.Namespace)...)...); err != nil {
 		return nil, err
 	}
 	if c.Injection == egress.ManualInjection && c.Sidecar() {
@@ -174,15 +181,25 @@ func rename(o *fixture.Object, c egress.Client) {
 }
 
 func (p *Pods) namespaceLabels(c egress.Client) map[string]any {
-	l := map[string]any{fixture.RunLabel: p.run}
+	l := map[string]any{}
+	fixture.Mark(l, p.run)
 	if c.Injection == egress.AutoInjection && c.Sidecar() {
 		l["istio-injection"] = "enabled"
+		if p.guest != nil {
+			delete(l, "istio-injection")
+			for k, v := range p.guest.Inject {
+				l[k] = v
+			}
+		}
 	}
 	return l
 }
 
 // decorate adds the client's annotations and the run's label to a Deployment's pods.
 func (p *Pods) decorate(o *fixture.Object, c egress.Client) error {
+	if err := p.guest.dress(o, c); err != nil {
+		return err
+	}
 	for k, v := range c.Annotations {
 		if err := unstructured.SetNestedField(o.Object, v, "spec", "template", "metadata", "annotations", k); err != nil {
 			return fmt.Errorf("annotate %s: %w", fixture.Describe(o), err)
@@ -204,7 +221,12 @@ func (p *Pods) decorate(o *fixture.Object, c egress.Client) error {
 			return fmt.Errorf("set the user of %s: %w", fixture.Describe(o), err)
 		}
 	}
-	return unstructured.SetNestedField(o.Object, p.run, "spec", "template", "metadata", "labels", fixture.RunLabel)
+	labels, _, err := unstructured.NestedMap(o.Object, "spec", "template", "metadata", "labels")
+	if err != nil {
+		return fmt.Errorf("label %s: %w", fixture.Describe(o), err)
+	}
+	fixture.Mark(labels, p.run)
+	return unstructured.SetNestedMap(o.Object, labels, "spec", "template", "metadata", "labels")
 }
 
 // inject adds the sidecar with istioctl, as Istio's documents do for clusters without a webhook.

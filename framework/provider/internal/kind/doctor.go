@@ -7,12 +7,13 @@ import (
 	"runtime"
 
 	"mesh-egress-conformance/framework/cluster"
+	"mesh-egress-conformance/framework/components"
 )
 
 // Doctor says what is missing for clusters of containers.
 func (p *Provider) Doctor(ctx context.Context) []cluster.Check {
 	checks := []cluster.Check{dockerCheck(ctx)}
-	if _, err := linuxProgram(); err != nil {
+	if _, err := components.Self(); err != nil {
 		checks = append(checks, cluster.Check{Name: "this program, built for Linux", Detail: err.Error(), Remedy: "make build"})
 	}
 	if runtime.GOOS == "linux" && os.Geteuid() == 0 && p.opts.Image == "" {

@@ -7,11 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"runtime"
 	"strings"
 	"time"
 
+	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/internet"
 )
@@ -53,7 +52,7 @@ func startOutside(ctx context.Context, name, image string, l label) (*internet.C
 	for _, a := range hosts.Addresses() {
 		addresses = append(addresses, a.String())
 	}
-	program, err := linuxProgram()
+	program, err := components.Self()
 	if err != nil {
 		return nil, err
 	}
@@ -110,20 +109,4 @@ func waitOutside(ctx context.Context, container string, client *internet.Client)
 			return fmt.Errorf("wait for the hermetic internet: %w; it says: %s", errors.Join(ctx.Err(), err), said)
 		}
 	}
-}
-
-// linuxProgram is the file of this program for Linux, which the containers run.
-func linuxProgram() (string, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("find this program's own file: %w", err)
-	}
-	if runtime.GOOS == "linux" {
-		return exe, nil
-	}
-	exe += "-linux"
-	if _, err := os.Stat(exe); err != nil {
-		return "", fmt.Errorf("the nodes run Linux and need this program built for it: make build makes it: %w", err)
-	}
-	return exe, nil
 }

@@ -1,0 +1,79 @@
+package guest
+
+import (
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/internet"
+)
+
+func terms(t *testing.T) Terms {
+	t.Helper()
+	h, err := internet.DefaultHosts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := egress.Client{Name: "client"}
+	include := egress.Client{Name: "include", Annotations: map[string]string{"traffic.sidecar.istio.io/includeOutboundIPRanges": "10.0.0.0/8"}}
+	manual := egress.Client{Name: "manual", Injection: egress.ManualInjection}
+	for _, c := range []*egress.Client{&client, &include, &manual} {
+		c.Default()
+	}
+	return Terms{Hosts: h, Clients: []egress.Client{client, include, manual}, Files: fstest.MapFS{
+		"by-name.yaml": {Data: []byte("hosts: [edition.cnn.com]")}, "by-range.yaml": {Data: []byte("addresses: [91.198.174.192/27]")},
+	}}
+}
+
+func TestExcuse(t *testing.T) {
+	probe := egress.GET("client", "http://httpbin.org/")
+	from := func(client string) []egress.Probe { return []egress.Probe{egress.GET(client, "http://httpbin.org/")} }
+	for name, x := range map[string]struct {
+		c    egress.Case
+		want string // part of the excuse; "" for none
+	}{
+		"plain":                  {egress.Case{Probes: []egress.Probe{probe}, Fixtures: []string{"by-name.yaml"}}, ""},
+		"mesh-wide":              {egress.Case{Probes: []egress.Probe{probe}, Policy: egress.AllowAny}, "whole mesh"},
+		"exclusive":              {egress.Case{Probes: []egress.Probe{probe}, Exclusive: true}, "whole mesh"},
+		"address in a fixture":   {egress.Case{Probes: []egress.Probe{probe}, Fixtures: []string{"by-range.yaml"}}, "91.198.174.192/27"},
+		"address in a URL":       {egress.Case{Probes: []egress.Probe{egress.GET("client", "http://198.51.100.10/")}}, "198.51.100.10"},
+		"another address":        {egress.Case{Probes: []egress.Probe{probe}, Claim: "like 192.0.2.1"}, ""},
+		"missing fixture":        {egress.Case{Probes: []egress.Probe{probe}, Fixtures: []string{"gone.yaml"}}, "gone.yaml"},
+		"ranges of the cluster":  {egress.Case{Probes: from("include")}, "own ranges"},
+		"injected by hand":       {egress.Case{Probes: from("manual")}, "only the harness's own clusters"},
+		"dead":                   {egress.Case{Probes: []egress.Probe{{From: "client", URL: "http://dead.example/", Dead: true}}}, "nobody owns"},
+		"several addresses":      {egress.Case{Probes: []egress.Probe{egress.GET("client", "http://multi.example/")}}, "single pod"},
+		"ping":                   {egress.Case{Probes: []egress.Probe{{From: "client", URL: "icmp://evil.example"}}}, "echo requests"},
+		"ExternalName":           {egress.Case{Probes: []egress.Probe{probe}, Objects: []egress.Object{{"kind": "Service", "spec": map[string]any{"externalName": "httpbin.org"}}}}, "own DNS"},
+		"in another's namespace": {egress.Case{Probes: []egress.Probe{probe}, Objects: []egress.Object{{"kind": "Sidecar", "metadata": map[string]any{"namespace": "istio-system"}}}}, "istio-system"},
+	} {
+		got := terms(t).Excuse(x.c)
+		if (got == "") != (x.want == "") || !strings.Contains(got, x.want) {
+			t.Errorf("%s: %q, wanted %q", name, got, x.want)
+		}
+	}
+}
+
+// A mesh that is not REGISTRY_ONLY is made so by a Sidecar, beside which a case's own would not count.
+func TestExcuseOwnPolicy(t *testing.T) {
+	c := egress.Case{Probes: []egress.Probe{egress.GET("client", "http://httpbin.org/")}, Objects: []egress.Object{{"kind": "Sidecar"}}}
+	x := terms(t)
+	if why := x.Excuse(c); why != "" {
+		t.Errorf("excused although the mesh is REGISTRY_ONLY: %s", why)
+	}
+	x.OwnPolicy = true
+	if x.Excuse(c) == "" {
+		t.Error("a case's Sidecar beside the run's own")
+	}
+}
+
+func TestNames(t *testing.T) {
+	got := terms(t).Names([]egress.Case{
+		{Probes: []egress.Probe{egress.GET("client", "http://httpbin.org/")}, Fixtures: []string{"by-name.yaml"}},
+		{Probes: []egress.Probe{egress.GET("client", "http://evil.example/")}, Exclusive: true}, // excused
+	})
+	if strings.Join(got, " ") != "httpbin.org edition.cnn.com" {
+		t.Errorf("got %v", got)
+	}
+}

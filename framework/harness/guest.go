@@ -1,0 +1,178 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"mesh-egress-conformance/framework/cluster"
+	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/guest"
+	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/mesh"
+	"mesh-egress-conformance/framework/pods"
+)
+
+// visit is what a session knows besides when the cluster belongs to somebody else.
+type visit struct {
+	terms    guest.Terms
+	found    mesh.Found
+	internet *guest.Internet
+	dress    *pods.Guest
+}
+
+// guestCluster is somebody else's cluster with our internet in it.
+type guestCluster struct {
+	cluster.Cluster
+	facts    cluster.Facts
+	internet cluster.Internet
+}
+
+func (c *guestCluster) Facts() cluster.Facts       { return c.facts }
+func (c *guestCluster) Internet() cluster.Internet { return c.internet }
+
+// call on somebody else's cluster: look what is there, make an internet of pods, and clients that use it.
+func (s *Session) call(ctx context.Context, store *components.Store) error {
+	if s.opts.Sabotage != NoSabotage {
+		return fmt.Errorf("sabotage %s: this cluster belongs to somebody else, and nothing in it is broken on purpose", s.opts.Sabotage)
+	}
+	if err := s.connect(); err != nil {
+		return err
+	}
+	if err := guest.Preflight(ctx, s.cs); err != nil {
+		return err
+	}
+	found, err := mesh.Detect(ctx, s.cs)
+	if err != nil {
+		return err
+	}
+	hosts, err := internet.DefaultHosts()
+	if err != nil {
+		return err
+	}
+	s.opts.logf("Istio %s (revision %s), outbound policy %s", found.Release, found.Revision, found.Policy)
+	v := &visit{found: found, terms: guest.Terms{Hosts: hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, OwnPolicy: found.Policy != egress.RegistryOnly}}
+	s.visit = v
+	// Namespaces of the run alone: nothing that is there already is taken over or removed.
+	for i, c := range s.opts.Clients {
+		s.opts.Clients[i].Namespace = c.Namespace + "-" + s.run
+	}
+	anyUser := s.openShift()
+	image := s.opts.ClientImage
+	if image == "" {
+		image = defaultClientImage
+	}
+	program, err := components.Self()
+	if err != nil {
+		return err
+	}
+	v.internet, err = guest.StartInternet(ctx, guest.InternetOptions{
+		Config: s.Cluster.RESTConfig(), Clientset: s.cs, Run: s.run, Image: image, Names: v.terms.Names(s.opts.Cases), Program: program, AnyUser: anyUser,
+	})
+	if err != nil {
+		return err
+	}
+	s.mark("hermetic internet ready")
+	agent, err := components.Agent(ctx, store, s.opts.Progress)
+	if err != nil {
+		return err
+	}
+	v.dress = &pods.Guest{DNS: v.internet.DNS, CA: v.internet.CA, Agent: agent, Image: image, AnyUser: anyUser, Inject: v.inject(), Policies: v.policies}
+	f := s.Cluster.Facts()
+	f.Istio, f.IstioTag, f.Envoy = found.Version, found.Release, "of Istio "+found.Release
+	f.Features = []egress.Feature{egress.Hermetic}
+	f.Notes = append(f.Notes, fmt.Sprintf("the cluster and its Istio (revision %s, mesh-wide outbound policy %s) belong to somebody else; each host of the internet is a pod", found.Revision, found.Policy))
+	if v.terms.OwnPolicy {
+		f.Notes = append(f.Notes, "a Sidecar in each of the run's namespaces makes them REGISTRY_ONLY")
+	}
+	s.Cluster = &guestCluster{s.Cluster, f, v.internet}
+	if err := s.connect(); err != nil { // the clients are dressed from here on
+		return err
+	}
+	for _, n := range baseClients {
+		s.launch(n)
+	}
+	s.gateways = func(context.Context) error {
+		return fmt.Errorf("gateways of somebody else's cluster are not used")
+	}
+	return s.join(ctx)
+}
+
+// defaultClientImage has a shell and curl; the hermetic internet's pods run it too.
+const defaultClientImage = "docker.io/curlimages/curl:8.16.0"
+
+// inject is the label of namespaces whose pods this Istio gives sidecars.
+func (v *visit) inject() map[string]string {
+	if v.found.Revision == "default" {
+		return map[string]string{"istio-injection": "enabled"}
+	}
+	return map[string]string{"istio.io/rev": v.found.Revision}
+}
+
+// policies are the objects that make a namespace of the run as cases expect the mesh to be.
+func (v *visit) policies(namespace string) []*fixture.Object {
+	var out []*fixture.Object
+	if v.terms.OwnPolicy {
+		out = append(out, &fixture.Object{Object: map[string]any{
+			"apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": map[string]any{"name": "registry-only", "namespace": namespace},
+			"spec": map[string]any{"outboundTrafficPolicy": map[string]any{"mode": string(egress.RegistryOnly)}, "egress": []any{map[string]any{"hosts": []any{"*/*"}}}},
+		}})
+	}
+	if !v.found.AccessLog {
+		out = append(out, &fixture.Object{Object: map[string]any{
+			"apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry", "metadata": map[string]any{"name": "access-log", "namespace": namespace},
+			"spec": map[string]any{"accessLogging": []any{map[string]any{"providers": []any{map[string]any{"name": "envoy"}}}}},
+		}})
+	}
+	return out
+}
+
+// openShift says whether the cluster chooses its pods' users.
+func (s *Session) openShift() bool {
+	groups, err := s.cs.Discovery().ServerGroups()
+	return err == nil && slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == "security.openshift.io" })
+}
+
+// excuse says why a case cannot run in this session although its needs are met; "" if it can.
+func (s *Session) excuse(c egress.Case) string {
+	if s.visit == nil {
+		return ""
+	}
+	if why := s.visit.terms.Excuse(c); why != "" {
+		return "not on somebody else's cluster: " + why
+	}
+	return ""
+}
+
+// applicable is engine.Applicable, with what only the session knows.
+func (s *Session) applicable(c egress.Case) (egress.Verdict, string) {
+	v, why := s.lanes[0].engine.Applicable(c)
+	if v == "" {
+		if why = s.excuse(c); why != "" {
+			v = egress.Skipped
+		}
+	}
+	return v, why
+}
+
+// Clean removes what earlier runs have left in an existing cluster: one run's, or everything of all.
+func Clean(ctx context.Context, o Options, run string) ([]string, error) {
+	s, p, _, err := open(o)
+	if err != nil {
+		return nil, err
+	}
+	defer s.end()
+	if s.Cluster, err = p.Open(ctx, o.Name); err != nil {
+		return nil, err
+	}
+	if err := s.connect(); err != nil {
+		return nil, err
+	}
+	removed, err := guest.Clean(ctx, s.cs, strings.TrimSpace(run))
+	return removed, err
+}
