@@ -7,7 +7,8 @@ export CGO_ENABLED := 0
 GO      ?= go
 BIN     := bin
 OUT     ?= reports/out
-PROVIDER ?= embedded
+# auto: embedded as root on Linux, else kind where Docker answers. RUN_FLAGS="--kubeconfig FILE" means an existing cluster.
+PROVIDER ?= auto
 # Further flags for `egressctl run`, e.g. make conformance RUN_FLAGS="--label-filter tcp".
 RUN_FLAGS ?=
 
@@ -49,6 +50,14 @@ soak: build ## twenty complete runs without one changed verdict; the report goes
 .PHONY: fault
 fault: build ## kill, interrupt and starve real clusters and look for what is left (root)
 	scripts/verify-faults.sh
+
+.PHONY: kind
+kind: build ## the provider kind, and the same cluster as an existing one (Docker; root starts a daemon of its own)
+	scripts/verify-kind.sh
+
+.PHONY: parity
+parity: build ## all cases on embedded and on kind; fails where a verdict or an outcome differs
+	$(BIN)/egressctl parity --write reports/parity.md
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## gofumpt, golangci-lint

@@ -197,7 +197,7 @@ func (o InternetOptions) give(ctx context.Context, i int) error {
 		}
 		w.CloseWithError(err)
 	}()
-	defer r.Close()
+	defer r.CloseWithError(io.ErrClosedPipe)
 	if err := o.exec(ctx, i, r, "gunzip > /work/part && chmod 755 /work/part && mv /work/part /work/program"); err != nil {
 		return fmt.Errorf("copy this program into the internet's first pod: %w", err)
 	}

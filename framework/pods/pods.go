@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
@@ -43,6 +44,7 @@ type Pods struct {
 
 	mu      sync.Mutex
 	started map[string]*Pod
+	lodgers []*fixture.Object // what this run made in namespaces that are not its own
 }
 
 // Pod is a running client.
@@ -146,18 +148,50 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 			}
 		}
 	}
-	if _, err := p.fixtures.Apply(ctx, "", append([]*fixture.Object{ns}, p.guest.objects(c.Namespace)...)...); err != nil {
+	ours, err := p.ours(ctx, c.Namespace)
+	if err != nil {
 		return nil, err
+	}
+	if ours {
+		if _, err := p.fixtures.Apply(ctx, "", append([]*fixture.Object{ns}, p.guest.objects(c.Namespace)...)...); err != nil {
+			return nil, err
+		}
 	}
 	if c.Injection == egress.ManualInjection && c.Sidecar() {
 		if objs, err = p.inject(ctx, objs); err != nil {
 			return nil, err
 		}
 	}
-	if _, err := p.fixtures.Apply(ctx, c.Namespace, objs...); err != nil {
+	made, err := p.fixtures.Apply(ctx, c.Namespace, objs...)
+	if !ours {
+		p.mu.Lock()
+		p.lodgers = append(p.lodgers, made...)
+		p.mu.Unlock()
+	}
+	if err != nil {
 		return nil, err
 	}
 	return p.waitReady(ctx, c)
+}
+
+// ours says whether a namespace is this run's, or does not exist yet. One that was there before is used and
+// stays.
+func (p *Pods) ours(ctx context.Context, namespace string) (bool, error) {
+	n, err := p.cs.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("look for namespace %s: %w", namespace, err)
+	}
+	want := map[string]any{}
+	fixture.Mark(want, p.run)
+	for k, v := range want {
+		if n.Labels[k] != v {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // rename gives the sleep sample another name, so that several fit into one namespace.
@@ -405,15 +439,16 @@ func (p *Pods) Close() {
 	}
 }
 
-// Remove deletes the namespaces that this run made and waits until they are gone.
+// Remove deletes the namespaces that this run made, and what it made in others, and waits until all of it
+// is gone.
 func (p *Pods) Remove(ctx context.Context) error {
 	p.Close()
+	all := p.fixtures.Remove(ctx, p.lodgers...)
 	l, err := p.cs.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: fixture.RunLabel + "=" + p.run})
 	if err != nil {
 		return fmt.Errorf("find this run's namespaces: %w", err)
 	}
 	var objs []*fixture.Object
-	var all error
 	for _, n := range l.Items {
 		objs = append(objs, &fixture.Object{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": n.Name}}})
 		all = errors.Join(all, p.empty(ctx, n.Name))

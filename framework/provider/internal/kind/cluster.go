@@ -33,20 +33,20 @@ type kindCluster struct {
 }
 
 // load reads the kubeconfig and finds the internet.
-func (c *kindCluster) load() error {
+func (c *kindCluster) load(ctx context.Context) error {
 	cfg, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig())
 	if err != nil {
 		return fmt.Errorf("read the kubeconfig: %w", err)
 	}
 	cfg.QPS = -1 // the API server has its own limits, and nobody else to serve
 	c.config = cfg
-	c.outside, err = outsideClient(context.Background(), c.name, c.token)
+	c.outside, err = outsideClient(ctx, c.name, c.token)
 	return err
 }
 
 // follow waits in the background until the control plane's container ends.
-func (c *kindCluster) follow() {
-	ctx, cancel := context.WithCancel(context.Background())
+func (c *kindCluster) follow(ctx context.Context) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // until Close
 	c.stop = cancel
 	go func() {
 		code, err := docker(ctx, nil, "wait", controlPlane(c.name))

@@ -75,7 +75,7 @@ func (p *Provider) Up(ctx context.Context, o cluster.Options) (cluster.Cluster, 
 		return nil, errors.Join(fmt.Errorf("bring up kind cluster %s: %w", o.Name, err), p.remove(context.WithoutCancel(ctx), o.Name))
 	}
 	c.facts.Timings["started"] = time.Since(start).Seconds()
-	c.follow()
+	c.follow(ctx)
 	return c, nil
 }
 
@@ -102,7 +102,7 @@ func (p *Provider) up(ctx context.Context, c *kindCluster, o cluster.Options, im
 	if err != nil {
 		return err
 	}
-	if err := c.load(); err != nil {
+	if err := c.load(ctx); err != nil {
 		return err
 	}
 	return configureNodes(ctx, c, o.Set, ca)
@@ -215,10 +215,10 @@ func (p *Provider) Open(ctx context.Context, name string) (cluster.Cluster, erro
 	}
 	l.Facts.Module = l.Module
 	c := &kindCluster{provider: p, name: name, facts: l.Facts, programs: l.Programs, token: l.Token, gone: make(chan struct{})}
-	if err := c.load(); err != nil {
+	if err := c.load(ctx); err != nil {
 		return nil, fmt.Errorf("kind cluster %q is half there (its nodes may be starting, or gone): %w (egressctl down --provider kind --name %s removes it)", name, err, name)
 	}
-	c.follow()
+	c.follow(ctx)
 	return c, nil
 }
 

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# The provider kind from nothing to nothing: a cluster of containers, the source documents' cases in it, and
+# the same cluster once more as somebody else's. It starts a Docker daemon of its own where none runs.
+# CASES is the label filter; "" runs everything.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tool=$PWD/bin/egressctl
+work=$(mktemp -d)
+own=
+finish() {
+  "$tool" down --provider kind --name verify >/dev/null 2>&1 || true
+  [[ -z $own ]] || scripts/dockerd.sh stop
+  rm -rf "$work"
+}
+trap finish EXIT
+die() { echo "KIND TEST FAILED: $*" >&2; [[ -f $work/log ]] && tail -n 30 "$work/log" >&2; exit 1; }
+rules() { iptables -S | sort; }
+
+if ! docker version >/dev/null 2>&1; then
+  export DOCKER_HOST
+  DOCKER_HOST=$(scripts/dockerd.sh start)
+  own=yes
+fi
+links=$(ip -o link | awk -F': ' '{print $2}' | sort)
+before=$(rules)
+
+"$tool" up --provider kind --name verify >"$work/log" 2>&1 || die "up"
+! "$tool" up --provider kind --name verify >"$work/log" 2>&1 || die "a second cluster of the same name came up"
+grep -q "already exists" "$work/log" || die "the second up does not say that the cluster exists"
+"$tool" run --provider kind --name verify --label-filter "${CASES-source}" --out "$work/out" >"$work/log" 2>&1 || die "the cases on kind"
+echo "ok  kind: $(grep 'cases in' "$work/log")"
+
+# Nothing that a pod sends reaches the machine itself or leaves for the world.
+gateway=$(docker network inspect mesh-egress --format '{{(index .IPAM.Config 0).Gateway}}')
+for target in "$gateway:22" "$gateway:80" 1.1.1.1:80; do
+  if "$tool" kubectl --provider kind --name verify -- exec -n egress-control deploy/sleep -- \
+    curl -s -o /dev/null -m 2 "http://$target/" >"$work/log" 2>&1; then die "a pod reached $target"; fi
+done
+echo "ok  kind: no way to the machine, none to the world"
+
+kubeconfig=$("$tool" kubeconfig --provider kind --name verify)
+"$tool" run --kubeconfig "$kubeconfig" --label-filter 'http || tls' --out "$work/out" >"$work/log" 2>&1 || die "the cases on somebody else's cluster"
+echo "ok  existing: $(grep 'cases in' "$work/log")"
+left=$("$tool" kubectl --provider kind --name verify -- get all,serviceentries,sidecars,configmaps,namespaces -A -l mesh-egress-conformance/run -o name 2>/dev/null)
+[[ -z $left ]] || die "the run on somebody else's cluster left $left"
+echo "ok  existing: nothing left"
+
+"$tool" down --provider kind --name verify >"$work/log" 2>&1 || die "down"
+[[ -z $(docker ps -aq --filter label=mesh-egress-conformance) ]] || die "containers are left"
+! docker network inspect mesh-egress >/dev/null 2>&1 || die "the network is left"
+[[ $(rules) == "$before" ]] || die "the firewall differs: $(diff <(echo "$before") <(rules))"
+[[ $(ip -o link | awk -F': ' '{print $2}' | sort) == "$links" ]] || die "links are left: $(ip -o link)"
+echo "ok  kind: nothing left"
