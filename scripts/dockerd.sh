@@ -7,11 +7,14 @@ home=${XDG_CACHE_HOME:-$HOME/.cache}/mesh-egress-conformance/dockerd
 run=/run/mesh-egress-dockerd
 socket=unix://$run/docker.sock
 
+cgroups() { find /sys/fs/cgroup -maxdepth 2 -type d -name docker | sort; }
+
 start() {
   if docker -H "$socket" version >/dev/null 2>&1; then echo "$socket"; return; fi
   mkdir -p "$home" "$run"
   cat /proc/sys/net/ipv4/ip_forward >"$run/ip_forward"
   iptables -S FORWARD | head -1 >"$run/forward"
+  cgroups >"$run/cgroups"
   runtime=()
   # Where root lacks CAP_SYS_RESOURCE, runc fails for a privileged container, which asks for everything.
   if ! (((16#$(awk '/^CapBnd/{print $2}' /proc/self/status) >> 24) & 1)); then
@@ -53,6 +56,7 @@ stop() {
   done
   iptables -P FORWARD "$(awk '{print $3}' "$run/forward")"
   cat "$run/ip_forward" >/proc/sys/net/ipv4/ip_forward
+  comm -13 "$run/cgroups" <(cgroups) | while read -r dir; do find "$dir" -depth -type d -exec rmdir {} + 2>/dev/null || true; done
   rm -rf "$run"
 }
 

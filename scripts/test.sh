@@ -22,6 +22,9 @@ scripts/verify-sabotage.sh
 scripts/verify-faults.sh
 scripts/verify-samples.sh
 
+echo "== other providers: kind, and an existing cluster"
+scripts/verify-kind.sh
+
 echo "== conformance"
 rc=0
 # A machine that others use too may be slow for a while: more patience, where something is not yet as

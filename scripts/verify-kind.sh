@@ -16,11 +16,13 @@ trap finish EXIT
 die() { echo "KIND TEST FAILED: $*" >&2; [[ -f $work/log ]] && tail -n 30 "$work/log" >&2; exit 1; }
 rules() { iptables -S | sort; }
 
+"$tool" doctor --install --provider kind >"$work/log" 2>&1 || true # no daemon may run yet
 if ! docker version >/dev/null 2>&1; then
   export DOCKER_HOST
   DOCKER_HOST=$(scripts/dockerd.sh start)
   own=yes
 fi
+"$tool" components fetch --for kind
 links=$(ip -o link | awk -F': ' '{print $2}' | sort)
 before=$(rules)
 

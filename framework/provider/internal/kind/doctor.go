@@ -32,7 +32,9 @@ func dockerCheck(ctx context.Context) cluster.Check {
 	c.Detail, c.Remedy = err.Error(), "start Docker, or set DOCKER_HOST"
 	if _, err := exec.LookPath("docker"); err != nil {
 		c.Detail, c.Remedy, c.Package = "no docker command", "install Docker", "docker.io"
-	} else if _, err := exec.LookPath("dockerd"); err == nil {
+	} else if _, err := exec.LookPath("dockerd"); err != nil && runtime.GOOS == "linux" && os.Getenv("DOCKER_HOST") == "" {
+		c.Package = "docker.io"
+	} else if err == nil {
 		c.Remedy = "the daemon is installed and does not run: systemctl start docker (or scripts/dockerd.sh, which starts one of its own with its own data)"
 	}
 	return c
