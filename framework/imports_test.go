@@ -23,7 +23,7 @@ var tiers = [][]string{
 	{"framework/report", "framework/provider", "framework/migrate"},
 	{"framework/harness"},
 	{"suites"},
-	{"cmd/egressctl"},
+	{"cmd/egressctl", "samples/e2e"},
 }
 
 func tierOf(pkg string) int {
