@@ -1,0 +1,100 @@
+package kind
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mesh-egress-conformance/framework/cluster"
+	"mesh-egress-conformance/framework/components"
+)
+
+// scripted puts a docker command first in PATH that does what a shell script says.
+func scripted(t *testing.T, script string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":/usr/bin:/bin")
+}
+
+func up(t *testing.T, name string) error {
+	t.Helper()
+	_, err := New(&components.Store{Root: t.TempDir()}, Options{Image: "node"}).Up(t.Context(), cluster.Options{Name: name, Set: &components.Set{}})
+	return err
+}
+
+// Without a usable Docker nothing is made, and the error says what to do.
+func TestUpWithoutDocker(t *testing.T) {
+	for name, x := range map[string]struct{ script, want string }{
+		"no daemon":     {"echo 'Cannot connect to the Docker daemon at unix:///var/run/docker.sock.' >&2; exit 1", "start it"},
+		"no permission": {"echo 'permission denied while trying to connect to the Docker daemon socket' >&2; exit 1", "docker group"},
+		"not ours": {`case "$*" in
+*label=io.x-k8s.kind.cluster*) echo egress-a;;
+*) ;;
+esac`, "will not touch"},
+		"ours": {`case "$*" in
+*name=^egress-a-internet*) echo 0123;;
+*) ;;
+esac`, "already exists"},
+		"not a node image": {`case "$1" in run) echo 'cat: /kind/version: No such file or directory' >&2; exit 1;; esac`, "cannot be used as a node"},
+		"old node image":   {`case "$1" in run) echo v1.20.1;; esac`, "v1.31 or later"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			scripted(t, x.script)
+			if err := up(t, "a"); err == nil || !strings.Contains(err.Error(), x.want) {
+				t.Errorf("%v, wanted %q", err, x.want)
+			}
+		})
+	}
+}
+
+func TestName(t *testing.T) {
+	scripted(t, "exit 0")
+	for _, n := range []string{"", "A", "a_b", "-a", strings.Repeat("a", 33)} {
+		if err := up(t, n); err == nil || !strings.Contains(err.Error(), "cluster name") {
+			t.Errorf("%q: %v", n, err)
+		}
+	}
+}
+
+// A cluster that this program did not make is neither opened nor removed.
+func TestNotFound(t *testing.T) {
+	scripted(t, `case "$1" in rm|network) echo removed >>"$0.log";; esac`)
+	p := New(&components.Store{Root: t.TempDir()}, Options{})
+	if _, err := p.Open(t.Context(), "a"); !errors.Is(err, cluster.ErrNotFound) {
+		t.Errorf("open: %v", err)
+	}
+	if err := p.Down(t.Context(), "a"); !errors.Is(err, cluster.ErrNotFound) {
+		t.Errorf("down: %v", err)
+	}
+	bin, _, _ := strings.Cut(os.Getenv("PATH"), ":")
+	if _, err := os.Stat(bin + "/docker.log"); err == nil {
+		t.Error("down removed something")
+	}
+}
+
+// The library reads the process's environment; afterwards it is as it was.
+func TestEnvironment(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+	t.Setenv("KIND_EXPERIMENTAL_DOCKER_NETWORK", "mine")
+	_ = withEnvironment(func() error {
+		if _, set := os.LookupEnv("HTTPS_PROXY"); set || os.Getenv("KIND_EXPERIMENTAL_DOCKER_NETWORK") != network {
+			t.Error("kind would see the proxy, or another network")
+		}
+		return nil
+	})
+	if os.Getenv("HTTPS_PROXY") == "" || os.Getenv("KIND_EXPERIMENTAL_DOCKER_NETWORK") != "mine" {
+		t.Error("the environment is not as it was")
+	}
+}
+
+func TestConfig(t *testing.T) {
+	c := New(nil, Options{Nodes: 3}).config(7443)
+	if len(c.Nodes) != 3 || c.Nodes[0].Role != "control-plane" || c.Nodes[2].Role != "worker" || c.Networking.APIServerPort != 7443 || c.Networking.APIServerAddress != "127.0.0.1" {
+		t.Errorf("%+v", c)
+	}
+}
