@@ -39,7 +39,7 @@ func TestOpen(t *testing.T) {
 	if f := c.Facts(); f.Kubernetes != "v1.36.3" || !f.Foreign || c.Name() != "here" {
 		t.Errorf("%s %+v", c.Name(), f)
 	}
-	if c.RESTConfig() == c.RESTConfig() {
+	if mine, yours := c.RESTConfig(), c.RESTConfig(); mine == yours {
 		t.Error("callers share one configuration")
 	}
 }
