@@ -29,6 +29,7 @@ before=$(rules)
 "$tool" up --provider kind --name verify >"$work/log" 2>&1 || die "up"
 ! "$tool" up --provider kind --name verify >"$work/log" 2>&1 || die "a second cluster of the same name came up"
 grep -q "already exists" "$work/log" || die "the second up does not say that the cluster exists"
+"$tool" up --provider kind --name verify --reuse >"$work/log" 2>&1 || die "up --reuse"
 "$tool" run --provider kind --name verify --label-filter "${CASES-source}" --out "$work/out" >"$work/log" 2>&1 || die "the cases on kind"
 echo "ok  kind: $(grep 'cases in' "$work/log")"
 
@@ -40,8 +41,22 @@ for target in "$gateway:22" "$gateway:80" 1.1.1.1:80; do
 done
 echo "ok  kind: no way to the machine, none to the world"
 
-kubeconfig=$("$tool" kubeconfig --provider kind --name verify)
-"$tool" run --kubeconfig "$kubeconfig" --label-filter 'http || tls' --out "$work/out" >"$work/log" 2>&1 || die "the cases on somebody else's cluster"
+# The same cluster as somebody else's, used by a stranger who may do what docs/existing.md says, and no more.
+k() { "$tool" kubectl --provider kind --name verify -- "$@"; }
+k create serviceaccount -n default stranger >"$work/log"
+stranger() { # KUBECONFIG: that of the stranger
+  cp "$("$tool" kubeconfig --provider kind --name verify)" "$1"
+  k --kubeconfig "$1" config set-credentials stranger --token "$(k create token -n default stranger)" >"$work/log"
+  k --kubeconfig "$1" config set-context --current --user stranger >"$work/log"
+}
+stranger "$work/kubeconfig"
+rc=0; "$tool" run --kubeconfig "$work/kubeconfig" --label-filter source --out "$work/out" >"$work/log" 2>&1 || rc=$?
+[[ $rc == 2 ]] && grep -q 'create pods in the whole cluster' "$work/log" || die "a stranger without permissions: exit $rc"
+[[ -z $(k get namespaces -l mesh-egress-conformance/run -o name) ]] || die "a run without permissions made something"
+echo "ok  existing: missing permissions are named"
+sed -n '/^```yaml/,/^```/p' docs/existing.md | sed '1d;$d' | k apply -f - >"$work/log"
+k create clusterrolebinding stranger --clusterrole mesh-egress-conformance --serviceaccount default:stranger >"$work/log"
+"$tool" run --kubeconfig "$work/kubeconfig" --label-filter 'http || tls' --out "$work/out" >"$work/log" 2>&1 || die "the cases on somebody else's cluster"
 echo "ok  existing: $(grep 'cases in' "$work/log")"
 left=$("$tool" kubectl --provider kind --name verify -- get all,serviceentries,sidecars,configmaps,namespaces -A -l mesh-egress-conformance/run -o name 2>/dev/null)
 [[ -z $left ]] || die "the run on somebody else's cluster left $left"

@@ -57,6 +57,7 @@ func (o *options) cluster(cmd *cobra.Command) (cluster.Cluster, error) {
 }
 
 func upCommand(o *options) *cobra.Command {
+	var reuse bool
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Bring a cluster up with Istio, both gateways and the client pods, and leave it running",
@@ -74,7 +75,10 @@ func upCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := p.Open(cmd.Context(), o.name); err == nil {
+			if _, err := p.Open(cmd.Context(), o.name); err == nil && reuse {
+				fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is up already\n", o.name)
+				return nil
+			} else if err == nil {
 				return fmt.Errorf("cluster %q: %w; use it, take it down with egressctl down --name %s, or choose another --name", o.name, cluster.ErrExists, o.name)
 			}
 			s, err := harness.Up(cmd.Context(), ho)
@@ -86,6 +90,7 @@ func upCommand(o *options) *cobra.Command {
 		},
 	}
 	o.addUpFlags(cmd)
+	cmd.Flags().BoolVar(&reuse, "reuse", false, "be content with a running cluster of that name")
 	return cmd
 }
 
