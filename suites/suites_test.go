@@ -27,6 +27,8 @@ import (
 )
 
 var (
+	place    = flag.String("provider", provider.Auto, "where the cluster runs: embedded, kind, existing or auto")
+	kubecfg  = flag.String("kubeconfig", "", "kubeconfig of an existing cluster")
 	name     = flag.String("cluster", "suites", "name of the cluster; a running one of that name is used and left")
 	istio    = flag.String("istio", "", "Istio version from the component catalogue")
 	source   = flag.String("source", string(components.Auto), "where components come from: auto, image or build")
@@ -64,13 +66,20 @@ func TestSuites(t *testing.T) {
 	RunSpecs(t, "mesh egress conformance")
 }
 
-func options() harness.Options {
+func options(ctx context.Context) harness.Options {
 	src, err := components.ParseSource(*source)
 	Expect(err).NotTo(HaveOccurred())
 	sab, err := harness.ParseSabotage(*sabotage)
 	Expect(err).NotTo(HaveOccurred())
+	where := provider.Options{Kubeconfig: *kubecfg}
+	if *place == provider.Auto {
+		store, err := components.OpenStore()
+		Expect(err).NotTo(HaveOccurred())
+		*place, err = provider.Choose(ctx, store, where)
+		Expect(err).NotTo(HaveOccurred())
+	}
 	return harness.Options{
-		Provider: "embedded", Name: *name, Istio: *istio, Source: src, Sabotage: sab, Lanes: *lanes,
+		Provider: *place, Place: where, Cases: cases, Name: *name, Istio: *istio, Source: src, Sabotage: sab, Lanes: *lanes,
 		Clients: clients, Fixtures: fixtures.FS, Log: GinkgoWriter,
 	}
 }
@@ -93,7 +102,7 @@ var (
 // only that one needs the cluster.
 var _ = SynchronizedBeforeSuite(func(ctx SpecContext) {
 	var err error
-	session, err = harness.Open(ctx, options())
+	session, err = harness.Open(ctx, options(ctx))
 	Expect(err).NotTo(HaveOccurred())
 	life, end := context.WithCancel(context.Background())
 	done := make(chan struct{})

@@ -54,6 +54,9 @@ func componentsListCommand() *cobra.Command {
 			for _, p := range cat.Parts {
 				t.AppendRow(table.Row{p.Name, p.Version})
 			}
+			for _, p := range cat.Kind {
+				t.AppendRow(table.Row{p.Name + " (kind)", p.Version})
+			}
 			for _, i := range cat.Istio {
 				t.AppendRow(table.Row{"istio " + i.Version, i.Release + ", Envoy " + i.Envoy})
 			}

@@ -74,7 +74,7 @@ func Fetch(ctx context.Context, st *Store, o Options) (*Set, error) {
 	if f.set.Module, err = f.moduleDir(ctx, istio.Module); err != nil {
 		return nil, fmt.Errorf("charts and samples of Istio %s: %w", istio.Version, err)
 	}
-	if err := f.parts(ctx, append(append([]Part{}, cat.Parts...), istioParts(istio)...)); err != nil {
+	if err := f.parts(ctx, slices.Concat(cat.Parts, istioParts(istio))); err != nil {
 		return nil, err
 	}
 	if err := f.images(ctx); err != nil {
@@ -443,7 +443,7 @@ func InUse(st *Store, hub string) (map[string]bool, error) {
 	for _, i := range cat.Istio {
 		releases = append(releases, i.Release, filepath.Base(i.Module))
 		f := &fetcher{store: st, opts: Options{Hub: hub}, cat: cat, set: &Set{Istio: i}}
-		for _, p := range append(append([]Part{}, cat.Parts...), istioParts(i)...) {
+		for _, p := range slices.Concat(cat.Parts, cat.Kind, istioParts(i)) {
 			for _, src := range []Source{Build, Image} {
 				r, err := f.recipe(p, src)
 				if err != nil {
