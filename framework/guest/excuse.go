@@ -31,17 +31,9 @@ func (t Terms) Excuse(c egress.Case) string {
 	if c.Alone() || len(c.Ground) > 0 {
 		return "it changes what the whole mesh sees, and this cluster belongs to somebody else"
 	}
-	b, err := json.Marshal(c)
+	text, err := t.text(c)
 	if err != nil {
 		return err.Error()
-	}
-	text := string(b)
-	for _, f := range c.Fixtures {
-		b, err := fs.ReadFile(t.Files, f)
-		if err != nil {
-			return err.Error()
-		}
-		text += string(b)
 	}
 	for _, n := range c.Clients() {
 		i := slices.IndexFunc(t.Clients, func(x egress.Client) bool { return x.Name == n })
@@ -86,6 +78,20 @@ func (t Terms) Excuse(c egress.Case) string {
 	return ""
 }
 
+// text is all that a case says, its fixtures included.
+func (t Terms) text(c egress.Case) (string, error) {
+	b, err := json.Marshal(c)
+	for _, f := range c.Fixtures {
+		if err != nil {
+			break
+		}
+		var more []byte
+		more, err = fs.ReadFile(t.Files, f)
+		b = append(b, more...)
+	}
+	return string(b), err
+}
+
 func (t Terms) excuseProbe(p egress.Probe) string {
 	if p.Dead {
 		return "it needs an address that nobody owns"
@@ -123,13 +129,8 @@ func (t Terms) address(text string) string {
 func (t Terms) Names(cases []egress.Case) []string {
 	var all strings.Builder
 	for _, c := range cases {
-		if b, err := json.Marshal(c); err == nil && t.Excuse(c) == "" {
-			all.Write(b)
-			for _, f := range c.Fixtures {
-				if b, err := fs.ReadFile(t.Files, f); err == nil { // Excuse has read it
-					all.Write(b)
-				}
-			}
+		if text, err := t.text(c); err == nil && t.Excuse(c) == "" {
+			all.WriteString(text)
 		}
 	}
 	var out []string

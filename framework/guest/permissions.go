@@ -13,6 +13,8 @@ import (
 	authv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"mesh-egress-conformance/framework/mesh"
 )
 
 // permission is something that a run does.
@@ -40,9 +42,9 @@ var permissions = []permission{
 	{[]string{"create", "patch", "delete"}, "networking.istio.io", "destinationrules", "", "the cases"},
 	{[]string{"create", "patch", "delete"}, "networking.istio.io", "virtualservices", "", "the cases"},
 	{[]string{"create", "patch", "delete"}, "networking.istio.io", "sidecars", "", "the cases"},
-	{[]string{"list"}, "", "pods", "istio-system", "istiod is found by its label"},
-	{[]string{"create"}, "", "pods/portforward", "istio-system", "istiod is asked which pushes the proxies have acknowledged"},
-	{[]string{"get"}, "", "configmaps", "istio-system", "the mesh configuration says what the outbound policy is"},
+	{[]string{"list"}, "", "pods", mesh.SystemNamespace, "istiod is found by its label"},
+	{[]string{"create"}, "", "pods/portforward", mesh.SystemNamespace, "istiod is asked which pushes the proxies have acknowledged"},
+	{[]string{"get"}, "", "configmaps", mesh.SystemNamespace, "the mesh configuration says what the outbound policy is"},
 }
 
 // Preflight asks the API server whether this user may do what a run does. The error names everything
