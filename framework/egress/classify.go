@@ -3,6 +3,7 @@ package egress
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 )
@@ -96,6 +97,10 @@ func withoutProxy(o Observation) (Outcome, error) {
 	}
 	a := arrivedFrom(o.Arrivals, o.Client.Local, o.Client.Remote)
 	switch {
+	case o.Blind && answered(o.Client, nil):
+		return Direct, nil
+	case o.Blind && o.Client.ExitCode == curlCert:
+		return CERT, nil
 	case a == nil && answered(o.Client, nil):
 		return 0, disagree("the client got an answer (%d) that no sidecar passed and no destination gave", o.Client.HTTPCode)
 	case a == nil && closed(o.Client.ExitCode):
@@ -127,7 +132,7 @@ func throughProxy(o Observation, l AccessLog) (Outcome, error) {
 	case curlTimeout:
 		return 0, disagree("the client timed out while the sidecar sent it to %s", l.UpstreamCluster)
 	case curlCert:
-		if arrivedFrom(o.Arrivals, l.UpstreamLocal, l.UpstreamHost) == nil {
+		if !o.Blind && arrivedFrom(o.Arrivals, l.UpstreamLocal, l.UpstreamHost) == nil {
 			return 0, disagree("the client rejected a certificate of no known host")
 		}
 		return CERT, nil
@@ -139,8 +144,11 @@ func throughProxy(o Observation, l AccessLog) (Outcome, error) {
 	if l.UpstreamLocal == "" {
 		return 0, disagree("the sidecar's line names no upstream connection (cluster %q, flags %q)", l.UpstreamCluster, l.ResponseFlags)
 	}
-	if a == nil {
+	if a == nil && !o.Blind {
 		return 0, disagree("the sidecar used connection %s, which arrived at no known host", l.UpstreamLocal)
+	}
+	if o.Blind && l.Method != "" && l.ResponseDetails != "via_upstream" {
+		return 0, disagree("the sidecar does not say that the answer came from upstream (details %q)", l.ResponseDetails)
 	}
 	switch {
 	case l.UpstreamCluster == passthrough, l.UpstreamCluster == dynamicDNS:
@@ -288,6 +296,38 @@ func (o Observation) Reception() *Arrival {
 		}
 	}
 	return found
+}
+
+// Reached is the address at which the attempt arrived, as ip:port; "" where it did not. Where the destination
+// does not tell, it is the one to which the sidecar, or a client without one, held its connection.
+func (o Observation) Reached() string {
+	if a := o.Reception(); a != nil {
+		return a.Local
+	}
+	switch l := o.Line(); {
+	case !o.Blind:
+		return ""
+	case l == nil && !o.Captured:
+		return o.Client.Remote
+	case l == nil || l.UpstreamLocal == "":
+		return ""
+	case o.Hop():
+		if g, err := decisive(o.Gateway); err == nil && g != nil {
+			return g.UpstreamHost
+		}
+		return ""
+	default:
+		return l.UpstreamHost
+	}
+}
+
+// Encrypted says whether the destination received TLS. Where it does not tell, an answer at port 443 counts:
+// real hosts answer plain text there with status 400.
+func (o Observation) Encrypted() bool {
+	if a := o.Reception(); a != nil || !o.Blind {
+		return a != nil && a.TLS
+	}
+	return strings.HasSuffix(o.Reached(), ":443") && o.Client.ExitCode == 0 && (o.Client.Raw || o.Client.Shell || o.Client.HTTPCode != http.StatusBadRequest)
 }
 
 // Hits counts the arrivals that the attempt caused: by its id where the protocol carries one.

@@ -46,6 +46,14 @@ func TestClassify(t *testing.T) {
 		"passthrough":           {Observation{Client: client(0, 200), Captured: true, Mesh: []AccessLog{passed("PassthroughCluster")}, Arrivals: viaProxy}, Pass},
 		"direct, no sidecar":    {Observation{Client: client(0, 200), Arrivals: direct}, Direct},
 		"direct, not captured":  {Observation{Client: client(0, 200), Captured: true, Arrivals: direct}, Direct},
+		"blind, ok":             {Observation{Blind: true, Client: client(0, 200), Captured: true, Mesh: []AccessLog{passed("outbound|80||httpbin.org")}}, OK},
+		"blind, passthrough":    {Observation{Blind: true, Client: client(0, 200), Captured: true, Mesh: []AccessLog{passed("PassthroughCluster")}}, Pass},
+		"blind, error":          {Observation{Blind: true, Client: client(0, 503), Captured: true, Mesh: []AccessLog{passed("outbound|80||httpbin.org")}}, disagrees},
+		"blind, direct":         {Observation{Blind: true, Client: client(0, 200)}, Direct},
+		"blind, certificate":    {Observation{Blind: true, Client: client(60, 0)}, CERT},
+		"blind, timeout":        {Observation{Blind: true, Client: client(28, 0)}, TMO},
+		"blind, blocked":        {Observation{Blind: true, Client: client(35, 0), Captured: true, Mesh: []AccessLog{hole}}, BRST},
+		"blind, unseen":         {Observation{Blind: true, Client: client(35, 0), Captured: true}, disagrees},
 		"blocked http":          {Observation{Client: client(0, 502), Captured: true, Mesh: []AccessLog{block}}, B502},
 		"blocked tls":           {Observation{Client: client(35, 0), Captured: true, Mesh: []AccessLog{hole}}, BRST},
 		"blocked plain":         {Observation{Client: client(52, 0), Captured: true, Mesh: []AccessLog{hole}}, BRST},
@@ -107,6 +115,33 @@ func TestNeverBlockedByOneWitness(t *testing.T) {
 					t.Errorf("exit %d status %d captured %t: %s with one witness", exit, code, captured, got)
 				}
 			}
+		}
+	}
+}
+
+// Where the destination does not tell, the sidecar's line says where the attempt arrived, and how.
+func TestReachedBlind(t *testing.T) {
+	encrypted := passed("outbound|80||httpbin.org")
+	encrypted.UpstreamHost = "198.51.100.10:443"
+	hop := passed("outbound|80||istio-egressgateway.istio-system.svc.cluster.local")
+	for name, x := range map[string]struct {
+		o         Observation
+		reached   string
+		encrypted bool
+	}{
+		"plain":             {Observation{Blind: true, Client: client(0, 200), Captured: true, Mesh: []AccessLog{passed("outbound|80||httpbin.org")}}, dest, false},
+		"encrypted":         {Observation{Blind: true, Client: client(0, 200), Captured: true, Mesh: []AccessLog{encrypted}}, "198.51.100.10:443", true},
+		"plain at 443":      {Observation{Blind: true, Client: client(0, 400), Captured: true, Mesh: []AccessLog{encrypted}}, "198.51.100.10:443", false},
+		"through a gateway": {Observation{Blind: true, Client: client(0, 200), Captured: true, Mesh: []AccessLog{hop}, Gateway: []AccessLog{encrypted}}, "198.51.100.10:443", true},
+		"no sidecar":        {Observation{Blind: true, Client: client(0, 200)}, dest, false},
+		"blocked":           {Observation{Blind: true, Client: client(0, 502), Captured: true, Mesh: []AccessLog{block}}, "", false},
+		"seen, not blind":   {Observation{Client: client(0, 200), Captured: true, Mesh: []AccessLog{encrypted}}, "", false},
+	} {
+		if got := x.o.Reached(); got != x.reached {
+			t.Errorf("%s: reached %q, wanted %q", name, got, x.reached)
+		}
+		if got := x.o.Encrypted(); got != x.encrypted {
+			t.Errorf("%s: encrypted %t", name, got)
 		}
 	}
 }

@@ -65,7 +65,7 @@ type Arrival struct {
 
 // Control is what the control client, which has no sidecar, found at the same target in the same window.
 type Control struct {
-	Reached bool          `json:"reached"` // the destination's log has its connection
+	Reached bool          `json:"reached"` // the destination's log has its connection; on the live internet, it got an answer
 	Detail  string        `json:"detail"`
 	Client  ClientWitness `json:"client"`
 	Arrival *Arrival      `json:"arrival,omitempty"`
@@ -80,6 +80,9 @@ type Observation struct {
 	Mesh     []AccessLog   `json:"mesh"`              // lines of this connection
 	Gateway  []AccessLog   `json:"gateway,omitempty"` // the egress gateway's lines, where the sidecar sent it there
 	Arrivals []Arrival     `json:"arrivals"`          // of this probe, at any host
+	// Blind says that the destination is a host of the live internet, which does not tell what arrived: client
+	// and sidecar are the only witnesses, and the control client decides between blocked and unreachable.
+	Blind bool `json:"blind,omitempty"`
 }
 
 // AddrIn reports whether an ip:port lies in a CIDR.

@@ -45,6 +45,8 @@ type world struct {
 	wrongServer bool
 	noName      bool // the client's DNS is broken, the control client's is not
 	hang        bool
+	trouble     bool // the destination answers everybody with an error
+	invented    bool // the sidecar does not say where its answer comes from
 }
 
 const (
@@ -89,13 +91,16 @@ func (w *world) request(client, id string, port int) (code, exit int) {
 			return 0, 7
 		}
 		w.arrive(id, fmt.Sprintf("%s:%d", controlIP, port))
+		if w.trouble {
+			return 503, 0
+		}
 		return 200, 0
 	}
 	if w.noName {
 		return 0, 6
 	}
 	me := fmt.Sprintf("%s:%d", clientIP, port)
-	l := egress.AccessLog{StartTime: "t", DownstreamRemote: me, DownstreamLocal: siteAddr}
+	l := egress.AccessLog{StartTime: "t", Method: "GET", DownstreamRemote: me, DownstreamLocal: siteAddr}
 	open := w.open && !w.deaf
 	if open && w.lateRounds > 0 {
 		w.lateRounds--
@@ -112,6 +117,12 @@ func (w *world) request(client, id string, port int) (code, exit int) {
 			break
 		}
 		l.UpstreamLocal, l.UpstreamHost, code = fmt.Sprintf("%s:%d", clientIP, 40000+w.port), siteAddr, 200
+		if !w.invented {
+			l.ResponseDetails = "via_upstream"
+		}
+		if w.trouble {
+			l.ResponseCode, code = 503, 503
+		}
 		w.arrive(id, l.UpstreamLocal)
 	default:
 		l.ResponseCode, l.RouteName, code = 502, "block_all", 502
@@ -209,9 +220,10 @@ func (w *world) Arrivals(_ context.Context, since int64) ([]egress.Arrival, int6
 	return out, w.seq + 1, nil
 }
 
-func run1(w *world) egress.Result {
-	e := &Engine{Clients: w, Rules: w, Mesh: w, Outside: w, Version: "1.31", Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond, ProbeTimeout: 100 * time.Millisecond}
-	return e.Run(context.Background(), theCase()) //nolint:usetesting // some cases outlive their test's context on purpose
+func run1(w *world) egress.Result { return engineOf(w).Run(context.Background(), theCase()) } //nolint:usetesting // some cases outlive their test's context on purpose
+
+func engineOf(w *world) *Engine {
+	return &Engine{Clients: w, Rules: w, Mesh: w, Outside: w, Version: "1.31", Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond, ProbeTimeout: 100 * time.Millisecond}
 }
 
 func theCase() egress.Case {
@@ -255,6 +267,7 @@ func TestVerdicts(t *testing.T) {
 		"a rule that cannot be removed":              {&world{removeErr: broken}, egress.Inconclusive, "broken on purpose"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // a dead destination is tried for a while
 			r := run1(x.w)
 			if r.Verdict != x.want || !strings.Contains(r.Why, x.why) {
 				t.Errorf("got %s (%s), want %s (%s)", r.Verdict, r.Why, x.want, x.why)
@@ -268,6 +281,35 @@ func TestVerdicts(t *testing.T) {
 						t.Errorf("phase %s: %s", ph.Phase, p.Why)
 					}
 				}
+			}
+		})
+	}
+}
+
+// The live internet tells nobody what arrived: the control client decides between blocked and unreachable.
+func TestVerdictsBlind(t *testing.T) {
+	for name, x := range map[string]struct {
+		w    *world
+		want egress.Verdict
+		why  string
+	}{
+		"a sound mesh":                  {&world{}, egress.Conforms, ""},
+		"ALLOW_ANY":                     {&world{allowAny: true}, egress.Violates, "PASS, wanted blocked"},
+		"a rule without effect":         {&world{deaf: true}, egress.Violates, "B502, wanted OK"},
+		"a rule that stays":             {&world{stubborn: true}, egress.Violates, "phase removed"},
+		"a dead destination":            {&world{dead: true}, egress.Inconclusive, "control client could not reach"},
+		"a dead destination, ALLOW_ANY": {&world{dead: true, allowAny: true}, egress.Inconclusive, "control client could not reach"},
+		"an empty access log":           {&world{noLines: true}, egress.Inconclusive, "neither sidecar nor destination saw it"},
+		"a destination in trouble":      {&world{trouble: true}, egress.Inconclusive, "control client could not reach"},
+		"an answer of the sidecar's":    {&world{invented: true}, egress.Inconclusive, "does not say that the answer came from upstream"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := engineOf(x.w)
+			e.Outside = nil
+			r := e.Run(t.Context(), theCase())
+			if r.Verdict != x.want || !strings.Contains(r.Why, x.why) {
+				t.Errorf("got %s (%s), want %s (%s)", r.Verdict, r.Why, x.want, x.why)
 			}
 		})
 	}
