@@ -55,6 +55,10 @@ fault: build ## kill, interrupt and starve real clusters and look for what is le
 kind: build ## the provider kind, and the same cluster as an existing one (Docker; root starts a daemon of its own)
 	scripts/verify-kind.sh
 
+.PHONY: live
+live: build ## --internet live on embedded and kind, against a namespace that plays the real internet (root)
+	scripts/verify-live.sh embedded kind
+
 .PHONY: parity
 parity: build ## all cases on embedded and on kind; fails where a verdict or an outcome differs
 	$(BIN)/egressctl parity --write reports/parity.md

@@ -19,11 +19,11 @@ var tiers = [][]string{
 	{"framework/casefile", "framework/components", "framework/internet", "framework/fixture", "framework/kube"},
 	{"framework/cluster", "framework/pods"},
 	{"framework/mesh"},
-	{"framework/engine", "framework/guest", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},
+	{"framework/engine", "framework/guest", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},
 	{"framework/report", "framework/provider", "framework/migrate"},
 	{"framework/harness"},
 	{"suites"},
-	{"cmd/egressctl", "samples/e2e"},
+	{"cmd/egressctl", "samples/e2e", "scripts/world"},
 }
 
 func tierOf(pkg string) int {

@@ -22,6 +22,9 @@ scripts/verify-sabotage.sh
 scripts/verify-faults.sh
 scripts/verify-samples.sh
 
+echo "== the live internet, played by a network namespace"
+scripts/verify-live.sh
+
 echo "== other providers: kind, and an existing cluster"
 scripts/verify-kind.sh
 

@@ -58,6 +58,10 @@ sed -n '/^```yaml/,/^```/p' docs/existing.md | sed '1d;$d' | k apply -f - >"$wor
 k create clusterrolebinding stranger --clusterrole mesh-egress-conformance --serviceaccount default:stranger >"$work/log"
 "$tool" run --kubeconfig "$work/kubeconfig" --label-filter 'http || tls' --out "$work/out" >"$work/log" 2>&1 || die "the cases on somebody else's cluster"
 echo "ok  existing: $(grep 'cases in' "$work/log")"
+# To a guest, this cluster's hermetic internet is a real one behind ordinary DNS.
+"$tool" run --kubeconfig "$work/kubeconfig" --internet live --label-filter 'source' --out "$work/out" >"$work/log" 2>&1 || die "live, on somebody else's cluster"
+grep -q "internet: live; the control client reaches all" "$work/log" || die "live, on somebody else's cluster: it does not say what it reaches"
+echo "ok  existing, live: $(grep 'cases in' "$work/log")"
 left=$("$tool" kubectl --provider kind --name verify -- get all,serviceentries,sidecars,configmaps,namespaces -A -l mesh-egress-conformance/run -o name 2>/dev/null)
 [[ -z $left ]] || die "the run on somebody else's cluster left $left"
 echo "ok  existing: nothing left"

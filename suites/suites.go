@@ -34,7 +34,7 @@ func Load() ([]egress.Case, []egress.Client, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the built-in cases: %w", err)
 	}
-	return complete(l.cases), slices.Clone(l.clients), Check(l.cases, l.clients)
+	return slices.Clone(l.cases), slices.Clone(l.clients), Check(l.cases, l.clients)
 }
 
 // LoadMore returns the cases of a folder of the user's, and the clients of that folder beside the
@@ -52,18 +52,7 @@ func LoadMore(dir fs.FS) ([]egress.Case, []egress.Client, error) {
 		return nil, nil, fmt.Errorf("there is no case file (*.yaml) in it")
 	}
 	clients = append(clients, more...)
-	return complete(cases), clients, Check(cases, clients)
-}
-
-// complete adds what every case needs: an internet that is a witness.
-func complete(cases []egress.Case) []egress.Case {
-	cases = slices.Clone(cases)
-	for i := range cases {
-		if !slices.Contains(cases[i].Needs, egress.Hermetic) {
-			cases[i].Needs = append(slices.Clone(cases[i].Needs), egress.Hermetic)
-		}
-	}
-	return cases
+	return cases, clients, Check(cases, clients)
 }
 
 // Check finds mistakes in the whole list: bad cases, unknown clients, names used twice.

@@ -18,6 +18,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"mesh-egress-conformance/fixtures"
+	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/harness"
@@ -28,6 +29,7 @@ import (
 
 var (
 	place    = flag.String("provider", provider.Auto, "where the cluster runs: embedded, kind, existing or auto")
+	outside  = flag.String("internet", "", "hermetic, or live")
 	kubecfg  = flag.String("kubeconfig", "", "kubeconfig of an existing cluster")
 	name     = flag.String("cluster", "suites", "name of the cluster; a running one of that name is used and left")
 	istio    = flag.String("istio", "", "Istio version from the component catalogue")
@@ -78,8 +80,10 @@ func options(ctx context.Context) harness.Options {
 		*place, err = provider.Choose(ctx, store, where)
 		Expect(err).NotTo(HaveOccurred())
 	}
+	out, err := cluster.ParseOutside(*outside)
+	Expect(err).NotTo(HaveOccurred())
 	return harness.Options{
-		Provider: *place, Place: where, Cases: cases, Name: *name, Istio: *istio, Source: src, Sabotage: sab, Lanes: *lanes,
+		Outside: out, Provider: *place, Place: where, Cases: cases, Name: *name, Istio: *istio, Source: src, Sabotage: sab, Lanes: *lanes,
 		Clients: clients, Fixtures: fixtures.FS, Log: GinkgoWriter,
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 
+	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/provider"
@@ -92,6 +93,7 @@ type options struct {
 	port                               int
 	debug                              bool
 	place                              provider.Options
+	internet                           string
 	clientImage                        string
 }
 
@@ -126,6 +128,7 @@ func (o *options) addUpFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	o.addComponentFlags(cmd)
 	f.IntVar(&o.port, "port", 0, "loopback port for the API server (0 picks a free one)")
+	f.StringVar(&o.internet, "internet", "", "hermetic (the default), or live: the real httpbin.org, wikipedia.org and so on, as this machine reaches them")
 	f.StringVar(&o.clientImage, "client-image", "", "existing: image of the client pods, with a shell and curl (default: curlimages/curl)")
 	f.IntVar(&o.place.Nodes, "nodes", 1, "kind: how many nodes")
 	f.StringVar(&o.place.NodeImage, "node-image", "", "kind: node image (default: kind's own, or one that is built here)")
@@ -147,11 +150,16 @@ func (o *options) session(cmd *cobra.Command, what selected) (harness.Options, e
 	if err != nil {
 		return harness.Options{}, usage(err)
 	}
+	outside, err := cluster.ParseOutside(o.internet)
+	if err != nil {
+		return harness.Options{}, usage(err)
+	}
 	name, err := o.choose(cmd.Context())
 	if err != nil {
 		return harness.Options{}, err
 	}
 	return harness.Options{
+		Outside:  outside,
 		Provider: name, Place: o.place, Name: o.name, Istio: o.istio, Source: src, Hub: o.hub, Port: o.port,
 		Clients: what.clients, Fixtures: what.fixtures, Cases: what.cases, ClientImage: o.clientImage, Progress: newProgress(cmd.ErrOrStderr()), Log: cmd.ErrOrStderr(),
 	}, nil

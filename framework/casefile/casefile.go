@@ -60,6 +60,20 @@ func Load(fsys fs.FS) ([]egress.Case, []egress.Client, error) {
 	return cases, clients, nil
 }
 
+// Text is all that a case says, its fixtures included, for those who look for names and addresses in it.
+func Text(c egress.Case, fixtures fs.FS) (string, error) {
+	b, err := json.Marshal(c)
+	for _, f := range c.Fixtures {
+		if err != nil {
+			break
+		}
+		var more []byte
+		more, err = fs.ReadFile(fixtures, f)
+		b = append(b, more...)
+	}
+	return string(b), err
+}
+
 // Parse reads one case file; file is its name, for errors and defaults.
 func Parse(file string, b []byte) (egress.Case, error) {
 	docs, err := documents(file, b)

@@ -5,7 +5,9 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -44,7 +46,7 @@ type Cluster interface {
 	Kubeconfig() string
 	// Facts describe the cluster.
 	Facts() Facts
-	// Internet is the outside that this cluster's pods reach; nil when it cannot be observed.
+	// Internet is the outside that this cluster's pods reach; nil for the live one, which nobody observes.
 	Internet() Internet
 	// Log opens the log of a part of the cluster ("kubelet", "kube-apiserver", ...).
 	Log(part string) (io.ReadCloser, error)
@@ -68,11 +70,30 @@ type Internet interface {
 	Break(ctx context.Context, what string) error
 }
 
+// Outside says which internet a cluster's pods reach.
+type Outside string
+
+// The hermetic internet is this program; the live one is whatever the machine itself reaches.
+const (
+	Hermetic Outside = "hermetic"
+	Live     Outside = "live"
+)
+
+// ParseOutside reads a --internet flag; "" stays "", which means the default or what is there already.
+func ParseOutside(s string) (Outside, error) {
+	switch o := Outside(s); o {
+	case "", Hermetic, Live:
+		return o, nil
+	}
+	return "", fmt.Errorf("internet %q is unknown: use %s or %s", s, Hermetic, Live)
+}
+
 // Options for Up.
 type Options struct {
-	Name string
-	Set  *components.Set
-	Port int // loopback port of the API server; 0 picks one
+	Name    string
+	Set     *components.Set
+	Outside Outside // "" is Hermetic
+	Port    int     // loopback port of the API server; 0 picks one
 	// Progress hears about what a provider must make before it can begin; it may be nil.
 	Progress components.Progress
 }
@@ -89,15 +110,22 @@ type Facts struct {
 	Module     string             `json:"-"` // folder with the charts of this Istio
 	IstioTag   string             `json:"istioTag"`
 	Foreign    bool               `json:"foreign,omitempty"` // it belongs to somebody else
+	Outside    Outside            `json:"internet"`
 	Timings    map[string]float64 `json:"timings,omitempty"` // seconds since the start of Up
 }
 
-// FactsOf are the facts of a cluster that a provider makes of a set of components.
-func FactsOf(set *components.Set, provider string) Facts {
+// FactsOf are the facts of a cluster that a provider makes by the options.
+func FactsOf(o Options, provider string) Facts {
+	set := o.Set
 	f := Facts{
 		Provider: provider, Kubernetes: set.Parts["kubernetes"].Manifest.Version, Module: set.Module,
 		Istio: set.Istio.Version, IstioTag: set.Istio.Release, Envoy: set.Istio.Envoy, Source: string(set.Source), Notes: set.Notes,
-		Features: []egress.Feature{egress.Hermetic, egress.MeshConfig},
+		Features: []egress.Feature{egress.MeshConfig}, Outside: o.Outside,
+	}
+	if o.Outside == Live {
+		f.Notes = append(slices.Clone(f.Notes), "the internet is the live one: no arrival log, two witnesses and the control client")
+	} else {
+		f.Outside, f.Features = Hermetic, append(f.Features, egress.Hermetic)
 	}
 	if set.OfficialProxy() {
 		f.Features = append(f.Features, egress.IstioFilters)

@@ -106,12 +106,12 @@ func debClosure(ctx context.Context, dir string, packages []string) ([]string, e
 	return names, nil
 }
 
-// pickNodeTools keeps runc, iptables and the libraries that iptables loads. They run on the host's
+// pickNodeTools keeps runc, iptables, slirp4netns and the libraries that they load. They run on the host's
 // own C library, which is the same distribution's.
 func pickNodeTools(root, dir string) error {
 	want := map[string][]string{
-		".":       {"usr/sbin/runc", "usr/bin/runc", "usr/sbin/xtables-nft-multi", "usr/sbin/xtables-legacy-multi"},
-		"lib":     {"usr/lib/*/libxtables.so*", "usr/lib/*/libip4tc.so*", "usr/lib/*/libip6tc.so*", "usr/lib/*/libmnl.so*", "usr/lib/*/libnftnl.so*", "usr/lib/*/libnfnetlink.so*", "usr/lib/*/libnetfilter_conntrack.so*", "lib/*/libmnl.so*"},
+		".":       {"usr/sbin/runc", "usr/bin/runc", "usr/sbin/xtables-nft-multi", "usr/sbin/xtables-legacy-multi", "usr/bin/slirp4netns"},
+		"lib":     {"usr/lib/*/libslirp.so*", "usr/lib/*/libpcre2-8.so*", "usr/lib/*/libglib-2.0.so*", "usr/lib/*/libseccomp.so*", "lib/*/libglib-2.0.so*", "lib/*/libseccomp.so*", "usr/lib/*/libxtables.so*", "usr/lib/*/libip4tc.so*", "usr/lib/*/libip6tc.so*", "usr/lib/*/libmnl.so*", "usr/lib/*/libnftnl.so*", "usr/lib/*/libnfnetlink.so*", "usr/lib/*/libnetfilter_conntrack.so*", "lib/*/libmnl.so*"},
 		"xtables": {"usr/lib/*/xtables/*.so"},
 	}
 	for sub, globs := range want {
@@ -131,7 +131,7 @@ func pickNodeTools(root, dir string) error {
 			}
 		}
 	}
-	for _, f := range []string{"runc", "xtables-nft-multi", "lib/libxtables.so.12"} {
+	for _, f := range []string{"runc", "xtables-nft-multi", "lib/libxtables.so.12", "slirp4netns"} {
 		if _, err := os.Stat(filepath.Join(dir, f)); err != nil {
 			return fmt.Errorf("the distribution's packages hold no %s: %w", f, err)
 		}

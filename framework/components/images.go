@@ -226,3 +226,22 @@ func sampleImageNames(dir string) (map[string][]string, error) {
 	}
 	return out, nil
 }
+
+// MachineTrust is the CA bundle of this machine, which pods need when they reach the live internet: it
+// knows the CAs of whoever stands between. SSL_CERT_FILE names another, as for other programs; nil means
+// that no bundle was found, and images keep the public one that they came with.
+func MachineTrust() ([]byte, error) {
+	if f := os.Getenv("SSL_CERT_FILE"); f != "" {
+		pem, err := os.ReadFile(f)
+		if err != nil {
+			return nil, fmt.Errorf("read the CA bundle of SSL_CERT_FILE: %w", err)
+		}
+		return pem, nil
+	}
+	for _, f := range []string{"/" + BundlePath, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"} {
+		if pem, err := os.ReadFile(f); err == nil {
+			return pem, nil
+		}
+	}
+	return nil, nil
+}

@@ -1,14 +1,12 @@
 package guest
 
 import (
-	"encoding/json"
 	"fmt"
 	"io/fs"
-	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
+	"mesh-egress-conformance/framework/casefile"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/internet"
 )
@@ -20,18 +18,18 @@ type Terms struct {
 	// OwnPolicy says that the mesh is not REGISTRY_ONLY, so that the run sets it for its own namespaces
 	// with a Sidecar.
 	OwnPolicy bool
+	// Live says that cases call the real internet, and not pods that play it.
+	Live bool
 	// Files are the fixtures that cases name.
 	Files fs.FS
 }
-
-var addressRE = regexp.MustCompile(`\b\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?\b`)
 
 // Excuse says why a case cannot run on somebody else's cluster; "" if it can.
 func (t Terms) Excuse(c egress.Case) string {
 	if c.Alone() || len(c.Ground) > 0 {
 		return "it changes what the whole mesh sees, and this cluster belongs to somebody else"
 	}
-	text, err := t.text(c)
+	text, err := casefile.Text(c, t.Files)
 	if err != nil {
 		return err.Error()
 	}
@@ -45,17 +43,17 @@ func (t Terms) Excuse(c egress.Case) string {
 			return fmt.Sprintf("client %s needs an image or a program that only the harness's own clusters have", n)
 		}
 		for name, a := range x.Annotations {
-			if strings.HasSuffix(name, "/includeOutboundIPRanges") {
+			if !t.Live && strings.HasSuffix(name, "/includeOutboundIPRanges") {
 				return "the hosts of the internet are pods, so they lie in the cluster's own ranges"
 			}
 			text += " " + a
 		}
 	}
-	if a := t.address(text); a != "" {
+	if a := t.address(text); a != "" && !t.Live {
 		return fmt.Sprintf("it names the address %s, which no pod can own", a)
 	}
 	for _, p := range c.Probes {
-		if why := t.excuseProbe(p); why != "" {
+		if why := t.excuseProbe(p); why != "" && !t.Live {
 			return why
 		}
 	}
@@ -64,7 +62,7 @@ func (t Terms) Excuse(c egress.Case) string {
 		meta, _ := o["metadata"].(map[string]any)
 		spec, _ := o["spec"].(map[string]any)
 		switch {
-		case spec["externalName"] != nil:
+		case spec["externalName"] != nil && !t.Live:
 			return "the cluster's own DNS would have to know the hermetic internet"
 		case t.OwnPolicy && kind == "Sidecar":
 			return "the mesh is not REGISTRY_ONLY, and the Sidecar that makes the run's namespaces so would meet the case's own"
@@ -76,20 +74,6 @@ func (t Terms) Excuse(c egress.Case) string {
 		return "it names a namespace that on this cluster is called otherwise"
 	}
 	return ""
-}
-
-// text is all that a case says, its fixtures included.
-func (t Terms) text(c egress.Case) (string, error) {
-	b, err := json.Marshal(c)
-	for _, f := range c.Fixtures {
-		if err != nil {
-			break
-		}
-		var more []byte
-		more, err = fs.ReadFile(t.Files, f)
-		b = append(b, more...)
-	}
-	return string(b), err
 }
 
 func (t Terms) excuseProbe(p egress.Probe) string {
@@ -107,19 +91,9 @@ func (t Terms) excuseProbe(p egress.Probe) string {
 
 // address finds an address of the internet, or a range that holds one.
 func (t Terms) address(text string) string {
-	for _, m := range addressRE.FindAllString(text, -1) {
-		r, err := netip.ParsePrefix(m)
-		if err != nil {
-			a, err := netip.ParseAddr(m)
-			if err != nil {
-				continue
-			}
-			r = netip.PrefixFrom(a, a.BitLen())
-		}
-		for _, h := range t.Hosts.Hosts {
-			if slices.ContainsFunc(append([]netip.Addr{h.Address}, h.More...), r.Masked().Contains) {
-				return m
-			}
+	for _, r := range internet.Ranges(text) {
+		if slices.ContainsFunc(t.Hosts.Hosts, func(h internet.Host) bool { return h.In(r) }) {
+			return r.String()
 		}
 	}
 	return ""
@@ -129,7 +103,7 @@ func (t Terms) address(text string) string {
 func (t Terms) Names(cases []egress.Case) []string {
 	var all strings.Builder
 	for _, c := range cases {
-		if text, err := t.text(c); err == nil && t.Excuse(c) == "" {
+		if text, err := casefile.Text(c, t.Files); err == nil && t.Excuse(c) == "" {
 			all.WriteString(text)
 		}
 	}

@@ -36,7 +36,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return err
 	}
 	s.mark("components in the cache")
-	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Port: s.opts.Port, Progress: s.opts.Progress})
+	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Outside: s.opts.Outside, Port: s.opts.Port, Progress: s.opts.Progress})
 	if err != nil {
 		return err
 	}
@@ -186,7 +186,7 @@ func (s *Session) makeLanes() error {
 			expand: s.expand(l), applied: map[string][]*fixture.Object{},
 		}
 		w.engine = &engine.Engine{
-			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, l}, Outside: s.Cluster.Internet(),
+			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, l},
 			Version:  f.Istio,
 			Features: s.features(),
 			Canonical: func(n string) string {
@@ -200,6 +200,9 @@ func (s *Session) makeLanes() error {
 				return fmt.Sprintf("egressctl run %s --case %s", s.where(), c.Name)
 			},
 		}
+		if in := s.Cluster.Internet(); in != nil {
+			w.engine.Outside = in
+		}
 		s.lanes = append(s.lanes, w)
 	}
 	return nil
@@ -207,10 +210,14 @@ func (s *Session) makeLanes() error {
 
 // where is the flags that mean this cluster.
 func (s *Session) where() string {
-	if s.visit != nil {
-		return fmt.Sprintf("--kubeconfig %s --context %s", s.Cluster.Kubeconfig(), s.Cluster.Name())
+	internet := ""
+	if s.Cluster.Internet() == nil {
+		internet = " --internet " + string(cluster.Live)
 	}
-	return fmt.Sprintf("--provider %s --name %s", s.Cluster.Facts().Provider, s.opts.Name)
+	if s.visit != nil {
+		return fmt.Sprintf("--kubeconfig %s --context %s", s.Cluster.Kubeconfig(), s.Cluster.Name()) + internet
+	}
+	return fmt.Sprintf("--provider %s --name %s", s.Cluster.Facts().Provider, s.opts.Name) + internet
 }
 
 // features are those of the cluster, and of what every cluster of ours has besides.

@@ -56,7 +56,7 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 		return err
 	}
 	s.opts.logf("Istio %s (revision %s), outbound policy %s", found.Release, found.Revision, found.Policy)
-	v := &visit{found: found, terms: guest.Terms{Hosts: hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, OwnPolicy: found.Policy != egress.RegistryOnly}}
+	v := &visit{found: found, terms: guest.Terms{Hosts: hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, OwnPolicy: found.Policy != egress.RegistryOnly, Live: s.opts.Outside == cluster.Live}}
 	s.visit = v
 	// Namespaces of the run alone: nothing that is there already is taken over or removed.
 	for i, c := range s.opts.Clients {
@@ -67,30 +67,30 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 	if image == "" {
 		image = defaultClientImage
 	}
-	program, err := components.Self()
-	if err != nil {
-		return err
-	}
-	v.internet, err = guest.StartInternet(ctx, guest.InternetOptions{
-		Config: s.Cluster.RESTConfig(), Clientset: s.cs, Run: s.run, Image: image, Names: v.terms.Names(s.opts.Cases), Program: program, AnyUser: anyUser,
-	})
-	if err != nil {
-		return err
-	}
-	s.mark("hermetic internet ready")
-	agent, err := components.Agent(ctx, store, s.opts.Progress)
-	if err != nil {
-		return err
-	}
-	v.dress = &pods.Guest{DNS: v.internet.DNS, CA: v.internet.CA, Agent: agent, Image: image, AnyUser: anyUser, Inject: v.inject(), Policies: v.policies}
 	f := s.Cluster.Facts()
-	f.Istio, f.IstioTag, f.Envoy = found.Version, found.Release, "of Istio "+found.Release
-	f.Features = []egress.Feature{egress.Hermetic}
-	f.Notes = append(f.Notes, fmt.Sprintf("the cluster and its Istio (revision %s, mesh-wide outbound policy %s) belong to somebody else; each host of the internet is a pod", found.Revision, found.Policy))
+	f.Istio, f.IstioTag, f.Envoy, f.Outside = found.Version, found.Release, "of Istio "+found.Release, s.opts.Outside
+	f.Notes = append(f.Notes, fmt.Sprintf("the cluster and its Istio (revision %s, mesh-wide outbound policy %s) belong to somebody else", found.Revision, found.Policy))
+	v.dress = &pods.Guest{Image: image, AnyUser: anyUser, Inject: v.inject(), Policies: v.policies}
+	foreign := &guestCluster{Cluster: s.Cluster}
+	if v.terms.Live {
+		f.Features = nil
+		f.Notes = append(f.Notes, "the internet is the live one: no arrival log, two witnesses and the control client")
+	} else {
+		if err := s.bringInternet(ctx, image, anyUser); err != nil {
+			return err
+		}
+		f.Outside, f.Features = cluster.Hermetic, []egress.Feature{egress.Hermetic}
+		f.Notes = append(f.Notes, "each host of the internet is a pod")
+		foreign.internet, v.dress.DNS, v.dress.CA = v.internet, v.internet.DNS, v.internet.CA
+	}
+	if v.dress.Agent, err = components.Agent(ctx, store, s.opts.Progress); err != nil {
+		return err
+	}
 	if v.terms.OwnPolicy {
 		f.Notes = append(f.Notes, "a Sidecar in each of the run's namespaces makes them REGISTRY_ONLY")
 	}
-	s.Cluster = &guestCluster{s.Cluster, f, v.internet}
+	foreign.facts = f
+	s.Cluster = foreign
 	if err := s.connect(); err != nil { // the clients are dressed from here on
 		return err
 	}
@@ -101,6 +101,21 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 		return fmt.Errorf("gateways of somebody else's cluster are not used")
 	}
 	return s.join(ctx)
+}
+
+// bringInternet starts the pods that play the internet.
+func (s *Session) bringInternet(ctx context.Context, image string, anyUser bool) error {
+	program, err := components.Self()
+	if err != nil {
+		return err
+	}
+	s.visit.internet, err = guest.StartInternet(ctx, guest.InternetOptions{
+		Config: s.Cluster.RESTConfig(), Clientset: s.cs, Run: s.run, Image: image, Names: s.visit.terms.Names(s.opts.Cases), Program: program, AnyUser: anyUser,
+	})
+	if err == nil {
+		s.mark("hermetic internet ready")
+	}
+	return err
 }
 
 // defaultClientImage has a shell and curl; the hermetic internet's pods run it too.
@@ -140,24 +155,33 @@ func (s *Session) openShift() bool {
 
 // excuse says why a case cannot run in this session although its needs are met; "" if it can.
 func (s *Session) excuse(c egress.Case) string {
-	if s.visit == nil {
-		return ""
+	if s.visit != nil {
+		if why := s.visit.terms.Excuse(c); why != "" {
+			return "not on somebody else's cluster: " + why
+		}
 	}
-	if why := s.visit.terms.Excuse(c); why != "" {
-		return "not on somebody else's cluster: " + why
+	if s.terms != nil {
+		if why := s.terms.Excuse(c); why != "" {
+			return "not against the live internet: " + why
+		}
 	}
 	return ""
 }
 
 // applicable is engine.Applicable, with what only the session knows.
 func (s *Session) applicable(c egress.Case) (egress.Verdict, string) {
-	v, why := s.lanes[0].engine.Applicable(c)
-	if v == "" {
-		if why = s.excuse(c); why != "" {
-			v = egress.Skipped
+	if v, why := s.lanes[0].engine.Applicable(c); v != "" {
+		return v, why
+	}
+	if why := s.excuse(c); why != "" {
+		return egress.Skipped, why
+	}
+	if s.terms != nil {
+		if why := s.terms.Unreachable(c); why != "" {
+			return egress.Inconclusive, why
 		}
 	}
-	return v, why
+	return "", ""
 }
 
 // Clean removes what earlier runs have left in an existing cluster: one run's, or everything of all.

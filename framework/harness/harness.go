@@ -19,6 +19,7 @@ import (
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/live"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 	"mesh-egress-conformance/framework/provider"
@@ -34,6 +35,8 @@ type Options struct {
 	Hub      string
 	Port     int
 	Lanes    int // how many cases may run side by side; 0 means 4
+	// Outside is the internet that cases call. "" is that of the running cluster, or the hermetic one.
+	Outside  cluster.Outside
 	Sabotage Sabotage
 	Clients  []egress.Client // all that cases may name
 	Fixtures fs.FS
@@ -68,6 +71,8 @@ type Session struct {
 	// gateways starts the gateways, or finds them.
 	gateways func(context.Context) error
 	visit    *visit // nil on a cluster of the harness
+	// terms are what is known of the live internet, once it was looked at; nil for the hermetic one.
+	terms *live.Terms
 
 	// life ends when the session is closed; what runs in the background ends with it.
 	life context.Context //nolint:containedctx // the session is a lifetime
@@ -116,7 +121,9 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 		err = s.call(ctx, store)
 	case err == nil:
 		o.logf("using the running cluster %s", o.Name)
-		err = s.attach(ctx)
+		if err = s.sameOutside(); err == nil {
+			err = s.attach(ctx)
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close(context.WithoutCancel(ctx)))

@@ -32,7 +32,7 @@ func (s *Session) Environment() report.Environment {
 	}
 	return report.Environment{
 		Provider: f.Provider, Cluster: s.Cluster.Name(), Kubernetes: f.Kubernetes, Istio: f.Istio, Envoy: f.Envoy,
-		Source: f.Source, Sabotage: string(s.opts.Sabotage), Deviations: s.Deviations(), Timings: t,
+		Source: f.Source, Internet: s.outsideText(), Sabotage: string(s.opts.Sabotage), Deviations: s.Deviations(), Timings: t,
 	}
 }
 
@@ -50,6 +50,9 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, e
 	}
 	ctx, stop := s.alive(ctx)
 	defer stop()
+	if s.Cluster.Internet() == nil {
+		s.lookOutside(ctx, cases)
+	}
 	results := s.schedule(ctx, cases, func(w *world, c egress.Case) egress.Result {
 		r := s.runCase(ctx, w, c)
 		s.Bundle(ctx, w.lane, &r, outDir)
@@ -125,11 +128,13 @@ func (s *Session) Bundle(ctx context.Context, l lane, r *egress.Result, outDir s
 	res, err := json.MarshalIndent(r, "", "  ")
 	keep("result.json", res, err)
 	keep("resources.yaml", []byte(strings.Join(r.Applied, "---\n")), nil)
-	if log, _, err := s.Cluster.Internet().Arrivals(ctx, 0); err == nil {
-		b, err := json.MarshalIndent(log, "", "  ")
+	if in := s.Cluster.Internet(); in != nil {
+		log, _, err := in.Arrivals(ctx, 0)
+		var b []byte
+		if err == nil {
+			b, err = json.MarshalIndent(log, "", "  ")
+		}
 		keep("arrivals.json", b, err)
-	} else {
-		errs = errors.Join(errs, err)
 	}
 	if s.Cluster.Failure() == nil {
 		b, err := s.podLog(ctx, mesh.SystemNamespace, "app=istiod", "discovery")

@@ -32,6 +32,8 @@ type action struct {
 	open    func(context.Context, *Session) error
 	mend    func(context.Context, *Session) error
 	wrap    func(*engine.Engine)
+	// outside says that it is the hermetic internet which is broken, or its log.
+	outside bool
 }
 
 var actions = map[Sabotage]action{
@@ -41,9 +43,9 @@ var actions = map[Sabotage]action{
 		}
 		return s.config.setGround(ctx, nil, s.proxies())
 	}},
-	"internet-down": {open: breakInternet("down"), mend: breakInternet("mend")},
-	"dns-dead":      {open: breakInternet("dns"), mend: breakInternet("mend")},
-	"wrong-ca":      {open: breakInternet("ca"), mend: breakInternet("mend")},
+	"internet-down": {open: breakInternet("down"), mend: breakInternet("mend"), outside: true},
+	"dns-dead":      {open: breakInternet("dns"), mend: breakInternet("mend"), outside: true},
+	"wrong-ca":      {open: breakInternet("ca"), mend: breakInternet("mend"), outside: true},
 	"not-injected": {clients: func(c egress.Client) egress.Client {
 		c.Pretend = true
 		return elsewhere(c)
@@ -65,7 +67,7 @@ var actions = map[Sabotage]action{
 	"proxy-stale":           {wrap: func(e *engine.Engine) { e.Rules = stale{e.Rules} }},
 	"exec-fails":            {wrap: func(e *engine.Engine) { e.Clients = &failing{Clients: e.Clients} }},
 	"access-log-off":        {wrap: func(e *engine.Engine) { e.Mesh = noLog{e.Mesh} }},
-	"arrival-log-lost":      {wrap: func(e *engine.Engine) { e.Outside = noArrivals{e.Outside} }},
+	"arrival-log-lost":      {wrap: func(e *engine.Engine) { e.Outside = noArrivals{e.Outside} }, outside: true},
 	"istiod-stopped":        {open: scaleIstiod(0), mend: scaleIstiod(1)},
 }
 
@@ -92,6 +94,9 @@ func elsewhere(c egress.Client) egress.Client {
 // sabotage breaks the world of an open session.
 func (s *Session) sabotage(ctx context.Context) error {
 	a := actions[s.opts.Sabotage]
+	if a.outside && s.Cluster.Internet() == nil {
+		return fmt.Errorf("sabotage %s: the live internet is not ours to break", s.opts.Sabotage)
+	}
 	if a.wrap != nil {
 		for _, w := range s.lanes {
 			a.wrap(w.engine)
@@ -108,7 +113,7 @@ func (s *Session) sabotage(ctx context.Context) error {
 
 // mend undoes it, on a cluster that lives on.
 func (s *Session) mend(ctx context.Context) error {
-	if a := actions[s.opts.Sabotage]; a.mend != nil {
+	if a := actions[s.opts.Sabotage]; a.mend != nil && (!a.outside || s.Cluster.Internet() != nil) {
 		return a.mend(ctx, s)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	_ "embed"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 
 	"sigs.k8s.io/yaml"
@@ -41,6 +42,7 @@ type Service struct {
 type Host struct {
 	Name    string     `json:"name"`
 	Aliases []string   `json:"aliases,omitempty"`
+	Real    bool       `json:"real,omitempty"` // the name exists outside as well
 	Address netip.Addr `json:"address"`
 	Site    string     `json:"site,omitempty"` // what its web server serves: httpbin or wikipedia
 	// More are further addresses of the same machine, which its name resolves to as well.
@@ -96,4 +98,24 @@ func (h *Hosts) Find(name string) (Host, bool) {
 		}
 	}
 	return Host{}, false
+}
+
+var rangeRE = regexp.MustCompile(`\b\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?\b`)
+
+// Ranges lists the IPv4 addresses and CIDRs that a text names, an address as a range of one.
+func Ranges(text string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, m := range rangeRE.FindAllString(text, -1) {
+		if r, err := netip.ParsePrefix(m); err == nil {
+			out = append(out, r.Masked())
+		} else if a, err := netip.ParseAddr(m); err == nil {
+			out = append(out, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	return out
+}
+
+// In says whether a range holds an address of the host.
+func (h Host) In(r netip.Prefix) bool {
+	return slices.ContainsFunc(append([]netip.Addr{h.Address}, h.More...), r.Contains)
 }

@@ -35,6 +35,7 @@ type Environment struct {
 	Istio      string             `json:"istio"`
 	Envoy      string             `json:"envoy"`
 	Source     string             `json:"componentSource"`
+	Internet   string             `json:"internet,omitempty"` // hermetic, or live and what of it was reached
 	Sabotage   string             `json:"sabotage,omitempty"`
 	Deviations []string           `json:"deviations,omitempty"` // from an installation by the charts' defaults
 	Timings    map[string]float64 `json:"timingsSeconds,omitempty"`

@@ -116,6 +116,9 @@ func (r *Report) WriteText(w io.Writer, color bool) {
 	}
 	e := r.Environment
 	fmt.Fprintf(w, "\n%s, Kubernetes %s, Istio %s, Envoy %s, components from source %q\n", e.Provider, e.Kubernetes, e.Istio, e.Envoy, e.Source)
+	if e.Internet != "" {
+		fmt.Fprintf(w, "internet: %s\n", e.Internet)
+	}
 	if e.Sabotage != "" {
 		fmt.Fprintf(w, "SABOTAGED on purpose: %s\n", e.Sabotage)
 	}
@@ -168,7 +171,7 @@ func explainProbe(b *strings.Builder, ph egress.PhaseResult, p egress.ProbeResul
 		for _, a := range o.Arrivals {
 			fmt.Fprintf(b, "      destination: %s at %s from %s, %s %s%s\n", a.Server, a.Local, a.Peer, a.Kind, a.Method, a.Path)
 		}
-		if len(o.Arrivals) == 0 {
+		if len(o.Arrivals) == 0 && !o.Blind {
 			fmt.Fprintf(b, "      destination: nothing arrived\n")
 		}
 	}

@@ -62,6 +62,9 @@ func (c *embeddedCluster) Facts() cluster.Facts {
 }
 
 func (c *embeddedCluster) Internet() cluster.Internet {
+	if c.spec.live() {
+		return nil
+	}
 	return internet.NewClient(c.spec.internetSocket())
 }
 

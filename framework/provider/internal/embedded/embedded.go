@@ -127,7 +127,12 @@ func (p *Provider) prepare(o cluster.Options, base string) (*spec, error) {
 		Name: o.Name, Dir: dir, Mode: modeCluster, Port: port, Base: base, Root: filepath.Join(dir, "containerd"), Pause: components.PauseImage,
 		Parts: partDirs(o.Set), Hosts: hosts, Module: o.Set.Module, Created: time.Now(),
 		Kube:  o.Set.Parts["kubernetes"].Manifest.Version,
-		Facts: cluster.FactsOf(o.Set, p.Name()),
+		Facts: cluster.FactsOf(o, p.Name()),
+	}
+	if s.live() {
+		if err := prepareUplink(s); err != nil {
+			return nil, err
+		}
 	}
 	return s, s.write()
 }

@@ -48,7 +48,7 @@ func setUpMounts(s *spec) error {
 		}
 	}
 	resolv := filepath.Join(runDir, "resolv.conf")
-	if err := os.WriteFile(resolv, []byte("nameserver "+s.Hosts.DNS.String()+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(resolv, []byte("nameserver "+s.nameServer()+"\n"), 0o644); err != nil {
 		return err
 	}
 	// /etc/resolv.conf may be a link into /run, which is empty by now.

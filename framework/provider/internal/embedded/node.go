@@ -22,7 +22,7 @@ func nodeFiles(s *spec, p *pki) error {
 	files := map[string]string{
 		"kubeconfig":           string(kc),
 		"kubelet.yaml":         fmt.Sprintf(kubeletConfig, containerdSocket, p.file("ca.crt"), p.file("kubelet.crt"), p.file("kubelet.key"), nodeIP),
-		"Corefile":             fmt.Sprintf(corefile, kubeconfigFile, s.Hosts.DNS),
+		"Corefile":             fmt.Sprintf(corefile, kubeconfigFile, s.nameServer()),
 		"cni/10-pods.conflist": fmt.Sprintf(cniConfig, podBridge, runDir, podCIDR, firstPodIP),
 	}
 	for name, content := range files {

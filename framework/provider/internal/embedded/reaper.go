@@ -68,11 +68,13 @@ func reap(dir string, ev events, lock *os.File) error {
 	exited := make(chan struct{})
 	var status error
 	go func() { status = sup.Wait(); close(exited) }()
+	line, err := startUplink(s, sup.Process.Pid)
+	if err != nil {
+		return errors.Join(err, kill(sup, exited), cleanUp(s))
+	}
 	if s.Mode == modeCluster {
 		if err := listenAPI(s); err != nil {
-			_ = sup.Process.Kill()
-			<-exited
-			return errors.Join(err, cleanUp(s))
+			return errors.Join(err, kill(sup, exited), line.stop(), cleanUp(s))
 		}
 	}
 	var died error
@@ -83,6 +85,8 @@ func reap(dir string, ev events, lock *os.File) error {
 		} else if status != nil {
 			died = fmt.Errorf("the cluster's supervisor ended: %w; the end of its log:\n%s", status, logTail(s.logFile("supervisor"), 12))
 		}
+	case err := <-line.ended:
+		died = errors.Join(err, kill(sup, exited))
 	case <-stop:
 		died = kill(sup, exited)
 	case <-lifeline:
@@ -91,7 +95,7 @@ func reap(dir string, ev events, lock *os.File) error {
 	if died != nil {
 		keepFailure(s, died)
 	}
-	return errors.Join(died, cleanUp(s))
+	return errors.Join(died, line.stop(), cleanUp(s))
 }
 
 // kill ends the whole PID namespace; nothing in it can resist.

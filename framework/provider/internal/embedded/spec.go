@@ -52,6 +52,9 @@ type spec struct {
 	Kube    string            `json:"kube"`
 }
 
+// live says whether the pods reach the real internet.
+func (s *spec) live() bool { return s.Facts.Outside == cluster.Live }
+
 func (s *spec) logFile(part string) string { return filepath.Join(s.Dir, "logs", part+".log") }
 func (s *spec) apiSocket() string          { return filepath.Join(s.Dir, "api.sock") }
 func (s *spec) internetSocket() string     { return filepath.Join(s.Dir, "internet.sock") }

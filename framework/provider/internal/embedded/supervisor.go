@@ -141,14 +141,7 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 			}
 		}
 	}
-	ca, err := internet.NewCA("mesh-egress-conformance run CA of cluster " + s.Name)
-	if err != nil {
-		return err
-	}
-	if err := trust(s.Root, ca.CertPEM); err != nil {
-		return err
-	}
-	if err := startInternet(s, ps, ca, died); err != nil {
+	if err := openOutside(ctx, s, ps, died); err != nil {
 		return err
 	}
 	if err := earlyServiceRules(ctx, ps); err != nil {
@@ -201,6 +194,21 @@ func startPart(s *spec, ps *procs, pt part, died chan error) error {
 		}
 	}()
 	return nil
+}
+
+// openOutside gives the cluster its internet, and its containers trust in that internet's hosts.
+func openOutside(ctx context.Context, s *spec, ps *procs, died chan error) error {
+	if s.live() {
+		return joinUplink(ctx, s, ps, died)
+	}
+	ca, err := internet.NewCA("mesh-egress-conformance run CA of cluster " + s.Name)
+	if err != nil {
+		return err
+	}
+	if err := trust(s.Root, ca.CertPEM); err != nil {
+		return err
+	}
+	return startInternet(s, ps, ca, died)
 }
 
 func startInternet(s *spec, ps *procs, ca *internet.CA, died chan error) error {
@@ -294,9 +302,9 @@ func bake(ctx context.Context, s *spec, ps *procs) error {
 	return nil
 }
 
-// trust makes the run's CA the only one that the containers of this cluster trust: no other signs a
-// host of the hermetic internet, and curl reads one certificate in a tenth of the time that it takes
-// for all public ones. The files are replaced, not written to: the old ones are hard links shared
+// trust makes a bundle all that the containers of this cluster trust. In the hermetic internet it is the
+// run's CA alone: no other signs a host there, and curl reads one certificate in a tenth of the time that
+// it takes for all public ones. The files are replaced, not written to: the old ones are hard links shared
 // with all other clusters.
 func trust(root string, caPEM []byte) error {
 	found, err := filepath.Glob(filepath.Join(root, "io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs", components.TrustMarker))

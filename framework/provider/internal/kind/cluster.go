@@ -40,6 +40,9 @@ func (c *kindCluster) load(ctx context.Context) error {
 	}
 	cfg.QPS = -1 // the API server has its own limits, and nobody else to serve
 	c.config = cfg
+	if c.live() {
+		return nil
+	}
 	c.outside, err = outsideClient(ctx, c.name, c.token)
 	return err
 }
@@ -64,9 +67,17 @@ func (c *kindCluster) Name() string               { return c.name }
 func (c *kindCluster) RESTConfig() *rest.Config   { return rest.CopyConfig(c.config) }
 func (c *kindCluster) Kubeconfig() string         { return c.provider.kubeconfig(c.name) }
 func (c *kindCluster) Facts() cluster.Facts       { return c.facts }
-func (c *kindCluster) Internet() cluster.Internet { return c.outside }
 func (c *kindCluster) Gone() <-chan struct{}      { return c.gone }
 func (c *kindCluster) Program(name string) string { return c.programs[name] }
+
+func (c *kindCluster) live() bool { return c.facts.Outside == cluster.Live }
+
+func (c *kindCluster) Internet() cluster.Internet {
+	if c.live() {
+		return nil
+	}
+	return c.outside
+}
 
 func (c *kindCluster) Failure() error {
 	c.mu.Lock()

@@ -52,7 +52,7 @@ var environment sync.Mutex
 var proxyVariables = []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"}
 
 // withEnvironment calls f with kind's network set and without proxies.
-func withEnvironment(f func() error) (err error) {
+func withEnvironment(network string, f func() error) (err error) {
 	environment.Lock()
 	defer environment.Unlock()
 	set := map[string]string{"KIND_EXPERIMENTAL_DOCKER_NETWORK": network}

@@ -65,7 +65,7 @@ func (p *Provider) Up(ctx context.Context, o cluster.Options) (cluster.Cluster, 
 	if err != nil {
 		return nil, err
 	}
-	f := cluster.FactsOf(o.Set, p.Name())
+	f := cluster.FactsOf(o, p.Name())
 	if f.Kubernetes, err = imageVersion(ctx, image); err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (p *Provider) Up(ctx context.Context, o cluster.Options) (cluster.Cluster, 
 }
 
 func (p *Provider) up(ctx context.Context, c *kindCluster, o cluster.Options, image string) error {
-	note, err := ensureNetwork(ctx)
+	note, err := ensureNetwork(ctx, networkOf(c.facts))
 	if err != nil {
 		return err
 	}
@@ -88,14 +88,14 @@ func (p *Provider) up(ctx context.Context, c *kindCluster, o cluster.Options, im
 		c.facts.Notes = append(slices.Clone(c.facts.Notes), note)
 	}
 	// The internet is there first: it marks the cluster as ours, and nodes never have another way out.
-	ca, err := startOutside(ctx, o.Name, image, label{Facts: c.facts, Module: c.facts.Module, Programs: c.programs, Token: c.token})
+	bundle, err := startOutside(ctx, o.Name, image, label{Facts: c.facts, Module: c.facts.Module, Programs: c.programs, Token: c.token})
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(p.kubeconfig(o.Name)), 0o700); err != nil {
 		return err
 	}
-	err = withEnvironment(func() error {
+	err = withEnvironment(networkOf(c.facts), func() error {
 		return library().Create(clusterName(o.Name), kindcluster.CreateWithV1Alpha4Config(p.config(o.Port)), kindcluster.CreateWithNodeImage(image),
 			kindcluster.CreateWithKubeconfigPath(p.kubeconfig(o.Name)), kindcluster.CreateWithDisplayUsage(false), kindcluster.CreateWithDisplaySalutation(false))
 	})
@@ -105,7 +105,7 @@ func (p *Provider) up(ctx context.Context, c *kindCluster, o cluster.Options, im
 	if err := c.load(ctx); err != nil {
 		return err
 	}
-	return configureNodes(ctx, c, o.Set, ca)
+	return configureNodes(ctx, c, o.Set, bundle)
 }
 
 // config is the cluster that kind makes: as plain as can be, without a network of kind's own, which would
@@ -239,16 +239,16 @@ func (p *Provider) Down(ctx context.Context, name string) error {
 func (p *Provider) remove(ctx context.Context, name string) error {
 	ours, err := isOurs(ctx, name)
 	if err != nil || !ours {
-		return errors.Join(err, removeNetwork(ctx))
+		return errors.Join(err, removeNetworks(ctx))
 	}
-	err = withEnvironment(func() error { return library().Delete(clusterName(name), p.kubeconfig(name)) })
+	err = withEnvironment(network, func() error { return library().Delete(clusterName(name), p.kubeconfig(name)) })
 	if err != nil {
 		return fmt.Errorf("remove the nodes of kind cluster %s: %w", name, err)
 	}
 	if _, err := docker(ctx, nil, "rm", "--force", "--volumes", outsideName(name)); err != nil {
 		return fmt.Errorf("remove the internet of kind cluster %s: %w", name, err)
 	}
-	return errors.Join(removeNetwork(ctx), os.RemoveAll(filepath.Dir(p.kubeconfig(name))))
+	return errors.Join(removeNetworks(ctx), os.RemoveAll(filepath.Dir(p.kubeconfig(name))))
 }
 
 // List names the clusters of ours.

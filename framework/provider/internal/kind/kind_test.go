@@ -81,7 +81,7 @@ func TestNotFound(t *testing.T) {
 func TestEnvironment(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
 	t.Setenv("KIND_EXPERIMENTAL_DOCKER_NETWORK", "mine")
-	_ = withEnvironment(func() error {
+	_ = withEnvironment(network, func() error {
 		if _, set := os.LookupEnv("HTTPS_PROXY"); set || os.Getenv("KIND_EXPERIMENTAL_DOCKER_NETWORK") != network {
 			t.Error("kind would see the proxy, or another network")
 		}

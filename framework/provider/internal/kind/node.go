@@ -24,14 +24,14 @@ import (
 
 const podSubnet = "10.244.0.0/16"
 
-// cniConfig gives each pod a route of its own and leaves its address as it is on the way to the internet,
-// whose arrival log must show it. Every node image has these two plugins.
+// cniConfig gives each pod a route of its own and leaves its address as it is on the way to the hermetic
+// internet, whose arrival log must show it. Every node image has these two plugins.
 const cniConfig = `{"cniVersion":"0.4.0","name":"pods","plugins":[
-{"type":"ptp","ipMasq":false,"ipam":{"type":"host-local","ranges":[[{"subnet":%q}]],"routes":[{"dst":"0.0.0.0/0"}]}},
+{"type":"ptp","ipMasq":%t,"ipam":{"type":"host-local","ranges":[[{"subnet":%q}]],"routes":[{"dst":"0.0.0.0/0"}]}},
 {"type":"portmap","capabilities":{"portMappings":true}}]}
 `
 
-// corefile is the DNS of the pods: the cluster's names, and the hermetic internet for everything else.
+// corefile is the DNS of the pods: the cluster's names, and that of the internet for everything else.
 const corefile = `.:53 {
   errors
   health
@@ -64,7 +64,7 @@ type node struct {
 }
 
 // configureNodes makes the nodes of a new cluster ready: routes, pod network, DNS, images, trust.
-func configureNodes(ctx context.Context, c *kindCluster, set *components.Set, ca *internet.CA) error {
+func configureNodes(ctx context.Context, c *kindCluster, set *components.Set, bundle []byte) error {
 	list, err := library().ListNodes(clusterName(c.name))
 	if err != nil {
 		return fmt.Errorf("list the nodes: %w", err)
@@ -78,21 +78,21 @@ func configureNodes(ctx context.Context, c *kindCluster, set *components.Set, ca
 	for i, n := range list {
 		loading.Go(func() {
 			failed[i] = loadImages(n, set)
-			if failed[i] == nil {
-				failed[i] = script(n, string(ca.CertPEM), trust)
+			if failed[i] == nil && bundle != nil {
+				failed[i] = script(n, string(bundle), trust)
 			}
 		})
 	}
-	all, err := networkNodes(ctx, cs, c.name, list)
+	all, err := networkNodes(ctx, cs, c, list)
 	if err == nil {
-		err = nameServer(ctx, cs)
+		err = nameServer(ctx, cs, c.live())
 	}
 	loading.Wait()
 	if err := errors.Join(append(failed, err)...); err != nil {
 		return err
 	}
 	for _, n := range all { // the kubelet finds its network, and CoreDNS starts with the right configuration
-		if err := nodeutils.WriteFile(n.Node, "/etc/cni/net.d/10-pods.conflist", fmt.Sprintf(cniConfig, n.pods)); err != nil {
+		if err := nodeutils.WriteFile(n.Node, "/etc/cni/net.d/10-pods.conflist", fmt.Sprintf(cniConfig, c.live(), n.pods)); err != nil {
 			return fmt.Errorf("configure the pod network of %s: %w", n.name, err)
 		}
 	}
@@ -127,48 +127,61 @@ func loadImages(n nodes.Node, set *components.Set) error {
 	return nil
 }
 
-// networkNodes makes the internet the nodes' only way out, and the nodes the way to each other's pods.
-func networkNodes(ctx context.Context, cs kubernetes.Interface, name string, list []nodes.Node) ([]node, error) {
-	outside, err := docker(ctx, nil, "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.Gateway}}{{end}}", outsideName(name))
-	if err != nil {
-		return nil, err
-	}
-	way, host, _ := strings.Cut(outside, " ")
-	if way == "" || host == "" {
-		return nil, fmt.Errorf("the hermetic internet has no address on the network %s (docker says %q)", network, outside)
-	}
+// networkNodes makes the nodes the way to each other's pods, and the hermetic internet their only way out.
+func networkNodes(ctx context.Context, cs kubernetes.Interface, c *kindCluster, list []nodes.Node) ([]node, error) {
 	ranges, err := podRanges(ctx, cs, len(list))
 	if err != nil {
 		return nil, err
 	}
 	var all []node
-	var back strings.Builder
 	for _, n := range list {
 		ip, _, err := n.IP()
 		if err != nil {
 			return nil, fmt.Errorf("find the address of node %s: %w", n.String(), err)
 		}
 		all = append(all, node{n, n.String(), ip, ranges[n.String()]})
-		fmt.Fprintf(&back, "ip route replace %s via %s\n", ranges[n.String()], ip)
 	}
 	for _, n := range all {
-		// Whatever no host owns dies in the internet's namespace, which forwards nothing. The gateway is the
-		// machine itself: only answers go there, to whoever asked the API server.
 		var b strings.Builder
-		fmt.Fprintf(&b, "set -e\nip route replace default via %s\niptables -w -I FORWARD -d %s -j REJECT\n", way, host)
 		for _, other := range all {
 			if other.name != n.name {
 				fmt.Fprintf(&b, "ip route replace %s via %s\n", other.pods, other.ip)
 			}
 		}
-		if err := script(n.Node, "", b.String()); err != nil {
-			return nil, fmt.Errorf("lead the way to the hermetic internet: %w", err)
+		if err := script(n.Node, "", "set -e\n"+b.String()); err != nil {
+			return nil, fmt.Errorf("lead the way to other nodes' pods: %w", err)
 		}
 	}
-	if _, err := docker(ctx, nil, "exec", outsideName(name), "sh", "-ec", back.String()); err != nil {
-		return nil, fmt.Errorf("lead the way back from the hermetic internet: %w", err)
+	if c.live() {
+		return all, nil
 	}
-	return all, nil
+	return all, closeNodes(ctx, c.name, all)
+}
+
+// closeNodes makes the hermetic internet the nodes' only way out.
+func closeNodes(ctx context.Context, name string, all []node) error {
+	outside, err := docker(ctx, nil, "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.Gateway}}{{end}}", outsideName(name))
+	if err != nil {
+		return err
+	}
+	way, host, _ := strings.Cut(outside, " ")
+	if way == "" || host == "" {
+		return fmt.Errorf("the hermetic internet has no address on the network %s (docker says %q)", network, outside)
+	}
+	var back strings.Builder
+	for _, n := range all {
+		// Whatever no host owns dies in the internet's namespace, which forwards nothing. The gateway is the
+		// machine itself: only answers go there, to whoever asked the API server.
+		closing := fmt.Sprintf("set -e\nip route replace default via %s\niptables -w -I FORWARD -d %s -j REJECT\n", way, host)
+		if err := script(n.Node, "", closing); err != nil {
+			return fmt.Errorf("lead the way to the hermetic internet: %w", err)
+		}
+		fmt.Fprintf(&back, "ip route replace %s via %s\n", n.pods, n.ip)
+	}
+	if _, err := docker(ctx, nil, "exec", outsideName(name), "sh", "-ec", back.String()); err != nil {
+		return fmt.Errorf("lead the way back from the hermetic internet: %w", err)
+	}
+	return nil
 }
 
 // podRanges waits until every node has got its range of pod addresses.
@@ -195,17 +208,21 @@ func podRanges(ctx context.Context, cs kubernetes.Interface, want int) (map[stri
 }
 
 // nameServer configures CoreDNS before it starts: it waits for a network.
-func nameServer(ctx context.Context, cs kubernetes.Interface) error {
+func nameServer(ctx context.Context, cs kubernetes.Interface, live bool) error {
 	hosts, err := internet.DefaultHosts()
 	if err != nil {
 		return err
+	}
+	ask := hosts.DNS.String()
+	if live {
+		ask = "/etc/resolv.conf" // the node's: Docker's own name server, made fit by kind
 	}
 	cms := cs.CoreV1().ConfigMaps(metav1.NamespaceSystem)
 	cm, err := cms.Get(ctx, "coredns", metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("configure CoreDNS: %w", err)
 	}
-	cm.Data["Corefile"] = fmt.Sprintf(corefile, hosts.DNS)
+	cm.Data["Corefile"] = fmt.Sprintf(corefile, ask)
 	if _, err := cms.Update(ctx, cm, metav1.UpdateOptions{}); err != nil {
 		return fmt.Errorf("configure CoreDNS: %w", err)
 	}

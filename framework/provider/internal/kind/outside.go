@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/internet"
@@ -34,17 +35,25 @@ for a in $ADDRESSES; do ip addr add "$a/32" dev lo || exit 1; done
 ip route del default
 exec ` + programPath + ` ` + internet.Arg + ` ` + configPath
 
-// startOutside makes the container and waits until every host listens.
-func startOutside(ctx context.Context, name, image string, l label) (*internet.CA, error) {
+// startOutside makes the container and waits until every host listens. It returns the CA bundle that the
+// cluster's containers shall trust, nil for the one that they have.
+func startOutside(ctx context.Context, name, image string, l label) ([]byte, error) {
+	known, err := json.Marshal(l)
+	if err != nil {
+		return nil, err
+	}
+	mark := []string{"run", "--detach", "--name", outsideName(name), "--hostname", "internet", "--network", networkOf(l.Facts), "--label", ownLabel + "=" + name, "--label", factsLabel + "=" + string(known)}
+	if l.Facts.Outside == cluster.Live { // a container that does nothing but mark the cluster
+		if _, err := docker(ctx, nil, append(mark, "--entrypoint", "/bin/sleep", image, "infinity")...); err != nil {
+			return nil, fmt.Errorf("mark the cluster as ours: %w", err)
+		}
+		return components.MachineTrust()
+	}
 	hosts, err := internet.DefaultHosts()
 	if err != nil {
 		return nil, err
 	}
 	ca, err := internet.NewCA("mesh-egress-conformance " + name)
-	if err != nil {
-		return nil, err
-	}
-	known, err := json.Marshal(l)
 	if err != nil {
 		return nil, err
 	}
@@ -57,9 +66,8 @@ func startOutside(ctx context.Context, name, image string, l label) (*internet.C
 		return nil, err
 	}
 	c := outsideName(name)
-	_, err = docker(ctx, nil, "run", "--detach", "--name", c, "--hostname", "internet", "--network", network, "--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW",
-		"--label", ownLabel+"="+name, "--label", factsLabel+"="+string(known),
-		"--env", "ADDRESSES="+strings.Join(addresses, " "), "--publish", "127.0.0.1::"+controlPort, "--entrypoint", "/bin/sh", image, "-c", waiting)
+	_, err = docker(ctx, nil, append(mark, "--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW",
+		"--env", "ADDRESSES="+strings.Join(addresses, " "), "--publish", "127.0.0.1::"+controlPort, "--entrypoint", "/bin/sh", image, "-c", waiting)...)
 	if err != nil {
 		return nil, fmt.Errorf("start the hermetic internet: %w", err)
 	}
@@ -77,7 +85,7 @@ func startOutside(ctx context.Context, name, image string, l label) (*internet.C
 	if err != nil {
 		return nil, err
 	}
-	return ca, waitOutside(ctx, c, client)
+	return ca.CertPEM, waitOutside(ctx, c, client)
 }
 
 func outsideClient(ctx context.Context, name, token string) (*internet.Client, error) {

@@ -1,0 +1,159 @@
+// Package live says which cases make sense against the real internet, whose hosts have the names that the
+// cases use, addresses that nobody here chooses, and no log of what arrives.
+package live
+
+import (
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"mesh-egress-conformance/framework/casefile"
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/internet"
+)
+
+// Terms are what is known of the real internet before cases run.
+type Terms struct {
+	// Hosts are those of the hermetic internet; some of them are real.
+	Hosts *internet.Hosts
+	// Files are the fixtures that cases name.
+	Files fs.FS
+	// Found has, for each name that was looked up, what the control client found.
+	Found map[string]Host
+}
+
+// Host is a name of the real internet as the control client found it.
+type Host struct {
+	Address netip.Addr // at which it answered; the zero address where it did not
+	Detail  string
+}
+
+// schemes that the real hosts speak.
+var schemes = []string{"http", "https", "tls", "keep", "dns"}
+
+// fails matches URLs that make the destination answer with an error on purpose: from a real host, that is
+// what trouble looks like.
+var fails = regexp.MustCompile(`/status/5\d\d`)
+
+// Names lists the real hosts that cases call.
+func (t Terms) Names(cases []egress.Case) []string {
+	var out []string
+	for _, c := range cases {
+		for _, p := range c.Probes {
+			n := p.Destination()
+			if h, ok := t.Hosts.Find(n); ok && h.Real && !slices.Contains(out, n) {
+				out = append(out, n)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Excuse says why a case makes no sense against the real internet; "" if it does.
+func (t Terms) Excuse(c egress.Case) string {
+	text, err := casefile.Text(c, t.Files)
+	if err != nil {
+		return err.Error()
+	}
+	for _, h := range t.Hosts.Hosts {
+		if !h.Real && slices.ContainsFunc(append([]string{h.Name}, h.Aliases...), func(n string) bool { return strings.Contains(text, n) }) {
+			return fmt.Sprintf("%s exists in the hermetic internet alone", h.Name)
+		}
+	}
+	for _, p := range c.Probes {
+		if why := t.excuseProbe(p); why != "" {
+			return why
+		}
+	}
+	return t.excuseRanges(c, internet.Ranges(strings.ReplaceAll(text, `\\.`, ".")))
+}
+
+func (t Terms) excuseProbe(p egress.Probe) string {
+	_, ours := t.Hosts.Find(p.Destination()) // else it is a user's own, who knows what it serves
+	switch {
+	case ours && p.Scheme() != "" && !slices.Contains(schemes, p.Scheme()):
+		return fmt.Sprintf("%s does not speak %s", p.Destination(), p.Scheme())
+	case p.Dead:
+		return "it needs an address that nobody owns"
+	case len(p.Sees)+len(p.Hits)+len(p.Lands) > 0:
+		return "it asks what arrived and where, which no real host tells"
+	case fails.MatchString(p.URL):
+		return "an error that it provokes looks like trouble of the real host's"
+	}
+	if port := dialled(p); ours && port != "" && port != "80" && port != "443" {
+		return fmt.Sprintf("%s does not listen on port %s", p.Destination(), port)
+	}
+	return ""
+}
+
+// dialled is the port that a probe names; "" for none.
+func dialled(p egress.Probe) string {
+	if p.Connect != "" {
+		return p.Connect[strings.LastIndex(p.Connect, ":")+1:]
+	}
+	u, err := url.Parse(strings.NewReplacer("${", "", "}", "").Replace(p.URL))
+	if err != nil {
+		return ""
+	}
+	return u.Port()
+}
+
+// excuseRanges compares the ranges that a case names with where the real hosts are today: a rule for
+// Wikipedia's published ranges says nothing about a Wikipedia that answers from elsewhere.
+func (t Terms) excuseRanges(c egress.Case, ranges []netip.Prefix) string {
+	for _, r := range ranges {
+		for _, h := range t.Hosts.Hosts {
+			if h.In(r) && !h.Real {
+				return fmt.Sprintf("%s is an address of the hermetic internet alone", r)
+			}
+		}
+	}
+	for _, p := range c.Probes {
+		h, known := t.Hosts.Find(p.Destination())
+		now := t.Found[p.Destination()].Address
+		if !known || !now.IsValid() {
+			continue
+		}
+		holds := func(r netip.Prefix) bool { return r.Contains(now) }
+		meant := slices.ContainsFunc(ranges, h.In)
+		if within, err := netip.ParsePrefix(p.Within); meant != slices.ContainsFunc(ranges, holds) || p.Within != "" && (err != nil || !holds(within.Masked())) {
+			return fmt.Sprintf("it is about address ranges, and %s is at %s today", p.Destination(), now)
+		}
+	}
+	return ""
+}
+
+// Unreachable says which of a case's hosts the control client cannot reach; "" if there is none. Nothing can
+// be proven about the mesh then.
+func (t Terms) Unreachable(c egress.Case) string {
+	for _, p := range c.Probes {
+		if h, looked := t.Found[p.Destination()]; looked && !h.Address.IsValid() {
+			return fmt.Sprintf("the control client cannot reach %s (%s): nothing is proven about the mesh", p.Destination(), h.Detail)
+		}
+	}
+	return ""
+}
+
+// Summary is one line on what was found.
+func (t Terms) Summary() string {
+	var dead, detail []string
+	for n, h := range t.Found {
+		if !h.Address.IsValid() {
+			dead = append(dead, n)
+			detail = append(detail, h.Detail)
+		}
+	}
+	slices.Sort(dead)
+	switch {
+	case len(dead) == 0:
+		return fmt.Sprintf("live; the control client reaches all %d hosts that cases call", len(t.Found))
+	case len(dead) == len(t.Found):
+		return fmt.Sprintf("live, but the control client reaches none of %s (%s): every case that calls one is inconclusive", strings.Join(dead, ", "), detail[0])
+	}
+	return fmt.Sprintf("live, but the control client does not reach %s: cases that call them are inconclusive", strings.Join(dead, ", "))
+}
