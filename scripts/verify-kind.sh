@@ -66,6 +66,28 @@ left=$("$tool" kubectl --provider kind --name verify -- get all,serviceentries,s
 [[ -z $left ]] || die "the run on somebody else's cluster left $left"
 echo "ok  existing: nothing left"
 
+# The same cluster without its Istio: none is installed unasked, and what was installed is removed.
+istios() {
+  for r in mutatingwebhookconfigurations validatingwebhookconfigurations clusterroles clusterrolebindings crds namespaces; do
+    k get "$r" -o name | grep istio || true
+  done
+  k get configmaps -A -o name | grep istio-ca || true
+}
+"$tool" clean --kubeconfig "$("$tool" kubeconfig --provider kind --name verify)" >"$work/log" 2>&1
+for o in $(istios | grep -v configmap); do k delete "$o" >"$work/log"; done
+for n in $(k get configmaps -A --field-selector metadata.name=istio-ca-root-cert -o jsonpath='{.items[*].metadata.namespace}'); do
+  k delete configmap -n "$n" istio-ca-root-cert istio-ca-crl --ignore-not-found >"$work/log"
+done
+admin=$("$tool" kubeconfig --provider kind --name verify)
+rc=0; "$tool" run --kubeconfig "$admin" --case http-serviceentry --out "$work/out" >"$work/log" 2>&1 || rc=$?
+[[ $rc == 2 ]] && grep -q -- '--allow-install' "$work/log" || die "a cluster without Istio: exit $rc"
+rc=0; "$tool" run --kubeconfig "$work/kubeconfig" --allow-install --case http-serviceentry --out "$work/out" >"$work/log" 2>&1 || rc=$?
+[[ $rc == 2 ]] && grep -q 'takes an administrator' "$work/log" || die "a stranger installs Istio: exit $rc"
+[[ -z $(istios) ]] || die "installing without permission left $(istios)"
+"$tool" run --kubeconfig "$admin" --allow-install --source build --case http-serviceentry --out "$work/out" >"$work/log" 2>&1 || die "--allow-install"
+[[ -z $(istios) ]] || die "--allow-install left $(istios)"
+echo "ok  existing, --allow-install: $(grep 'cases in' "$work/log")"
+
 "$tool" down --provider kind --name verify >"$work/log" 2>&1 || die "down"
 [[ -z $(docker ps -aq --filter label=mesh-egress-conformance) ]] || die "containers are left"
 ! docker network inspect mesh-egress >/dev/null 2>&1 || die "the network is left"

@@ -94,6 +94,7 @@ type options struct {
 	debug                              bool
 	place                              provider.Options
 	internet                           string
+	allowInstall                       bool
 	clientImage                        string
 }
 
@@ -130,6 +131,7 @@ func (o *options) addUpFlags(cmd *cobra.Command) {
 	f.IntVar(&o.port, "port", 0, "loopback port for the API server (0 picks a free one)")
 	f.StringVar(&o.internet, "internet", "", "hermetic (the default), or live: the real httpbin.org, wikipedia.org and so on, as this machine reaches them")
 	f.StringVar(&o.clientImage, "client-image", "", "existing: image of the client pods, with a shell and curl (default: curlimages/curl)")
+	f.BoolVar(&o.allowInstall, "allow-install", false, "existing: install Istio (of --istio) where the cluster has none, and remove it at the end")
 	f.IntVar(&o.place.Nodes, "nodes", 1, "kind: how many nodes")
 	f.StringVar(&o.place.NodeImage, "node-image", "", "kind: node image (default: kind's own, or one that is built here)")
 }
@@ -159,7 +161,7 @@ func (o *options) session(cmd *cobra.Command, what selected) (harness.Options, e
 		return harness.Options{}, err
 	}
 	return harness.Options{
-		Outside:  outside,
+		Outside: outside, AllowInstall: o.allowInstall,
 		Provider: name, Place: o.place, Name: o.name, Istio: o.istio, Source: src, Hub: o.hub, Port: o.port,
 		Clients: what.clients, Fixtures: what.fixtures, Cases: what.cases, ClientImage: o.clientImage, Progress: newProgress(cmd.ErrOrStderr()), Log: cmd.ErrOrStderr(),
 	}, nil

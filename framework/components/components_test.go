@@ -63,7 +63,7 @@ func TestMirrored(t *testing.T) {
 		{"mirror.test:5000", "docker.io/istio/pilot:1", "mirror.test:5000/istio/pilot:1"},
 		{"mirror.test/sub/", "registry.k8s.io/coredns/coredns:v1", "mirror.test/sub/coredns/coredns:v1"},
 	} {
-		if got := mirrored(x[0], x[1]); got != x[2] {
+		if got := Mirrored(x[0], x[1]); got != x[2] {
 			t.Errorf("%v: %s", x, got)
 		}
 	}
@@ -76,7 +76,7 @@ func push(t *testing.T, hub, ref, archive string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := name.ParseReference(mirrored(hub, ref))
+	r, err := name.ParseReference(Mirrored(hub, ref))
 	if err != nil {
 		t.Fatal(err)
 	}

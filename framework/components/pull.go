@@ -22,8 +22,8 @@ import (
 // registryTimeout is how long a registry may take to answer before auto falls back to building.
 const registryTimeout = 4 * time.Second
 
-// mirrored rewrites an official image name to the same repository on a mirror.
-func mirrored(hub, ref string) string {
+// Mirrored rewrites an official image or repository name to the same one on a mirror; "" mirrors nothing.
+func Mirrored(hub, ref string) string {
 	if hub == "" {
 		return ref
 	}
@@ -35,7 +35,7 @@ func mirrored(hub, ref string) string {
 }
 
 func registryAnswers(ctx context.Context, hub, ref string) bool {
-	r, err := name.ParseReference(mirrored(hub, ref))
+	r, err := name.ParseReference(Mirrored(hub, ref))
 	if err != nil {
 		return false
 	}
@@ -46,7 +46,7 @@ func registryAnswers(ctx context.Context, hub, ref string) bool {
 }
 
 func pull(ctx context.Context, hub, ref string) (v1.Image, error) {
-	r, err := name.ParseReference(mirrored(hub, ref))
+	r, err := name.ParseReference(Mirrored(hub, ref))
 	if err != nil {
 		return nil, fmt.Errorf("image name %q: %w", ref, err)
 	}

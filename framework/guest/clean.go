@@ -8,9 +8,11 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/mesh"
 )
 
 // Runs lists the runs that have left namespaces in a cluster. What `egressctl up` made for a cluster of
@@ -29,11 +31,22 @@ func Runs(ctx context.Context, cs kubernetes.Interface) (map[string][]string, er
 	return out, nil
 }
 
-// Clean removes the namespaces of one run, or of all, and says which they were.
-func Clean(ctx context.Context, cs kubernetes.Interface, run string) ([]string, error) {
+// Clean removes the namespaces of one run, or of all, and the Istio that it has installed. It says which
+// namespaces they were.
+func Clean(ctx context.Context, cs kubernetes.Interface, dyn dynamic.Interface, run string) ([]string, error) {
 	runs, err := Runs(ctx, cs)
 	if err != nil {
 		return nil, err
+	}
+	with, err := installers(ctx, dyn)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range with {
+		if slices.Contains(runs[r], mesh.SystemNamespace) {
+			continue
+		}
+		runs[r] = append(runs[r], mesh.SystemNamespace) // the rest of an Istio whose namespace is gone already
 	}
 	var removed []string
 	var all error
@@ -41,7 +54,14 @@ func Clean(ctx context.Context, cs kubernetes.Interface, run string) ([]string, 
 		if run != "" && r != run {
 			continue
 		}
+		if slices.Contains(namespaces, mesh.SystemNamespace) {
+			all = errors.Join(all, Uninstall(ctx, cs, dyn, r))
+			removed = append(removed, mesh.SystemNamespace)
+		}
 		for _, n := range namespaces {
+			if n == mesh.SystemNamespace {
+				continue
+			}
 			if err := cs.CoreV1().Namespaces().Delete(ctx, n, metav1.DeleteOptions{}); err != nil {
 				all = errors.Join(all, fmt.Errorf("remove namespace %s of %s: %w", n, r, err))
 				continue

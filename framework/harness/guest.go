@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
@@ -47,7 +48,7 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 	if err := guest.Preflight(ctx, s.cs); err != nil {
 		return err
 	}
-	found, err := mesh.Detect(ctx, s.cs)
+	found, err := s.istio(ctx, store)
 	if err != nil {
 		return err
 	}
@@ -197,6 +198,10 @@ func Clean(ctx context.Context, o Options, run string) ([]string, error) {
 	if err := s.connect(); err != nil {
 		return nil, err
 	}
-	removed, err := guest.Clean(ctx, s.cs, strings.TrimSpace(run))
+	dyn, err := dynamic.NewForConfig(s.Cluster.RESTConfig())
+	if err != nil {
+		return nil, err
+	}
+	removed, err := guest.Clean(ctx, s.cs, dyn, strings.TrimSpace(run))
 	return removed, err
 }

@@ -40,6 +40,8 @@ type Options struct {
 	Sabotage Sabotage
 	Clients  []egress.Client // all that cases may name
 	Fixtures fs.FS
+	// AllowInstall lets a session on somebody else's cluster install Istio where there is none.
+	AllowInstall bool
 	// Cases that are going to run, and the image of client pods ("" chooses): for a cluster of somebody else.
 	Cases       []egress.Case
 	ClientImage string
@@ -65,9 +67,11 @@ type Session struct {
 	config  *meshConfig
 	lanes   []*world // one for each lane; the first has the clients as the cases name them
 	owned   bool
-	run     string
-	start   time.Time
-	ingress string
+	// installed says that this session has installed an Istio on somebody else's cluster.
+	installed bool
+	run       string
+	start     time.Time
+	ingress   string
 	// gateways starts the gateways, or finds them.
 	gateways func(context.Context) error
 	visit    *visit // nil on a cluster of the harness
@@ -310,6 +314,9 @@ func (s *Session) Close(ctx context.Context) error {
 	}
 	if s.logs != nil {
 		s.logs.close()
+	}
+	if !dead {
+		all = errors.Join(all, s.uninstall(ctx)) // before the run's namespaces go, of which Istio's is one
 	}
 	if s.pods != nil {
 		if !dead && !s.owned && s.run != "" {

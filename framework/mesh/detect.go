@@ -30,6 +30,9 @@ type Found struct {
 // oldest is the oldest minor version whose istiod answers the questions that the harness asks of it.
 const oldest = "1.24"
 
+// ErrNoIstio says that a cluster has no Istio.
+var ErrNoIstio = errors.New("no running istiod")
+
 var tagRE = regexp.MustCompile(`^v?(\d+\.\d+)(\.\d+\S*)?$`)
 
 // Detect says which Istio runs in a cluster. It fails where there is none, where it is too old, and
@@ -41,7 +44,7 @@ func Detect(ctx context.Context, cs kubernetes.Interface) (Found, error) {
 	}
 	i := slices.IndexFunc(l.Items, func(p corev1.Pod) bool { return p.Status.Phase == corev1.PodRunning })
 	if i < 0 {
-		return Found{}, fmt.Errorf("no running istiod (label app=istiod) in namespace %s: install Istio first, or let the harness do it in a cluster of its own (--provider embedded or kind)", SystemNamespace)
+		return Found{}, fmt.Errorf("%w (label app=istiod) in namespace %s: install Istio first, or let the harness do it in a cluster of its own (--provider embedded or kind)", ErrNoIstio, SystemNamespace)
 	}
 	pod := l.Items[i]
 	f := Found{Revision: "default"}

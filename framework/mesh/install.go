@@ -18,15 +18,18 @@ import (
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/postrender"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/yaml"
 
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/fixture"
 )
 
 // SystemNamespace is where Istio and its gateways are installed.
@@ -45,6 +48,8 @@ type Options struct {
 	OfficialProxy bool   // the proxy image has Istio's own filters
 	Policy        egress.Policy
 	Log           io.Writer // what Helm says; nil drops it
+	Hub           string    // registry that mirrors the official ones; "" is those
+	Run           string    // run whose label every object carries; "" for none
 }
 
 // Deviations are the differences between this installation and the charts' defaults that a reader
@@ -66,7 +71,7 @@ type values = map[string]any
 func istiodValues(o Options) values {
 	v := values{
 		"global": values{
-			"hub": components.IstioHub, "tag": o.Tag,
+			"hub": components.Mirrored(o.Hub, components.IstioHub), "tag": o.Tag,
 			"proxy": values{"readinessPeriodSeconds": 1, "resources": requests("10m", "40Mi")},
 		},
 		"pilot": values{"autoscaleEnabled": false, "resources": requests("10m", "128Mi"), "env": values{}},
@@ -133,8 +138,10 @@ func NewInstaller(cfg *rest.Config, o Options) *Installer {
 func (i *Installer) ControlPlane(ctx context.Context) error {
 	var wg sync.WaitGroup
 	var base, istiod error
-	wg.Go(func() { istiod = i.chart(ctx, "istiod", istiodChart, istiodValues(i.opts), eagerProbe{}) })
-	wg.Go(func() { base = i.chart(ctx, "istio-base", baseChart, values{}, nil) })
+	wg.Go(func() {
+		istiod = i.chart(ctx, "istiod", istiodChart, istiodValues(i.opts), renderers{eagerProbe{}, i.label()})
+	})
+	wg.Go(func() { base = i.chart(ctx, "istio-base", baseChart, values{}, renderers{i.label()}) })
 	wg.Wait()
 	return errors.Join(base, istiod)
 }
@@ -199,6 +206,54 @@ const (
 func (eagerProbe) Run(in *bytes.Buffer) (*bytes.Buffer, error) {
 	// A chart that words its probe differently keeps its own: slower, not broken.
 	return bytes.NewBuffer(bytes.Replace(in.Bytes(), []byte(chartProbe), []byte(ownProbe), 1)), nil
+}
+
+// renderers are post-renderers one after another.
+type renderers []postrender.PostRenderer
+
+// Run is a Helm post-renderer.
+func (r renderers) Run(in *bytes.Buffer) (*bytes.Buffer, error) {
+	var err error
+	for _, next := range r {
+		if in, err = next.Run(in); err != nil {
+			return nil, err
+		}
+	}
+	return in, nil
+}
+
+// runLabel marks every object as a run's; "" marks none.
+type runLabel string
+
+func (i *Installer) label() runLabel { return runLabel(i.opts.Run) }
+
+// Run is a Helm post-renderer.
+func (l runLabel) Run(in *bytes.Buffer) (*bytes.Buffer, error) {
+	if l == "" {
+		return in, nil
+	}
+	var out bytes.Buffer
+	for _, doc := range strings.Split(in.String(), "\n---\n") {
+		var o unstructured.Unstructured
+		if err := yaml.Unmarshal([]byte(doc), &o.Object); err != nil {
+			return nil, fmt.Errorf("read what a chart renders: %w", err)
+		}
+		if len(o.Object) == 0 {
+			continue
+		}
+		labels := o.GetLabels()
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		labels[fixture.RunLabel] = string(l)
+		o.SetLabels(labels)
+		b, err := yaml.Marshal(o.Object)
+		if err != nil {
+			return nil, fmt.Errorf("label what a chart renders: %w", err)
+		}
+		fmt.Fprintf(&out, "---\n%s", b)
+	}
+	return &out, nil
 }
 
 // restGetter hands Helm our own REST config, which may dial a unix socket.

@@ -1,0 +1,58 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"k8s.io/client-go/dynamic"
+
+	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/guest"
+	"mesh-egress-conformance/framework/mesh"
+	"mesh-egress-conformance/framework/pods"
+)
+
+// istio finds the Istio of somebody else's cluster, or installs one where there is none and that is allowed.
+func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Found, error) {
+	found, err := mesh.Detect(ctx, s.cs)
+	if err == nil || !errors.Is(err, mesh.ErrNoIstio) {
+		return found, err
+	}
+	if !s.opts.AllowInstall {
+		return found, fmt.Errorf("%w; --allow-install lets the run install one, which it removes again", err)
+	}
+	version, charts, err := components.Charts(ctx, store, components.Options{Istio: s.opts.Istio})
+	if err != nil {
+		return found, err
+	}
+	if err := guest.PrepareInstall(ctx, s.cs, s.run); err != nil {
+		return found, err
+	}
+	s.installed = true
+	s.opts.logf("installing Istio %s, which this run removes again", version.Release)
+	in := mesh.NewInstaller(s.Cluster.RESTConfig(), mesh.Options{
+		Module: charts, Tag: version.Release, Hub: s.opts.Hub, OfficialProxy: s.opts.Source != components.Build, Policy: egress.RegistryOnly, Run: s.run,
+	})
+	if err := in.ControlPlane(ctx); err != nil {
+		return found, err
+	}
+	if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod"); err != nil {
+		return found, err
+	}
+	s.mark("istiod ready")
+	return mesh.Detect(ctx, s.cs)
+}
+
+// uninstall removes what istio has installed.
+func (s *Session) uninstall(ctx context.Context) error {
+	if !s.installed {
+		return nil
+	}
+	dyn, err := dynamic.NewForConfig(s.Cluster.RESTConfig())
+	if err != nil {
+		return err
+	}
+	return guest.Uninstall(ctx, s.cs, dyn, s.run)
+}
