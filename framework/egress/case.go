@@ -187,6 +187,11 @@ var agentSchemes = map[string]bool{
 	"grpc": true, "ws": true, "wss": true, "keep": true,
 }
 
+var provokesRE = regexp.MustCompile(`/status/5\d\d`)
+
+// Provokes says whether the destination answers with an error on purpose, as httpbin's /status/503 does.
+func (p Probe) Provokes() bool { return provokesRE.MatchString(p.URL) }
+
 // Raw says whether the attempt has no HTTP status.
 func (p Probe) Raw() bool {
 	status, agent := agentSchemes[p.Scheme()]

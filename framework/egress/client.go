@@ -24,7 +24,10 @@ type Client struct {
 	User        int64             `json:"user,omitempty"`        // uid of its process; 0 leaves the manifest's
 	Escapes     bool              `json:"escapes,omitempty"`     // it has a sidecar, and its traffic goes around it
 	Pretend     bool              `json:"pretend,omitempty"`     // sabotage: it has no sidecar and is taken for one that has
-	ReadyURL    string            `json:"readyURL,omitempty"`    // must answer to the control client before cases use it
+	// Service keeps the Service that the manifest has. A client that is not called needs none, and its start
+	// does not change anybody's endpoints then.
+	Service  bool   `json:"service,omitempty"`
+	ReadyURL string `json:"readyURL,omitempty"` // must answer to the control client before cases use it
 }
 
 // ControlClient is the name of the client without sidecar that proves targets reachable.
@@ -35,6 +38,9 @@ func (c Client) Sidecar() bool { return c.Captured() && !c.Pretend }
 
 // Captured says whether the client counts as one with a sidecar.
 func (c Client) Captured() bool { return c.Injection != NoInjection }
+
+// Serves says whether the client has a Service.
+func (c Client) Serves() bool { return c.Service || c.Container == "" }
 
 // Default fills in what a description leaves out: a sleep pod of its own, injected by the webhook.
 func (c *Client) Default() {

@@ -227,7 +227,7 @@ func (r *run) strays(t *try, log []egress.Arrival, joined map[int64]bool) []egre
 	if err != nil {
 		return nil
 	}
-	end := int64(noArrivals)
+	end := r.until
 	for ph, start := range r.starts {
 		if ph > t.phase {
 			end = min(end, start)
@@ -236,11 +236,20 @@ func (r *run) strays(t *try, log []egress.Arrival, joined map[int64]bool) []egre
 	var out []egress.Arrival
 	for _, a := range log {
 		host, _, err := net.SplitHostPort(a.Peer)
-		if err == nil && host == info.IP && !joined[a.Seq] && a.Seq >= r.starts[t.phase] && a.Seq < end {
+		if err == nil && host == info.IP && !joined[a.Seq] && a.Seq >= r.starts[t.phase] && a.Seq < end && !spare(a, host, log, joined) {
 			out = append(out, a)
 		}
 	}
 	return out
+}
+
+// spare says whether an arrival is a connection that was never used, from a pod that another probe led to the
+// same web server. Envoy opens one for each request that waits, and sends it on whichever is free first.
+func spare(a egress.Arrival, host string, log []egress.Arrival, joined map[int64]bool) bool {
+	return a.Kind == "tcp" && slices.ContainsFunc(log, func(b egress.Arrival) bool {
+		peer, _, err := net.SplitHostPort(b.Peer)
+		return err == nil && peer == host && joined[b.Seq] && b.Server == a.Server && b.Kind == "http"
+	})
 }
 
 // controlWitness asks the destination's log whether the control client got through.

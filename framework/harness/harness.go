@@ -206,17 +206,25 @@ func (s *Session) alive(ctx context.Context) (context.Context, context.CancelFun
 	return ctx, func() { cancel(nil) }
 }
 
-// runCase runs one case in a lane; the clients that it names are started if they are not there.
-func (s *Session) runCase(ctx context.Context, w *world, c egress.Case) egress.Result {
-	ctx, stop := s.alive(ctx)
-	defer stop()
+// beginCase runs one case in a lane, up to its verdict, which the returned function makes; the clients that
+// it names are started if they are not there.
+func (s *Session) beginCase(ctx context.Context, w *world, c egress.Case) (judge func() egress.Result) {
+	not := func(v egress.Verdict, why string) func() egress.Result {
+		r := egress.Result{Case: c, Verdict: v, Why: why, Started: time.Now().UTC(), Rerun: w.engine.Rerun(c)}
+		return func() egress.Result { return r }
+	}
 	if v, why := s.applicable(c); v != "" {
-		return egress.Result{Case: c, Verdict: v, Why: why, Started: time.Now().UTC(), Rerun: w.engine.Rerun(c)}
+		return not(v, why)
 	}
 	if err := s.ready(ctx, w.lane, c); err != nil {
-		return egress.Result{Case: c, Verdict: egress.Inconclusive, Why: s.because(err).Error(), Started: time.Now().UTC(), Rerun: w.engine.Rerun(c)}
+		return not(egress.Inconclusive, s.because(err).Error())
 	}
-	r := w.engine.Run(ctx, c)
+	verdict := w.engine.Begin(ctx, c)
+	return func() egress.Result { return s.concluded(verdict()) }
+}
+
+// concluded adds to a result what only the session knows.
+func (s *Session) concluded(r egress.Result) egress.Result {
 	if r.Verdict == egress.Inconclusive {
 		if cause := s.Cluster.Failure(); cause != nil {
 			r.Why = cause.Error() + "\n(seen as: " + r.Why + ")"
@@ -229,6 +237,24 @@ func (s *Session) runCase(ctx context.Context, w *world, c egress.Case) egress.R
 	}
 	s.mu.Unlock()
 	return r
+}
+
+// waits says whether a case would have to wait for a client that is still starting.
+func (s *Session) waits(l lane, c egress.Case) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range c.Clients() {
+		f := s.futures[l.actual(n)]
+		if f == nil {
+			return true
+		}
+		select {
+		case <-f.done:
+		default:
+			return true
+		}
+	}
+	return false
 }
 
 // ready waits for what a case needs.
@@ -252,8 +278,25 @@ func (s *Session) ready(ctx context.Context, l lane, c egress.Case) error {
 // settled waits until nothing that was started is still starting. Whether it succeeded is the
 // business of the cases that need it.
 func (s *Session) settled(ctx context.Context) error {
+	return s.await(ctx, func(string) bool { return true })
+}
+
+// calm waits until nothing is starting that has endpoints.
+func (s *Session) calm(ctx context.Context) error {
+	return s.await(ctx, func(name string) bool {
+		c, err := s.client(name)
+		return err != nil || c.Serves() // the gateways are no clients
+	})
+}
+
+func (s *Session) await(ctx context.Context, which func(name string) bool) error {
 	s.mu.Lock()
-	all := slices.Collect(maps.Values(s.futures))
+	var all []*future
+	for name, f := range maps.Clone(s.futures) {
+		if which(name) {
+			all = append(all, f)
+		}
+	}
 	s.mu.Unlock()
 	for _, f := range all {
 		select {

@@ -53,10 +53,13 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, e
 	if s.Cluster.Internet() == nil {
 		s.lookOutside(ctx, cases)
 	}
-	results := s.schedule(ctx, cases, func(w *world, c egress.Case) egress.Result {
-		r := s.runCase(ctx, w, c)
-		s.Bundle(ctx, w.lane, &r, outDir)
-		return r
+	results := s.schedule(ctx, cases, func(w *world, c egress.Case) func() egress.Result {
+		judge := s.beginCase(ctx, w, c)
+		return func() egress.Result {
+			r := judge()
+			s.Bundle(ctx, w.lane, &r, outDir)
+			return r
+		}
 	}, each)
 	slices.SortFunc(results, func(a, b egress.Result) int { return order[a.Case.Name] - order[b.Case.Name] })
 	var faults []string

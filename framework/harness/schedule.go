@@ -10,10 +10,11 @@ import (
 	"mesh-egress-conformance/framework/egress"
 )
 
-// schedule runs cases on all lanes. Cases stand in groups by the mesh configuration that they need
+// schedule runs cases on all lanes. run returns when a case is over; its verdict is made while the next one
+// runs. Cases stand in groups by the mesh configuration that they need
 // from the start, so that it changes once for each group; in a group, the cases that touch what others
 // see come last, one by one.
-func (s *Session) schedule(ctx context.Context, cases []egress.Case, run func(*world, egress.Case) egress.Result, each func(egress.Result)) []egress.Result {
+func (s *Session) schedule(ctx context.Context, cases []egress.Case, run func(*world, egress.Case) func() egress.Result, each func(egress.Result)) []egress.Result {
 	var mu sync.Mutex
 	var results []egress.Result
 	done := func(r egress.Result) {
@@ -40,7 +41,7 @@ func (s *Session) schedule(ctx context.Context, cases []egress.Case, run func(*w
 		}
 		if first && len(s.lanes) > 1 { // the first verdict comes before other pods compete for the processor
 			if i := slices.IndexFunc(g.cases, s.quick); i >= 0 {
-				done(run(s.lanes[0], g.cases[i]))
+				done(run(s.lanes[0], g.cases[i])())
 				g.cases = slices.Delete(g.cases, i, i+1)
 			}
 		}
@@ -108,12 +109,12 @@ func (s *Session) resources(c egress.Case) []string {
 }
 
 // group runs the cases of one group: side by side first, then those that must be alone.
-func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.Case) egress.Result, done func(egress.Result)) {
+func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.Case) func() egress.Result, done func(egress.Result)) {
 	var pending, alone, tied []egress.Case
 	for _, c := range g.cases {
 		switch v, _ := s.applicable(c); {
 		case v != "":
-			done(run(s.lanes[0], c))
+			done(run(s.lanes[0], c)())
 		case c.Alone():
 			alone = append(alone, c)
 		case slices.Contains(c.Clients(), neighbour):
@@ -122,14 +123,18 @@ func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.C
 			pending = append(pending, c)
 		}
 	}
-	s.prepare(slices.Concat(pending, tied, alone))
-	// Istio 1.31 may lose a change that meets an update of endpoints (docs/findings.md): no pod starts
-	// while cases run. Whether it started well is the business of the cases that need it.
-	if err := s.settled(ctx); err != nil {
+	// Istio 1.31 may lose a change that meets an update of endpoints (docs/findings.md): what has endpoints
+	// starts before any case runs. The rest starts beside them; whether it started well is the business of
+	// the cases that need it.
+	all := slices.Concat(pending, tied, alone)
+	s.prepare(all)
+	if err := s.calm(ctx); err != nil {
 		return
 	}
+	var rest sync.WaitGroup
+	s.trickle(ctx, &rest, all)
 	s.config.stir()
-	q := &queue{tied: tied, pending: pending, busy: map[string]bool{}, resources: s.resources}
+	q := &queue{tied: tied, pending: pending, busy: map[string]bool{}, resources: s.resources, waits: s.waits}
 	q.free = sync.NewCond(&q.mu)
 	stop := context.AfterFunc(ctx, func() { q.free.Broadcast() })
 	defer stop()
@@ -147,21 +152,25 @@ func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.C
 				if !ok {
 					return
 				}
-				done(run(w, c))
+				judge := run(w, c)
 				q.release(c)
+				wg.Go(func() { done(judge()) })
 			}
 		})
 	}
 	wg.Wait()
+	rest.Wait()
 	for _, c := range alone {
 		if ctx.Err() != nil {
-			return
+			break
 		}
-		done(run(s.lanes[0], c))
+		judge := run(s.lanes[0], c)
+		wg.Go(func() { done(judge()) })
 	}
+	wg.Wait()
 }
 
-// prepare starts what the cases need in the background: most wanted first.
+// prepare starts in the background what cases need first: the lanes' own clients, and what has endpoints.
 func (s *Session) prepare(cases []egress.Case) {
 	for _, w := range s.lanes[:min(len(s.lanes), len(cases))] {
 		s.launch(w.lane.actual("client"))
@@ -169,7 +178,7 @@ func (s *Session) prepare(cases []egress.Case) {
 	gateways := false
 	for _, c := range cases {
 		for _, n := range c.Clients() {
-			if !slices.Contains(laneClients, n) {
+			if k, err := s.client(n); err == nil && k.Serves() {
 				s.launch(n)
 			}
 		}
@@ -180,9 +189,44 @@ func (s *Session) prepare(cases []egress.Case) {
 	}
 }
 
+// starters is how many pods start at once beside running cases: they compete for the processor.
+const starters = 2
+
+// trickle starts the other clients that the cases need, a few at a time.
+func (s *Session) trickle(ctx context.Context, wg *sync.WaitGroup, cases []egress.Case) {
+	names := make(chan string)
+	wg.Go(func() {
+		defer close(names)
+		seen := map[string]bool{}
+		for _, c := range cases {
+			for _, n := range c.Clients() {
+				if seen[n] || slices.Contains(laneClients, n) {
+					continue
+				}
+				seen[n] = true
+				select {
+				case names <- n:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	})
+	for range starters {
+		wg.Go(func() {
+			for n := range names {
+				if err := s.launch(n).wait(ctx); err != nil {
+					s.opts.logf("client %s did not start: %v", n, err) // its cases say so too
+				}
+			}
+		})
+	}
+}
+
 // queue hands out cases whose resources are free.
 type queue struct {
 	resources func(egress.Case) []string
+	waits     func(lane, egress.Case) bool
 
 	mu      sync.Mutex
 	free    *sync.Cond
@@ -201,24 +245,35 @@ func (q *queue) take(ctx context.Context, l lane) (egress.Case, bool) {
 	}
 	for {
 		left := 0
-		for _, list := range lists {
-			for i, c := range *list {
-				if slices.ContainsFunc(q.resources(c), func(r string) bool { return q.busy[r] }) {
-					continue
+		for _, patient := range []bool{false, true} { // whose clients are there already comes first
+			left = 0
+			for _, list := range lists {
+				if c, ok := q.pick(list, func(c egress.Case) bool { return patient || !q.waits(l, c) }); ok {
+					return c, true
 				}
-				for _, r := range q.resources(c) {
-					q.busy[r] = true
-				}
-				*list = slices.Delete(*list, i, i+1)
-				return c, true
+				left += len(*list)
 			}
-			left += len(*list)
 		}
 		if left == 0 || ctx.Err() != nil {
 			return egress.Case{}, false
 		}
 		q.free.Wait()
 	}
+}
+
+// pick takes the first case of a list that fits and whose resources are free. The caller holds the lock.
+func (q *queue) pick(list *[]egress.Case, fits func(egress.Case) bool) (egress.Case, bool) {
+	for i, c := range *list {
+		if slices.ContainsFunc(q.resources(c), func(r string) bool { return q.busy[r] }) || !fits(c) {
+			continue
+		}
+		for _, r := range q.resources(c) {
+			q.busy[r] = true
+		}
+		*list = slices.Delete(*list, i, i+1)
+		return c, true
+	}
+	return egress.Case{}, false
 }
 
 func (q *queue) release(c egress.Case) {

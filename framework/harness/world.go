@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -42,7 +43,7 @@ func (l lane) actual(name string) string {
 // inLane describes a lane's copy of a client.
 func (l lane) client(c egress.Client) egress.Client {
 	if name := l.actual(c.Name); name != c.Name {
-		c.Name, c.Namespace = name, fmt.Sprintf("%s-lane%d", c.Namespace, l)
+		c.Name, c.Namespace, c.Service = name, fmt.Sprintf("%s-lane%d", c.Namespace, l), false
 	}
 	return c
 }
@@ -162,10 +163,10 @@ func (l *logs) attached(ctx context.Context, name string) error {
 	}
 	for range 10 {
 		path := "/ready?" + l.mark()
-		if err := l.get(ctx, name, istiodURL+path); err != nil {
+		if _, err := l.get(ctx, name, istiodURL+path); err != nil {
 			return err
 		}
-		_, err := a.Wait(ctx, egress.Patience(300*time.Millisecond), func(x egress.AccessLog) bool { return x.Path == path })
+		_, err := a.Wait(ctx, egress.Patience(300*time.Millisecond), 0, func(x egress.AccessLog) bool { return x.Path == path })
 		if !errors.Is(err, mesh.ErrNoLine) {
 			return err
 		}
@@ -176,14 +177,22 @@ func (l *logs) attached(ctx context.Context, name string) error {
 // istiodURL is what every client's proxy knows whatever else it is allowed to see.
 const istiodURL = "http://istiod." + mesh.SystemNamespace + ":15014"
 
-// get makes a request for the harness itself.
-func (l *logs) get(ctx context.Context, client, url string) error {
-	_, err := l.pods.Do(ctx, client, probe.Request{Spec: &probe.Spec{URL: url, Timeout: 5000}})
-	return err
+// get makes a request for the harness itself. It returns the client's port, 0 where there was no connection.
+func (l *logs) get(ctx context.Context, client, url string) (port int, err error) {
+	out, err := l.pods.Do(ctx, client, probe.Request{Spec: &probe.Spec{URL: url, Timeout: 5000}})
+	if err != nil {
+		return 0, err
+	}
+	var r probe.Report
+	if err := json.Unmarshal([]byte(out.Stdout), &r); err != nil {
+		return 0, fmt.Errorf("read the probe agent's report: %w", err)
+	}
+	return r.LocalPort, nil
 }
 
 // Flush sends one request that the proxy surely logs and waits for its line: the log is written in
-// order, so everything before it is there too.
+// order, so everything before it is there too. The line is known by its path, or by its connection where a
+// rule of the next case has made it something else than a request.
 func (l *logs) Flush(ctx context.Context, client string) error {
 	a, err := l.of(client)
 	if err != nil {
@@ -196,11 +205,13 @@ func (l *logs) Flush(ctx context.Context, client string) error {
 	if p.Container == "" {
 		return l.flushServer(ctx, a, p)
 	}
-	path := "/ready?" + l.mark()
-	if err := l.get(ctx, client, istiodURL+path); err != nil {
+	path, before := "/ready?"+l.mark(), a.Len()
+	port, err := l.get(ctx, client, istiodURL+path)
+	if err != nil {
 		return err
 	}
-	_, err = a.Wait(ctx, egress.Patience(flushPatience), func(x egress.AccessLog) bool { return x.Path == path })
+	local := fmt.Sprintf("%s:%d", p.IP, port)
+	_, err = a.Wait(ctx, egress.Patience(flushPatience), before, func(x egress.AccessLog) bool { return x.Path == path || x.DownstreamRemote == local })
 	return err
 }
 
@@ -216,10 +227,10 @@ func (l *logs) mark() string {
 // a path of its own, and the line of the inbound request is waited for.
 func (l *logs) flushServer(ctx context.Context, a *mesh.AccessLog, p *pods.Pod) error {
 	path := "/healthz?" + l.mark()
-	if err := l.get(ctx, egress.ControlClient, fmt.Sprintf("http://%s.%s:8080%s", p.Workload, p.Namespace, path)); err != nil {
+	if _, err := l.get(ctx, egress.ControlClient, fmt.Sprintf("http://%s.%s:8080%s", p.Workload, p.Namespace, path)); err != nil {
 		return err
 	}
-	_, err := a.Wait(ctx, egress.Patience(flushPatience), func(x egress.AccessLog) bool { return x.Path == path })
+	_, err := a.Wait(ctx, egress.Patience(flushPatience), 0, func(x egress.AccessLog) bool { return x.Path == path })
 	return err
 }
 
@@ -233,7 +244,7 @@ func (l *logs) Lines(ctx context.Context, client string, match func(egress.Acces
 	if client != engine.IngressGateway && client != engine.EgressGateway {
 		return a.Lines(match), nil
 	}
-	found, err := a.Wait(ctx, egress.Patience(flushPatience), match)
+	found, err := a.Wait(ctx, egress.Patience(flushPatience), 0, match)
 	if errors.Is(err, mesh.ErrNoLine) {
 		return nil, nil
 	}

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -34,10 +33,6 @@ type Host struct {
 
 // schemes that the real hosts speak.
 var schemes = []string{"http", "https", "tls", "keep", "dns"}
-
-// fails matches URLs that make the destination answer with an error on purpose: from a real host, that is
-// what trouble looks like.
-var fails = regexp.MustCompile(`/status/5\d\d`)
 
 // Names lists the real hosts that cases call.
 func (t Terms) Names(cases []egress.Case) []string {
@@ -82,7 +77,7 @@ func (t Terms) excuseProbe(p egress.Probe) string {
 		return "it needs an address that nobody owns"
 	case len(p.Sees)+len(p.Hits)+len(p.Lands) > 0:
 		return "it asks what arrived and where, which no real host tells"
-	case fails.MatchString(p.URL):
+	case p.Provokes():
 		return "an error that it provokes looks like trouble of the real host's"
 	}
 	if port := dialled(p); ours && port != "" && port != "80" && port != "443" {

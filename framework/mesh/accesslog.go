@@ -82,12 +82,12 @@ type Match func(egress.AccessLog) bool
 func (l *AccessLog) Lines(m Match) []egress.AccessLog {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.match(m)
+	return match(l.lines, m)
 }
 
-func (l *AccessLog) match(m Match) []egress.AccessLog {
+func match(lines []egress.AccessLog, m Match) []egress.AccessLog {
 	var out []egress.AccessLog
-	for _, x := range l.lines {
+	for _, x := range lines {
 		if m(x) {
 			out = append(out, x)
 		}
@@ -95,12 +95,20 @@ func (l *AccessLog) match(m Match) []egress.AccessLog {
 	return out
 }
 
-// Wait returns the matching lines as soon as there is one; ErrNoLine when none comes in time.
-func (l *AccessLog) Wait(ctx context.Context, patience time.Duration, m Match) ([]egress.AccessLog, error) {
+// Len is how many lines there are now.
+func (l *AccessLog) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.lines)
+}
+
+// Wait returns the matching lines as soon as there is one; ErrNoLine when none comes in time. The first
+// lines, as many as skip says, do not count.
+func (l *AccessLog) Wait(ctx context.Context, patience time.Duration, skip int, m Match) ([]egress.AccessLog, error) {
 	end := time.After(patience)
 	for {
 		l.mu.Lock()
-		found, more, ended := l.match(m), l.more, l.ended
+		found, more, ended := match(l.lines[min(skip, len(l.lines)):], m), l.more, l.ended
 		l.mu.Unlock()
 		switch {
 		case len(found) > 0:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -30,9 +31,15 @@ type Istiod struct {
 	pushes *shared[push]
 	config *shared[config]
 	mesh   *shared[string]
+	// computed counts the pushes that istiod has computed, for nobody too; nil where it cannot be asked.
+	computed *shared[int64]
 }
 
-const istiodDebugPort = 8080
+// Ports of istiod (istio.io, "Ports used by Istio").
+const (
+	istiodDebugPort   = 8080
+	istiodMetricsPort = 15014
+)
 
 // ConnectIstiod opens the port-forward to the one istiod pod that is ready.
 func ConnectIstiod(ctx context.Context, cfg *rest.Config, cs kubernetes.Interface) (*Istiod, error) {
@@ -47,7 +54,30 @@ func ConnectIstiod(ctx context.Context, cfg *rest.Config, cs kubernetes.Interfac
 	if err != nil {
 		return nil, err
 	}
-	return newIstiod(fmt.Sprintf("http://127.0.0.1:%d", port), &http.Client{Timeout: 5 * time.Second}, stop), nil
+	i := newIstiod(fmt.Sprintf("http://127.0.0.1:%d", port), &http.Client{Timeout: 5 * time.Second}, stop)
+	// Without its metrics an answer takes longer where a change concerns no proxy, and that is all.
+	if port, stopMetrics, err := kube.Forward(ctx, cfg, cs, SystemNamespace, pods.Items[0].Name, istiodMetricsPort); err == nil {
+		i.count(fmt.Sprintf("http://127.0.0.1:%d", port))
+		i.stop = func() { stop(); stopMetrics() }
+	}
+	return i, nil
+}
+
+// count lets pushes be counted by the metrics at a URL.
+func (i *Istiod) count(url string) {
+	m := &Istiod{url: url, http: i.http}
+	i.computed = newShared(lookEvery, func(ctx context.Context) (int64, error) { return read(ctx, m, "/metrics", parseComputed) })
+}
+
+var computedRE = regexp.MustCompile(`(?m)^pilot_pushcontext_init_seconds_count (\d+)$`)
+
+// parseComputed reads the number of pushes that istiod has computed out of its metrics.
+func parseComputed(metrics []byte) (int64, error) {
+	m := computedRE.FindSubmatch(metrics)
+	if m == nil {
+		return 0, errors.New("istiod's metrics do not have pilot_pushcontext_init_seconds_count")
+	}
+	return strconv.ParseInt(string(m[1]), 10, 64)
 }
 
 func newIstiod(url string, client *http.Client, stop func()) *Istiod {
@@ -168,8 +198,8 @@ type Settled struct {
 	Took         time.Duration `json:"took"`
 }
 
-// settlePatience bounds the wait for a push. A change that concerns no proxy causes none; then equal
-// results in a row decide alone.
+// settlePatience bounds the wait for a push. A change that concerns no proxy causes none, which istiod's
+// metrics tell; where they do not, equal results in a row decide alone.
 const settlePatience = 1500 * time.Millisecond
 
 // Latest is the counter of the last push to any proxy.
@@ -178,7 +208,8 @@ func (i *Istiod) Latest(ctx context.Context) (int64, error) {
 	return p.latest, err
 }
 
-// unconcerned is how long after the first acknowledgement a proxy may still be sent the same push.
+// unconcerned is how long after the first acknowledgement, or after a push was seen to be computed, a proxy
+// may still be sent the same push.
 const unconcerned = 300 * time.Millisecond
 
 // soonest is how long after istiod has heard of a change it makes no sense to look for the push: it waits
@@ -188,6 +219,30 @@ const soonest = 75 * time.Millisecond
 // echo is how long after a push the next one begins at the latest, if changes are waiting.
 const echo = 200 * time.Millisecond
 
+// after is a moment in istiod's life, from which on its pushes are counted.
+type after struct{ computed int64 }
+
+// now notes how many pushes istiod has computed; nothing where it does not tell.
+func (i *Istiod) now(ctx context.Context) *after {
+	if i.computed == nil {
+		return nil
+	}
+	n, err := i.computed.ask(ctx)
+	if err != nil {
+		return nil
+	}
+	return &after{n}
+}
+
+// passed says whether a push has been computed since.
+func (a *after) passed(ctx context.Context, i *Istiod) bool {
+	if a == nil {
+		return false
+	}
+	n, err := i.computed.ask(ctx)
+	return err == nil && n > a.computed
+}
+
 // Settle waits until istiod has seen a change and every given proxy has acknowledged a push that
 // began after that. seen reports whether istiod holds the new state; where istiod does not show it,
 // seen is nil, and any push after the one with the counter before will do. If torn, an earlier push may
@@ -195,11 +250,13 @@ const echo = 200 * time.Millisecond
 func (i *Istiod) Settle(ctx context.Context, proxies []string, before int64, seen func(context.Context) (bool, error), torn bool) (Settled, error) {
 	start := time.Now()
 	base := push{latest: before}
+	var began *after
 	if seen != nil {
 		if err := poll(ctx, egress.Patience(10*time.Second), seen); err != nil {
 			return Settled{}, fmt.Errorf("wait until istiod has seen the change: %w", err)
 		}
 		var err error
+		began = i.now(ctx)
 		if base, err = i.pushes.ask(ctx); err != nil {
 			return Settled{}, err
 		}
@@ -211,6 +268,8 @@ func (i *Istiod) Settle(ctx context.Context, proxies []string, before int64, see
 	}
 	var last push
 	var first, still time.Time // when the first of them had acknowledged, and when the last push was new
+	asked := time.Now()
+	var over time.Time // when a push was known to have been computed, though none of them was sent any
 	counter := int64(-1)
 	err := poll(ctx, egress.Patience(settlePatience), func(ctx context.Context) (bool, error) {
 		var err error
@@ -237,7 +296,13 @@ func (i *Istiod) Settle(ctx context.Context, proxies []string, before int64, see
 			return false, nil
 		}
 		// One push goes to all proxies that it concerns at once: who got none has nothing to learn.
-		return done == len(proxies) || done > 0 && time.Since(first) > unconcerned, nil
+		if done == len(proxies) || done > 0 && time.Since(first) > unconcerned {
+			return true, nil
+		}
+		if done == 0 && over.IsZero() && time.Since(asked) > unconcerned && began.passed(ctx, i) {
+			over = time.Now()
+		}
+		return done == 0 && !over.IsZero() && time.Since(over) > unconcerned, nil
 	})
 	s := Settled{Acknowledged: err == nil, Took: time.Since(start), Rejections: last.nacks}
 	if errors.Is(err, errPatience) {

@@ -156,6 +156,37 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// A change that concerns nobody is computed and sent to nobody: istiod's metrics tell.
+func TestSettleUnconcerned(t *testing.T) {
+	for name, x := range map[string]struct {
+		metrics string // from the second question on
+		acked   bool
+	}{
+		"computed":     {"pilot_pushcontext_init_seconds_count 8\n", true},
+		"not computed": {"pilot_pushcontext_init_seconds_count 7\n", false},
+		"no metric":    {"pilot_something 8\n", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			i := istiodStub(t, func() string { return "[" + status("p.n", "Listener", nonce("5"), nonce("5"), "") + "]" })
+			var n atomic.Int64
+			metrics := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if n.Add(1) == 1 {
+					_, _ = w.Write([]byte("# HELP x\npilot_pushcontext_init_seconds_count 7\n"))
+					return
+				}
+				_, _ = w.Write([]byte(x.metrics))
+			}))
+			t.Cleanup(metrics.Close)
+			i.count(metrics.URL)
+			s, err := i.Settle(t.Context(), []string{"p.n"}, 0, func(context.Context) (bool, error) { return true, nil }, false)
+			if err != nil || s.Acknowledged != x.acked {
+				t.Errorf("%+v %v", s, err)
+			}
+		})
+	}
+}
+
 // A push that may have begun before the whole change was there does not count alone: the one that follows
 // is waited for.
 func TestSettleTorn(t *testing.T) {
@@ -194,19 +225,19 @@ func TestSettleFails(t *testing.T) {
 func TestAccessLogWait(t *testing.T) {
 	l := &AccessLog{more: make(chan struct{})}
 	match := func(a egress.AccessLog) bool { return a.Path == "/x" }
-	if _, err := l.Wait(t.Context(), 10*time.Millisecond, match); !errors.Is(err, ErrNoLine) {
+	if _, err := l.Wait(t.Context(), 10*time.Millisecond, 0, match); !errors.Is(err, ErrNoLine) {
 		t.Errorf("got %v", err)
 	}
 	go l.add(egress.AccessLog{Path: "/x"})
-	if got, err := l.Wait(t.Context(), 5*time.Second, match); err != nil || len(got) != 1 {
+	if got, err := l.Wait(t.Context(), 5*time.Second, 0, match); err != nil || len(got) != 1 {
 		t.Errorf("%v %v", got, err)
 	}
 	m := &AccessLog{more: make(chan struct{})}
 	go m.read(nopCloser{strings.NewReader("noise\n" + `{"start_time":"t","downstream_remote_address":"a:1","path":"/x"}` + "\n")})
-	if got, err := m.Wait(t.Context(), 5*time.Second, match); err != nil || len(got) != 1 {
+	if got, err := m.Wait(t.Context(), 5*time.Second, 0, match); err != nil || len(got) != 1 {
 		t.Errorf("%v %v", got, err)
 	}
-	if _, err := m.Wait(t.Context(), 5*time.Second, func(egress.AccessLog) bool { return false }); err == nil || errors.Is(err, ErrNoLine) {
+	if _, err := m.Wait(t.Context(), 5*time.Second, 0, func(egress.AccessLog) bool { return false }); err == nil || errors.Is(err, ErrNoLine) {
 		t.Errorf("the end of the stream reads as %v", err)
 	}
 }

@@ -136,6 +136,9 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 	if err != nil {
 		return nil, err
 	}
+	if !c.Serves() {
+		objs = slices.DeleteFunc(objs, func(o *fixture.Object) bool { return o.GetKind() == "Service" })
+	}
 	ns := &fixture.Object{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{
 		"name": c.Namespace, "labels": p.namespaceLabels(c),
 	}}}
