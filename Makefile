@@ -19,6 +19,9 @@ help: ## list the targets
 .PHONY: build
 build: ## build bin/egressctl
 	$(GO) build -trimpath -o $(BIN)/egressctl ./cmd/egressctl
+ifneq ($(shell $(GO) env GOOS),linux) # containers run the same program
+	GOOS=linux $(GO) build -trimpath -o $(BIN)/egressctl-linux ./cmd/egressctl
+endif
 
 .PHONY: conformance
 conformance: build ## bring a cluster up, run every case, print the truth table

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package embedded runs a real single-node Kubernetes without Docker: every part is a child of one
 // supervisor, which is PID 1 in namespaces of its own, so that its death is the death of everything
 // in it.
