@@ -14,6 +14,7 @@ import (
 
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/internet"
 )
 
 // Provider makes and finds clusters.
@@ -65,6 +66,8 @@ type Cluster interface {
 // Internet is a hermetic outside whose arrivals can be read.
 type Internet interface {
 	Arrivals(ctx context.Context, since int64) (log []egress.Arrival, next int64, err error)
+	// Credential is a client certificate that its hosts accept, and their CA.
+	Credential(ctx context.Context) (internet.Credential, error)
 	// Break spoils it on purpose: "down" (every host is dead), "dns" (no name resolves), "ca" (foreign
 	// certificates); "mend" undoes all of it.
 	Break(ctx context.Context, what string) error

@@ -29,6 +29,7 @@ const (
 	EgressGateway  Feature = "egress-gateway"
 	IngressGateway Feature = "ingress-gateway"
 	MeshConfig     Feature = "mesh-config"
+	Credential     Feature = "client-credential"
 )
 
 // features are all that cases may need, with what each means.
@@ -43,7 +44,7 @@ var features = map[Feature]string{
 	"ipv6":                  "pods with IPv6 addresses",
 	"tproxy":                "a kernel with the TPROXY target",
 	"nftables":              "an installation with native nftables",
-	"client-credential":     "a client certificate of the internet's CA in a Secret, and leave to read it",
+	Credential:              "a client certificate of the internet's CA, and leave to let sidecars read Secrets",
 	"istiod-flags":          "an istiod with other feature flags",
 	"init-container-probe":  "probes from init containers",
 	"istiod-restart":        "leave to stop istiod",

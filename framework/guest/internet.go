@@ -260,6 +260,11 @@ func (in *Internet) Arrivals(ctx context.Context, since int64) ([]egress.Arrival
 	return out, in.last + 1, nil
 }
 
+// Credential returns a client certificate that every part accepts: they share a CA.
+func (in *Internet) Credential(ctx context.Context) (internet.Credential, error) {
+	return in.parts[0].client.Credential(ctx)
+}
+
 // Break spoils every part, see internet.Server.Break.
 func (in *Internet) Break(ctx context.Context, what string) error {
 	return each(len(in.parts), func(i int) error { return in.parts[i].client.Break(ctx, what) })

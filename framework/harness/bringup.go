@@ -183,7 +183,7 @@ func (s *Session) makeLanes() error {
 		w := &world{lane: l}
 		w.rules = &rules{
 			clients: cl, fixtures: s.fix, files: s.opts.Fixtures, istiod: s.istiod, config: s.config, gate: together, run: s.run,
-			expand: s.expand(l), applied: map[string][]*fixture.Object{},
+			expand: s.expand(l), secrets: s.secrets(), applied: map[string][]*fixture.Object{},
 		}
 		w.engine = &engine.Engine{
 			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, l},
@@ -225,6 +225,9 @@ func (s *Session) features() []egress.Feature {
 	f := slices.Clone(s.Cluster.Facts().Features)
 	if s.visit == nil {
 		f = append(f, egress.IngressGateway, egress.EgressGateway)
+		if s.Cluster.Internet() != nil {
+			f = append(f, egress.Credential)
+		}
 	}
 	return f
 }

@@ -29,6 +29,7 @@ type rules struct {
 	gate     *gate // shared by all lanes
 	run      string
 	expand   func(string) string
+	secrets  func(ctx context.Context, text string) (string, error)
 	hide     bool // sabotage: objects are exported to nobody
 
 	mu      sync.Mutex
@@ -45,7 +46,7 @@ func (r *rules) load(ctx context.Context, c egress.Case) ([]*fixture.Object, err
 		}
 		out = append(out, objs...)
 	}
-	own, err := r.objects(c.Objects)
+	own, err := r.objects(ctx, c.Objects)
 	if err != nil {
 		return nil, fmt.Errorf("case %s: %w", c.Name, err)
 	}
@@ -55,15 +56,19 @@ func (r *rules) load(ctx context.Context, c egress.Case) ([]*fixture.Object, err
 }
 
 // objects turns a case's own objects into API objects, placeholders replaced.
-func (r *rules) objects(in []egress.Object) ([]*fixture.Object, error) {
+func (r *rules) objects(ctx context.Context, in []egress.Object) ([]*fixture.Object, error) {
 	var out []*fixture.Object
 	for _, o := range in {
 		b, err := json.Marshal(o)
 		if err != nil {
 			return nil, err
 		}
+		text, err := r.secrets(ctx, r.expand(string(b)))
+		if err != nil {
+			return nil, err
+		}
 		u := &fixture.Object{}
-		if err := u.UnmarshalJSON([]byte(r.expand(string(b)))); err != nil {
+		if err := u.UnmarshalJSON([]byte(text)); err != nil {
 			return nil, err
 		}
 		out = append(out, u)
@@ -107,7 +112,7 @@ func setupOf(c egress.Case) egress.Case {
 }
 
 func (r *rules) Setup(ctx context.Context, c egress.Case) error {
-	objs, err := r.objects(c.Setup)
+	objs, err := r.objects(ctx, c.Setup)
 	if err != nil {
 		return fmt.Errorf("case %s: %w", c.Name, err)
 	}
@@ -149,7 +154,7 @@ func (r *rules) patch(c egress.Case) egress.Object {
 
 // refused offers objects to the API server, without storing them, and names those it would take.
 func (r *rules) refused(ctx context.Context, c egress.Case) ([]string, error) {
-	objs, err := r.objects(c.Refused)
+	objs, err := r.objects(ctx, c.Refused)
 	if err != nil || len(objs) == 0 {
 		return nil, err
 	}
@@ -203,7 +208,7 @@ func istios(o *fixture.Object) bool {
 
 // Change makes a case's change while it is applied.
 func (r *rules) Change(ctx context.Context, c egress.Case) (engine.Change, error) {
-	objs, err := r.objects(c.Change)
+	objs, err := r.objects(ctx, c.Change)
 	if err != nil {
 		return engine.Change{}, err
 	}
@@ -281,11 +286,21 @@ const addressPatience = time.Second
 type settling struct {
 	versions []mesh.Version
 	others   int // objects that istiod does not show
+	silent   int // objects that concern no proxy
 }
+
+// silent are kinds that concern no proxy by themselves when they come or go. istiod may compute a push for
+// them all the same.
+var silent = []string{"Secret", "ConfigMap", "ServiceAccount", "Role", "RoleBinding"}
 
 // add notes the version of an object that istiod must come to hold; an empty one means none.
 func (s *settling) add(o *fixture.Object, v mesh.Version) {
-	if !istios(o) {
+	switch {
+	case istios(o):
+	case slices.Contains(silent, o.GetKind()):
+		s.silent++
+		return
+	default:
 		s.others++
 		return
 	}
@@ -313,7 +328,12 @@ func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, pa
 	if err != nil {
 		return err
 	}
-	defer leave()
+	soon := true
+	defer func() {
+		if soon {
+			leave()
+		}
+	}()
 	var before int64
 	if !slices.ContainsFunc(objs, istios) { // istiod will not show what it holds
 		if before, err = r.istiod.Latest(ctx); err != nil {
@@ -338,6 +358,9 @@ func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, pa
 		r.config.stir()
 	}
 	if len(st.versions)+st.others == 0 && !changed {
+		if soon = st.silent == 0; !soon {
+			time.AfterFunc(computed, leave)
+		}
 		return nil
 	}
 	var seen func(context.Context) (bool, error)

@@ -272,3 +272,33 @@ func (s *Session) expand(l lane) func(string) string {
 		return strings.NewReplacer("${INGRESS_IP}", s.ingress, "${NAMESPACE}", ns).Replace(text)
 	}
 }
+
+// secrets replaces placeholders in the JSON of objects by the internet's CA and a client certificate that
+// its hosts accept, which are asked for when they are first needed.
+func (s *Session) secrets() func(context.Context, string) (string, error) {
+	var mu sync.Mutex
+	var known *strings.Replacer
+	return func(ctx context.Context, text string) (string, error) {
+		if !strings.Contains(text, "${INTERNET_CA}") && !strings.Contains(text, "${CLIENT_") {
+			return text, nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if known == nil {
+			c, err := s.Cluster.Internet().Credential(ctx)
+			if err != nil {
+				return "", fmt.Errorf("get a client certificate: %w", err)
+			}
+			var pairs []string
+			for name, pem := range map[string][]byte{"${INTERNET_CA}": c.CA, "${CLIENT_CERT}": c.Cert, "${CLIENT_KEY}": c.Key} {
+				b, err := json.Marshal(string(pem))
+				if err != nil {
+					return "", err
+				}
+				pairs = append(pairs, name, strings.Trim(string(b), `"`))
+			}
+			known = strings.NewReplacer(pairs...)
+		}
+		return known.Replace(text), nil
+	}
+}

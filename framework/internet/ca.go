@@ -99,6 +99,30 @@ func (ca *CA) Leaf(names ...string) (*tls.Certificate, error) {
 	return leaf, nil
 }
 
+// Credential is a client certificate with its key, and the CA that signed it, all PEM.
+type Credential struct {
+	CA   []byte `json:"ca"`
+	Cert []byte `json:"cert"`
+	Key  []byte `json:"key"`
+}
+
+// Credential makes a client certificate for a name.
+func (ca *CA) Credential(name string) (Credential, error) {
+	leaf, err := ca.Leaf(name)
+	if err != nil {
+		return Credential{}, err
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(leaf.PrivateKey)
+	if err != nil {
+		return Credential{}, fmt.Errorf("encode the key of %s: %w", name, err)
+	}
+	return Credential{
+		CA:   ca.CertPEM,
+		Cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Certificate[0]}),
+		Key:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
+	}, nil
+}
+
 // Pool holds the CA alone.
 func (ca *CA) Pool() *x509.CertPool {
 	p := x509.NewCertPool()

@@ -74,6 +74,13 @@ func (c *Client) Arrivals(ctx context.Context, since int64) ([]egress.Arrival, i
 	return p.Arrivals, p.Next, nil
 }
 
+// Credential returns a client certificate, see Server.Credential.
+func (c *Client) Credential(ctx context.Context) (Credential, error) {
+	var out Credential
+	err := c.do(ctx, http.MethodGet, "/credential", &out)
+	return out, err
+}
+
 // Break spoils the internet on purpose, see Server.Break.
 func (c *Client) Break(ctx context.Context, what string) error {
 	return c.do(ctx, http.MethodPost, "/break/"+what, nil)

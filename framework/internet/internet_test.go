@@ -166,11 +166,15 @@ func TestTLS(t *testing.T) {
 
 func TestMTLS(t *testing.T) {
 	s, h, ca := start(t)
-	leaf, err := ca.Leaf("client.example")
+	cred, err := ca.Credential("client.example")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, certs := range [][]tls.Certificate{nil, {*leaf}} {
+	leaf, err := tls.X509KeyPair(cred.Cert, cred.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, certs := range [][]tls.Certificate{nil, {leaf}} {
 		c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool(), ServerName: "mtls.example", Certificates: certs}}}
 		resp, err := c.Get("https://" + addrOf(t, h, "mtls.example") + "/")
 		if (err == nil) != (certs != nil) {

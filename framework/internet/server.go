@@ -367,6 +367,9 @@ func hostOnly(h string) string {
 	return h
 }
 
+// clientName is the name in the client certificate that the hosts know.
+const clientName = "client.example"
+
 // ControlHandler is the API by which the harness reads the arrival log and breaks the internet on
 // purpose. It is served on a unix socket that no pod can reach.
 func (s *Server) ControlHandler() http.Handler {
@@ -378,6 +381,14 @@ func (s *Server) ControlHandler() http.Handler {
 			return
 		}
 		writeJSON(w, s.log.since(since))
+	})
+	mux.HandleFunc("GET /credential", func(w http.ResponseWriter, _ *http.Request) {
+		c, err := s.ca.Credential(clientName)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		writeJSON(w, c)
 	})
 	mux.HandleFunc("POST /break/{what}", func(w http.ResponseWriter, r *http.Request) {
 		if err := s.Break(context.WithoutCancel(r.Context()), r.PathValue("what")); err != nil {

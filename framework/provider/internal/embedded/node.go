@@ -142,7 +142,8 @@ func nodeParts(p *pki) []part {
 			"kube-controller-manager", "--kubeconfig", kubeconfigFile,
 			"--leader-elect=false", "--service-account-private-key-file", p.file("sa.key"), "--root-ca-file", p.file("ca.crt"),
 			"--cluster-signing-cert-file", p.file("ca.crt"), "--cluster-signing-key-file", p.file("ca.key"),
-			"--kube-api-qps", "200", "--kube-api-burst", "400", "--bind-address", "127.0.0.1",
+			// A run that ends removes a dozen namespaces, each of which costs a hundred requests.
+			"--kube-api-qps", "1000", "--kube-api-burst", "2000", "--bind-address", "127.0.0.1",
 			"--controllers", "*,-horizontal-pod-autoscaler-controller",
 		}},
 		{name: "kube-scheduler", needs: "api", argv: []string{
