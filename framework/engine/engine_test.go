@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
@@ -377,6 +378,31 @@ func TestPortsDiffer(t *testing.T) {
 	if a, b := s.take("one", 2), s.take("two", 2); a[1]-a[0] != 1 || b[1]-b[0] != 1 {
 		t.Errorf("%v %v", a, b)
 	}
+}
+
+// A run must not meet the ports of an earlier one in the same pod, however long that took: conntrack remembers
+// a connection for two minutes.
+func TestPortsOfEarlierRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const memory = 120 * time.Second
+		for _, took := range []time.Duration{20 * time.Second, 100 * time.Second, 150 * time.Second, 170 * time.Second, 400 * time.Second} {
+			used := map[int]time.Time{}
+			for _, pace := range []time.Duration{took / 1000, 30 * time.Millisecond} { // an earlier run, and the next one
+				s := newIDSource()
+				for range 1000 {
+					p := s.take("pod", probePorts)
+					for n := p[0]; n <= p[1]; n++ {
+						if at, ok := used[n]; ok && time.Since(at) < memory {
+							t.Fatalf("after a run of %s: port %d is used again after %s", took, n, time.Since(at))
+						}
+						used[n] = time.Now()
+					}
+					<-time.After(pace)
+				}
+			}
+			<-time.After(memory)
+		}
+	})
 }
 
 // A case may change its rule while it is applied.

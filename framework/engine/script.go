@@ -40,8 +40,8 @@ const (
 	// The sidecar listens on ports of its own among these (istio.io, "Ports used by Istio").
 	firstSidecarPort = 15000
 	lastSidecarPort  = 15100
-	// portCycle is how long the ports of one pod last when they are used as fast as can be: a run on
-	// pods of an earlier one begins where that one has not been for as long.
+	// portCycle is how long it takes until a port is used again. Which ports are handed out follows the clock,
+	// so that a run does not meet those of an earlier one in the same pods, however long that took.
 	portCycle = 130 * time.Second
 )
 
@@ -51,7 +51,7 @@ type idSource struct {
 
 	mu    sync.Mutex
 	n     int64
-	ports map[string]int
+	ports map[string]int64 // by pod: how many ports have gone by since 1970, at the clock's pace or faster
 }
 
 // ids is shared by all engines of this process: they use the same control client.
@@ -60,7 +60,7 @@ var ids = newIDSource()
 func newIDSource() *idSource {
 	b := make([]byte, 4)
 	_, _ = rand.Read(b) // never fails, see crypto/rand
-	return &idSource{prefix: hex.EncodeToString(b), ports: map[string]int{}}
+	return &idSource{prefix: hex.EncodeToString(b), ports: map[string]int64{}}
 }
 
 func (s *idSource) id() string {
@@ -74,18 +74,20 @@ func (s *idSource) id() string {
 func (s *idSource) take(pod string, count int) [2]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next, ok := s.ports[pod]
-	if !ok {
-		next = firstPort + int(int64(lastPort-firstPort)*(time.Now().UnixNano()%int64(portCycle))/int64(portCycle))
-	}
+	const all = lastPort - firstPort
+	next := max(s.ports[pod], int64(float64(time.Now().UnixNano())/float64(portCycle)*all))
+	port := firstPort + int(next%all)
+	skip := 0
 	switch {
-	case next+count > lastPort:
-		next = firstPort
-	case next <= lastSidecarPort && next+count > firstSidecarPort:
-		next = lastSidecarPort + 1
+	case port+count > lastPort:
+		skip = lastPort - port
+	case port <= lastSidecarPort && port+count > firstSidecarPort:
+		skip = lastSidecarPort + 1 - port
 	}
-	s.ports[pod] = next + count
-	return [2]int{next, next + count - 1}
+	next += int64(skip)
+	port = firstPort + int(next%all)
+	s.ports[pod] = next + int64(count)
+	return [2]int{port, port + count - 1}
 }
 
 // script turns a probe into a request to the probe agent.
