@@ -36,12 +36,11 @@ var istiodMaps = []string{"istio-ca-root-cert", "istio-ca-crl"}
 // PrepareInstall makes Istio's namespace, which carries the run's label. It fails where that namespace is
 // there already, and for a user who is not the cluster's administrator.
 func PrepareInstall(ctx context.Context, cs kubernetes.Interface, run string) error {
-	r := &authv1.SelfSubjectAccessReview{Spec: authv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authv1.ResourceAttributes{Verb: "*", Group: "*", Resource: "*"}}}
-	got, err := cs.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, r, metav1.CreateOptions{})
+	admin, err := allowed(ctx, cs, authv1.ResourceAttributes{Verb: "*", Group: "*", Resource: "*"})
 	if err != nil {
-		return fmt.Errorf("ask the API server what this user may do: %w", err)
+		return err
 	}
-	if !got.Status.Allowed {
+	if !admin {
 		return errors.New("installing Istio makes CRDs, cluster roles and webhooks, which takes an administrator of the cluster; this user is none")
 	}
 	_, err = cs.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: mesh.SystemNamespace, Labels: map[string]string{fixture.RunLabel: run}}}, metav1.CreateOptions{})

@@ -47,6 +47,16 @@ var permissions = []permission{
 	{[]string{"get"}, "", "configmaps", mesh.SystemNamespace, "the mesh configuration says what the outbound policy is"},
 }
 
+// allowed asks the API server whether this user may do something.
+func allowed(ctx context.Context, cs kubernetes.Interface, what authv1.ResourceAttributes) (bool, error) {
+	r := &authv1.SelfSubjectAccessReview{Spec: authv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &what}}
+	got, err := cs.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, r, metav1.CreateOptions{})
+	if err != nil {
+		return false, fmt.Errorf("ask the API server what this user may do: %w", err)
+	}
+	return got.Status.Allowed, nil
+}
+
 // Preflight asks the API server whether this user may do what a run does. The error names everything
 // that is missing.
 func Preflight(ctx context.Context, cs kubernetes.Interface) error {
@@ -54,14 +64,11 @@ func Preflight(ctx context.Context, cs kubernetes.Interface) error {
 	for _, p := range permissions {
 		res, sub, _ := strings.Cut(p.resource, "/")
 		for _, verb := range p.verbs {
-			r := &authv1.SelfSubjectAccessReview{Spec: authv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authv1.ResourceAttributes{
-				Verb: verb, Group: p.group, Resource: res, Subresource: sub, Namespace: p.namespace,
-			}}}
-			got, err := cs.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, r, metav1.CreateOptions{})
+			may, err := allowed(ctx, cs, authv1.ResourceAttributes{Verb: verb, Group: p.group, Resource: res, Subresource: sub, Namespace: p.namespace})
 			if err != nil {
-				return fmt.Errorf("ask the API server what this user may do: %w", err)
+				return err
 			}
-			if !got.Status.Allowed {
+			if !may {
 				where := "in the whole cluster"
 				if p.namespace != "" {
 					where = "in namespace " + p.namespace

@@ -177,13 +177,13 @@ func (s *Session) makeLanes() error {
 		n = defaultLanes
 	}
 	f := s.Cluster.Facts()
-	together := &gate{}
+	together, secrets := &gate{}, s.secrets()
 	for l := range lane(n) {
 		cl := clients{s.pods, l, s.gatewayProxy}
 		w := &world{lane: l}
 		w.rules = &rules{
 			clients: cl, fixtures: s.fix, files: s.opts.Fixtures, istiod: s.istiod, config: s.config, gate: together, run: s.run,
-			expand: s.expand(l), secrets: s.secrets(), applied: map[string][]*fixture.Object{},
+			expand: s.expand(l), secrets: secrets, applied: map[string][]*fixture.Object{},
 		}
 		w.engine = &engine.Engine{
 			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, l},
