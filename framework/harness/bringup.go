@@ -165,7 +165,8 @@ type world struct {
 	rules  *rules
 }
 
-const defaultLanes = 4
+// defaultLanes is a matter of measurement: on 2 cores, 4 lanes took 75 s for all cases, 6 took 68 s, 8 67 s.
+const defaultLanes = 6
 
 func (s *Session) makeLanes() error {
 	hosts, err := internet.DefaultHosts()

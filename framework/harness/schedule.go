@@ -160,6 +160,9 @@ func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.C
 	}
 	wg.Wait()
 	rest.Wait()
+	// The mesh configuration must not change shortly after endpoints did (meshConfig.quiet), so cases that
+	// change it stand between those that do neither and those that have endpoints.
+	slices.SortStableFunc(alone, func(a, b egress.Case) int { return stirring(a) - stirring(b) })
 	for _, c := range alone {
 		if ctx.Err() != nil {
 			break
@@ -170,11 +173,19 @@ func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.C
 	wg.Wait()
 }
 
-// prepare starts in the background what cases need first: the lanes' own clients, and what has endpoints.
-func (s *Session) prepare(cases []egress.Case) {
-	for _, w := range s.lanes[:min(len(s.lanes), len(cases))] {
-		s.launch(w.lane.actual("client"))
+// stirring ranks cases that run alone: what changes only Istio's objects, the mesh configuration, endpoints.
+func stirring(c egress.Case) int {
+	switch {
+	case slices.ContainsFunc(c.Objects, func(o egress.Object) bool { return o["kind"] == "Service" }):
+		return 2
+	case c.Policy != "" || len(c.Mesh) > 0:
+		return 1
 	}
+	return 0
+}
+
+// prepare starts in the background what cases need first: what has endpoints, and the lanes' own clients.
+func (s *Session) prepare(cases []egress.Case) {
 	gateways := false
 	for _, c := range cases {
 		for _, n := range c.Clients() {
@@ -186,6 +197,9 @@ func (s *Session) prepare(cases []egress.Case) {
 	}
 	if gateways {
 		s.promise(gatewaysFuture, s.gateways)
+	}
+	for _, w := range s.lanes[:min(len(s.lanes), len(cases))] {
+		s.launch(w.lane.actual("client"))
 	}
 }
 
