@@ -92,7 +92,7 @@ func (m *meshConfig) setGround(ctx context.Context, ground egress.Object, proxie
 	if err != nil || !changed {
 		return err
 	}
-	_, err = m.istiod.Settle(ctx, proxies, 0, m.arrived, false)
+	_, err = m.istiod.Settle(ctx, mesh.Change{Proxies: proxies, Seen: m.arrived})
 	return err
 }
 

@@ -383,7 +383,11 @@ func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, pa
 	} else {
 		time.AfterFunc(computed, leave)
 	}
-	s, err := r.istiod.Settle(ctx, r.clients.proxies(c), before, seen, torn)
+	awaited := mesh.Change{Proxies: r.clients.proxies(c), Seen: seen, Before: before, Torn: torn}
+	if !torn { // otherwise a further push may follow, and others would meet that
+		awaited.Pushed = leave
+	}
+	s, err := r.istiod.Settle(ctx, awaited)
 	if err != nil {
 		return err
 	}

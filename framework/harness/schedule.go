@@ -176,7 +176,7 @@ func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.C
 // stirring ranks cases that run alone: what changes only Istio's objects, the mesh configuration, endpoints.
 func stirring(c egress.Case) int {
 	switch {
-	case slices.ContainsFunc(c.Objects, func(o egress.Object) bool { return o["kind"] == "Service" }):
+	case slices.ContainsFunc(slices.Concat(c.Setup, c.Objects), func(o egress.Object) bool { return o["kind"] == "Service" }):
 		return 2
 	case c.Policy != "" || len(c.Mesh) > 0:
 		return 1

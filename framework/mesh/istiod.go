@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -17,7 +16,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/kube"
 )
 
@@ -67,17 +65,6 @@ func ConnectIstiod(ctx context.Context, cfg *rest.Config, cs kubernetes.Interfac
 func (i *Istiod) count(url string) {
 	m := &Istiod{url: url, http: i.http}
 	i.computed = newShared(lookEvery, func(ctx context.Context) (int64, error) { return read(ctx, m, "/metrics", parseComputed) })
-}
-
-var computedRE = regexp.MustCompile(`(?m)^pilot_pushcontext_init_seconds_count (\d+)$`)
-
-// parseComputed reads the number of pushes that istiod has computed out of its metrics.
-func parseComputed(metrics []byte) (int64, error) {
-	m := computedRE.FindSubmatch(metrics)
-	if m == nil {
-		return 0, errors.New("istiod's metrics do not have pilot_pushcontext_init_seconds_count")
-	}
-	return strconv.ParseInt(string(m[1]), 10, 64)
 }
 
 // local makes a client for the near end of a port-forward. istiod would compress its metrics, at a cost.
@@ -167,6 +154,15 @@ type push struct {
 	nacks  []string
 }
 
+// newest is the counter of the last push of rules to any proxy.
+func (p push) newest() int64 {
+	n := int64(-1)
+	for _, sent := range p.sent {
+		n = max(n, sent)
+	}
+	return n
+}
+
 // endpointType is the last part of the type URL of endpoints.
 const endpointType = "ClusterLoadAssignment"
 
@@ -197,126 +193,10 @@ func parseSync(b []byte) (push, error) {
 	return p, nil
 }
 
-// Settled says how a change reached the proxies.
-type Settled struct {
-	Acknowledged bool          `json:"acknowledged"` // istiod has proof from every proxy under test
-	Note         string        `json:"note,omitempty"`
-	Rejections   []string      `json:"rejections,omitempty"` // NACKs: a proxy refused a configuration
-	Took         time.Duration `json:"took"`
-}
-
-// settlePatience bounds the wait for a push. A change that concerns no proxy causes none, which istiod's
-// metrics tell; where they do not, equal results in a row decide alone.
-const settlePatience = 1500 * time.Millisecond
-
 // Latest is the counter of the last push to any proxy.
 func (i *Istiod) Latest(ctx context.Context) (int64, error) {
 	p, err := i.pushes.ask(ctx)
 	return p.latest, err
-}
-
-// unconcerned is how long after the first acknowledgement, or after a push was seen to be computed, a proxy
-// may still be sent the same push.
-const unconcerned = 300 * time.Millisecond
-
-// soonest is how long after istiod has heard of a change it makes no sense to look for the push: it waits
-// 100 ms for more changes first (PILOT_DEBOUNCE_AFTER).
-const soonest = 75 * time.Millisecond
-
-// echo is how long after a push the next one begins at the latest, if changes are waiting.
-const echo = 200 * time.Millisecond
-
-// after is a moment in istiod's life, from which on its pushes are counted.
-type after struct{ computed int64 }
-
-// now notes how many pushes istiod has computed; nothing where it does not tell.
-func (i *Istiod) now(ctx context.Context) *after {
-	if i.computed == nil {
-		return nil
-	}
-	n, err := i.computed.ask(ctx)
-	if err != nil {
-		return nil
-	}
-	return &after{n}
-}
-
-// passed says whether a push has been computed since.
-func (a *after) passed(ctx context.Context, i *Istiod) bool {
-	if a == nil {
-		return false
-	}
-	n, err := i.computed.ask(ctx)
-	return err == nil && n > a.computed
-}
-
-// Settle waits until istiod has seen a change and every given proxy has acknowledged a push that
-// began after that. seen reports whether istiod holds the new state; where istiod does not show it,
-// seen is nil, and any push after the one with the counter before will do. If torn, an earlier push may
-// be under way that has only a part of the change, so Settle waits besides until no further one comes.
-func (i *Istiod) Settle(ctx context.Context, proxies []string, before int64, seen func(context.Context) (bool, error), torn bool) (Settled, error) {
-	start := time.Now()
-	base := push{latest: before}
-	var began *after
-	if seen != nil {
-		if err := poll(ctx, egress.Patience(10*time.Second), seen); err != nil {
-			return Settled{}, fmt.Errorf("wait until istiod has seen the change: %w", err)
-		}
-		var err error
-		began = i.now(ctx)
-		if base, err = i.pushes.ask(ctx); err != nil {
-			return Settled{}, err
-		}
-		select {
-		case <-time.After(soonest):
-		case <-ctx.Done():
-			return Settled{}, ctx.Err()
-		}
-	}
-	var last push
-	var first, still time.Time // when the first of them had acknowledged, and when the last push was new
-	asked := time.Now()
-	var over time.Time // when a push was known to have been computed, though none of them was sent any
-	counter := int64(-1)
-	err := poll(ctx, egress.Patience(settlePatience), func(ctx context.Context) (bool, error) {
-		var err error
-		if last, err = i.pushes.ask(ctx); err != nil {
-			return false, err
-		}
-		if last.latest != counter {
-			counter, still = last.latest, time.Now()
-		}
-		done := 0
-		for _, p := range proxies {
-			sent, known := last.sent[p]
-			if !known || last.behind[p] != "" {
-				return false, nil
-			}
-			if sent > base.latest {
-				done++
-			}
-		}
-		if done > 0 && first.IsZero() {
-			first = time.Now()
-		}
-		if torn && time.Since(still) < echo {
-			return false, nil
-		}
-		// One push goes to all proxies that it concerns at once: who got none has nothing to learn.
-		if done == len(proxies) || done > 0 && time.Since(first) > unconcerned {
-			return true, nil
-		}
-		if done == 0 && over.IsZero() && time.Since(asked) > unconcerned && began.passed(ctx, i) {
-			over = time.Now()
-		}
-		return done == 0 && !over.IsZero() && time.Since(over) > unconcerned, nil
-	})
-	s := Settled{Acknowledged: err == nil, Took: time.Since(start), Rejections: last.nacks}
-	if errors.Is(err, errPatience) {
-		s.Note = "no later push was acknowledged by every proxy under test; equal results in a row decide alone"
-		err = nil
-	}
-	return s, err
 }
 
 // Quiet waits until istiod has pushed nothing for a while, for a bounded time. Istio 1.31 loses a

@@ -124,8 +124,9 @@ func status(proxy, typ, sent, acked, lastErr string) string {
 	return `{"proxy":"` + proxy + `","resources":{"type.googleapis.com/envoy.config.` + typ + `":{"sent":"` + sent + `","acked":"` + acked + `","last_error":"` + lastErr + `"}}}`
 }
 
+func heard(context.Context) (bool, error) { return true, nil }
+
 func TestSettle(t *testing.T) {
-	seen := func(context.Context) (bool, error) { return true, nil }
 	for name, x := range map[string]struct {
 		later string // syncz from the third question on
 		acked bool
@@ -148,7 +149,7 @@ func TestSettle(t *testing.T) {
 				}
 				return "[" + x.later + "]"
 			})
-			s, err := i.Settle(t.Context(), []string{"p.n"}, 0, seen, false)
+			s, err := i.Settle(t.Context(), Change{Proxies: []string{"p.n"}, Seen: heard})
 			if err != nil || s.Acknowledged != x.acked || len(s.Rejections) != x.nacks || (s.Note == "") != x.acked {
 				t.Errorf("%+v %v", s, err)
 			}
@@ -179,7 +180,7 @@ func TestSettleUnconcerned(t *testing.T) {
 			}))
 			t.Cleanup(metrics.Close)
 			i.count(metrics.URL)
-			s, err := i.Settle(t.Context(), []string{"p.n"}, 0, func(context.Context) (bool, error) { return true, nil }, false)
+			s, err := i.Settle(t.Context(), Change{Proxies: []string{"p.n"}, Seen: heard})
 			if err != nil || s.Acknowledged != x.acked {
 				t.Errorf("%+v %v", s, err)
 			}
@@ -203,7 +204,7 @@ func TestSettleTorn(t *testing.T) {
 			}
 			return "[" + status("p.n", "Listener", nonce(counter), nonce(counter), "") + "]"
 		})
-		s, err := i.Settle(t.Context(), []string{"p.n"}, 0, func(context.Context) (bool, error) { return true, nil }, torn)
+		s, err := i.Settle(t.Context(), Change{Proxies: []string{"p.n"}, Seen: heard, Torn: torn})
 		if err != nil || !s.Acknowledged || whole.Load() > 0 != want {
 			t.Errorf("torn %t: %+v %v, the later push was seen %d times", torn, s, err, whole.Load())
 		}
@@ -212,12 +213,12 @@ func TestSettleTorn(t *testing.T) {
 
 func TestSettleFails(t *testing.T) {
 	i := istiodStub(t, func() string { return "not JSON" })
-	if _, err := i.Settle(t.Context(), nil, 0, func(context.Context) (bool, error) { return true, nil }, false); err == nil {
+	if _, err := i.Settle(t.Context(), Change{Seen: heard}); err == nil {
 		t.Error("an unreadable syncz goes unnoticed")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
-	if _, err := i.Settle(ctx, nil, 0, func(context.Context) (bool, error) { return false, nil }, false); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := i.Settle(ctx, Change{Seen: func(context.Context) (bool, error) { return false, nil }}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 }
