@@ -58,7 +58,7 @@ wait_for 60 grep -q '^conforms' "$work/log" || die "interrupt: no case ever ran"
 kill -INT "$pid"
 rc=0; wait "$pid" || rc=$?
 [[ $rc == 2 ]] || die "interrupt: exit $rc, wanted 2"
-wants 'interrupted: [0-9]+ cases did not run' interrupt
+wants 'interrupted: [0-9]+ cases have no verdict' interrupt
 wants '✓ injection-automatic' interrupt
 nothing_left "Ctrl-C once" 5
 
@@ -93,6 +93,33 @@ done
 kill "$server"; wait "$server" 2>/dev/null || true
 [[ $(wc -l <"$work/http") == "$before" ]] || die "a pod's request arrived at the machine"
 echo "ok  no way from a pod to the machine's own network"
+
+# A run that is killed in a cluster that lives on leaves rules and a changed mesh configuration, and the next
+# one must not take them for verdicts.
+kubectl() { "$tool" kubectl --name fault -- "$@" 2>/dev/null; }
+rules() { kubectl get serviceentries -A --no-headers; }
+changed() { kubectl -n istio-system get configmap istio -o 'jsonpath={.metadata.annotations.mesh-egress-conformance/installed}'; }
+"$tool" run --name fault --case matrix-allow-any-with-address,matrix-allow-any-without-address --out "$work/out" >"$work/log" 2>&1 &
+pid=$!
+wait_for 60 eval 'kill -STOP "$pid"; [[ -n $(rules) && -n $(changed) ]] || { kill -CONT "$pid"; false; }' || die "killed beside: no rule ever came"
+rc=0; "$tool" run --name fault --case bypass-dns --out "$work/out2" >"$work/log2" 2>&1 || rc=$?
+[[ $rc == 2 ]] && grep -q 'another run is at work' "$work/log2" || die "two runs in one cluster: exit $rc"
+kill -9 "$pid"; wait "$pid" 2>/dev/null || true
+"$tool" run --name fault --label-filter source --out "$work/out" >"$work/log" 2>&1 || die "killed beside: the next run fails"
+wants 'which was cut off, had left: .*ServiceEntry' "killed beside"
+[[ -z $(rules) && -z $(changed) ]] || die "killed beside: something is left: $(rules) $(changed)"
+echo "ok  a run killed in a cluster that lives on"
+
+# timeout(1) sends its signal twice.
+"$tool" run --name fault --label-filter source --out "$work/out" >"$work/log" 2>&1 &
+pid=$!
+wait_for 60 grep -q '^conforms' "$work/log" || die "two signals: no case ever ran"
+kill -TERM "$pid"; kill -TERM "$pid" 2>/dev/null || true
+rc=0; wait "$pid" || rc=$?
+[[ $rc == 2 ]] || die "two signals: exit $rc"
+wants 'interrupted: [0-9]+ cases have no verdict' "two signals"
+[[ -z $(kubectl get serviceentries,namespaces -A -l mesh-egress-conformance/run --no-headers) ]] || die "two signals: something is left"
+echo "ok  two signals at once clean up"
 
 # The API server dies in the middle of a run.
 "$tool" run --name fault --label-filter source --out "$work/out" >"$work/log" 2>&1 &

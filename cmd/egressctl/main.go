@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -71,8 +72,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return ee.code
 }
 
-// interruptible returns a context that the first Ctrl-C ends; the second one ends the program at
-// once, and the reaper takes an owned cluster down.
+// interruptible returns a context that the first Ctrl-C ends; a later one ends the program at once, and the
+// reaper takes an owned cluster down. What follows within a second is the same one: timeout(1) signals its
+// child and then its whole process group.
 func interruptible(stderr io.Writer) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	sig := make(chan os.Signal, 2)
@@ -81,8 +83,12 @@ func interruptible(stderr io.Writer) (context.Context, func()) {
 		<-sig
 		fmt.Fprintln(stderr, "egressctl: interrupted, cleaning up (once more stops at once)")
 		cancel()
-		<-sig
-		os.Exit(130)
+		for first := time.Now(); ; {
+			<-sig
+			if time.Since(first) > time.Second {
+				os.Exit(130)
+			}
+		}
 	}()
 	return ctx, func() { signal.Stop(sig); cancel() }
 }

@@ -33,7 +33,7 @@ func probeCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ho.Log = nil
+			ho.Log, ho.Watch = nil, true
 			s, err := harness.Open(cmd.Context(), ho)
 			if err != nil {
 				return err

@@ -75,6 +75,9 @@ func (s *Session) attach(ctx context.Context) error {
 	if err := s.connect(); err != nil {
 		return err
 	}
+	if err := s.inherit(ctx); err != nil {
+		return err
+	}
 	for _, n := range baseClients {
 		s.launch(n)
 	}
@@ -151,6 +154,11 @@ func (s *Session) join(ctx context.Context) error {
 		s.config = &meshConfig{} // not ours to change
 	} else if s.config, err = newMeshConfig(ctx, s.cs, s.istiod); err != nil {
 		return err
+	}
+	if s.tenancy != nil && s.tenancy.before != "" {
+		if err := s.config.setGround(ctx, nil, s.proxies()); err != nil {
+			return err
+		}
 	}
 	if err := s.makeLanes(); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -34,7 +35,9 @@ type Options struct {
 	Source   components.Source
 	Hub      string
 	Port     int
-	Lanes    int // how many cases may run side by side; 0 means 4
+	Lanes    int // how many cases may run side by side; 0 means 6
+	// Watch lets a session into a cluster in which a run is at work. It only observes.
+	Watch bool
 	// Outside is the internet that cases call. "" is that of the running cluster, or the hermetic one.
 	Outside  cluster.Outside
 	Sabotage Sabotage
@@ -85,6 +88,7 @@ type Session struct {
 	mu      sync.Mutex
 	futures map[string]*future
 	timings map[string]float64
+	tenancy *tenancy // nil in a cluster of this session's own, in somebody else's, and for a watcher
 	// gatewayPods are the running gateways' pods by the gateway's name.
 	gatewayPods map[string]string
 }
@@ -125,7 +129,10 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 		err = s.call(ctx, store)
 	case err == nil:
 		o.logf("using the running cluster %s", o.Name)
-		if err = s.sameOutside(); err == nil {
+		if err = s.sameOutside(); err == nil && !o.Watch {
+			err = s.occupy(filepath.Join(store.Root, "locks"))
+		}
+		if err == nil {
 			err = s.attach(ctx)
 		}
 	}
@@ -370,6 +377,9 @@ func (s *Session) Close(ctx context.Context) error {
 	}
 	if s.Cluster != nil {
 		all = errors.Join(all, s.Cluster.Close(ctx))
+	}
+	if s.tenancy != nil {
+		all = errors.Join(all, s.tenancy.end(dead || all == nil))
 	}
 	return all
 }

@@ -28,7 +28,7 @@ type meshConfig struct {
 }
 
 func newMeshConfig(ctx context.Context, cs kubernetes.Interface, istiod *mesh.Istiod) (*meshConfig, error) {
-	mc, err := mesh.ReadConfig(ctx, cs)
+	mc, err := mesh.InstalledConfig(ctx, cs)
 	return &meshConfig{stirred: time.Now(), cs: cs, istiod: istiod, installed: mc, bend: func(c mesh.Config) mesh.Config { return c }}, err
 }
 
@@ -41,7 +41,7 @@ func (m *meshConfig) set(ctx context.Context, patch egress.Object) (bool, error)
 		return false, err
 	}
 	m.last = last
-	err = mesh.WriteConfig(ctx, m.cs, m.bend(mesh.Merge(mesh.Merge(m.installed, m.ground), patch)))
+	err = mesh.WriteConfig(ctx, m.cs, m.bend(mesh.Merge(mesh.Merge(m.installed, m.ground), patch)), m.installed)
 	if errors.Is(err, mesh.ErrUnchanged) {
 		return false, nil
 	}
@@ -101,7 +101,7 @@ func (m *meshConfig) restore(ctx context.Context) error {
 	if m.cs == nil {
 		return nil
 	}
-	err := mesh.WriteConfig(ctx, m.cs, m.installed)
+	err := mesh.WriteConfig(ctx, m.cs, m.installed, m.installed)
 	if errors.Is(err, mesh.ErrUnchanged) {
 		return nil
 	}

@@ -53,25 +53,35 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, e
 	if s.Cluster.Internet() == nil {
 		s.lookOutside(ctx, cases)
 	}
-	results := s.schedule(ctx, cases, func(w *world, c egress.Case) func() egress.Result {
+	results := s.schedule(ctx, cases, func(w *world, c egress.Case) func() *egress.Result {
 		judge := s.beginCase(ctx, w, c)
-		return func() egress.Result {
+		return func() *egress.Result {
 			r := judge()
+			if cutShort(ctx) && r.Verdict == egress.Inconclusive { // which says nothing about the case
+				return nil
+			}
 			s.Bundle(ctx, w.lane, &r, outDir)
-			return r
+			return &r
 		}
 	}, each)
 	slices.SortFunc(results, func(a, b egress.Result) int { return order[a.Case.Name] - order[b.Case.Name] })
 	var faults []string
 	if n := len(cases) - len(results); n > 0 {
-		faults = append(faults, fmt.Sprintf("interrupted: %d cases did not run", n))
+		faults = append(faults, fmt.Sprintf("interrupted: %d cases have no verdict", n))
 	}
 	if cause := s.Cluster.Failure(); cause != nil {
 		faults = append(faults, "the cluster died: "+cause.Error())
-	} else if err := s.checkLeftovers(context.WithoutCancel(ctx)); err != nil {
-		faults = append(faults, err.Error())
+	} else if !cutShort(ctx) { // otherwise Close removes what the cases had applied
+		if err := s.checkLeftovers(ctx); err != nil {
+			faults = append(faults, err.Error())
+		}
 	}
 	return report.New(s.Environment(), s.start, results, faults...)
+}
+
+// cutShort says whether the caller gave up. When the cluster dies, every case that is left says so.
+func cutShort(ctx context.Context) bool {
+	return ctx.Err() != nil && errors.Is(context.Cause(ctx), ctx.Err())
 }
 
 // Kinds of objects that cases apply.

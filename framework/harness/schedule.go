@@ -11,18 +11,21 @@ import (
 )
 
 // schedule runs cases on all lanes. run returns when a case is over; its verdict is made while the next one
-// runs. Cases stand in groups by the mesh configuration that they need
+// runs, and is nil for a case that was cut short. Cases stand in groups by the mesh configuration that they need
 // from the start, so that it changes once for each group; in a group, the cases that touch what others
 // see come last, one by one.
-func (s *Session) schedule(ctx context.Context, cases []egress.Case, run func(*world, egress.Case) func() egress.Result, each func(egress.Result)) []egress.Result {
+func (s *Session) schedule(ctx context.Context, cases []egress.Case, run func(*world, egress.Case) func() *egress.Result, each func(egress.Result)) []egress.Result {
 	var mu sync.Mutex
 	var results []egress.Result
-	done := func(r egress.Result) {
+	done := func(r *egress.Result) {
+		if r == nil {
+			return
+		}
 		mu.Lock()
 		defer mu.Unlock()
-		results = append(results, r)
+		results = append(results, *r)
 		if each != nil {
-			each(r)
+			each(*r)
 		}
 	}
 	first := true
@@ -56,9 +59,9 @@ func (s *Session) schedule(ctx context.Context, cases []egress.Case, run func(*w
 	return results
 }
 
-func (s *Session) failGroup(g *group, err error, done func(egress.Result)) {
+func (s *Session) failGroup(g *group, err error, done func(*egress.Result)) {
 	for _, c := range g.cases {
-		done(egress.Result{Case: c, Verdict: egress.Inconclusive, Why: fmt.Sprintf("the mesh configuration that it stands on could not be set: %v", err)})
+		done(&egress.Result{Case: c, Verdict: egress.Inconclusive, Why: fmt.Sprintf("the mesh configuration that it stands on could not be set: %v", err)})
 	}
 }
 
@@ -109,7 +112,7 @@ func (s *Session) resources(c egress.Case) []string {
 }
 
 // group runs the cases of one group: side by side first, then those that must be alone.
-func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.Case) func() egress.Result, done func(egress.Result)) {
+func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.Case) func() *egress.Result, done func(*egress.Result)) {
 	var pending, alone, tied []egress.Case
 	for _, c := range g.cases {
 		switch v, _ := s.applicable(c); {
@@ -257,7 +260,7 @@ func (q *queue) take(ctx context.Context, l lane) (egress.Case, bool) {
 	if l == 0 {
 		lists = []*[]egress.Case{&q.tied, &q.pending}
 	}
-	for {
+	for !cutShort(ctx) {
 		left := 0
 		for _, patient := range []bool{false, true} { // whose clients are there already comes first
 			left = 0
@@ -269,10 +272,11 @@ func (q *queue) take(ctx context.Context, l lane) (egress.Case, bool) {
 			}
 		}
 		if left == 0 || ctx.Err() != nil {
-			return egress.Case{}, false
+			break
 		}
 		q.free.Wait()
 	}
+	return egress.Case{}, false
 }
 
 // pick takes the first case of a list that fits and whose resources are free. The caller holds the lock.

@@ -17,9 +17,21 @@ const configMap = "istio"
 // Config is a mesh configuration as its ConfigMap has it.
 type Config = map[string]any
 
-// ReadConfig reads the mesh configuration.
-func ReadConfig(ctx context.Context, cs kubernetes.Interface) (Config, error) {
-	return readConfig(ctx, cs, configMap)
+// installedAnnotation keeps the installed configuration at the ConfigMap while another one is in force, so
+// that a run that is killed does not pass its own on as the installed one.
+const installedAnnotation = "mesh-egress-conformance/installed"
+
+// InstalledConfig reads the mesh configuration that Istio was installed with, whatever a run has put in its
+// place.
+func InstalledConfig(ctx context.Context, cs kubernetes.Interface) (Config, error) {
+	cm, err := cs.CoreV1().ConfigMaps(SystemNamespace).Get(ctx, configMap, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("read the mesh configuration: %w", err)
+	}
+	if installed, ok := cm.Annotations[installedAnnotation]; ok {
+		return parseMesh(installed)
+	}
+	return parseMesh(cm.Data["mesh"])
 }
 
 func readConfig(ctx context.Context, cs kubernetes.Interface, name string) (Config, error) {
@@ -27,8 +39,12 @@ func readConfig(ctx context.Context, cs kubernetes.Interface, name string) (Conf
 	if err != nil {
 		return nil, fmt.Errorf("read the mesh configuration: %w", err)
 	}
+	return parseMesh(cm.Data["mesh"])
+}
+
+func parseMesh(text string) (Config, error) {
 	var mc Config
-	if err := yaml.Unmarshal([]byte(cm.Data["mesh"]), &mc); err != nil {
+	if err := yaml.Unmarshal([]byte(text), &mc); err != nil {
 		return nil, fmt.Errorf("read the mesh configuration: %w", err)
 	}
 	return mc, nil
@@ -37,9 +53,13 @@ func readConfig(ctx context.Context, cs kubernetes.Interface, name string) (Conf
 // ErrUnchanged says that the mesh already has the wanted configuration.
 var ErrUnchanged = errors.New("the mesh already has this configuration")
 
-// WriteConfig replaces the mesh configuration.
-func WriteConfig(ctx context.Context, cs kubernetes.Interface, mc Config) error {
+// WriteConfig replaces the mesh configuration, and remembers the installed one where it differs.
+func WriteConfig(ctx context.Context, cs kubernetes.Interface, mc, installed Config) error {
 	b, err := yaml.Marshal(mc)
+	if err != nil {
+		return fmt.Errorf("write the mesh configuration: %w", err)
+	}
+	original, err := yaml.Marshal(installed)
 	if err != nil {
 		return fmt.Errorf("write the mesh configuration: %w", err)
 	}
@@ -48,20 +68,30 @@ func WriteConfig(ctx context.Context, cs kubernetes.Interface, mc Config) error 
 	if err != nil {
 		return fmt.Errorf("read the mesh configuration: %w", err)
 	}
-	var old Config
-	if err := yaml.Unmarshal([]byte(cm.Data["mesh"]), &old); err != nil {
-		return fmt.Errorf("read the mesh configuration: %w", err)
+	old, err := parseMesh(cm.Data["mesh"])
+	if err != nil {
+		return err
 	}
 	same, err := yaml.Marshal(old)
 	if err != nil {
 		return err
 	}
-	if bytes.Equal(same, b) {
+	_, noted := cm.Annotations[installedAnnotation]
+	foreign := !bytes.Equal(b, original)
+	if bytes.Equal(same, b) && noted == foreign {
 		return ErrUnchanged
+	}
+	if foreign {
+		metav1.SetMetaDataAnnotation(&cm.ObjectMeta, installedAnnotation, string(original))
+	} else {
+		delete(cm.Annotations, installedAnnotation)
 	}
 	cm.Data["mesh"] = string(b)
 	if _, err := cms.Update(ctx, cm, metav1.UpdateOptions{}); err != nil {
 		return fmt.Errorf("change the mesh configuration: %w", err)
+	}
+	if bytes.Equal(same, b) {
+		return ErrUnchanged
 	}
 	return nil
 }

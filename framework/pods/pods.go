@@ -441,34 +441,3 @@ func (p *Pods) Close() {
 		c.run.close()
 	}
 }
-
-// Remove deletes the namespaces that this run made, and what it made in others, and waits until all of it
-// is gone.
-func (p *Pods) Remove(ctx context.Context) error {
-	p.Close()
-	all := p.fixtures.Remove(ctx, p.lodgers...)
-	l, err := p.cs.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: fixture.RunLabel + "=" + p.run})
-	if err != nil {
-		return fmt.Errorf("find this run's namespaces: %w", err)
-	}
-	var objs []*fixture.Object
-	for _, n := range l.Items {
-		objs = append(objs, &fixture.Object{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": n.Name}}})
-		all = errors.Join(all, p.empty(ctx, n.Name))
-	}
-	return errors.Join(all, p.fixtures.Remove(ctx, objs...))
-}
-
-// empty ends a namespace's pods at once. Left to the namespace controller alone, which looks again
-// only after seconds, it takes ten times as long.
-func (p *Pods) empty(ctx context.Context, namespace string) error {
-	now, background := int64(0), metav1.DeletePropagationBackground
-	if err := p.cs.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{}); err != nil {
-		return fmt.Errorf("delete namespace %s: %w", namespace, err)
-	}
-	err := p.cs.CoreV1().Pods(namespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now, PropagationPolicy: &background}, metav1.ListOptions{})
-	if err != nil {
-		return fmt.Errorf("end the pods of namespace %s: %w", namespace, err)
-	}
-	return nil
-}
