@@ -104,6 +104,8 @@ pid=$!
 wait_for 60 eval 'kill -STOP "$pid"; [[ -n $(rules) && -n $(changed) ]] || { kill -CONT "$pid"; false; }' || die "killed beside: no rule ever came"
 rc=0; "$tool" run --name fault --case bypass-dns --out "$work/out2" >"$work/log2" 2>&1 || rc=$?
 [[ $rc == 2 ]] && grep -q 'another run is at work' "$work/log2" || die "two runs in one cluster: exit $rc"
+"$tool" probe --name fault http://httpbin.org/headers >"$work/log2" 2>&1 || die "a probe beside a run: $(tail -n 3 "$work/log2")"
+[[ -n $(rules) && -n $(changed) ]] || die "a probe beside a run has changed its cluster"
 kill -9 "$pid"; wait "$pid" 2>/dev/null || true
 "$tool" run --name fault --label-filter source --out "$work/out" >"$work/log" 2>&1 || die "killed beside: the next run fails"
 wants 'which was cut off, had left: .*ServiceEntry' "killed beside"

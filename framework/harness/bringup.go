@@ -150,7 +150,7 @@ func (s *Session) join(ctx context.Context) error {
 	if s.istiod, err = mesh.ConnectIstiod(ctx, s.Cluster.RESTConfig(), s.cs); err != nil {
 		return err
 	}
-	if s.visit != nil {
+	if s.visit != nil || s.opts.Watch {
 		s.config = &meshConfig{} // not ours to change
 	} else if s.config, err = newMeshConfig(ctx, s.cs, s.istiod); err != nil {
 		return err
