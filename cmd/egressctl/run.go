@@ -55,7 +55,7 @@ func runCommand(o *options) *cobra.Command {
 	f.BoolVar(&keep, "keep", false, "leave a cluster that this run brought up")
 	f.StringVar(&sabotage, "sabotage", "", "break the world on purpose: allow-any or internet-down")
 	f.StringVar(&out, "out", "reports/out", "folder for report.json, junit.xml and debug bundles")
-	f.IntVar(&lanes, "lanes", 0, "how many cases may run side by side (0 means 6)")
+	f.IntVar(&lanes, "lanes", 0, fmt.Sprintf("how many cases may run side by side (0 means %d)", harness.DefaultLanes))
 	f.Uint64Var(&sel.shuffle, "shuffle", 0, "seed for a random order (0 keeps the order of the list)")
 	sel.addFlags(cmd)
 	return cmd

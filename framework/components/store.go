@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"mesh-egress-conformance/framework/lockfile"
 )
 
 // Store is the cache of built and fetched parts. An entry is a folder named after the digest of its
@@ -271,30 +271,26 @@ func describe(dir string) (map[string]File, error) {
 	return files, nil
 }
 
-// lock takes an advisory lock that the kernel drops when this process ends, however it ends.
+// LockFile is where the lock of that name is.
+func (s *Store) LockFile(name string) string { return filepath.Join(s.Root, "locks", name) }
+
+// lock waits for a lock.
 func (s *Store) lock(ctx context.Context, name string) (func(), error) {
-	dir := filepath.Join(s.Root, "locks")
-	if err := errors.Join(os.MkdirAll(dir, 0o755), os.MkdirAll(s.partsDir(), 0o755)); err != nil {
+	if err := os.MkdirAll(s.partsDir(), 0o755); err != nil {
 		return nil, fmt.Errorf("make the cache folder: %w", err)
-	}
-	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("open the cache lock: %w", err)
 	}
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		f, err := lockfile.Take(s.LockFile(name))
 		if err == nil {
 			return func() { f.Close() }, nil
 		}
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			f.Close()
-			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+		if !errors.Is(err, lockfile.ErrHeld) {
+			return nil, err
 		}
 		select {
 		case <-ctx.Done():
-			f.Close()
 			return nil, fmt.Errorf("wait for another run that makes %s: %w", name, ctx.Err())
 		case <-tick.C:
 		}

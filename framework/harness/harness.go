@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -35,7 +34,7 @@ type Options struct {
 	Source   components.Source
 	Hub      string
 	Port     int
-	Lanes    int // how many cases may run side by side; 0 means 6
+	Lanes    int // how many cases may run side by side; 0 means DefaultLanes
 	// Watch lets a session into a cluster in which a run is at work. It only observes.
 	Watch bool
 	// Outside is the internet that cases call. "" is that of the running cluster, or the hermetic one.
@@ -130,7 +129,7 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 	case err == nil:
 		o.logf("using the running cluster %s", o.Name)
 		if err = s.sameOutside(); err == nil && !o.Watch {
-			err = s.occupy(filepath.Join(store.Root, "locks"))
+			err = s.occupy(store)
 		}
 		if err == nil {
 			err = s.attach(ctx)

@@ -293,15 +293,18 @@ type settling struct {
 // them all the same.
 var silent = []string{"Secret", "ConfigMap", "ServiceAccount", "Role", "RoleBinding"}
 
+// unshown says whether an object concerns proxies though istiod does not show it, as Services do: istiod
+// hears of it as a change of endpoints.
+func unshown(o *fixture.Object) bool { return !istios(o) && !slices.Contains(silent, o.GetKind()) }
+
 // add notes the version of an object that istiod must come to hold; an empty one means none.
 func (s *settling) add(o *fixture.Object, v mesh.Version) {
 	switch {
-	case istios(o):
-	case slices.Contains(silent, o.GetKind()):
-		s.silent++
-		return
-	default:
+	case unshown(o):
 		s.others++
+		return
+	case !istios(o):
+		s.silent++
 		return
 	}
 	v.Kind, v.Namespace, v.Name = o.GetKind(), o.GetNamespace(), o.GetName()

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/fixture"
 )
 
 // schedule runs cases on all lanes. run returns when a case is over; its verdict is made while the next one
@@ -179,7 +180,7 @@ func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.C
 // stirring ranks cases that run alone: what changes only Istio's objects, the mesh configuration, endpoints.
 func stirring(c egress.Case) int {
 	switch {
-	case slices.ContainsFunc(slices.Concat(c.Setup, c.Objects), func(o egress.Object) bool { return o["kind"] == "Service" }):
+	case slices.ContainsFunc(slices.Concat(c.Setup, c.Objects), func(o egress.Object) bool { return unshown(&fixture.Object{Object: o}) }):
 		return 2
 	case c.Policy != "" || len(c.Mesh) > 0:
 		return 1

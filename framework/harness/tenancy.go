@@ -6,14 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/lockfile"
 )
 
-// tenancy is a run's hold on a cluster that lives on after it. The kernel drops the lock when the process
-// ends, however it ends; the file then still names the run, unless the run has cleaned up.
+// tenancy is a run's hold on a cluster that lives on after it. While it lasts, and after a run that has not
+// cleaned up, the lock's file names the run.
 type tenancy struct {
 	file   *os.File
 	before string // the run that has ended without cleaning up; "" for none
@@ -22,55 +22,41 @@ type tenancy struct {
 // ErrOccupied says that another run works in the cluster.
 var ErrOccupied = errors.New("another run is at work in it")
 
-// occupy takes hold of a cluster for a run. folder is where the locks are.
-func occupy(folder, provider, cluster, run string) (*tenancy, error) {
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return nil, fmt.Errorf("make the folder of locks: %w", err)
+// occupy takes hold of a cluster for a run, by the cluster's lock.
+func occupy(path, run string) (*tenancy, error) {
+	f, err := lockfile.Take(path)
+	if errors.Is(err, lockfile.ErrHeld) {
+		return nil, ErrOccupied
 	}
-	f, err := os.OpenFile(filepath.Join(folder, "run-"+provider+"-"+cluster), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open the lock of runs: %w", err)
+		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, ErrOccupied
-		}
-		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
-	}
-	t := &tenancy{file: f}
 	before, err := io.ReadAll(f)
 	if err == nil {
-		t.before = strings.TrimSpace(string(before))
-		err = t.note(run)
+		err = lockfile.Write(f, run)
 	}
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("note the run in %s: %w", f.Name(), err)
+		return nil, fmt.Errorf("note the run in %s: %w", path, err)
 	}
-	return t, nil
+	return &tenancy{file: f, before: string(before)}, nil
 }
 
-func (t *tenancy) note(text string) error {
-	if err := t.file.Truncate(0); err != nil {
-		return err
-	}
-	_, err := t.file.WriteAt([]byte(text), 0)
-	return err
-}
+// follows says whether the cluster has what a run left that was cut off.
+func (t *tenancy) follows() bool { return t != nil && t.before != "" }
 
 // end lets go of the cluster; clean says that nothing of the run is left in it.
 func (t *tenancy) end(clean bool) error {
 	var err error
 	if clean {
-		err = t.note("")
+		err = lockfile.Write(t.file, "")
 	}
 	return errors.Join(err, t.file.Close())
 }
 
 // occupy takes hold of the session's cluster.
-func (s *Session) occupy(folder string) error {
-	t, err := occupy(folder, s.Cluster.Facts().Provider, s.Cluster.Name(), s.run)
+func (s *Session) occupy(store *components.Store) error {
+	t, err := occupy(store.LockFile("run-"+s.Cluster.Facts().Provider+"-"+s.Cluster.Name()), s.run)
 	if err != nil {
 		return fmt.Errorf("cluster %s: %w; wait until that ends, or bring another cluster up with --name", s.Cluster.Name(), err)
 	}
@@ -78,9 +64,10 @@ func (s *Session) occupy(folder string) error {
 	return nil
 }
 
-// inherit removes what a run that was killed has left in the cluster: its rules would be taken for verdicts.
+// inherit removes the objects that a run which was killed has left in the cluster: they would be taken for
+// verdicts.
 func (s *Session) inherit(ctx context.Context) error {
-	if s.tenancy == nil || s.tenancy.before == "" {
+	if !s.tenancy.follows() {
 		return nil
 	}
 	swept, err := s.pods.Sweep(ctx)

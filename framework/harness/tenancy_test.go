@@ -2,26 +2,27 @@ package harness
 
 import (
 	"errors"
+	"path/filepath"
 	"testing"
 )
 
 func TestOccupy(t *testing.T) {
-	folder := t.TempDir()
-	first, err := occupy(folder, "kind", "mec", "run-1")
+	one, two := filepath.Join(t.TempDir(), "locks", "one"), filepath.Join(t.TempDir(), "two")
+	first, err := occupy(one, "run-1")
 	if err != nil || first.before != "" {
 		t.Fatalf("%+v %v", first, err)
 	}
-	if _, err := occupy(folder, "kind", "mec", "run-2"); !errors.Is(err, ErrOccupied) {
+	if _, err := occupy(one, "run-2"); !errors.Is(err, ErrOccupied) {
 		t.Errorf("a second run: %v", err)
 	}
-	other, err := occupy(folder, "embedded", "mec", "run-3")
+	other, err := occupy(two, "run-3")
 	if err != nil {
-		t.Errorf("another cluster of that name: %v", err)
+		t.Errorf("another cluster: %v", err)
 	}
 	if err := errors.Join(other.end(true), first.file.Close()); err != nil { // the first is killed
 		t.Fatal(err)
 	}
-	next, err := occupy(folder, "kind", "mec", "run-4")
+	next, err := occupy(one, "run-4")
 	if err != nil || next.before != "run-1" {
 		t.Fatalf("%+v %v", next, err)
 	}
@@ -29,7 +30,7 @@ func TestOccupy(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, before := range []string{"run-4", ""} {
-		next, err := occupy(folder, "kind", "mec", "run-5")
+		next, err := occupy(one, "run-5")
 		if err != nil || next.before != before {
 			t.Errorf("before it was %q, want %q, %v", next.before, before, err)
 		}

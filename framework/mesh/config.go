@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
@@ -24,9 +25,9 @@ const installedAnnotation = "mesh-egress-conformance/installed"
 // InstalledConfig reads the mesh configuration that Istio was installed with, whatever a run has put in its
 // place.
 func InstalledConfig(ctx context.Context, cs kubernetes.Interface) (Config, error) {
-	cm, err := cs.CoreV1().ConfigMaps(SystemNamespace).Get(ctx, configMap, metav1.GetOptions{})
+	cm, err := getMesh(ctx, cs, configMap)
 	if err != nil {
-		return nil, fmt.Errorf("read the mesh configuration: %w", err)
+		return nil, err
 	}
 	if installed, ok := cm.Annotations[installedAnnotation]; ok {
 		return parseMesh(installed)
@@ -35,11 +36,19 @@ func InstalledConfig(ctx context.Context, cs kubernetes.Interface) (Config, erro
 }
 
 func readConfig(ctx context.Context, cs kubernetes.Interface, name string) (Config, error) {
+	cm, err := getMesh(ctx, cs, name)
+	if err != nil {
+		return nil, err
+	}
+	return parseMesh(cm.Data["mesh"])
+}
+
+func getMesh(ctx context.Context, cs kubernetes.Interface, name string) (*corev1.ConfigMap, error) {
 	cm, err := cs.CoreV1().ConfigMaps(SystemNamespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("read the mesh configuration: %w", err)
 	}
-	return parseMesh(cm.Data["mesh"])
+	return cm, nil
 }
 
 func parseMesh(text string) (Config, error) {
@@ -63,10 +72,9 @@ func WriteConfig(ctx context.Context, cs kubernetes.Interface, mc, installed Con
 	if err != nil {
 		return fmt.Errorf("write the mesh configuration: %w", err)
 	}
-	cms := cs.CoreV1().ConfigMaps(SystemNamespace)
-	cm, err := cms.Get(ctx, configMap, metav1.GetOptions{})
+	cm, err := getMesh(ctx, cs, configMap)
 	if err != nil {
-		return fmt.Errorf("read the mesh configuration: %w", err)
+		return err
 	}
 	old, err := parseMesh(cm.Data["mesh"])
 	if err != nil {
@@ -77,8 +85,8 @@ func WriteConfig(ctx context.Context, cs kubernetes.Interface, mc, installed Con
 		return err
 	}
 	_, noted := cm.Annotations[installedAnnotation]
-	foreign := !bytes.Equal(b, original)
-	if bytes.Equal(same, b) && noted == foreign {
+	unchanged, foreign := bytes.Equal(same, b), !bytes.Equal(b, original)
+	if unchanged && noted == foreign {
 		return ErrUnchanged
 	}
 	if foreign {
@@ -87,10 +95,10 @@ func WriteConfig(ctx context.Context, cs kubernetes.Interface, mc, installed Con
 		delete(cm.Annotations, installedAnnotation)
 	}
 	cm.Data["mesh"] = string(b)
-	if _, err := cms.Update(ctx, cm, metav1.UpdateOptions{}); err != nil {
+	if _, err := cs.CoreV1().ConfigMaps(SystemNamespace).Update(ctx, cm, metav1.UpdateOptions{}); err != nil {
 		return fmt.Errorf("change the mesh configuration: %w", err)
 	}
-	if bytes.Equal(same, b) {
+	if unchanged {
 		return ErrUnchanged
 	}
 	return nil

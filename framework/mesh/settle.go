@@ -90,7 +90,7 @@ type Change struct {
 // Settle waits until istiod has seen a change and every proxy has acknowledged a push that began after that.
 func (i *Istiod) Settle(ctx context.Context, c Change) (Settled, error) {
 	start := time.Now()
-	w := watch{Change: c, base: c.Before, counter: -1}
+	w := watch{Change: c, last: push{latest: -1}}
 	if c.Seen != nil {
 		if err := poll(ctx, egress.Patience(10*time.Second), c.Seen); err != nil {
 			return Settled{}, fmt.Errorf("wait until istiod has seen the change: %w", err)
@@ -100,7 +100,7 @@ func (i *Istiod) Settle(ctx context.Context, c Change) (Settled, error) {
 		if err != nil {
 			return Settled{}, err
 		}
-		w.base = p.latest
+		w.Before = p.latest
 		select {
 		case <-time.After(soonest):
 		case <-ctx.Done():
@@ -127,24 +127,22 @@ func (i *Istiod) Settle(ctx context.Context, c Change) (Settled, error) {
 // watch follows the push of a change.
 type watch struct {
 	Change
-	base  int64
 	began *after
 	asked time.Time // when the watch began
 
-	last    push
-	counter int64
-	still   time.Time // when the last push was new
-	out     time.Time // when the push was first known to have reached a proxy, or to have been computed for none
+	last  push
+	still time.Time // when the last push was new
+	out   time.Time // when the push was first known to have reached a proxy, or to have been computed for none
 }
 
 // look says whether every proxy has acknowledged the push, or has nothing to acknowledge: one push goes to
 // all proxies that it concerns at once.
 func (w *watch) look(ctx context.Context, i *Istiod, p push) bool {
-	w.last = p
-	if p.latest != w.counter {
-		w.counter, w.still = p.latest, time.Now()
+	if p.latest != w.last.latest {
+		w.still = time.Now()
 	}
-	if w.Pushed != nil && p.newest() > w.base {
+	w.last = p
+	if w.Pushed != nil && p.newest() > w.Before {
 		w.Pushed()
 	}
 	done := 0
@@ -153,7 +151,7 @@ func (w *watch) look(ctx context.Context, i *Istiod, p push) bool {
 		if !known || p.behind[name] != "" {
 			return false
 		}
-		if sent > w.base {
+		if sent > w.Before {
 			done++
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/lockfile"
 )
 
 // Provider makes embedded clusters.
@@ -79,7 +80,7 @@ func checkUp(name string) error {
 // claim locks a cluster's name and clears away what a dead cluster of that name has left.
 func (p *Provider) claim(ctx context.Context, name string) (*os.File, error) {
 	lock, err := takeLock(p.home.lockFile(name))
-	if errors.Is(err, errLocked) {
+	if errors.Is(err, lockfile.ErrHeld) {
 		return nil, fmt.Errorf("cluster %q: %w; use it, take it down with egressctl down --name %s, or choose another --name", name, cluster.ErrExists, name)
 	}
 	if err != nil {
@@ -219,7 +220,7 @@ func (p *Provider) Down(ctx context.Context, name string) error {
 			defer lock.Close()
 			return errors.Join(p.sweep(ctx, name), os.Remove(p.home.lockFile(name)))
 		}
-		if !errors.Is(err, errLocked) {
+		if !errors.Is(err, lockfile.ErrHeld) {
 			return err
 		}
 		select {

@@ -18,6 +18,7 @@ import (
 
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/lockfile"
 )
 
 // bakedRoot returns a containerd root folder in which the set's images are unpacked and in which
@@ -86,7 +87,7 @@ func (p *Provider) Prune() ([]string, error) {
 			continue
 		}
 		lock, err := takeLock(dir + ".lock")
-		if errors.Is(err, errLocked) {
+		if errors.Is(err, lockfile.ErrHeld) {
 			continue // it is being made
 		}
 		if err == nil {
@@ -134,7 +135,7 @@ func rootKey(set *components.Set) string {
 func waitLock(ctx context.Context, path string) (*os.File, error) {
 	for {
 		f, err := takeLock(path)
-		if !errors.Is(err, errLocked) {
+		if !errors.Is(err, lockfile.ErrHeld) {
 			return f, err
 		}
 		select {

@@ -28,6 +28,7 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/lockfile"
 )
 
 // Modes in which the sandbox is started.
@@ -113,31 +114,18 @@ func (s *spec) write() error {
 // A cluster's lock file is held by its reaper and carries the reaper's PID. The kernel drops the
 // lock when the reaper ends, however it ends, so a held lock is the proof of life.
 
-// takeLock returns the locked file, or errLocked with the holder's PID.
+// takeLock returns the locked file, emptied: an earlier holder's PID may be anybody's by now.
 func takeLock(path string) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("make the folder for clusters: %w", err)
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := lockfile.Take(path)
 	if err != nil {
-		return nil, fmt.Errorf("open the cluster's lock: %w", err)
+		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, errLocked
-		}
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	// An earlier holder's PID may be anybody's by now.
-	if err := f.Truncate(0); err != nil {
+	if err := lockfile.Write(f, ""); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("empty the cluster's lock: %w", err)
 	}
 	return f, nil
 }
-
-var errLocked = errors.New("held by a running process")
 
 // starting stands for the PID of a reaper that is not there yet: somebody holds the lock and is
 // preparing the cluster.
@@ -168,10 +156,4 @@ func holder(path string) (int, error) {
 	return pid, nil
 }
 
-func writePID(f *os.File, pid int) error {
-	if err := f.Truncate(0); err != nil {
-		return err
-	}
-	_, err := f.WriteAt([]byte(strconv.Itoa(pid)+"\n"), 0)
-	return err
-}
+func writePID(f *os.File, pid int) error { return lockfile.Write(f, strconv.Itoa(pid)+"\n") }

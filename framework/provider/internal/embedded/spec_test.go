@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"mesh-egress-conformance/framework/lockfile"
 )
 
 func TestLock(t *testing.T) {
@@ -21,7 +23,7 @@ func TestLock(t *testing.T) {
 	if pid, err := holder(path); pid != starting || err != nil {
 		t.Errorf("a lock without reaper: %d %v", pid, err)
 	}
-	if _, err := takeLock(path); !errors.Is(err, errLocked) {
+	if _, err := takeLock(path); !errors.Is(err, lockfile.ErrHeld) {
 		t.Errorf("taken twice: %v", err)
 	}
 	if err := writePID(f, os.Getpid()); err != nil {
