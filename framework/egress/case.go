@@ -30,6 +30,8 @@ const (
 	IngressGateway Feature = "ingress-gateway"
 	MeshConfig     Feature = "mesh-config"
 	Credential     Feature = "client-credential"
+	TPROXY         Feature = "tproxy"
+	GatewayAPI     Feature = "gateway-api"
 )
 
 // features are all that cases may need, with what each means.
@@ -39,10 +41,10 @@ var features = map[Feature]string{
 	EgressGateway:           "an egress gateway",
 	IngressGateway:          "an ingress gateway",
 	MeshConfig:              "leave to change mesh-wide settings",
-	"gateway-api":           "the CRDs of the Gateway API",
+	GatewayAPI:              "the CRDs of the Gateway API",
 	"network-policy":        "a CNI plugin that enforces NetworkPolicies",
 	"ipv6":                  "pods with IPv6 addresses",
-	"tproxy":                "a kernel with the TPROXY target",
+	TPROXY:                  "a kernel with the TPROXY target",
 	"nftables":              "an installation with native nftables",
 	Credential:              "a client certificate of the internet's CA, and leave to let sidecars read Secrets",
 	"istiod-flags":          "an istiod with other feature flags",
@@ -50,7 +52,6 @@ var features = map[Feature]string{
 	"istiod-restart":        "leave to stop istiod",
 	"two-istio-versions":    "proxies of another Istio version than istiod's",
 	"compatibility-version": "an installation with another compatibilityVersion",
-	"envoy-stats":           "access to the proxies' statistics",
 	"changing-dns":          "DNS records that change while a case runs",
 }
 
@@ -129,6 +130,9 @@ type Probe struct {
 	Logs map[Phase]map[string]string `json:"logs,omitempty"`
 	// Hits is how many arrivals one attempt causes.
 	Hits map[Phase]int `json:"hits,omitempty"`
+	// Counts is by how much one attempt makes counters of the client's sidecar grow, by Envoy's names for them, such
+	// as tcp.BlackHoleCluster.downstream_cx_total. The sidecar must keep them (proxyStatsMatcher).
+	Counts map[Phase]map[string]int64 `json:"counts,omitempty"`
 	// Encrypted demands that the destination received TLS, whatever the client spoke.
 	Encrypted bool `json:"encrypted,omitempty"`
 	// Dead says that the target cannot be reached by anyone, control client included.
@@ -293,6 +297,9 @@ func (c Case) Check() error {
 				return bad("probe %d: %w", i, err)
 			}
 		}
+		if n := p.idleCounter(); n != "" {
+			return bad("probe %d: counter %s grows in no phase, so a misspelled name would do as well", i, n)
+		}
 		for _, ph := range Phases() {
 			if w := p.Wants[ph]; ph == Changed && w == 0 && !c.Changes() {
 				continue
@@ -320,6 +327,22 @@ func (p Probe) patterns() []string {
 		}
 	}
 	return out
+}
+
+// idleCounter names a counter that is never wanted to grow; "" if there is none.
+func (p Probe) idleCounter() string {
+	grows := map[string]int64{}
+	for _, counters := range p.Counts {
+		for n, by := range counters {
+			grows[n] = max(grows[n], by)
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(grows)) {
+		if grows[n] <= 0 {
+			return n
+		}
+	}
+	return ""
 }
 
 // Gateway says whether the case needs a gateway.

@@ -83,6 +83,8 @@ type Observation struct {
 	// Blind says that the destination is a host of the live internet, which does not tell what arrived: client
 	// and sidecar are the only witnesses, and the control client decides between blocked and unreachable.
 	Blind bool `json:"blind,omitempty"`
+	// Counters of the sidecar, and by how much they grew with this attempt.
+	Counters map[string]int64 `json:"counters,omitempty"`
 }
 
 // AddrIn reports whether an ip:port lies in a CIDR.

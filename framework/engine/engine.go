@@ -203,6 +203,8 @@ type round struct {
 	exec   Execution
 	err    error
 	client egress.ClientWitness
+	// counters are those that the probe names, by how much they grew.
+	counters map[string]int64
 }
 
 // noArrivals asks for nothing but the next number.
@@ -351,7 +353,7 @@ func (r *run) rounds(ctx context.Context, t *try, patience time.Duration) {
 	end := time.Now().Add(patience)
 	want := t.probe.Wants[t.phase]
 	for {
-		x := r.execute(ctx, t.probe.From, t.probe, t.index)
+		x := r.counted(ctx, t)
 		if len(t.rounds) == 0 || !alike(t.rounds[len(t.rounds)-1], x) {
 			t.equal = 0
 		}

@@ -112,7 +112,7 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 			}
 			continue
 		}
-		o := egress.Observation{ID: x.script.ID, Client: x.client, Captured: carrier.Captured, DNS: t.probe.Scheme() == "dns", Blind: r.e.blind()}
+		o := egress.Observation{ID: x.script.ID, Client: x.client, Captured: carrier.Captured, DNS: t.probe.Scheme() == "dns", Blind: r.e.blind(), Counters: x.counters}
 		if carrier.Captured {
 			if o.Mesh, err = r.lines(ctx, t.probe, x, carrier); err != nil && last {
 				t.err = errors.Join(t.err, err)
@@ -304,6 +304,9 @@ func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 		p.Verdict, p.Why = v, fmt.Sprintf(format, a...)
 	}
 	p.Evidence = evidence(p.Observations)
+	if n := len(p.Observations); n > 0 {
+		p.Evidence += grown(p.Observations[n-1].Counters)
+	}
 	if t.err != nil {
 		fail(egress.Inconclusive, "%v", t.err)
 		return
@@ -380,6 +383,10 @@ func (r *run) details(p *egress.ProbeResult, t *try, fail func(egress.Verdict, s
 			return
 		}
 		if why := unlike("the arrival", a, t.probe.Sees[t.phase]); why != "" {
+			fail(egress.Violates, "%s", why)
+			return
+		}
+		if why := miscounted(o, t.probe.Counts[t.phase]); why != "" {
 			fail(egress.Violates, "%s", why)
 			return
 		}

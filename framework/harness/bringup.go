@@ -27,7 +27,11 @@ func (s *Session) mark(step string) {
 	s.opts.logf("%6.2fs  %s", s.timings[step], step)
 }
 
-const gatewaysFuture = "gateways"
+// What is started once for all cases, besides clients.
+const (
+	gatewaysFuture   = "gateways"
+	gatewayAPIFuture = "the Gateway API"
+)
 
 // bringUp makes a cluster and installs Istio. Clients and gateways go on starting in the background.
 func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *components.Store) error {
@@ -233,7 +237,7 @@ func (s *Session) where() string {
 func (s *Session) features() []egress.Feature {
 	f := slices.Clone(s.Cluster.Facts().Features)
 	if s.visit == nil {
-		f = append(f, egress.IngressGateway, egress.EgressGateway)
+		f = append(f, egress.IngressGateway, egress.EgressGateway, egress.GatewayAPI)
 		if s.Cluster.Internet() != nil {
 			f = append(f, egress.Credential)
 		}

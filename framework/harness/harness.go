@@ -108,7 +108,7 @@ func (f *future) wait(ctx context.Context) error {
 }
 
 // EmbeddedFeatures are those of an embedded cluster with locally built parts.
-var EmbeddedFeatures = []egress.Feature{egress.Hermetic, egress.MeshConfig, egress.IngressGateway, egress.EgressGateway, egress.Credential}
+var EmbeddedFeatures = []egress.Feature{egress.Hermetic, egress.MeshConfig, egress.IngressGateway, egress.EgressGateway, egress.Credential, egress.TPROXY, egress.GatewayAPI}
 
 // baseClients are the ones that every cluster from `egressctl up` has.
 var baseClients = []string{"client", egress.ControlClient}
@@ -272,6 +272,11 @@ func (s *Session) ready(ctx context.Context, l lane, c egress.Case) error {
 	}
 	if c.Gateway() {
 		if err := s.promise(gatewaysFuture, s.gateways).wait(ctx); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(c.Needs, egress.GatewayAPI) {
+		if err := s.promise(gatewayAPIFuture, s.gatewayAPI).wait(ctx); err != nil {
 			return err
 		}
 	}

@@ -198,6 +198,9 @@ func (s *Session) prepare(cases []egress.Case) {
 			}
 		}
 		gateways = gateways || c.Gateway()
+		if slices.Contains(c.Needs, egress.GatewayAPI) {
+			s.promise(gatewayAPIFuture, s.gatewayAPI)
+		}
 	}
 	if gateways {
 		s.promise(gatewaysFuture, s.gateways)

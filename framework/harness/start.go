@@ -115,6 +115,11 @@ func (s *Session) need(name string) *future {
 	return f
 }
 
+// gatewayAPI makes the cluster know the Gateway API.
+func (s *Session) gatewayAPI(ctx context.Context) error {
+	return mesh.InstallGatewayAPI(ctx, s.fix, s.Cluster.Facts().Module)
+}
+
 func (s *Session) startGateways(ctx context.Context, in *mesh.Installer) error {
 	if err := in.Gateways(ctx); err != nil {
 		return err

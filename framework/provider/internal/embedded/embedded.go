@@ -132,6 +132,7 @@ func (p *Provider) prepare(o cluster.Options, base string) (*spec, error) {
 		Kube:  o.Set.Parts["kubernetes"].Manifest.Version,
 		Facts: cluster.FactsOf(o, p.Name()),
 	}
+	s.Facts.Features = append(s.Facts.Features, kernelFeatures()...)
 	if s.live() {
 		if err := prepareUplink(s); err != nil {
 			return nil, err

@@ -1,0 +1,99 @@
+package mesh
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/yaml"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/fixture"
+)
+
+// gatewayAPIFile holds the CRDs of the Gateway API that an Istio version was made for. Its charts leave them to
+// the user; this is the copy with which Istio tests itself.
+const gatewayAPIFile = "tests/integration/pilot/testdata/gateway-api-crd.yaml"
+
+// gatewayAPIKinds are the CRDs that egress has use for.
+var gatewayAPIKinds = []string{
+	"gatewayclasses.gateway.networking.k8s.io", "gateways.gateway.networking.k8s.io",
+	"httproutes.gateway.networking.k8s.io", "referencegrants.gateway.networking.k8s.io", "tlsroutes.gateway.networking.k8s.io",
+}
+
+// ourClass is the class whose gateways Istio runs; istiod makes it once it watches the Gateway API.
+var ourClass = &fixture.Object{Object: map[string]any{
+	"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": map[string]any{"name": "istio"},
+}}
+
+// gatewayAPIPatience bounds the wait for istiod after the CRDs were applied.
+const gatewayAPIPatience = 30 * time.Second
+
+// InstallGatewayAPI applies the CRDs of the Gateway API, from the Istio module in a folder, to a cluster that
+// lacks them, and waits until istiod watches them.
+func InstallGatewayAPI(ctx context.Context, c *fixture.Client, module string) error {
+	if haveGatewayAPI(ctx, c) {
+		return nil
+	}
+	crds, err := gatewayAPI(module)
+	if err != nil {
+		return err
+	}
+	if _, err := c.Apply(ctx, "", crds...); err != nil {
+		return fmt.Errorf("install the CRDs of the Gateway API: %w", err)
+	}
+	err = poll(ctx, egress.Patience(gatewayAPIPatience), func(ctx context.Context) (bool, error) {
+		_, err := c.Get(ctx, ourClass)
+		if apierrors.IsNotFound(err) || fixture.Unknown(err) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+	if errors.Is(err, errPatience) {
+		err = fmt.Errorf("istiod has made no GatewayClass %s within %s: does it run with PILOT_ENABLE_GATEWAY_API=false?", ourClass.GetName(), egress.Patience(gatewayAPIPatience))
+	}
+	return err
+}
+
+// haveGatewayAPI says whether the CRDs are there, and watched. Where it cannot tell, they are applied again.
+func haveGatewayAPI(ctx context.Context, c *fixture.Client) bool {
+	for _, n := range gatewayAPIKinds {
+		crd := &fixture.Object{Object: map[string]any{"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": map[string]any{"name": n}}}
+		if _, err := c.Get(ctx, crd); err != nil {
+			return false
+		}
+	}
+	_, err := c.Get(ctx, ourClass)
+	return err == nil
+}
+
+// gatewayAPI reads the CRDs.
+func gatewayAPI(module string) ([]*fixture.Object, error) {
+	b, err := os.ReadFile(filepath.Join(module, gatewayAPIFile))
+	if err != nil {
+		return nil, fmt.Errorf("find the CRDs of the Gateway API: %w", err)
+	}
+	var out []*fixture.Object
+	for doc := range bytes.SplitSeq(b, []byte("\n---\n")) {
+		if !slices.ContainsFunc(gatewayAPIKinds, func(n string) bool { return bytes.Contains(doc, []byte("\n  name: "+n+"\n")) }) {
+			continue // reading all of them costs a second
+		}
+		o := &fixture.Object{}
+		if err := yaml.Unmarshal(doc, &o.Object); err != nil {
+			return nil, fmt.Errorf("read %s: %w", gatewayAPIFile, err)
+		}
+		if slices.Contains(gatewayAPIKinds, o.GetName()) {
+			out = append(out, o)
+		}
+	}
+	if len(out) != len(gatewayAPIKinds) {
+		return nil, fmt.Errorf("%s has %d of the CRDs %v", gatewayAPIFile, len(out), gatewayAPIKinds)
+	}
+	return out, nil
+}
