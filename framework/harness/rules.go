@@ -285,13 +285,19 @@ const addressPatience = time.Second
 // settling is a change that is on its way to the proxies.
 type settling struct {
 	versions []mesh.Version
-	others   int // objects that istiod does not show
-	silent   int // objects that concern no proxy
+	answers  []*fixture.Object // whose status must come to tell that istiod has them
+	others   int               // objects that istiod does not show
+	silent   int               // objects that concern no proxy
+	// endpoints says that they may change endpoints, as Services and their like do.
+	endpoints bool
 }
 
 // silent are kinds that concern no proxy by themselves when they come or go. istiod may compute a push for
 // them all the same.
 var silent = []string{"Secret", "ConfigMap", "ServiceAccount", "Role", "RoleBinding"}
+
+// answered says whether istiod tells by an object's status that it has worked it out.
+func answered(o *fixture.Object) bool { return o.GroupVersionKind().Group == mesh.GatewayAPIGroup }
 
 // unshown says whether an object concerns proxies though istiod does not show it, as Services do: istiod
 // hears of it as a change of endpoints.
@@ -300,8 +306,15 @@ func unshown(o *fixture.Object) bool { return !istios(o) && !slices.Contains(sil
 // add notes the version of an object that istiod must come to hold; an empty one means none.
 func (s *settling) add(o *fixture.Object, v mesh.Version) {
 	switch {
+	case answered(o):
+		s.others++
+		if v.UID != "" {
+			s.answers = append(s.answers, o)
+		}
+		return
 	case unshown(o):
 		s.others++
+		s.endpoints = true
 		return
 	case !istios(o):
 		s.silent++
@@ -357,7 +370,7 @@ func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, pa
 		}
 	}
 	torn, wrote := written(), time.Now()
-	if st.others > 0 { // Services and their like
+	if st.endpoints {
 		r.config.stir()
 	}
 	if len(st.versions)+st.others == 0 && !changed {
@@ -367,7 +380,7 @@ func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, pa
 		return nil
 	}
 	var seen func(context.Context) (bool, error)
-	if len(st.versions) > 0 || changed {
+	if len(st.versions)+len(st.answers) > 0 || changed {
 		seen = func(ctx context.Context) (bool, error) {
 			if changed {
 				if ok, err := r.config.arrived(ctx); !ok || err != nil {
@@ -378,6 +391,9 @@ func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, pa
 				st.forget()
 			}
 			ok, err := r.istiod.Holds(ctx, st.versions)
+			if ok && err == nil {
+				ok, err = r.answered(ctx, &st)
+			}
 			if ok {
 				time.AfterFunc(computed, leave)
 			}
@@ -399,6 +415,18 @@ func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, pa
 		ch.Notes = append(ch.Notes, s.Note)
 	}
 	return nil
+}
+
+// answered says whether istiod has told of every object that it tells of.
+func (r *rules) answered(ctx context.Context, st *settling) (bool, error) {
+	for len(st.answers) > 0 {
+		o, err := r.fixtures.Get(ctx, st.answers[0])
+		if err != nil || !mesh.Observed(o) {
+			return false, err
+		}
+		st.answers = st.answers[1:]
+	}
+	return true, nil
 }
 
 // removeAll takes back whatever cases have left, in case a run was cut short.

@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	"mesh-egress-conformance/framework/egress"
@@ -24,7 +26,7 @@ const gatewayAPIFile = "tests/integration/pilot/testdata/gateway-api-crd.yaml"
 // gatewayAPIKinds are the CRDs that egress has use for.
 var gatewayAPIKinds = []string{
 	"gatewayclasses.gateway.networking.k8s.io", "gateways.gateway.networking.k8s.io",
-	"httproutes.gateway.networking.k8s.io", "referencegrants.gateway.networking.k8s.io", "tlsroutes.gateway.networking.k8s.io",
+	"httproutes.gateway.networking.k8s.io", "tlsroutes.gateway.networking.k8s.io",
 }
 
 // ourClass is the class whose gateways Istio runs; istiod makes it once it watches the Gateway API.
@@ -59,6 +61,57 @@ func InstallGatewayAPI(ctx context.Context, c *fixture.Client, module string) er
 		err = fmt.Errorf("istiod has made no GatewayClass %s within %s: does it run with PILOT_ENABLE_GATEWAY_API=false?", ourClass.GetName(), egress.Patience(gatewayAPIPatience))
 	}
 	return err
+}
+
+// GatewayAPIGroup is the API group of the Gateway API.
+const GatewayAPIGroup = "gateway.networking.k8s.io"
+
+// Observed says whether an object of the Gateway API has a status that tells that Istio has worked it out in its
+// current version, with whatever result.
+func Observed(o *fixture.Object) bool {
+	var has struct {
+		Spec struct {
+			ParentRefs []any `json:"parentRefs"`
+		} `json:"spec"`
+		Status struct {
+			conditions
+			Parents []struct {
+				conditions
+				ControllerName string `json:"controllerName"`
+			} `json:"parents"`
+		} `json:"status"`
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &has); err != nil {
+		return false
+	}
+	if len(has.Spec.ParentRefs) == 0 {
+		return has.Status.at(o.GetGeneration())
+	}
+	told := 0
+	for _, p := range has.Status.Parents {
+		if strings.HasPrefix(p.ControllerName, "istio.io/") && p.at(o.GetGeneration()) {
+			told++
+		}
+	}
+	return told >= len(has.Spec.ParentRefs)
+}
+
+// conditions are those of a Gateway, or of a route at one of its parents.
+type conditions struct {
+	Conditions []struct {
+		Type               string `json:"type"`
+		Status             string `json:"status"`
+		ObservedGeneration int64  `json:"observedGeneration"`
+	} `json:"conditions"`
+}
+
+func (c conditions) at(generation int64) bool {
+	for _, x := range c.Conditions {
+		if x.Type == "Accepted" && x.Status != "Unknown" && x.ObservedGeneration == generation {
+			return true
+		}
+	}
+	return false
 }
 
 // haveGatewayAPI says whether the CRDs are there, and watched. Where it cannot tell, they are applied again.

@@ -76,9 +76,10 @@ func (a *after) passed(ctx context.Context, i *Istiod) bool {
 // Change is what Settle waits for.
 type Change struct {
 	Proxies []string // who must have it
-	// Seen reports whether istiod holds the new state. Where istiod does not show it, Seen is nil, and any
-	// push after the one with the counter Before will do.
-	Seen   func(context.Context) (bool, error)
+	// Seen reports whether istiod holds the new state; nil where it does not show that.
+	Seen func(context.Context) (bool, error)
+	// Before is the counter of the last push before the change was made: any later one will do. 0 demands one
+	// that begins after Seen.
 	Before int64
 	// Torn means that an earlier push may be under way that has only a part of the change, so Settle waits
 	// besides until no further one comes.
@@ -87,7 +88,7 @@ type Change struct {
 	Pushed func()
 }
 
-// Settle waits until istiod has seen a change and every proxy has acknowledged a push that began after that.
+// Settle waits until istiod has seen a change and every proxy has acknowledged its push.
 func (i *Istiod) Settle(ctx context.Context, c Change) (Settled, error) {
 	start := time.Now()
 	w := watch{Change: c, last: push{latest: -1}}
@@ -100,7 +101,9 @@ func (i *Istiod) Settle(ctx context.Context, c Change) (Settled, error) {
 		if err != nil {
 			return Settled{}, err
 		}
-		w.Before = p.latest
+		if w.Before == 0 {
+			w.Before = p.latest
+		}
 		select {
 		case <-time.After(soonest):
 		case <-ctx.Done():

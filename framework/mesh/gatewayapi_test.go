@@ -1,0 +1,39 @@
+package mesh
+
+import (
+	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"mesh-egress-conformance/framework/fixture"
+)
+
+func TestObserved(t *testing.T) {
+	for _, c := range []struct {
+		name, object string
+		want         bool
+	}{
+		{"a Gateway that nobody has seen", "kind: Gateway\nmetadata: {generation: 1}\nspec: {}", false},
+		{"a Gateway as the CRD fills it in", "kind: Gateway\nmetadata: {generation: 1}\nstatus: {conditions: [{type: Accepted, status: Unknown, reason: Pending}]}", false},
+		{"a Gateway", "kind: Gateway\nmetadata: {generation: 2}\nstatus: {conditions: [{type: Accepted, status: 'True', observedGeneration: 2}]}", true},
+		{"a Gateway that is no good", "kind: Gateway\nmetadata: {generation: 2}\nstatus: {conditions: [{type: Accepted, status: 'False', observedGeneration: 2}]}", true},
+		{"an earlier Gateway", "kind: Gateway\nmetadata: {generation: 2}\nstatus: {conditions: [{type: Accepted, status: 'True', observedGeneration: 1}]}", false},
+		{"a route", "kind: HTTPRoute\nmetadata: {generation: 1}\nspec: {parentRefs: [{name: a}]}\nstatus: {parents: [{controllerName: istio.io/gateway-controller, conditions: [{type: Accepted, status: 'True', observedGeneration: 1}]}]}", true},
+		{"a route of which one parent is missing", "kind: HTTPRoute\nmetadata: {generation: 1}\nspec: {parentRefs: [{name: a}, {name: b}]}\nstatus: {parents: [{controllerName: istio.io/gateway-controller, conditions: [{type: Accepted, status: 'True', observedGeneration: 1}]}]}", false},
+		{"a route that somebody else has seen", "kind: HTTPRoute\nmetadata: {generation: 1}\nspec: {parentRefs: [{name: a}]}\nstatus: {parents: [{controllerName: example.com/other, conditions: [{type: Accepted, status: 'True', observedGeneration: 1}]}]}", false},
+		{"no object of the Gateway API", "kind: Gateway\nmetadata: {generation: 1}\nstatus: {conditions: [7]}", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := &fixture.Object{}
+			if err := yaml.Unmarshal([]byte(c.object), &o.Object); err != nil {
+				t.Fatal(err)
+			}
+			if f, ok := o.Object["metadata"].(map[string]any)["generation"].(float64); ok { // an API object has whole numbers
+				o.SetGeneration(int64(f))
+			}
+			if got := Observed(o); got != c.want {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
