@@ -130,7 +130,9 @@ func addAddress(link, ip string, bits int) error {
 
 // earlyServiceRules make the API server's Service address work before kube-proxy has synced.
 // Otherwise the first SYN of istiod is lost and it stalls for a 30 s dial timeout. Other Service
-// addresses are refused, not lost, for the same reason.
+// addresses are refused, not lost, for the same reason, to the node's own processes too: kube-proxy takes its
+// refusal of a Service without endpoints back before it leads the Service anywhere, and a call of istiod's
+// webhook that the API server makes in between would hang for 10 s.
 func earlyServiceRules(ctx context.Context, ps *procs) error {
 	rules := fmt.Sprintf(`*nat
 -A PREROUTING -d %[1]s/32 -p tcp --dport 443 -j DNAT --to-destination %[2]s:%[3]d
@@ -138,6 +140,7 @@ func earlyServiceRules(ctx context.Context, ps *procs) error {
 COMMIT
 *filter
 -A FORWARD -d %[4]s -p tcp -j REJECT --reject-with tcp-reset
+-A OUTPUT -d %[4]s -p tcp -j REJECT --reject-with tcp-reset
 COMMIT
 `, apiServiceIP, nodeIP, apiPort, serviceCIDR)
 	file := runDir + "/early.rules"
