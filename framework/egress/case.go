@@ -32,6 +32,7 @@ const (
 	Credential     Feature = "client-credential"
 	TPROXY         Feature = "tproxy"
 	GatewayAPI     Feature = "gateway-api"
+	NFTables       Feature = "nftables"
 )
 
 // features are all that cases may need, with what each means.
@@ -45,7 +46,7 @@ var features = map[Feature]string{
 	"network-policy":        "a CNI plugin that enforces NetworkPolicies",
 	"ipv6":                  "pods with IPv6 addresses",
 	TPROXY:                  "a kernel with the TPROXY target",
-	"nftables":              "an installation with native nftables",
+	NFTables:                "a proxy image with nft",
 	Credential:              "a client certificate of the internet's CA, and leave to let sidecars read Secrets",
 	"istiod-flags":          "an istiod with other feature flags",
 	"init-container-probe":  "probes from init containers",

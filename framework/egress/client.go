@@ -21,9 +21,11 @@ type Client struct {
 	Container   string            `json:"container"` // the container in which commands run; "" for a client that is only called
 	Injection   Injection         `json:"injection"`
 	Annotations map[string]string `json:"annotations,omitempty"` // of the pod template
-	User        int64             `json:"user,omitempty"`        // uid of its process; 0 leaves the manifest's
-	Escapes     bool              `json:"escapes,omitempty"`     // it has a sidecar, and its traffic goes around it
-	Pretend     bool              `json:"pretend,omitempty"`     // sabotage: it has no sidecar and is taken for one that has
+	// Values are laid over those that Istio was installed with, for the manual injection of this client alone.
+	Values  Object `json:"values,omitempty"`
+	User    int64  `json:"user,omitempty"`    // uid of its process; 0 leaves the manifest's
+	Escapes bool   `json:"escapes,omitempty"` // it has a sidecar, and its traffic goes around it
+	Pretend bool   `json:"pretend,omitempty"` // sabotage: it has no sidecar and is taken for one that has
 	// Service keeps the Service that the manifest has. A client that is not called needs none, and its start
 	// does not change anybody's endpoints then.
 	Service  bool   `json:"service,omitempty"`
@@ -68,6 +70,8 @@ func (c Client) Check() error {
 		return fmt.Errorf("client %q: name must be lower-case words joined by dashes", c.Name)
 	case c.Namespace == "" || c.Manifest == "" || c.Workload == "":
 		return fmt.Errorf("client %q: namespace, manifest and workload must be set", c.Name)
+	case len(c.Values) > 0 && c.Injection != ManualInjection:
+		return fmt.Errorf("client %q: values are for injection manual: istiod's webhook has its own", c.Name)
 	case c.Injection != AutoInjection && c.Injection != ManualInjection && c.Injection != NoInjection:
 		return fmt.Errorf("client %q: injection %q is not auto, manual or none", c.Name, c.Injection)
 	}

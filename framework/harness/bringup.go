@@ -237,7 +237,7 @@ func (s *Session) where() string {
 func (s *Session) features() []egress.Feature {
 	f := slices.Clone(s.Cluster.Facts().Features)
 	if s.visit == nil {
-		f = append(f, egress.IngressGateway, egress.EgressGateway, egress.GatewayAPI)
+		f = append(f, egress.IngressGateway, egress.EgressGateway, egress.GatewayAPI, egress.NFTables)
 		if s.Cluster.Internet() != nil {
 			f = append(f, egress.Credential)
 		}

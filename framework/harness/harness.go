@@ -108,7 +108,7 @@ func (f *future) wait(ctx context.Context) error {
 }
 
 // EmbeddedFeatures are those of an embedded cluster with locally built parts.
-var EmbeddedFeatures = []egress.Feature{egress.Hermetic, egress.MeshConfig, egress.IngressGateway, egress.EgressGateway, egress.Credential, egress.TPROXY, egress.GatewayAPI}
+var EmbeddedFeatures = []egress.Feature{egress.Hermetic, egress.MeshConfig, egress.IngressGateway, egress.EgressGateway, egress.Credential, egress.TPROXY, egress.GatewayAPI, egress.NFTables}
 
 // baseClients are the ones that every cluster from `egressctl up` has.
 var baseClients = []string{"client", egress.ControlClient}

@@ -1,12 +1,10 @@
 package pods
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -161,7 +159,7 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 		}
 	}
 	if c.Injection == egress.ManualInjection && c.Sidecar() {
-		if objs, err = p.inject(ctx, objs); err != nil {
+		if objs, err = p.inject(ctx, c, objs); err != nil {
 			return nil, err
 		}
 	}
@@ -264,28 +262,6 @@ func (p *Pods) decorate(o *fixture.Object, c egress.Client) error {
 	}
 	fixture.Mark(labels, p.run)
 	return unstructured.SetNestedMap(o.Object, labels, "spec", "template", "metadata", "labels")
-}
-
-// inject adds the sidecar with istioctl, as Istio's documents do for clusters without a webhook.
-func (p *Pods) inject(ctx context.Context, objs []*fixture.Object) ([]*fixture.Object, error) {
-	var in bytes.Buffer
-	for _, o := range objs {
-		b, err := o.MarshalJSON()
-		if err != nil {
-			return nil, err
-		}
-		in.WriteString("---\n")
-		in.Write(b)
-		in.WriteByte('\n')
-	}
-	cmd := exec.CommandContext(ctx, p.istioctl, "kube-inject", "--kubeconfig", p.kubecfg, "-f", "-")
-	cmd.Stdin = &in
-	var out, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &stderr
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("istioctl kube-inject: %w: %s", err, strings.TrimSpace(stderr.String()))
-	}
-	return fixture.Parse(ctx, out.Bytes())
 }
 
 // waitReady watches the client's pod until it is ready; on failure the error says what the pod's
