@@ -71,6 +71,10 @@ type Internet interface {
 	// Break spoils it on purpose: "down" (every host is dead), "dns" (no name resolves), "ca" (foreign
 	// certificates); "mend" undoes all of it.
 	Break(ctx context.Context, what string) error
+	// Answer makes a name resolve to a host from now on, or fail with NXDOMAIN or SERVFAIL; "" forgets it.
+	Answer(ctx context.Context, name, host string) error
+	// Asked is how often the name was asked for since then.
+	Asked(ctx context.Context, name string) (int, error)
 }
 
 // Outside says which internet a cluster's pods reach.

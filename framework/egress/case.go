@@ -53,7 +53,6 @@ var features = map[Feature]string{
 	"istiod-restart":        "leave to stop istiod",
 	"two-istio-versions":    "proxies of another Istio version than istiod's",
 	"compatibility-version": "an installation with another compatibilityVersion",
-	"changing-dns":          "DNS records that change while a case runs",
 }
 
 // Meaning says what a feature is.
@@ -89,6 +88,9 @@ type Case struct {
 	Ground Object `json:"ground,omitempty"`
 	// Mesh is merged into the mesh configuration while the case is applied.
 	Mesh Object `json:"mesh,omitempty"`
+	// DNS is what names resolve to from a phase on: the name of a host of the internet, NXDOMAIN or SERVFAIL. It
+	// is forgotten when the case ends.
+	DNS map[Phase]map[string]string `json:"dns,omitempty"`
 	// Exclusive says that the case touches what other cases see, so that none may run beside it.
 	Exclusive bool `json:"exclusive,omitempty"`
 
@@ -280,6 +282,12 @@ func (c Case) Check() error {
 			return bad("%v", err)
 		}
 	}
+	if len(c.DNS) > 0 && !slices.Contains(c.Needs, Hermetic) {
+		return bad("dns: only the hermetic internet's answers can be changed; add it to needs")
+	}
+	if len(c.DNS[Before])+len(c.DNS[Removed]) > 0 {
+		return bad("dns: answers begin in phase applied or changed, and end with the case")
+	}
 	for i, p := range c.Probes {
 		switch {
 		case p.From == "":
@@ -352,7 +360,18 @@ func (c Case) Gateway() bool {
 }
 
 // Changes says whether the case has the phase changed.
-func (c Case) Changes() bool { return len(c.Change)+len(c.Delete) > 0 }
+func (c Case) Changes() bool { return len(c.Change)+len(c.Delete)+len(c.DNS[Changed]) > 0 }
+
+// Names are those whose DNS answers the case changes, sorted.
+func (c Case) Names() []string {
+	all := map[string]bool{}
+	for _, names := range c.DNS {
+		for n := range names {
+			all[n] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
 
 // Phases are the phases of this case in order.
 func (c Case) Phases() []Phase {

@@ -18,18 +18,25 @@ func TestCaseCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, spoil := range map[string]func(*Case){
-		"lower-case words":      func(c *Case) { c.Name = "Area Name" },
-		"area is missing":       func(c *Case) { c.Area = "" },
-		"claim is missing":      func(c *Case) { c.Claim = "" },
-		"source is missing":     func(c *Case) { c.Source = "" },
-		"no probes":             func(c *Case) { c.Probes = nil },
-		"not of the form":       func(c *Case) { c.Since = "new" },
-		"from is missing":       func(c *Case) { c.Probes[0].From = "" },
-		"exactly one of url":    func(c *Case) { c.Probes[0].Command = "curl x" },
-		"no destination":        func(c *Case) { c.Probes[0].URL = "http://" },
-		"error parsing regexp":  func(c *Case) { c.Probes[0].Output = "(" },
-		"no wanted outcome":     func(c *Case) { c.Probes[0].Wants[Applied] = 0 },
-		"removal must restore":  func(c *Case) { c.Probes[0].Wants[Removed] = OK },
+		"lower-case words":     func(c *Case) { c.Name = "Area Name" },
+		"area is missing":      func(c *Case) { c.Area = "" },
+		"claim is missing":     func(c *Case) { c.Claim = "" },
+		"source is missing":    func(c *Case) { c.Source = "" },
+		"no probes":            func(c *Case) { c.Probes = nil },
+		"not of the form":      func(c *Case) { c.Since = "new" },
+		"from is missing":      func(c *Case) { c.Probes[0].From = "" },
+		"exactly one of url":   func(c *Case) { c.Probes[0].Command = "curl x" },
+		"no destination":       func(c *Case) { c.Probes[0].URL = "http://" },
+		"error parsing regexp": func(c *Case) { c.Probes[0].Output = "(" },
+		"no wanted outcome":    func(c *Case) { c.Probes[0].Wants[Applied] = 0 },
+		"removal must restore": func(c *Case) { c.Probes[0].Wants[Removed] = OK },
+		"grows in no phase": func(c *Case) {
+			c.Probes[0].Counts = map[Phase]map[string]int64{Before: {"tcp.A.downstream_cx_total": 0}}
+		},
+		"add it to needs": func(c *Case) { c.DNS = map[Phase]map[string]string{Changed: {"a.example": "NXDOMAIN"}} },
+		"answers begin in": func(c *Case) {
+			c.Needs, c.DNS = []Feature{Hermetic}, map[Phase]map[string]string{Before: {"a.example": "NXDOMAIN"}}
+		},
 		"no wanted outcome for": func(c *Case) { c.Probes[0].Wants[Before] = ^Outcome(0) },
 	} {
 		c := sound()

@@ -270,6 +270,25 @@ func (in *Internet) Break(ctx context.Context, what string) error {
 	return each(len(in.parts), func(i int) error { return in.parts[i].client.Break(ctx, what) })
 }
 
+// Answer changes what a name resolves to, see internet.Server.Answer. The part that is the DNS server needs it.
+func (in *Internet) Answer(ctx context.Context, name, host string) error {
+	return each(len(in.parts), func(i int) error { return in.parts[i].client.Answer(ctx, name, host) })
+}
+
+// Asked is how often a name was asked for since its answer was changed.
+func (in *Internet) Asked(ctx context.Context, name string) (int, error) {
+	asked := make([]int, len(in.parts))
+	err := each(len(in.parts), func(i int) (err error) {
+		asked[i], err = in.parts[i].client.Asked(ctx, name)
+		return err
+	})
+	all := 0
+	for _, n := range asked {
+		all += n
+	}
+	return all, err
+}
+
 // Close ends the port-forwards; the pods stay.
 func (in *Internet) Close() error {
 	for _, p := range in.parts {

@@ -214,7 +214,7 @@ func (s *Session) makeLanes() error {
 			},
 		}
 		if in := s.Cluster.Internet(); in != nil {
-			w.engine.Outside = in
+			w.engine.Outside, w.rules.outside = in, in
 		}
 		s.lanes = append(s.lanes, w)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
 	"mesh-egress-conformance/framework/fixture"
@@ -30,7 +31,8 @@ type rules struct {
 	run      string
 	expand   func(string) string
 	secrets  func(ctx context.Context, text string) (string, error)
-	hide     bool // sabotage: objects are exported to nobody
+	outside  cluster.Internet // nil for the live one
+	hide     bool             // sabotage: objects are exported to nobody
 
 	mu      sync.Mutex
 	applied map[string][]*fixture.Object
@@ -136,6 +138,9 @@ func (r *rules) Apply(ctx context.Context, c egress.Case) (engine.Change, error)
 	if err != nil {
 		return engine.Change{}, err
 	}
+	if err := r.name(ctx, c, egress.Applied); err != nil {
+		return engine.Change{}, err
+	}
 	ch, err := r.put(ctx, c, objs, r.patch(c))
 	if err != nil {
 		return ch, err
@@ -231,9 +236,12 @@ func (r *rules) Change(ctx context.Context, c egress.Case) (engine.Change, error
 		}
 	}
 	if len(objs) > 0 {
-		return r.put(ctx, c, objs, nil)
+		if ch, err = r.put(ctx, c, objs, nil); err != nil {
+			return ch, err
+		}
 	}
-	return ch, nil
+	ch.Acknowledged = ch.Acknowledged || len(c.DNS[egress.Changed]) > 0 && len(c.Delete)+len(objs) == 0
+	return ch, r.name(ctx, c, egress.Changed)
 }
 
 func (r *rules) Remove(ctx context.Context, c egress.Case) (engine.Change, error) {
@@ -245,6 +253,7 @@ func (r *rules) Remove(ctx context.Context, c egress.Case) (engine.Change, error
 		back = egress.Object{}
 	}
 	ch, err := r.take(ctx, c, objs, back)
+	err = errors.Join(err, r.forget(ctx, c))
 	if err == nil {
 		r.mu.Lock()
 		delete(r.applied, c.Name)

@@ -104,6 +104,9 @@ func (s *Session) resources(c egress.Case) []string {
 			out = append(out, n)
 		}
 	}
+	for _, n := range c.Names() {
+		out = append(out, "the name "+n)
+	}
 	for _, f := range []egress.Feature{egress.IngressGateway, egress.EgressGateway} {
 		if slices.Contains(c.Needs, f) {
 			out = append(out, string(f))

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
@@ -84,4 +85,16 @@ func (c *Client) Credential(ctx context.Context) (Credential, error) {
 // Break spoils the internet on purpose, see Server.Break.
 func (c *Client) Break(ctx context.Context, what string) error {
 	return c.do(ctx, http.MethodPost, "/break/"+what, nil)
+}
+
+// Answer changes what a name resolves to, see Server.Answer.
+func (c *Client) Answer(ctx context.Context, name, host string) error {
+	return c.do(ctx, http.MethodPost, "/answer?"+url.Values{"name": {name}, "host": {host}}.Encode(), nil)
+}
+
+// Asked is how often a name was asked for since its answer was changed.
+func (c *Client) Asked(ctx context.Context, name string) (int, error) {
+	var n int
+	err := c.do(ctx, http.MethodGet, "/asked?"+url.Values{"name": {name}}.Encode(), &n)
+	return n, err
 }

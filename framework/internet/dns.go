@@ -51,17 +51,16 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		return
 	}
 	question := q.Question[0]
+	if s.changing.reply(m, question) {
+		_ = w.WriteMsg(m) // the asker is gone if this fails
+		return
+	}
 	addrs, known := s.lookup(strings.TrimSuffix(strings.ToLower(question.Name), "."))
 	switch {
 	case !known:
 		m.Rcode = dns.RcodeNameError
 	case question.Qtype == dns.TypeA:
-		for _, addr := range addrs {
-			m.Answer = append(m.Answer, &dns.A{
-				Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: ttl},
-				A:   addr.AsSlice(),
-			})
-		}
+		m.Answer = addresses(question, addrs, ttl)
 	case question.Qtype == dns.TypeTXT:
 		m.Answer = append(m.Answer, &dns.TXT{
 			Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: ttl},

@@ -30,6 +30,8 @@ type Server struct {
 	noNames atomic.Bool                     // sabotage: DNS refuses every question
 	foreign atomic.Pointer[tls.Certificate] // sabotage: what every host shows instead of its own certificate
 
+	changing answers
+
 	mu      sync.Mutex
 	closers []func() error
 }
@@ -390,6 +392,12 @@ func (s *Server) ControlHandler() http.Handler {
 		}
 		writeJSON(w, c)
 	})
+	mux.HandleFunc("POST /answer", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.Answer(r.URL.Query().Get("name"), r.URL.Query().Get("host")); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		}
+	})
+	mux.HandleFunc("GET /asked", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, s.Asked(r.URL.Query().Get("name"))) })
 	mux.HandleFunc("POST /break/{what}", func(w http.ResponseWriter, r *http.Request) {
 		if err := s.Break(context.WithoutCancel(r.Context()), r.PathValue("what")); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)

@@ -1,0 +1,74 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+// renewPatience bounds the wait until a proxy asks for a name again. The answers may be kept for a second; a
+// DNS server in between may keep them for some more.
+const renewPatience = 20 * time.Second
+
+// giveUp is how long after its last question a resolver has surely given up: it asks again at once a few times
+// when it is told of a failure.
+const giveUp = 300 * time.Millisecond
+
+// name makes a phase's DNS answers valid. Where a name had an answer before, it waits until that has been renewed.
+func (r *rules) name(ctx context.Context, c egress.Case, ph egress.Phase) error {
+	for _, n := range slices.Sorted(maps.Keys(c.DNS[ph])) {
+		if err := r.outside.Answer(ctx, n, c.DNS[ph][n]); err != nil {
+			return fmt.Errorf("case %s: change what %s resolves to: %w", c.Name, n, err)
+		}
+	}
+	if ph != egress.Changed {
+		return nil
+	}
+	for n, host := range c.DNS[ph] {
+		_, failure := dns.StringToRcode[host]
+		if err := r.renewed(ctx, n, failure); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// renewed waits until a proxy has dealt with the new answer of a name: it asks a second time then. A failure it
+// does not ask about again soon, once it has given up.
+func (r *rules) renewed(ctx context.Context, name string, failure bool) error {
+	ctx, cancel := context.WithTimeout(ctx, egress.Patience(renewPatience))
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	last, since := 0, time.Now()
+	for {
+		n, err := r.outside.Asked(ctx, name)
+		if n != last {
+			last, since = n, time.Now()
+		}
+		if err == nil && (failure && n > 0 && time.Since(since) > giveUp || !failure && n > 1) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait until a proxy asks for %s again: asked %d times: %w", name, n, errors.Join(ctx.Err(), err))
+		case <-tick.C:
+		}
+	}
+}
+
+// forget takes a case's DNS answers back.
+func (r *rules) forget(ctx context.Context, c egress.Case) error {
+	var all error
+	for _, n := range c.Names() {
+		all = errors.Join(all, r.outside.Answer(ctx, n, ""))
+	}
+	return all
+}

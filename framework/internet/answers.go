@@ -1,0 +1,89 @@
+package internet
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+
+	"github.com/miekg/dns"
+)
+
+// answers are names of which the DNS server gives other answers from one moment to the next.
+type answers struct {
+	mu sync.Mutex
+	of map[string]*answer
+}
+
+type answer struct {
+	addrs []netip.Addr
+	rcode int
+	asked int // since it is the answer
+}
+
+// changingTTL is how long the answers may be kept, in seconds: the shortest time but none.
+const changingTTL = 1
+
+// Answer makes a name resolve to the addresses of a host from now on, or fail with the code NXDOMAIN or
+// SERVFAIL; "" forgets the name. It fails for a name that a host has, because others count on it.
+func (s *Server) Answer(name, host string) error {
+	name = strings.ToLower(name)
+	if _, taken := s.hosts.Find(name); taken {
+		return fmt.Errorf("%s is the name of a host; take one that is none's", name)
+	}
+	a := &answer{}
+	if code, ok := dns.StringToRcode[host]; ok && code != dns.RcodeSuccess {
+		a.rcode = code
+	} else if host != "" {
+		h, ok := s.hosts.Find(host)
+		if !ok {
+			return fmt.Errorf("no host is called %q", host)
+		}
+		a.addrs = append([]netip.Addr{h.Address}, h.More...)
+	}
+	s.changing.mu.Lock()
+	defer s.changing.mu.Unlock()
+	if s.changing.of == nil {
+		s.changing.of = map[string]*answer{}
+	}
+	s.changing.of[name] = a
+	if host == "" {
+		delete(s.changing.of, name)
+	}
+	return nil
+}
+
+// Asked is how often a name's address was asked for since its answer is what it is.
+func (s *Server) Asked(name string) int {
+	s.changing.mu.Lock()
+	defer s.changing.mu.Unlock()
+	if a := s.changing.of[strings.ToLower(name)]; a != nil {
+		return a.asked
+	}
+	return 0
+}
+
+// reply completes the reply to a question about a changing name; false if it is about another one.
+func (x *answers) reply(m *dns.Msg, q dns.Question) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	a := x.of[strings.TrimSuffix(strings.ToLower(q.Name), ".")]
+	if a == nil {
+		return false
+	}
+	m.Rcode = a.rcode
+	if q.Qtype == dns.TypeA {
+		a.asked++
+		m.Answer = addresses(q, a.addrs, changingTTL)
+	}
+	return true
+}
+
+// addresses are the records of a name.
+func addresses(q dns.Question, addrs []netip.Addr, ttl uint32) []dns.RR {
+	var out []dns.RR
+	for _, addr := range addrs {
+		out = append(out, &dns.A{Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: ttl}, A: addr.AsSlice()})
+	}
+	return out
+}
