@@ -1,6 +1,9 @@
 package mesh
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"sigs.k8s.io/yaml"
@@ -35,5 +38,32 @@ func TestObserved(t *testing.T) {
 				t.Errorf("got %v", got)
 			}
 		})
+	}
+}
+
+func TestGatewayAPICRDs(t *testing.T) {
+	module := t.TempDir()
+	if _, err := gatewayAPI(module); err == nil {
+		t.Error("a module without CRDs")
+	}
+	var docs []string
+	for _, n := range append([]string{"udproutes.gateway.networking.k8s.io"}, gatewayAPIKinds...) {
+		docs = append(docs, "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata:\n  name: "+n+"\nspec: {}")
+	}
+	file := filepath.Join(module, gatewayAPIFile)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for left, want := range map[int]string{len(docs): "", len(docs) - 1: "has 3 of the CRDs"} {
+		if err := os.WriteFile(file, []byte(strings.Join(docs[:left], "\n---\n")+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		crds, err := gatewayAPI(module)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%d documents: %v", left, err)
+		}
+		if err == nil && len(crds) != len(gatewayAPIKinds) {
+			t.Errorf("%d CRDs", len(crds))
+		}
 	}
 }
