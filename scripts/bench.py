@@ -9,6 +9,7 @@ import os
 import pathlib
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -20,7 +21,12 @@ figures = collections.defaultdict(list)
 
 def timed(phase, *args):
     start = time.monotonic()
-    subprocess.run([TOOL, *args], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    p = subprocess.run([TOOL, *args], capture_output=True, text=True)
+    said = [l for l in (p.stdout + p.stderr).splitlines() if l.startswith(("VIOLATES", "INCONCLUSIVE", "egressctl:"))]
+    if p.returncode and not said:
+        sys.exit(f"egressctl {' '.join(args)}: exit {p.returncode}\n{p.stderr[-2000:]}")
+    if p.returncode:  # its time counts all the same, and the reader must know
+        print(f"egressctl {' '.join(args)}: exit {p.returncode}", *said, sep="\n  ", file=sys.stderr, flush=True)
     figures[phase].append(time.monotonic() - start)
 
 
