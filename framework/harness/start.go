@@ -117,7 +117,11 @@ func (s *Session) need(name string) *future {
 
 // gatewayAPI makes the cluster know the Gateway API.
 func (s *Session) gatewayAPI(ctx context.Context) error {
-	return mesh.InstallGatewayAPI(ctx, s.fix, s.Cluster.Facts().Module)
+	f := s.Cluster.Facts()
+	if err := mesh.InstallGatewayAPI(ctx, s.fix, f.Module, f.Istio); err != nil {
+		return err
+	}
+	return s.istiod.Quiet(ctx)
 }
 
 func (s *Session) startGateways(ctx context.Context, in *mesh.Installer) error {

@@ -39,7 +39,7 @@ const gatewayAPIPatience = 30 * time.Second
 
 // InstallGatewayAPI applies the CRDs of the Gateway API, from the Istio module in a folder, to a cluster that
 // lacks them, and waits until istiod watches them.
-func InstallGatewayAPI(ctx context.Context, c *fixture.Client, module string) error {
+func InstallGatewayAPI(ctx context.Context, c *fixture.Client, module, istio string) error {
 	if haveGatewayAPI(ctx, c) {
 		return nil
 	}
@@ -50,15 +50,67 @@ func InstallGatewayAPI(ctx context.Context, c *fixture.Client, module string) er
 	if _, err := c.Apply(ctx, "", crds...); err != nil {
 		return fmt.Errorf("install the CRDs of the Gateway API: %w", err)
 	}
-	err = poll(ctx, egress.Patience(gatewayAPIPatience), func(ctx context.Context) (bool, error) {
-		_, err := c.Get(ctx, ourClass)
-		if apierrors.IsNotFound(err) || fixture.Unknown(err) {
+	return watched(ctx, c, istio)
+}
+
+// trials are a Gateway that no pod serves, and a route of each kind. istiod begins to watch a kind some time after its
+// CRD is there, each by itself, and what it learns then is pushed: no case may run before that.
+func trials(istio string) []*fixture.Object {
+	object := func(kind string, spec map[string]any) *fixture.Object {
+		return &fixture.Object{Object: map[string]any{
+			"apiVersion": GatewayAPIGroup + "/v1", "kind": kind, "metadata": map[string]any{"name": "trial", "namespace": SystemNamespace}, "spec": spec,
+		}}
+	}
+	parents := []any{map[string]any{"name": "trial"}}
+	out := []*fixture.Object{
+		object("Gateway", map[string]any{
+			"gatewayClassName": ourClass.GetName(), "addresses": []any{map[string]any{"type": "Hostname", "value": "nowhere.invalid"}},
+			"listeners": []any{
+				map[string]any{"name": "http", "port": int64(80), "protocol": "HTTP"},
+				map[string]any{"name": "tls", "port": int64(443), "protocol": "TLS", "tls": map[string]any{"mode": "Passthrough"}},
+			},
+		}),
+		object("HTTPRoute", map[string]any{"parentRefs": parents, "hostnames": []any{"nowhere.invalid"}}),
+	}
+	if !egress.Older(istio, "1.30") { // earlier ones do not watch it
+		out = append(out, object("TLSRoute", map[string]any{
+			"parentRefs": parents, "hostnames": []any{"nowhere.invalid"},
+			"rules": []any{map[string]any{"backendRefs": []any{map[string]any{"name": "nowhere", "port": int64(443)}}}},
+		}))
+	}
+	return out
+}
+
+// watched waits until istiod watches all kinds.
+func watched(ctx context.Context, c *fixture.Client, istio string) error {
+	trials := trials(istio)
+	defer func() { _ = c.Remove(context.WithoutCancel(ctx), trials...) }() // a cluster that cannot delete says so elsewhere
+	left := trials
+	applied := false
+	err := poll(ctx, egress.Patience(gatewayAPIPatience), func(ctx context.Context) (bool, error) {
+		select { // there is no hurry, and much else to do
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+		if !applied { // the API of a new CRD is served a moment later
+			_, err := c.Apply(ctx, "", trials...)
+			if applied = err == nil; !applied && !fixture.Unknown(err) && !apierrors.IsNotFound(err) {
+				return false, err
+			}
 			return false, nil
 		}
-		return err == nil, err
+		for len(left) > 0 {
+			o, err := c.Get(ctx, left[0])
+			if err != nil || !Observed(o) {
+				return false, err
+			}
+			left = left[1:]
+		}
+		return true, nil
 	})
 	if errors.Is(err, errPatience) {
-		err = fmt.Errorf("istiod has made no GatewayClass %s within %s: does it run with PILOT_ENABLE_GATEWAY_API=false?", ourClass.GetName(), egress.Patience(gatewayAPIPatience))
+		err = fmt.Errorf("istiod has not looked at %s within %s: does it run with PILOT_ENABLE_GATEWAY_API=false?", fixture.Describe(left[0]), egress.Patience(gatewayAPIPatience))
 	}
 	return err
 }
