@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"mesh-egress-conformance/framework/egress"
 )
@@ -43,25 +44,20 @@ func (r *rules) name(ctx context.Context, c egress.Case, ph egress.Phase) error 
 // renewed waits until a proxy has dealt with the new answer of a name: it asks a second time then. A failure it
 // does not ask about again soon, once it has given up.
 func (r *rules) renewed(ctx context.Context, name string, failure bool) error {
-	ctx, cancel := context.WithTimeout(ctx, egress.Patience(renewPatience))
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
 	last, since := 0, time.Now()
-	for {
-		n, err := r.outside.Asked(ctx, name)
+	var asking error
+	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, egress.Patience(renewPatience), true, func(ctx context.Context) (bool, error) {
+		var n int
+		n, asking = r.outside.Asked(ctx, name)
 		if n != last {
 			last, since = n, time.Now()
 		}
-		if err == nil && (failure && n > 0 && time.Since(since) > giveUp || !failure && n > 1) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait until a proxy asks for %s again: asked %d times: %w", name, n, errors.Join(ctx.Err(), err))
-		case <-tick.C:
-		}
+		return asking == nil && (failure && n > 0 && time.Since(since) > giveUp || !failure && n > 1), nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait until a proxy asks for %s again: asked %d times: %w", name, last, errors.Join(err, asking))
 	}
+	return nil
 }
 
 // forget takes a case's DNS answers back.

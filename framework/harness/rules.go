@@ -218,7 +218,7 @@ func (r *rules) Change(ctx context.Context, c egress.Case) (engine.Change, error
 		return engine.Change{}, err
 	}
 	r.complete(c, objs)
-	var ch engine.Change
+	ch := engine.Change{Acknowledged: true} // a DNS answer concerns no push
 	if len(c.Delete) > 0 {
 		var gone []*fixture.Object
 		r.mu.Lock()
@@ -240,7 +240,6 @@ func (r *rules) Change(ctx context.Context, c egress.Case) (engine.Change, error
 			return ch, err
 		}
 	}
-	ch.Acknowledged = ch.Acknowledged || len(c.DNS[egress.Changed]) > 0 && len(c.Delete)+len(objs) == 0
 	return ch, r.name(ctx, c, egress.Changed)
 }
 
@@ -305,8 +304,8 @@ type settling struct {
 // them all the same.
 var silent = []string{"Secret", "ConfigMap", "ServiceAccount", "Role", "RoleBinding"}
 
-// answered says whether istiod tells by an object's status that it has worked it out.
-func answered(o *fixture.Object) bool { return o.GroupVersionKind().Group == mesh.GatewayAPIGroup }
+// tells says whether istiod writes into an object's status that it has worked it out.
+func tells(o *fixture.Object) bool { return o.GroupVersionKind().Group == mesh.GatewayAPIGroup }
 
 // unshown says whether an object concerns proxies though istiod does not show it, as Services do: istiod
 // hears of it as a change of endpoints.
@@ -315,7 +314,7 @@ func unshown(o *fixture.Object) bool { return !istios(o) && !slices.Contains(sil
 // add notes the version of an object that istiod must come to hold; an empty one means none.
 func (s *settling) add(o *fixture.Object, v mesh.Version) {
 	switch {
-	case answered(o):
+	case tells(o):
 		s.others++
 		if v.UID != "" {
 			s.answers = append(s.answers, o)

@@ -39,17 +39,18 @@ func (s *Server) Answer(name, host string) error {
 		if !ok {
 			return fmt.Errorf("no host is called %q", host)
 		}
-		a.addrs = append([]netip.Addr{h.Address}, h.More...)
+		a.addrs = h.Addresses()
 	}
 	s.changing.mu.Lock()
 	defer s.changing.mu.Unlock()
+	if host == "" {
+		delete(s.changing.of, name)
+		return nil
+	}
 	if s.changing.of == nil {
 		s.changing.of = map[string]*answer{}
 	}
 	s.changing.of[name] = a
-	if host == "" {
-		delete(s.changing.of, name)
-	}
 	return nil
 }
 
@@ -63,11 +64,11 @@ func (s *Server) Asked(name string) int {
 	return 0
 }
 
-// reply completes the reply to a question about a changing name; false if it is about another one.
-func (x *answers) reply(m *dns.Msg, q dns.Question) bool {
+// reply completes the reply to a question about a changing name; false if the name is another one.
+func (x *answers) reply(m *dns.Msg, q dns.Question, name string) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	a := x.of[strings.TrimSuffix(strings.ToLower(q.Name), ".")]
+	a := x.of[name]
 	if a == nil {
 		return false
 	}

@@ -51,11 +51,12 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		return
 	}
 	question := q.Question[0]
-	if s.changing.reply(m, question) {
+	name := strings.TrimSuffix(strings.ToLower(question.Name), ".")
+	if s.changing.reply(m, question, name) {
 		_ = w.WriteMsg(m) // the asker is gone if this fails
 		return
 	}
-	addrs, known := s.lookup(strings.TrimSuffix(strings.ToLower(question.Name), "."))
+	addrs, known := s.lookup(name)
 	switch {
 	case !known:
 		m.Rcode = dns.RcodeNameError
@@ -72,7 +73,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 
 func (s *Server) lookup(name string) ([]netip.Addr, bool) {
 	if h, ok := s.hosts.Find(name); ok {
-		return append([]netip.Addr{h.Address}, h.More...), true
+		return h.Addresses(), true
 	}
 	if rest, ok := strings.CutSuffix(name, ".nip.io"); ok {
 		labels := strings.Split(rest, ".")

@@ -53,6 +53,9 @@ type Host struct {
 	Services []Service    `json:"services,omitempty"`
 }
 
+// Addresses are all that the host's name resolves to.
+func (h Host) Addresses() []netip.Addr { return append([]netip.Addr{h.Address}, h.More...) }
+
 // Hosts is the whole internet.
 type Hosts struct {
 	DNS   netip.Addr `json:"dns"`
@@ -76,7 +79,7 @@ func (h *Hosts) Addresses() []netip.Addr {
 	out := []netip.Addr{h.DNS}
 	for _, x := range h.Hosts {
 		if !x.Dead || x.Refuses {
-			out = append(append(out, x.Address), x.More...)
+			out = append(out, x.Addresses()...)
 		}
 	}
 	return out
@@ -117,5 +120,5 @@ func Ranges(text string) []netip.Prefix {
 
 // In says whether a range holds an address of the host.
 func (h Host) In(r netip.Prefix) bool {
-	return slices.ContainsFunc(append([]netip.Addr{h.Address}, h.More...), r.Contains)
+	return slices.ContainsFunc(h.Addresses(), r.Contains)
 }

@@ -130,7 +130,7 @@ func (s *Server) onClose(f func() error) {
 }
 
 func (s *Server) startService(ctx context.Context, h Host, svc Service) error {
-	for _, a := range append([]netip.Addr{h.Address}, h.More...) {
+	for _, a := range h.Addresses() {
 		if err := s.listen(ctx, h, svc, netip.AddrPortFrom(a, svc.Port).String()); err != nil {
 			return err
 		}

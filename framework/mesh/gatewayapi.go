@@ -3,7 +3,6 @@ package mesh
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/yaml"
 
 	"mesh-egress-conformance/framework/egress"
@@ -38,8 +38,8 @@ var ourClass = &fixture.Object{Object: map[string]any{
 const gatewayAPIPatience = 30 * time.Second
 
 // InstallGatewayAPI applies the CRDs of the Gateway API, from the Istio module in a folder, to a cluster that
-// lacks them, and waits until istiod watches them.
-func InstallGatewayAPI(ctx context.Context, c *fixture.Client, module, istio string) error {
+// lacks them, and waits until istiod, of a version such as "1.31", watches them. What it makes for that is a run's.
+func InstallGatewayAPI(ctx context.Context, c *fixture.Client, module, istio, run string) error {
 	if haveGatewayAPI(ctx, c) {
 		return nil
 	}
@@ -50,15 +50,17 @@ func InstallGatewayAPI(ctx context.Context, c *fixture.Client, module, istio str
 	if _, err := c.Apply(ctx, "", crds...); err != nil {
 		return fmt.Errorf("install the CRDs of the Gateway API: %w", err)
 	}
-	return watched(ctx, c, istio)
+	return watched(ctx, c, trials(istio, run))
 }
 
 // trials are a Gateway that no pod serves, and a route of each kind. istiod begins to watch a kind some time after its
 // CRD is there, each by itself, and what it learns then is pushed: no case may run before that.
-func trials(istio string) []*fixture.Object {
+func trials(istio, run string) []*fixture.Object {
+	labels := map[string]any{}
+	fixture.Mark(labels, run)
 	object := func(kind string, spec map[string]any) *fixture.Object {
 		return &fixture.Object{Object: map[string]any{
-			"apiVersion": GatewayAPIGroup + "/v1", "kind": kind, "metadata": map[string]any{"name": "trial", "namespace": SystemNamespace}, "spec": spec,
+			"apiVersion": GatewayAPIGroup + "/v1", "kind": kind, "metadata": map[string]any{"name": "trial", "namespace": SystemNamespace, "labels": labels}, "spec": spec,
 		}}
 	}
 	parents := []any{map[string]any{"name": "trial"}}
@@ -81,18 +83,12 @@ func trials(istio string) []*fixture.Object {
 	return out
 }
 
-// watched waits until istiod watches all kinds.
-func watched(ctx context.Context, c *fixture.Client, istio string) error {
-	trials := trials(istio)
+// watched waits until istiod watches the kinds of all trials.
+func watched(ctx context.Context, c *fixture.Client, trials []*fixture.Object) error {
 	defer func() { _ = c.Remove(context.WithoutCancel(ctx), trials...) }() // a cluster that cannot delete says so elsewhere
 	left := trials
 	applied := false
-	err := poll(ctx, egress.Patience(gatewayAPIPatience), func(ctx context.Context) (bool, error) {
-		select { // there is no hurry, and much else to do
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-			return false, ctx.Err()
-		}
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, egress.Patience(gatewayAPIPatience), true, func(ctx context.Context) (bool, error) {
 		if !applied { // the API of a new CRD is served a moment later
 			_, err := c.Apply(ctx, "", trials...)
 			if applied = err == nil; !applied && !fixture.Unknown(err) && !apierrors.IsNotFound(err) {
@@ -109,8 +105,8 @@ func watched(ctx context.Context, c *fixture.Client, istio string) error {
 		}
 		return true, nil
 	})
-	if errors.Is(err, errPatience) {
-		err = fmt.Errorf("istiod has not looked at %s within %s: does it run with PILOT_ENABLE_GATEWAY_API=false?", fixture.Describe(left[0]), egress.Patience(gatewayAPIPatience))
+	if wait.Interrupted(err) && ctx.Err() == nil {
+		return fmt.Errorf("istiod has not looked at %s within %s: does it run with PILOT_ENABLE_GATEWAY_API=false?", fixture.Describe(left[0]), egress.Patience(gatewayAPIPatience))
 	}
 	return err
 }
