@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Runs all cases again and again on fresh clusters and writes down whether a verdict ever changed.
 
-RUNS (default 20) says how often; the report goes to reports/soak.md."""
-import collections, json, os, platform, statistics, subprocess, sys, tempfile, time
+RUNS (default 20) says how often; the report goes to reports/soak.md. What a run with an unexpected verdict left, its
+bundles too, is kept in reports/out/soak-N, N being the run."""
+import collections, json, os, platform, shutil, statistics, subprocess, sys, tempfile, time
 
 root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 runs = int(os.environ.get("RUNS", "20"))
 verdicts, seconds, codes = collections.defaultdict(collections.Counter), [], []
 env = {}
-with tempfile.TemporaryDirectory() as out:
-    for i in range(runs):
+for i in range(runs):
+    with tempfile.TemporaryDirectory() as out:
         start = time.time()
         p = subprocess.run([f"{root}/bin/egressctl", "run", "--name", "soak", "--out", out],
                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -18,12 +19,13 @@ with tempfile.TemporaryDirectory() as out:
             report = json.load(open(f"{out}/report.json"))
         except (OSError, ValueError):
             sys.exit(f"run {i + 1} left no report (exit {p.returncode}):\n{p.stderr[-2000:]}")
-        os.remove(f"{out}/report.json")
         env, seconds = report["environment"], seconds + [time.time() - start]
         for c in report["cases"]:
             verdicts[c["case"]["name"]][c["verdict"]] += 1
             if c["verdict"] in ("violates", "inconclusive"):
                 print(f"run {i + 1}: {c['case']['name']} {c['verdict']}: {c.get('why', '')[:300]}", file=sys.stderr)
+        if p.returncode:
+            shutil.copytree(out, f"{root}/reports/out/soak-{i + 1}", dirs_exist_ok=True)
         print(f"run {i + 1}/{runs}: exit {p.returncode}, {seconds[-1]:.0f} s, {report['counts']}", flush=True)
 
 changed = {n: v for n, v in verdicts.items() if len(v) > 1}
