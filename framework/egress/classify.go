@@ -186,24 +186,23 @@ func closed(exit int) bool {
 
 var flagOutcomes = []struct {
 	flag string
-	code int
 	out  Outcome
 }{
-	{"UH", 503, S503UH},
-	{"UF", 503, S503UF},
-	{"NC", 503, S503NC},
-	{"UO", 503, S503UO},
-	{"NR", 404, S404NR},
-	{"UT", 504, S504UT},
-	{"UC", 503, S503UC},
-	{"DF", 503, S503DF},
+	{"UH", S503UH},
+	{"UF", S503UF},
+	{"NC", S503NC},
+	{"UO", S503UO},
+	{"NR", S404NR},
+	{"UT", S504UT},
+	{"UC", S503UC},
+	{"DF", S503DF},
 }
 
 func byFlags(l AccessLog) Outcome {
 	for _, f := range flagOutcomes {
 		for _, have := range strings.Split(l.ResponseFlags, ",") {
 			// A TCP line has no response code; the flag alone tells.
-			if have == f.flag && (l.ResponseCode == f.code || l.ResponseCode == 0) {
+			if have == f.flag && (l.ResponseCode == outcomes[f.out].status || l.ResponseCode == 0) {
 				return f.out
 			}
 		}

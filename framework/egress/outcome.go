@@ -45,30 +45,33 @@ const Blocked = B502 | BRST
 // Reached is the class of outcomes in which the destination answered.
 const Reached = OK | Pass | Direct
 
-type outcomeInfo struct{ name, symbol, meaning string }
+type outcomeInfo struct {
+	name, symbol, meaning string
+	status                int // HTTP status of the mesh's own answer, 0 for none or any
+}
 
 var outcomes = map[Outcome]outcomeInfo{
-	OK:       {"OK", "✓", "answered by the intended server through a service of the registry"},
-	Pass:     {"PASS", "→", "answered through PassthroughCluster (outbound policy ALLOW_ANY)"},
-	Direct:   {"DIRECT", "⇢", "answered without the sidecar, traffic was not captured"},
-	B502:     {"B502", "✗", "blocked on an HTTP listener: 502 made by the sidecar"},
-	BRST:     {"BRST", "✗", "blocked as bytes: connection accepted, then closed"},
-	S503UH:   {"503UH", "!", "503, no healthy upstream host"},
-	S503UF:   {"503UF", "!", "503, connection or TLS failure to the upstream"},
-	S503NC:   {"503NC", "!", "503, cluster not found"},
-	S503UO:   {"503UO", "!", "503, circuit breaker overflow"},
-	S404NR:   {"404NR", "!", "404, no route"},
-	S504UT:   {"504UT", "!", "504, upstream request timeout"},
-	S403RBAC: {"403RBAC", "!", "403, denied by an authorization policy"},
-	S403UPG:  {"403UPG", "!", "403, protocol upgrade refused"},
-	TMO:      {"TMO", "?", "the client timed out: network, not mesh"},
-	REF:      {"REF", "?", "connection refused: network, not mesh"},
-	DNSX:     {"DNSX", "?", "the name did not resolve: DNS, not mesh"},
-	CERT:     {"CERT", "?", "the client did not accept the server's certificate"},
-	Self:     {"SELF", "•", "answered by the proxy itself, as a rule orders: redirect, fault or direct response"},
-	S503UC:   {"503UC", "!", "503, the destination closed the connection"},
-	S503DF:   {"503DF", "!", "503, the proxy could not resolve the name"},
-	Named:    {"NAMED", "✓", "the DNS question was answered with records"},
+	OK:       {"OK", "✓", "answered by the intended server through a service of the registry", 0},
+	Pass:     {"PASS", "→", "answered through PassthroughCluster (outbound policy ALLOW_ANY)", 0},
+	Direct:   {"DIRECT", "⇢", "answered without the sidecar, traffic was not captured", 0},
+	B502:     {"B502", "✗", "blocked on an HTTP listener: 502 made by the sidecar", 502},
+	BRST:     {"BRST", "✗", "blocked as bytes: connection accepted, then closed", 0},
+	S503UH:   {"503UH", "!", "503, no healthy upstream host", 503},
+	S503UF:   {"503UF", "!", "503, connection or TLS failure to the upstream", 503},
+	S503NC:   {"503NC", "!", "503, cluster not found", 503},
+	S503UO:   {"503UO", "!", "503, circuit breaker overflow", 503},
+	S404NR:   {"404NR", "!", "404, no route", 404},
+	S504UT:   {"504UT", "!", "504, upstream request timeout", 504},
+	S403RBAC: {"403RBAC", "!", "403, denied by an authorization policy", 403},
+	S403UPG:  {"403UPG", "!", "403, protocol upgrade refused", 403},
+	TMO:      {"TMO", "?", "the client timed out: network, not mesh", 0},
+	REF:      {"REF", "?", "connection refused: network, not mesh", 0},
+	DNSX:     {"DNSX", "?", "the name did not resolve: DNS, not mesh", 0},
+	CERT:     {"CERT", "?", "the client did not accept the server's certificate", 0},
+	Self:     {"SELF", "•", "answered by the proxy itself, as a rule orders: redirect, fault or direct response", 0},
+	S503UC:   {"503UC", "!", "503, the destination closed the connection", 503},
+	S503DF:   {"503DF", "!", "503, the proxy could not resolve the name", 503},
+	Named:    {"NAMED", "✓", "the DNS question was answered with records", 0},
 }
 
 var classNames = map[Outcome]string{0: "none", Blocked: "blocked", Reached: "reached"}
@@ -78,6 +81,16 @@ func (o Outcome) Has(got Outcome) bool { return got != 0 && o&got == got }
 
 // Single reports whether o is exactly one outcome.
 func (o Outcome) Single() bool { return bits.OnesCount32(uint32(o)) == 1 && o < lastOutcome }
+
+// Gives says whether the mesh itself answers with this HTTP status in an outcome of the set.
+func (o Outcome) Gives(status int) bool {
+	for b := OK; b < lastOutcome; b <<= 1 {
+		if o&b != 0 && (b == Self || outcomes[b].status == status) { // a rule may order any status
+			return true
+		}
+	}
+	return false
+}
 
 // String is the outcome's name; a set is its class name or its members joined by "|".
 func (o Outcome) String() string {

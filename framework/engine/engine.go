@@ -399,12 +399,15 @@ func plausible(p egress.Probe, want egress.Outcome, x round) bool {
 	}
 	c := x.client
 	switch {
-	case c.ExitCode != 0 || c.HTTPCode >= 500:
-		return want&^egress.Reached != 0 || len(p.Hits) > 0 || p.Provokes()
-	case c.HTTPCode >= 400:
+	case c.ExitCode != 0:
+		return want&^egress.Reached != 0 || len(p.Hits) > 0
+	case c.HTTPCode < 400:
+		return want&(egress.Reached|egress.Self|egress.Named) != 0
+	case want.Gives(c.HTTPCode) || len(p.Hits) > 0:
 		return true
 	}
-	return want&(egress.Reached|egress.Self|egress.Named) != 0
+	// An error of the destination, which the mesh may be about to answer itself.
+	return want&egress.Reached != 0 && (c.HTTPCode < 500 || p.Provokes())
 }
 
 // Observe makes one probe now, changes nothing, and returns it with all witnesses. Any outcome is

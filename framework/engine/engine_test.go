@@ -47,6 +47,7 @@ type world struct {
 	noName      bool // the client's DNS is broken, the control client's is not
 	hang        bool
 	trouble     bool // the destination answers everybody with an error
+	ejected     bool // and the mesh does not ask it any more
 	invented    bool // the sidecar does not say where its answer comes from
 }
 
@@ -93,7 +94,7 @@ func (w *world) request(client, id string, port int) (code, exit int) {
 		}
 		w.arrive(id, fmt.Sprintf("%s:%d", controlIP, port))
 		if w.trouble {
-			return 503, 0
+			return 500, 0
 		}
 		return 200, 0
 	}
@@ -117,12 +118,16 @@ func (w *world) request(client, id string, port int) (code, exit int) {
 			l.ResponseCode, l.ResponseFlags, code = 503, "UF", 503
 			break
 		}
+		if w.ejected {
+			l.ResponseCode, l.ResponseFlags, code = 503, "UH", 503
+			break
+		}
 		l.UpstreamLocal, l.UpstreamHost, code = fmt.Sprintf("%s:%d", clientIP, 40000+w.port), siteAddr, 200
 		if !w.invented {
 			l.ResponseDetails = "via_upstream"
 		}
 		if w.trouble {
-			l.ResponseCode, code = 503, 503
+			l.ResponseCode, code = 500, 500
 		}
 		w.arrive(id, l.UpstreamLocal)
 	default:
@@ -146,7 +151,11 @@ func (w *world) arrive(id, peer string) {
 	if w.wrongServer && strings.HasPrefix(peer, clientIP) {
 		server = "evil.example"
 	}
-	w.arrivals = append(w.arrivals, egress.Arrival{Seq: w.seq, Server: server, Peer: peer, Local: siteAddr, Kind: "http", ProbeID: id})
+	status := 200
+	if w.trouble {
+		status = 500
+	}
+	w.arrivals = append(w.arrivals, egress.Arrival{Status: status, Seq: w.seq, Server: server, Peer: peer, Local: siteAddr, Kind: "http", ProbeID: id})
 }
 
 func (w *world) Describe(client string) (ClientInfo, error) {

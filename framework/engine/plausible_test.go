@@ -1,0 +1,73 @@
+package engine
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/probe"
+)
+
+func TestPlausible(t *testing.T) {
+	for name, c := range map[string]struct {
+		url        string
+		want       egress.Outcome
+		exit, code int
+		plausible  bool
+	}{
+		"an answer":                               {"http://x/", egress.OK, 0, 200, true},
+		"an answer instead of a block":            {"http://x/", egress.Blocked, 0, 200, false},
+		"a block":                                 {"http://x/", egress.Blocked, 0, 502, true},
+		"a block instead of an answer":            {"http://x/", egress.OK, 0, 502, false},
+		"a closed connection":                     {"https://x/", egress.Blocked, 35, 0, true},
+		"a closed connection, not an answer":      {"https://x/", egress.OK, 35, 0, false},
+		"the destination's own 404":               {"http://x/", egress.OK, 0, 404, true},
+		"a 404 instead of a block":                {"http://x/", egress.Blocked, 0, 404, false},
+		"the error that is provoked":              {"http://x/status/500", egress.OK, 0, 500, true},
+		"the error that is provoked, not its end": {"http://x/status/500", egress.S503UH, 0, 500, false},
+		"no healthy host":                         {"http://x/status/500", egress.S503UH, 0, 503, true},
+		"either":                                  {"http://x/status/500", egress.S503UH | egress.OK, 0, 500, true},
+		"a status that a rule orders":             {"http://x/", egress.Self, 0, 555, true},
+	} {
+		x := round{client: egress.ClientWitness{ExitCode: c.exit, HTTPCode: c.code}}
+		if got := plausible(egress.Probe{URL: c.url}, c.want, x); got != c.plausible {
+			t.Errorf("%s: %v, want %v", name, got, c.plausible)
+		}
+	}
+}
+
+// ejecting is a mesh that answers itself once its destination has failed a few times.
+type ejecting struct {
+	*world
+	left int
+}
+
+func (e *ejecting) Do(ctx context.Context, client string, q probe.Request) (Execution, error) {
+	if client != egress.ControlClient && e.open {
+		e.ejected = e.left <= 0
+		e.left--
+	}
+	return e.world.Do(ctx, client, q)
+}
+
+// Envoy ejects a host a moment after its failure, and some calls in a row still reach it.
+func TestEjection(t *testing.T) {
+	for _, calls := range []int{1, 2, 3, 8} {
+		w := &world{trouble: true}
+		e := engineOf(w)
+		e.Clients, e.Patience = &ejecting{w, calls}, time.Second
+		c := theCase()
+		c.Probes = []egress.Probe{egress.GET("client", "http://httpbin.org/status/500").Want(egress.Blocked, egress.S503UH, egress.Blocked)}
+		if r := e.Run(t.Context(), c); r.Verdict != egress.Conforms {
+			t.Errorf("%d calls before the ejection: %s (%s)", calls, r.Verdict, r.Why)
+		}
+		w = &world{trouble: true}
+		e = engineOf(w)
+		e.Clients = &ejecting{w, 1 << 30}
+		if r := e.Run(t.Context(), c); r.Verdict != egress.Violates || !strings.Contains(r.Why, "OK, wanted 503UH") {
+			t.Errorf("no ejection: %s (%s)", r.Verdict, r.Why)
+		}
+	}
+}
