@@ -43,7 +43,7 @@ sabotage: build ## break the mesh on purpose in every way of the list and demand
 	scripts/verify-sabotage.sh
 
 .PHONY: order
-order: build ## ten orders, and one lane instead of four: the verdicts must be the same (root)
+order: build ## ten orders, and one lane instead of six: the verdicts must be the same (root)
 	scripts/verify-order.sh
 
 .PHONY: soak
