@@ -195,10 +195,17 @@ var agentSchemes = map[string]bool{
 	"grpc": true, "ws": true, "wss": true, "keep": true,
 }
 
-var provokesRE = regexp.MustCompile(`/status/5\d\d`)
+var provokesRE = regexp.MustCompile(`/status/([45]\d\d)`)
 
-// Provokes says whether the destination answers with an error on purpose, as httpbin's /status/503 does.
-func (p Probe) Provokes() bool { return provokesRE.MatchString(p.URL) }
+// Provokes is the error status with which the destination answers on purpose, as to httpbin's /status/503; 0 for none.
+func (p Probe) Provokes() int {
+	m := provokesRE.FindStringSubmatch(p.URL)
+	if m == nil {
+		return 0
+	}
+	status, _ := strconv.Atoi(m[1]) // three digits
+	return status
+}
 
 // Raw says whether the attempt has no HTTP status.
 func (p Probe) Raw() bool {

@@ -44,7 +44,7 @@ type Host struct {
 	Aliases []string   `json:"aliases,omitempty"`
 	Real    bool       `json:"real,omitempty"` // the name exists outside as well
 	Address netip.Addr `json:"address"`
-	Site    string     `json:"site,omitempty"` // what its web server serves: httpbin or wikipedia
+	Site    string     `json:"site,omitempty"` // what its web server serves: httpbin, wikipedia or cnn
 	// More are further addresses of the same machine, which its name resolves to as well.
 	More     []netip.Addr `json:"more,omitempty"`
 	Ping     bool         `json:"ping,omitempty"`    // echo requests to it are logged

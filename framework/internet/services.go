@@ -3,7 +3,6 @@ package internet
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -154,8 +153,11 @@ func (s *Server) resolver() *net.Resolver {
 
 // site is what a host's web server serves.
 func site(h Host) http.Handler {
-	if h.Site == "wikipedia" {
-		return wikipedia()
+	switch h.Site {
+	case "wikipedia":
+		return pages(map[string]string{"/{$}": wikipediaPage, "/wiki/Main_Page": mainPage})
+	case "cnn":
+		return pages(map[string]string{"/{$}": newsPage, "/politics": newsPage})
 	}
 	return httpbin.New(httpbin.WithHostname(h.Name), httpbin.WithMaxDuration(30*time.Second))
 }
@@ -168,12 +170,17 @@ const mainPage = `<!DOCTYPE html>
 </div></body></html>
 `
 
-func wikipedia() http.Handler {
+const (
+	wikipediaPage = "<!DOCTYPE html><html><head><title>Wikipedia</title></head><body>Wikipedia</body></html>\n"
+	newsPage      = "<!DOCTYPE html><html><head><title>News</title></head><body>News</body></html>\n"
+)
+
+// pages serves a text for each pattern of a path.
+func pages(of map[string]string) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintln(w, "<!DOCTYPE html><html><head><title>Wikipedia</title></head><body>Wikipedia</body></html>")
-	})
-	mux.HandleFunc("GET /wiki/Main_Page", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, mainPage) })
+	for path, text := range of {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) })
+	}
 	return mux
 }
 

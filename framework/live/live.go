@@ -77,7 +77,7 @@ func (t Terms) excuseProbe(p egress.Probe) string {
 		return "it needs an address that nobody owns"
 	case len(p.Sees)+len(p.Hits)+len(p.Lands) > 0:
 		return "it asks what arrived and where, which no real host tells"
-	case p.Provokes():
+	case p.Provokes() >= 500:
 		return "an error that it provokes looks like trouble of the real host's"
 	}
 	if port := dialled(p); ours && port != "" && port != "80" && port != "443" {
