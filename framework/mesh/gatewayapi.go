@@ -3,6 +3,7 @@ package mesh
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +13,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/yaml"
 
 	"mesh-egress-conformance/framework/egress"
@@ -88,7 +88,7 @@ func watched(ctx context.Context, c *fixture.Client, trials []*fixture.Object) e
 	defer func() { _ = c.Remove(context.WithoutCancel(ctx), trials...) }() // a cluster that cannot delete says so elsewhere
 	left := trials
 	applied := false
-	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, egress.Patience(gatewayAPIPatience), true, func(ctx context.Context) (bool, error) {
+	err := poll(ctx, 50*time.Millisecond, egress.Patience(gatewayAPIPatience), func(ctx context.Context) (bool, error) {
 		if !applied { // the API of a new CRD is served a moment later
 			_, err := c.Apply(ctx, "", trials...)
 			if applied = err == nil; !applied && !fixture.Unknown(err) && !apierrors.IsNotFound(err) {
@@ -105,7 +105,7 @@ func watched(ctx context.Context, c *fixture.Client, trials []*fixture.Object) e
 		}
 		return true, nil
 	})
-	if wait.Interrupted(err) && ctx.Err() == nil {
+	if errors.Is(err, errPatience) {
 		return fmt.Errorf("istiod has not looked at %s within %s: does it run with PILOT_ENABLE_GATEWAY_API=false?", fixture.Describe(left[0]), egress.Patience(gatewayAPIPatience))
 	}
 	return err

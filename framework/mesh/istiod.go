@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -205,7 +206,7 @@ func (i *Istiod) Latest(ctx context.Context) (int64, error) {
 func (i *Istiod) Quiet(ctx context.Context) error {
 	const quiet, patience = 180 * time.Millisecond, 5 * time.Second
 	last, since := int64(-1), time.Now()
-	err := poll(ctx, patience, func(ctx context.Context) (bool, error) {
+	err := poll(ctx, lookEvery/10, patience, func(ctx context.Context) (bool, error) {
 		p, err := i.pushes.ask(ctx)
 		if err != nil {
 			return false, err
@@ -228,24 +229,18 @@ const lookEvery = 30 * time.Millisecond
 
 var errPatience = errors.New("it did not come in time")
 
-// poll calls f until it is true, for a bounded time. Questions to istiod have a pace of their own.
-func poll(ctx context.Context, patience time.Duration, f func(context.Context) (bool, error)) error {
-	tick := time.NewTicker(lookEvery / 10)
-	defer tick.Stop()
-	end := time.After(patience)
-	for {
-		ok, err := f(ctx)
-		if ok || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-end:
-			return errPatience
-		case <-tick.C:
-		}
+// poll calls f until it is true or fails, for a bounded time; what f has begun by then is not cut off. Questions to
+// istiod have a pace of their own.
+func poll(ctx context.Context, every, patience time.Duration, f func(context.Context) (bool, error)) error {
+	var failure error
+	err := wait.PollUntilContextTimeout(ctx, every, patience, true, func(context.Context) (done bool, _ error) {
+		done, failure = f(ctx)
+		return done, failure
+	})
+	if err != nil && failure == nil && ctx.Err() == nil {
+		return errPatience
 	}
+	return err
 }
 
 // Version identifies one version of one object. The resource version would not do: istiod itself

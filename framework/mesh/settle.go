@@ -93,7 +93,7 @@ func (i *Istiod) Settle(ctx context.Context, c Change) (Settled, error) {
 	start := time.Now()
 	w := watch{Change: c, last: push{latest: -1}}
 	if c.Seen != nil {
-		if err := poll(ctx, egress.Patience(10*time.Second), c.Seen); err != nil {
+		if err := poll(ctx, lookEvery/10, egress.Patience(10*time.Second), c.Seen); err != nil {
 			return Settled{}, fmt.Errorf("wait until istiod has seen the change: %w", err)
 		}
 		w.began = i.now(ctx)
@@ -111,7 +111,7 @@ func (i *Istiod) Settle(ctx context.Context, c Change) (Settled, error) {
 		}
 	}
 	w.asked = time.Now()
-	err := poll(ctx, egress.Patience(settlePatience), func(ctx context.Context) (bool, error) {
+	err := poll(ctx, lookEvery/10, egress.Patience(settlePatience), func(ctx context.Context) (bool, error) {
 		p, err := i.pushes.ask(ctx)
 		if err != nil {
 			return false, err
