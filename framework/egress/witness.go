@@ -22,6 +22,7 @@ type ClientWitness struct {
 // AccessLog is one line of an Envoy access log; field names are those of Istio's JSON encoding.
 type AccessLog struct {
 	StartTime        string `json:"start_time"`
+	Duration         int64  `json:"duration"` // milliseconds from the start to the line
 	Method           string `json:"method,omitempty"`
 	Authority        string `json:"authority,omitempty"`
 	Path             string `json:"path,omitempty"`
@@ -38,6 +39,23 @@ type AccessLog struct {
 	DownstreamRemote string `json:"downstream_remote_address,omitempty"`
 	SNI              string `json:"requested_server_name,omitempty"`
 	RequestID        string `json:"request_id,omitempty"`
+}
+
+// Start is when the request or connection began, by the clock of the proxy's machine, in whole milliseconds; the zero
+// time where the line does not say it.
+func (l AccessLog) Start() time.Time {
+	t, err := time.Parse(time.RFC3339, l.StartTime)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// Held says whether the proxy was at work on the request or connection at a moment of the same clock. Start and
+// duration are cut to whole milliseconds, so the end may be two later.
+func (l AccessLog) Held(t time.Time) bool {
+	start := l.Start()
+	return !start.IsZero() && !t.Before(start) && !t.After(start.Add(time.Duration(l.Duration+2)*time.Millisecond))
 }
 
 // Arrival is one request or connection that reached a host of the internet.

@@ -69,8 +69,10 @@ type Change struct {
 type Mesh interface {
 	// Flush returns when every line that a client's proxy wrote before the call can be read.
 	Flush(ctx context.Context, client string) error
-	// Lines returns the lines of a client's proxy, or of a gateway, that match.
-	Lines(ctx context.Context, client string, match func(egress.AccessLog) bool) ([]egress.AccessLog, error)
+	// Mark is how many lines of a client's proxy, or of a gateway, have been read so far.
+	Mark(client string) int
+	// Lines returns the lines of a client's proxy, or of a gateway, that match and came after a mark.
+	Lines(ctx context.Context, client string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error)
 }
 
 // Outside is the third witness. The live internet has none, see Engine.
@@ -180,6 +182,7 @@ type run struct {
 	since  int64                  // first arrival that may belong to this case
 	until  int64                  // first one that belongs to whatever runs in its pods next
 	starts map[egress.Phase]int64 // first arrival that may belong to a phase
+	marks  map[string]int         // by proxy: its lines before the case began
 	tries  []*try
 	idents map[string][]string
 	// accepted are objects that should have been refused.
@@ -211,7 +214,9 @@ type round struct {
 const noArrivals = 1 << 62
 
 func (e *Engine) newRun(c egress.Case) *run {
-	return &run{e: e, c: c, id: ids.id(), until: noArrivals, starts: map[egress.Phase]int64{}, idents: map[string][]string{}}
+	r := &run{e: e, c: c, id: ids.id(), until: noArrivals, starts: map[egress.Phase]int64{}, marks: map[string]int{}, idents: map[string][]string{}}
+	r.mark()
+	return r
 }
 
 // blind says whether the internet does not tell what arrived.

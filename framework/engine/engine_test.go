@@ -203,11 +203,17 @@ func (w *world) Remove(context.Context, egress.Case) (Change, error) {
 
 func (w *world) Flush(context.Context, string) error { return w.flushErr }
 
-func (w *world) Lines(_ context.Context, _ string, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
+func (w *world) Mark(string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.lines)
+}
+
+func (w *world) Lines(_ context.Context, _ string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var out []egress.AccessLog
-	for _, l := range w.lines {
+	for _, l := range w.lines[mark:] {
 		if match(l) {
 			out = append(out, l)
 		}

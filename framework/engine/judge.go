@@ -7,7 +7,6 @@ import (
 	"net"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"mesh-egress-conformance/framework/egress"
@@ -123,101 +122,17 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 				t.err = errors.Join(t.err, err)
 			}
 		}
+		since := r.from(t.phase, log)
 		if o.Client.Local == "" {
-			o.Client.Local = foundLocal(o, x, carrier.IP, log)
+			o.Client.Local = foundLocal(o, x, carrier.IP, since)
 		}
-		o.Arrivals = arrivalsOf(o, log, joined) // earlier rounds too: their arrivals are explained
+		o.Arrivals = arrivalsOf(o, since, joined) // earlier rounds too: their arrivals are explained
 		if last {
 			p.Observations = append(p.Observations, o)
 		}
 	}
 	p.Control = r.controlWitness(t, log, joined)
 	return p
-}
-
-// lines finds the sidecar's lines of one round: by the client's own connection, or, when the egress
-// belongs to another client that was only called, by the request id that the ingress gateway gave.
-func (r *run) lines(ctx context.Context, p egress.Probe, x round, carrier ClientInfo) ([]egress.AccessLog, error) {
-	if p.Through == "" {
-		info, err := r.e.Clients.Describe(p.From)
-		if err != nil {
-			return nil, err
-		}
-		return r.e.Mesh.Lines(ctx, p.From, func(l egress.AccessLog) bool {
-			if p.Scheme() == "keep" && l.RequestID != x.script.ID { // other requests used the connection too
-				return false
-			}
-			return fromRound(l.DownstreamRemote, l.DownstreamLocal, x, info.IP)
-		})
-	}
-	front, err := r.e.Mesh.Lines(ctx, IngressGateway, func(l egress.AccessLog) bool { return l.DownstreamRemote == x.client.Local })
-	if err != nil {
-		return nil, err
-	}
-	if len(front) != 1 || front[0].RequestID == "" {
-		return nil, fmt.Errorf("%w: the ingress gateway has %d lines for connection %s, expected one with a request id", egress.ErrDisagree, len(front), x.client.Local)
-	}
-	return r.e.Mesh.Lines(ctx, p.Through, func(l egress.AccessLog) bool {
-		host, _, _ := net.SplitHostPort(l.DownstreamRemote)
-		return l.RequestID == front[0].RequestID && host == carrier.IP && !strings.HasPrefix(l.UpstreamCluster, "inbound|")
-	})
-}
-
-// hop finds the egress gateway's line of what a sidecar has sent there. The connection tells; where
-// requests share one, they are made one after another, so it is the first like it from then on.
-func (r *run) hop(ctx context.Context, l egress.AccessLog) ([]egress.AccessLog, error) {
-	found, err := r.e.Mesh.Lines(ctx, EgressGateway, func(g egress.AccessLog) bool {
-		return g.DownstreamRemote == l.UpstreamLocal && (l.Method == "" || g.Path == l.Path && g.StartTime >= l.StartTime)
-	})
-	if len(found) > 1 {
-		slices.SortFunc(found, func(a, b egress.AccessLog) int { return strings.Compare(a.StartTime, b.StartTime) })
-		found = found[:1]
-	}
-	return found, err
-}
-
-// EgressGateway is the name under which Mesh.Lines knows the egress gateway.
-const EgressGateway = "istio-egressgateway"
-
-// IngressGateway is the name under which Mesh.Lines knows the ingress gateway.
-const IngressGateway = "istio-ingressgateway"
-
-// fromRound says whether a connection, given by both its ends, is the client's in a round.
-func fromRound(peer, local string, x round, ip string) bool {
-	if !x.client.Shell {
-		return peer != "" && peer == x.client.Local && (x.client.Remote == "" || local == x.client.Remote)
-	}
-	host, port, err := net.SplitHostPort(peer)
-	n, err2 := strconv.Atoi(port)
-	return err == nil && err2 == nil && host == ip && n >= x.script.Ports[0] && n <= x.script.Ports[1]
-}
-
-// foundLocal is the client's address as the other witnesses name it, for commands that cannot say it
-// themselves.
-func foundLocal(o egress.Observation, x round, ip string, log []egress.Arrival) string {
-	for _, l := range o.Mesh {
-		if fromRound(l.DownstreamRemote, l.DownstreamLocal, x, ip) {
-			return l.DownstreamRemote
-		}
-	}
-	for _, a := range log {
-		if fromRound(a.Peer, a.Local, x, ip) {
-			return a.Peer
-		}
-	}
-	return ""
-}
-
-// arrivalsOf picks the arrivals of one observation and marks them as explained.
-func arrivalsOf(o egress.Observation, log []egress.Arrival, joined map[int64]bool) []egress.Arrival {
-	var out []egress.Arrival
-	for _, a := range log {
-		if o.Explains(a) {
-			out = append(out, a)
-			joined[a.Seq] = true
-		}
-	}
-	return out
 }
 
 // strays are arrivals from the carrier's pod, from the start of the probe's phase to that of the next,
@@ -274,6 +189,7 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 		c.Detail = fmt.Sprintf("exit %d, status %d at %s", x.client.ExitCode, x.client.HTTPCode, x.client.Remote)
 		return c
 	}
+	log = r.from(t.phase, log)
 	for i, a := range log {
 		if !fromRound(a.Peer, a.Local, *x, info.IP) && a.ProbeID != x.script.ID { // the id, where a Service changed the address
 			continue

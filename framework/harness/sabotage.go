@@ -177,7 +177,7 @@ func (f *failing) Do(ctx context.Context, client string, q probe.Request) (engin
 
 type noLog struct{ engine.Mesh }
 
-func (noLog) Lines(context.Context, string, func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
+func (noLog) Lines(context.Context, string, int, func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
 	return nil, nil
 }
 

@@ -125,8 +125,10 @@ func (l laneLogs) Flush(ctx context.Context, client string) error {
 	return l.logs.Flush(ctx, l.lane.actual(client))
 }
 
-func (l laneLogs) Lines(ctx context.Context, client string, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
-	return l.logs.Lines(ctx, l.lane.actual(client), match)
+func (l laneLogs) Mark(client string) int { return l.logs.Mark(l.lane.actual(client)) }
+
+func (l laneLogs) Lines(ctx context.Context, client string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
+	return l.logs.Lines(ctx, l.lane.actual(client), mark, match)
 }
 
 // flushPatience bounds the wait for a proxy's log. Envoy flushes every second unless told otherwise.
@@ -234,17 +236,26 @@ func (l *logs) flushServer(ctx context.Context, a *mesh.AccessLog, p *pods.Pod) 
 	return err
 }
 
-// Lines returns what a client's proxy has written; Flush makes that complete. A gateway cannot be
+// Mark is how many lines of a client's proxy have been read; none where it is not followed yet.
+func (l *logs) Mark(client string) int {
+	a, err := l.of(client)
+	if err != nil {
+		return 0
+	}
+	return a.Len()
+}
+
+// Lines returns what a client's proxy has written since a mark; Flush makes that complete. A gateway cannot be
 // flushed, and every connection through it leaves a line, so there it waits for one.
-func (l *logs) Lines(ctx context.Context, client string, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
+func (l *logs) Lines(ctx context.Context, client string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
 	a, err := l.of(client)
 	if err != nil {
 		return nil, err
 	}
 	if client != engine.IngressGateway && client != engine.EgressGateway {
-		return a.Lines(match), nil
+		return a.Lines(mark, match), nil
 	}
-	found, err := a.Wait(ctx, egress.Patience(flushPatience), 0, match)
+	found, err := a.Wait(ctx, egress.Patience(flushPatience), mark, match)
 	if errors.Is(err, mesh.ErrNoLine) {
 		return nil, nil
 	}

@@ -78,11 +78,11 @@ var ErrNoLine = errors.New("no such line in the proxy's access log")
 // Match is a condition on a line.
 type Match func(egress.AccessLog) bool
 
-// Lines returns the lines that match now.
-func (l *AccessLog) Lines(m Match) []egress.AccessLog {
+// Lines returns the lines that match now. The first ones, as many as skip says, do not count.
+func (l *AccessLog) Lines(skip int, m Match) []egress.AccessLog {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return match(l.lines, m)
+	return match(l.lines[min(skip, len(l.lines)):], m)
 }
 
 func match(lines []egress.AccessLog, m Match) []egress.AccessLog {
@@ -132,7 +132,7 @@ func (l *AccessLog) Close() { l.cancel() }
 // textLine is Istio's default text format (istio.io, "Envoy Access Logs"). Its last fields tell it from
 // everything else that a proxy prints.
 var textLine = regexp.MustCompile(`^\[(?P<start>[^\]]+)\] "(?P<method>\S+) (?P<path>\S+) (?P<protocol>[^"]+)" (?P<code>\d+) (?P<flags>\S+) (?P<details>\S+) \S+ "(?P<failure>[^"]*)" ` +
-	`\d+ \d+ \d+ \S+ "[^"]*" "[^"]*" "(?P<id>[^"]*)" "(?P<authority>[^"]*)" "(?P<upstream>[^"]*)" (?P<cluster>\S+) (?P<upstreamlocal>\S+) (?P<local>\S+) (?P<remote>\S+) (?P<sni>\S+) (?P<route>\S+)$`)
+	`\d+ \d+ (?P<duration>\d+) \S+ "[^"]*" "[^"]*" "(?P<id>[^"]*)" "(?P<authority>[^"]*)" "(?P<upstream>[^"]*)" (?P<cluster>\S+) (?P<upstreamlocal>\S+) (?P<local>\S+) (?P<remote>\S+) (?P<sni>\S+) (?P<route>\S+)$`)
 
 // parseText reads a line of the default text format. Missing values are dashes there.
 func parseText(line string) (egress.AccessLog, bool) {
@@ -147,8 +147,10 @@ func parseText(line string) (egress.AccessLog, bool) {
 		return ""
 	}
 	code, err := strconv.Atoi(get("code"))
+	took, err2 := strconv.ParseInt(get("duration"), 10, 64)
+	err = errors.Join(err, err2)
 	return egress.AccessLog{
-		StartTime: get("start"), Method: get("method"), Authority: get("authority"), Path: get("path"), Protocol: get("protocol"),
+		StartTime: get("start"), Duration: took, Method: get("method"), Authority: get("authority"), Path: get("path"), Protocol: get("protocol"),
 		ResponseCode: code, ResponseFlags: get("flags"), ResponseDetails: get("details"), RouteName: get("route"),
 		UpstreamCluster: get("cluster"), UpstreamHost: get("upstream"), UpstreamLocal: get("upstreamlocal"), UpstreamFailure: get("failure"),
 		DownstreamLocal: get("local"), DownstreamRemote: get("remote"), SNI: get("sni"), RequestID: get("id"),
