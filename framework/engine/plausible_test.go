@@ -40,6 +40,22 @@ func TestPlausible(t *testing.T) {
 	}
 }
 
+func TestOverdue(t *testing.T) {
+	const patience = 2 * time.Second
+	for name, x := range map[string]struct {
+		took     time.Duration
+		attempts int
+		want     bool
+	}{
+		"soon": {time.Second, 40, false}, "late": {patience + 1, 30, true}, "late on a busy machine": {2 * patience, 10, false},
+		"a destination that lets wait": {6 * patience, 3, true},
+	} {
+		if got := overdue(x.took, patience, x.attempts); got != x.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
 // ejecting is a mesh that answers itself once its destination has failed a few times.
 type ejecting struct {
 	*world

@@ -190,7 +190,7 @@ func (s *Session) makeLanes() error {
 		n = DefaultLanes
 	}
 	f := s.Cluster.Facts()
-	together, secrets := &gate{}, s.secrets()
+	together, secrets := &gate{count: s.istiod.Computed}, s.secrets()
 	for l := range lane(n) {
 		cl := clients{s.pods, l, s.gatewayProxy}
 		w := &world{lane: l}

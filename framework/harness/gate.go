@@ -13,6 +13,9 @@ import (
 // own push asks who depends on it, so nobody is told. Changes that fall into one debounce window are one
 // push and cannot do that to each other.
 type gate struct {
+	// count is how many pushes istiod has computed.
+	count func(context.Context) (int64, error)
+
 	mu   sync.Mutex
 	crew int // lanes at work; 0 stands for one
 	wave *wave
@@ -20,21 +23,17 @@ type gate struct {
 
 // wave is the changes that go to istiod together: they are gathered first and written at once.
 type wave struct {
-	inside int
-	begun  chan struct{} // closed when the writing begins; nobody joins then
-	wrote  time.Time     // when one of them had last written; at first, when the writing began
-	torn   bool          // a push may have begun before the last of them had written
-	empty  chan struct{} // closed when the last one leaves
+	inside  int
+	begun   chan struct{} // closed when nobody joins any more
+	counted chan struct{} // closed when before and err are known
+	began   time.Time     // when the writing began, after both
+	before  int64         // the pushes that had been computed before the writing began
+	err     error
+	empty   chan struct{} // closed when the last one leaves
 }
 
-// istiod pushes when it has heard of nothing new for 100 ms (PILOT_DEBOUNCE_AFTER).
-const (
-	gathering = 40 * time.Millisecond
-	late      = 80 * time.Millisecond // after this long without a write, a push may begin
-)
-
-// computed is how long after istiod has seen a change its push has been computed, acknowledged or not.
-const computed = 400 * time.Millisecond
+// gathering is how long a wave waits for lanes to join it.
+const gathering = 40 * time.Millisecond
 
 // staff says that so many lanes more, or fewer, are at work.
 func (g *gate) staff(n int) {
@@ -57,18 +56,21 @@ func (g *gate) begin(w *wave) {
 	select {
 	case <-w.begun:
 	default:
-		w.wrote = time.Now()
 		close(w.begun)
 	}
 }
 
 // join makes the caller a member of the wave that gathers; where one is under way, it is no member.
-func (g *gate) join() (w *wave, member bool) {
+func (g *gate) join(ctx context.Context) (w *wave, member bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.wave == nil {
-		w := &wave{begun: make(chan struct{}), empty: make(chan struct{})}
+		w := &wave{begun: make(chan struct{}), counted: make(chan struct{}), empty: make(chan struct{})}
 		g.wave = w
+		go func() { // while the others gather
+			defer close(w.counted)
+			w.before, w.err = g.count(ctx)
+		}()
 		time.AfterFunc(gathering, func() {
 			g.mu.Lock()
 			defer g.mu.Unlock()
@@ -86,38 +88,52 @@ func (g *gate) join() (w *wave, member bool) {
 	}
 }
 
-// enter waits until a change may be made. written must be called when it has been made; it says whether
-// an earlier push may be under way that has only a part of it. leave must be called once its push has
-// been computed; it may be called more than once.
-func (g *gate) enter(ctx context.Context) (written func() (torn bool), leave func(), err error) {
+// entry is a change's place in a wave.
+type entry struct {
+	began  time.Time // when the writing of the wave began
+	before int64     // the pushes that istiod had computed before that
+	// leave must be called once the change's push has been computed; it may be called more than once.
+	leave func()
+}
+
+// enter waits until a change may be made.
+func (g *gate) enter(ctx context.Context) (entry, error) {
 	for {
-		w, member := g.join()
-		wait := w.empty
-		leave := sync.OnceFunc(func() { g.leave(w) })
-		if member {
-			wait = w.begun
-		}
-		select {
-		case <-wait:
-			if member {
-				return func() bool { return g.written(w) }, leave, nil
+		w, member := g.join(context.WithoutCancel(ctx))
+		if !member {
+			select {
+			case <-w.empty:
+				continue
+			case <-ctx.Done():
+				return entry{}, ctx.Err()
 			}
-		case <-ctx.Done():
-			if member {
-				leave()
-			}
-			return nil, nil, ctx.Err()
 		}
+		e := entry{leave: sync.OnceFunc(func() { g.leave(w) })}
+		for _, wait := range []<-chan struct{}{w.begun, w.counted} {
+			select {
+			case <-wait:
+			case <-ctx.Done():
+				e.leave()
+				return entry{}, ctx.Err()
+			}
+		}
+		if w.err != nil {
+			e.leave()
+			return entry{}, w.err
+		}
+		e.began, e.before = g.began(w), w.before
+		return e, nil
 	}
 }
 
-func (g *gate) written(w *wave) bool {
+// began is when the first member of a wave came to write.
+func (g *gate) began(w *wave) time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	now := time.Now()
-	w.torn = w.torn || now.Sub(w.wrote) > late
-	w.wrote = now
-	return w.torn
+	if w.began.IsZero() {
+		w.began = time.Now()
+	}
+	return w.began
 }
 
 func (g *gate) leave(w *wave) {

@@ -8,31 +8,33 @@ import (
 	"time"
 )
 
-func enter(t *testing.T, g *gate) (written func() bool, leave func()) {
+func enter(t *testing.T, g *gate) entry {
 	t.Helper()
-	written, leave, err := g.enter(t.Context())
+	e, err := g.enter(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return written, leave
+	return e
 }
+
+func uncounted(context.Context) (int64, error) { return 0, nil }
 
 // Changes that come while a wave gathers are written together; a later one waits until all have left.
 func TestGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{}
+		g := &gate{count: uncounted}
 		g.staff(3)
 		start := time.Now()
-		type entry struct {
+		type coming struct {
 			at    time.Duration
 			leave func()
 		}
-		entries := make(chan entry, 3)
+		entries := make(chan coming, 3)
 		come := func(after time.Duration) {
 			go func() {
 				<-time.After(after)
-				_, leave := enter(t, g)
-				entries <- entry{time.Since(start), leave}
+				e := enter(t, g)
+				entries <- coming{e.began.Sub(start), e.leave}
 			}()
 		}
 		come(0)
@@ -56,15 +58,13 @@ func TestGate(t *testing.T) {
 // Nobody waits for lanes that are not there.
 func TestGateFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{}
+		g := &gate{count: uncounted}
 		start := time.Now()
-		_, leave := enter(t, g)
-		leave()
+		enter(t, g).leave()
 		g.staff(2)
 		done := make(chan struct{})
 		go func() {
-			_, leave := enter(t, g)
-			leave()
+			enter(t, g).leave()
 			close(done)
 		}()
 		synctest.Wait()
@@ -76,47 +76,37 @@ func TestGateFull(t *testing.T) {
 	})
 }
 
-// A write that took so long that a push may have begun is told so, and everyone after it.
-func TestGateTorn(t *testing.T) {
+// The pushes from before are counted while the wave gathers, before anybody writes; without the count nobody does.
+func TestGateCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{}
+		g := &gate{count: func(context.Context) (int64, error) { <-time.After(2 * gathering); return 7, nil }}
 		g.staff(2)
-		written := make(chan func() bool, 2)
-		for range 2 {
-			go func() {
-				w, leave := enter(t, g)
-				written <- w
-				defer leave()
-				<-time.After(3 * late)
-			}()
+		start := time.Now()
+		e := enter(t, g)
+		if e.before != 7 || e.began.Sub(start) != 2*gathering {
+			t.Errorf("before %d, began after %s", e.before, e.began.Sub(start))
 		}
-		first, second := <-written, <-written
-		if first() {
-			t.Error("a quick write counts as torn")
+		e.leave()
+		g.count = func(context.Context) (int64, error) { return 0, errors.New("istiod is away") }
+		if _, err := g.enter(t.Context()); err == nil {
+			t.Error("a change is made though istiod does not answer")
 		}
-		<-time.After(2 * late)
-		if !second() {
-			t.Error("a slow write does not count as torn")
-		}
-		<-time.After(2 * late)
-		g.staff(-1)
-		if again, _ := enter(t, g); again() {
-			t.Error("the next change is torn as well")
-		}
+		g.count = uncounted
+		enter(t, g).leave() // the wave that failed is over
 	})
 }
 
 func TestGateInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{}
-		_, leave := enter(t, g)
+		g := &gate{count: uncounted}
+		leave := enter(t, g).leave
 		for _, leaves := range []bool{false, true} { // beside a wave under way, and while gathering
 			if leaves {
 				leave()
 				g.staff(2)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), gathering/2)
-			if _, _, err := g.enter(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := g.enter(ctx); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("got %v, wanted the context's end", err)
 			}
 			cancel()

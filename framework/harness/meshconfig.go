@@ -63,8 +63,8 @@ func (m *meshConfig) stir() {
 	m.stirred = time.Now()
 }
 
-// calm is how long after that no echo of it is expected any more.
-const calm = 3 * time.Second
+// calm is how long after that no echo of it is expected any more, on a busy machine too.
+const calm = 10 * time.Second
 
 // quiet waits until the mesh configuration may be changed, see mesh.Istiod.Quiet.
 func (m *meshConfig) quiet(ctx context.Context) error {
@@ -88,11 +88,16 @@ func (m *meshConfig) setGround(ctx context.Context, ground egress.Object, proxie
 	m.mu.Lock()
 	m.ground = ground
 	m.mu.Unlock()
+	before, err := m.istiod.Computed(ctx)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
 	changed, err := m.set(ctx, egress.Object{})
 	if err != nil || !changed {
 		return err
 	}
-	_, err = m.istiod.Settle(ctx, mesh.Change{Proxies: proxies, Seen: m.arrived})
+	_, err = m.istiod.Settle(ctx, mesh.Change{Proxies: proxies, Seen: m.arrived, Before: before, Began: began})
 	return err
 }
 

@@ -88,7 +88,7 @@ func watched(ctx context.Context, c *fixture.Client, trials []*fixture.Object) e
 	defer func() { _ = c.Remove(context.WithoutCancel(ctx), trials...) }() // a cluster that cannot delete says so elsewhere
 	left := trials
 	applied := false
-	err := poll(ctx, 50*time.Millisecond, egress.Patience(gatewayAPIPatience), func(ctx context.Context) (bool, error) {
+	err := poll(ctx, 50*time.Millisecond, patience{time: egress.Patience(gatewayAPIPatience)}, func(ctx context.Context) (bool, error) {
 		if !applied { // the API of a new CRD is served a moment later
 			_, err := c.Apply(ctx, "", trials...)
 			if applied = err == nil; !applied && !fixture.Unknown(err) && !apierrors.IsNotFound(err) {

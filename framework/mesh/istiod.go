@@ -194,33 +194,31 @@ func parseSync(b []byte) (push, error) {
 	return p, nil
 }
 
-// Latest is the counter of the last push to any proxy.
-func (i *Istiod) Latest(ctx context.Context) (int64, error) {
-	p, err := i.pushes.ask(ctx)
-	return p.latest, err
-}
-
-// Quiet waits until istiod has pushed nothing for a while, for a bounded time. Istio 1.31 loses a
+// Quiet waits until istiod has pushed nothing for a while. Istio 1.31 loses a
 // change of the mesh configuration that falls into one debounce window with an update of endpoints
 // (docs/findings.md), so such a change is made only when no pod is coming or going.
 func (i *Istiod) Quiet(ctx context.Context) error {
-	const quiet, patience = 180 * time.Millisecond, 5 * time.Second
-	last, since := int64(-1), time.Now()
-	err := poll(ctx, lookEvery/10, patience, func(ctx context.Context) (bool, error) {
+	last, since, answers := int64(-1), time.Now(), 0
+	err := poll(ctx, lookEvery/10, quietPatience, func(ctx context.Context) (bool, error) {
 		p, err := i.pushes.ask(ctx)
 		if err != nil {
 			return false, err
 		}
+		answers++
 		if p.latest != last {
-			last, since = p.latest, time.Now()
+			last, since, answers = p.latest, time.Now(), 0
 		}
-		return time.Since(since) >= quiet, nil
+		return quiet.over(since, answers), nil
 	})
-	if errors.Is(err, errPatience) {
-		return nil
+	if err != nil {
+		return fmt.Errorf("wait until istiod pushes nothing, for a change of the mesh configuration: %w", err)
 	}
-	return err
+	return nil
 }
+
+// quietPatience bounds Quiet. Pods that come and go without an end, of others or because they crash, are no ground on
+// which anything about the mesh configuration could be proven.
+var quietPatience = within(60 * time.Second)
 
 // lookEvery is the pause between two equal questions to istiod. Each costs istiod a walk over all that it
 // holds, and goes through the API server and the kubelet: with 15 ms a run took 5 % more processor time and
@@ -229,18 +227,18 @@ const lookEvery = 30 * time.Millisecond
 
 var errPatience = errors.New("it did not come in time")
 
-// poll calls f until it is true or fails, for a bounded time; what f has begun by then is not cut off. Questions to
-// istiod have a pace of their own.
-func poll(ctx context.Context, every, patience time.Duration, f func(context.Context) (bool, error)) error {
-	var failure error
-	err := wait.PollUntilContextTimeout(ctx, every, patience, true, func(context.Context) (done bool, _ error) {
-		done, failure = f(ctx)
-		return done, failure
+// poll calls f until it is true or fails, or the patience has run out; each call counts as an answer of istiod. What
+// f has begun by then is not cut off. Questions to istiod have a pace of their own.
+func poll(ctx context.Context, every time.Duration, p patience, f func(context.Context) (bool, error)) error {
+	start, answers := time.Now(), 0
+	return wait.PollUntilContextCancel(ctx, every, true, func(ctx context.Context) (bool, error) {
+		done, err := f(ctx)
+		answers++
+		if err == nil && !done && p.over(start, answers) {
+			err = errPatience
+		}
+		return done, err
 	})
-	if err != nil && failure == nil && ctx.Err() == nil {
-		return errPatience
-	}
-	return err
 }
 
 // Version identifies one version of one object. The resource version would not do: istiod itself

@@ -149,7 +149,7 @@ func TestSettle(t *testing.T) {
 				}
 				return "[" + x.later + "]"
 			})
-			s, err := i.Settle(t.Context(), Change{Proxies: []string{"p.n"}, Seen: heard})
+			s, err := i.Settle(t.Context(), Change{Proxies: []string{"p.n"}, Seen: heard, Before: 5, Began: time.Now()})
 			if err != nil || s.Acknowledged != x.acked || len(s.Rejections) != x.nacks || (s.Note == "") != x.acked {
 				t.Errorf("%+v %v", s, err)
 			}
@@ -180,7 +180,7 @@ func TestSettleUnconcerned(t *testing.T) {
 			}))
 			t.Cleanup(metrics.Close)
 			i.count(metrics.URL)
-			s, err := i.Settle(t.Context(), Change{Proxies: []string{"p.n"}, Seen: heard})
+			s, err := i.Settle(t.Context(), Change{Proxies: []string{"p.n"}, Seen: heard, Before: 7, Began: time.Now()})
 			if err != nil || s.Acknowledged != x.acked {
 				t.Errorf("%+v %v", s, err)
 			}
@@ -191,7 +191,7 @@ func TestSettleUnconcerned(t *testing.T) {
 // A push that may have begun before the whole change was there does not count alone: the one that follows
 // is waited for.
 func TestSettleTorn(t *testing.T) {
-	for torn, want := range map[bool]bool{true: true, false: false} {
+	for took, want := range map[time.Duration]bool{0: false, debounce: true} {
 		var n, whole atomic.Int64
 		i := istiodStub(t, func() string {
 			counter := "6"
@@ -204,16 +204,32 @@ func TestSettleTorn(t *testing.T) {
 			}
 			return "[" + status("p.n", "Listener", nonce(counter), nonce(counter), "") + "]"
 		})
-		s, err := i.Settle(t.Context(), Change{Proxies: []string{"p.n"}, Seen: heard, Torn: torn})
+		s, err := i.Settle(t.Context(), Change{Proxies: []string{"p.n"}, Seen: heard, Before: 5, Began: time.Now().Add(-took)})
 		if err != nil || !s.Acknowledged || whole.Load() > 0 != want {
-			t.Errorf("torn %t: %+v %v, the later push was seen %d times", torn, s, err, whole.Load())
+			t.Errorf("a change that took %s: %+v %v, the later push was seen %d times", took, s, err, whole.Load())
+		}
+	}
+}
+
+// Where istiod is slow to answer, so are its pushes: patience is counted in its answers, too.
+func TestPatience(t *testing.T) {
+	p := within(10 * lookEvery)
+	for name, x := range map[string]struct {
+		since   time.Duration
+		answers int
+		want    bool
+	}{
+		"soon": {5 * lookEvery, 9, false}, "late": {11 * lookEvery, 9, true}, "late, and istiod is slow": {11 * lookEvery, 3, false},
+	} {
+		if got := p.over(time.Now().Add(-x.since), x.answers); got != x.want {
+			t.Errorf("%s: %t", name, got)
 		}
 	}
 }
 
 func TestSettleFails(t *testing.T) {
 	i := istiodStub(t, func() string { return "not JSON" })
-	if _, err := i.Settle(t.Context(), Change{Seen: heard}); err == nil {
+	if _, err := i.Settle(t.Context(), Change{Seen: heard, Began: time.Now()}); err == nil {
 		t.Error("an unreadable syncz goes unnoticed")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)

@@ -19,24 +19,45 @@ type Settled struct {
 	Took         time.Duration `json:"took"`
 }
 
-// settlePatience bounds the wait for a push. A change that concerns no proxy causes none, which istiod's
-// metrics tell; where they do not, equal results in a row decide alone.
-const settlePatience = 1500 * time.Millisecond
+// patience is how long to wait for something before concluding that it does not come. It is over when the time has
+// passed and istiod has answered often enough besides: on a busy machine the answers are late for the same reason as
+// what is waited for.
+type patience struct {
+	time    time.Duration
+	answers int
+}
 
-// unconcerned is how long after the first acknowledgement, or after a push was seen to be computed, a proxy
-// may still be sent the same push: 3 in 100 take more than 100 ms.
-const unconcerned = 300 * time.Millisecond
+// within is the patience for what comes within a time when istiod answers at half its usual pace at least.
+func within(d time.Duration) patience { return patience{egress.Patience(d), int(d / (2 * lookEvery))} }
+
+// over says whether the patience has run out since a moment, after which istiod has answered so often.
+func (p patience) over(since time.Time, answers int) bool {
+	return time.Since(since) > p.time && answers > p.answers
+}
+
+var (
+	// settlePatience bounds the wait for a push. A change that concerns no proxy causes none, which istiod's
+	// metrics tell; where they do not, equal results in a row decide alone.
+	settlePatience = within(1500 * time.Millisecond)
+	// unconcerned is how long after the first acknowledgement, or after a push was seen to be computed, a proxy
+	// may still be sent the same push: 3 in 100 take more than 100 ms.
+	unconcerned = within(300 * time.Millisecond)
+	// echo is how long after a push the next one begins at the latest, if changes are waiting.
+	echo = within(200 * time.Millisecond)
+	// quiet is how long after a push no other one is expected, if no change is made.
+	quiet = within(180 * time.Millisecond)
+)
 
 // unheard is how long after a change was seen its push is expected before istiod's metrics are asked
 // whether it concerned nobody. They cost istiod more than its other answers.
 const unheard = 150 * time.Millisecond
 
-// soonest is how long after istiod has heard of a change it makes no sense to look for the push: it waits
-// 100 ms for more changes first (PILOT_DEBOUNCE_AFTER).
-const soonest = 75 * time.Millisecond
+// debounce is how long istiod waits for more changes before it begins to compute a push (PILOT_DEBOUNCE_AFTER). It
+// never waits shorter.
+const debounce = 100 * time.Millisecond
 
-// echo is how long after a push the next one begins at the latest, if changes are waiting.
-const echo = 200 * time.Millisecond
+// soonest is how long after istiod has heard of a change it makes no sense to look for the push.
+const soonest = debounce * 3 / 4
 
 var computedRE = regexp.MustCompile(`(?m)^pilot_pushcontext_init_seconds_count (\d+)$`)
 
@@ -49,28 +70,27 @@ func parseComputed(metrics []byte) (int64, error) {
 	return strconv.ParseInt(string(m[1]), 10, 64)
 }
 
-// after is a moment in istiod's life, from which on its pushes are counted.
-type after struct{ computed int64 }
-
-// now notes how many pushes istiod has computed; nothing where it does not tell.
-func (i *Istiod) now(ctx context.Context) *after {
-	if i.computed == nil {
-		return nil
+// Computed is the number of pushes that istiod has computed, which is also the counter of the last one of them in the
+// nonces (DiscoveryServer.Push numbers and counts them). Where istiod's metrics cannot be read it is the counter of
+// the last push that was sent to any proxy; one that is computed and not sent yet is not in it then.
+func (i *Istiod) Computed(ctx context.Context) (int64, error) {
+	if i.computed != nil {
+		return i.computed.ask(ctx)
 	}
-	n, err := i.computed.ask(ctx)
-	if err != nil {
-		return nil
-	}
-	return &after{n}
+	p, err := i.pushes.ask(ctx)
+	return p.latest, err
 }
 
-// passed says whether a push has been computed since.
-func (a *after) passed(ctx context.Context, i *Istiod) bool {
-	if a == nil {
-		return false
+// Computes waits until a push has been computed since that counter, or until it is clear that none comes.
+func (i *Istiod) Computes(ctx context.Context, before int64) error {
+	err := poll(ctx, lookEvery, within(4*debounce), func(ctx context.Context) (bool, error) {
+		n, err := i.Computed(ctx)
+		return n > before, err
+	})
+	if errors.Is(err, errPatience) {
+		return nil
 	}
-	n, err := i.computed.ask(ctx)
-	return err == nil && n > a.computed
+	return err
 }
 
 // Change is what Settle waits for.
@@ -78,12 +98,10 @@ type Change struct {
 	Proxies []string // who must have it
 	// Seen reports whether istiod holds the new state; nil where it does not show that.
 	Seen func(context.Context) (bool, error)
-	// Before is the counter of the last push before the change was made: any later one will do. 0 demands one
-	// that begins after Seen.
+	// Before is Computed from before the first part of the change was written, and Began when that was: a later push
+	// has the change, or, from debounce after the beginning on, perhaps a part of it.
 	Before int64
-	// Torn means that an earlier push may be under way that has only a part of the change, so Settle waits
-	// besides until no further one comes.
-	Torn bool
+	Began  time.Time
 	// Pushed is called, perhaps often, once the push is known to have been computed; it may be nil.
 	Pushed func()
 }
@@ -93,31 +111,32 @@ func (i *Istiod) Settle(ctx context.Context, c Change) (Settled, error) {
 	start := time.Now()
 	w := watch{Change: c, last: push{latest: -1}}
 	if c.Seen != nil {
-		if err := poll(ctx, lookEvery/10, egress.Patience(10*time.Second), c.Seen); err != nil {
+		if err := poll(ctx, lookEvery/10, seenPatience, c.Seen); err != nil {
 			return Settled{}, fmt.Errorf("wait until istiod has seen the change: %w", err)
 		}
-		w.began = i.now(ctx)
-		p, err := i.pushes.ask(ctx)
-		if err != nil {
-			return Settled{}, err
-		}
-		if w.Before == 0 {
-			w.Before = p.latest
-		}
-		select {
-		case <-time.After(soonest):
-		case <-ctx.Done():
-			return Settled{}, ctx.Err()
-		}
+	}
+	// istiod begins no push sooner after a change than debounce, so where it has seen everything before that, the next
+	// push has everything. Otherwise one may have begun, or be under way, that has a part of it.
+	w.torn = time.Since(c.Began) >= debounce
+	select {
+	case <-time.After(soonest - time.Since(c.Began)):
+	case <-ctx.Done():
+		return Settled{}, ctx.Err()
 	}
 	w.asked = time.Now()
-	err := poll(ctx, lookEvery/10, egress.Patience(settlePatience), func(ctx context.Context) (bool, error) {
+	err := poll(ctx, lookEvery/10, settlePatience, func(ctx context.Context) (bool, error) {
 		p, err := i.pushes.ask(ctx)
 		if err != nil {
 			return false, err
 		}
-		over := w.look(ctx, i, p)
-		return over && (!c.Torn || time.Since(w.still) >= echo), nil
+		if w.torn {
+			n, err := i.Computed(ctx)
+			if err != nil {
+				return false, err
+			}
+			w.follow(n)
+		}
+		return w.look(ctx, i, p) && (!w.torn || echo.over(w.still, w.stillFor)), nil
 	})
 	s := Settled{Acknowledged: err == nil, Took: time.Since(start), Rejections: w.last.nacks}
 	if errors.Is(err, errPatience) {
@@ -127,27 +146,39 @@ func (i *Istiod) Settle(ctx context.Context, c Change) (Settled, error) {
 	return s, err
 }
 
+// seenPatience bounds the wait until istiod has seen a change, which it surely will.
+var seenPatience = within(30 * time.Second)
+
 // watch follows the push of a change.
 type watch struct {
 	Change
-	began *after
+	torn  bool
 	asked time.Time // when the watch began
 
-	last  push
-	still time.Time // when the last push was new
-	out   time.Time // when the push was first known to have reached a proxy, or to have been computed for none
+	last     push
+	computed int64     // pushes, where the change is torn
+	still    time.Time // when the last push was computed or sent
+	stillFor int       // how many answers ago that was
+	out      time.Time // when the push was first known to have reached a proxy, or to have been computed for none
+	outFor   int       // how many answers ago that was
+}
+
+// follow notes how many pushes have been computed.
+func (w *watch) follow(n int64) {
+	if n != w.computed {
+		w.computed, w.still, w.stillFor = n, time.Now(), 0
+	}
 }
 
 // look says whether every proxy has acknowledged the push, or has nothing to acknowledge: one push goes to
 // all proxies that it concerns at once.
 func (w *watch) look(ctx context.Context, i *Istiod, p push) bool {
+	w.stillFor++
 	if p.latest != w.last.latest {
-		w.still = time.Now()
+		w.still, w.stillFor = time.Now(), 0
 	}
 	w.last = p
-	if w.Pushed != nil && p.newest() > w.Before {
-		w.Pushed()
-	}
+	w.pushed(p.newest() > w.Before)
 	done := 0
 	for _, name := range w.Proxies {
 		sent, known := p.sent[name]
@@ -161,8 +192,26 @@ func (w *watch) look(ctx context.Context, i *Istiod, p push) bool {
 	if done == len(w.Proxies) {
 		return true
 	}
-	if w.out.IsZero() && (done > 0 || time.Since(w.asked) > unheard && w.began.passed(ctx, i)) {
-		w.out = time.Now()
+	w.outFor++
+	if w.out.IsZero() && (done > 0 || w.unheard(ctx, i)) {
+		w.out, w.outFor = time.Now(), 0
 	}
-	return !w.out.IsZero() && time.Since(w.out) > egress.Patience(unconcerned)
+	return !w.out.IsZero() && unconcerned.over(w.out, w.outFor)
+}
+
+// unheard says whether the push has been computed, though no proxy has been sent it yet.
+func (w *watch) unheard(ctx context.Context, i *Istiod) bool {
+	if i.computed == nil || time.Since(w.asked) < unheard {
+		return false
+	}
+	n, err := i.computed.ask(ctx)
+	w.pushed(err == nil && n > w.Before)
+	return err == nil && n > w.Before
+}
+
+// pushed tells that the push has been computed. A torn change may cause another one.
+func (w *watch) pushed(yes bool) {
+	if yes && !w.torn && w.Pushed != nil {
+		w.Pushed()
+	}
 }
