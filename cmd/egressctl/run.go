@@ -19,6 +19,7 @@ func runCommand(o *options) *cobra.Command {
 		keep          bool
 		sabotage, out string
 		lanes         int
+		strict        bool
 		sel           selection
 	)
 	cmd := &cobra.Command{
@@ -39,7 +40,7 @@ func runCommand(o *options) *cobra.Command {
 			if ho.Sabotage, err = harness.ParseSabotage(sabotage); err != nil {
 				return usage(err)
 			}
-			ho.Lanes = lanes
+			ho.Lanes, ho.StrictCluster = lanes, strict
 			s, err := harness.Open(cmd.Context(), ho)
 			if err != nil {
 				return err
@@ -56,9 +57,16 @@ func runCommand(o *options) *cobra.Command {
 	f.StringVar(&sabotage, "sabotage", "", "break the world on purpose: allow-any or internet-down")
 	f.StringVar(&out, "out", "reports/out", "folder for report.json, junit.xml and debug bundles")
 	f.IntVar(&lanes, "lanes", 0, fmt.Sprintf("how many cases may run side by side (0 means %d)", harness.DefaultLanes))
+	f.BoolVar(&strict, "strict-cluster", inCI(), "refuse a running cluster that has egress objects or mesh configuration which the harness has not installed (default: in CI)")
 	f.Uint64Var(&sel.shuffle, "shuffle", 0, "seed for a random order (0 keeps the order of the list)")
 	sel.addFlags(cmd)
 	return cmd
+}
+
+// inCI says whether a CI system runs this; GitHub, GitLab, Jenkins pipelines and most others set CI.
+func inCI() bool {
+	v := os.Getenv("CI")
+	return v != "" && v != "false" && v != "0"
 }
 
 // finish closes the session and reports, in this order: what the clean-up finds is part of the report.

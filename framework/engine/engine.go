@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
@@ -198,6 +200,8 @@ type try struct {
 	equal   int     // how many of the last are alike
 	err     error
 	control *round
+	// lost says that the control client had no connection: nothing can be proven, and nothing is worth waiting for.
+	lost atomic.Bool
 }
 
 // round is one execution of one probe.
@@ -317,6 +321,7 @@ func (r *run) probe(ctx context.Context, ph egress.Phase, acknowledged bool) err
 		wg.Go(func() { r.rounds(ctx, t, patience) })
 		wg.Go(func() {
 			t.control = r.control(ctx, t)
+			t.lost.Store(t.unconnected())
 		})
 	}
 	var errs error
@@ -326,7 +331,25 @@ func (r *run) probe(ctx context.Context, ph egress.Phase, acknowledged bool) err
 		r.idents[name] = append(r.idents[name], id)
 	}
 	wg.Wait()
-	return errors.Join(errs, ctx.Err())
+	if err := errors.Join(errs, ctx.Err()); err != nil {
+		return err
+	}
+	if len(r.c.Probes) > 0 && !slices.ContainsFunc(r.tries, func(t *try) bool { return t.phase == ph && !t.lost.Load() }) {
+		return errLost
+	}
+	return nil
+}
+
+// errLost ends a case whose further phases could prove nothing.
+var errLost = errors.New("the control client could not reach any target of the case: nothing is proven about the mesh")
+
+// unconnected says whether the control client had no connection though it should.
+func (t *try) unconnected() bool {
+	c := t.control.client
+	missing := c.ExitCode == exitDNS || c.ExitCode == exitRefused || c.ExitCode == exitTimeout
+	wanted := t.probe.Dead || t.probe.Wants[t.phase]&(egress.DNSX|egress.REF) != 0
+	connects := !c.Shell && !slices.Contains([]string{"dns", "udp", "icmp"}, t.probe.Scheme())
+	return t.control.err == nil && missing && c.Local == "" && connects && !wanted
 }
 
 // control makes the attempt from the control client. Names and addresses of the cluster may reach its
@@ -365,7 +388,7 @@ func (r *run) rounds(ctx context.Context, t *try, patience time.Duration) {
 		t.rounds = append(t.rounds, x)
 		t.equal = min(t.equal+1, r.e.Equal)
 		stable := t.equal == r.e.Equal
-		late := overdue(time.Since(start), patience, len(t.rounds)) || ctx.Err() != nil
+		late := overdue(time.Since(start), patience, len(t.rounds)) || ctx.Err() != nil || t.lost.Load()
 		switch {
 		case stable && (late || plausible(t.probe, want, x)):
 			return

@@ -49,6 +49,7 @@ type world struct {
 	trouble     bool // the destination answers everybody with an error
 	ejected     bool // and the mesh does not ask it any more
 	invented    bool // the sidecar does not say where its answer comes from
+	lost        bool // the control client does not even get a connection
 }
 
 const (
@@ -76,6 +77,9 @@ func (w *world) Do(ctx context.Context, client string, q probe.Request) (Executi
 	w.port++
 	port := 11000 + w.port
 	code, exit := w.request(client, id, port)
+	if w.lost && client == egress.ControlClient {
+		port = 0
+	}
 	rep, err := json.Marshal(map[string]any{"exitcode": exit, "http_code": code, "local_port": port, "remote_ip": "198.51.100.10", "remote_port": 80})
 	if err != nil {
 		return Execution{}, err
@@ -89,7 +93,7 @@ func (w *world) Do(ctx context.Context, client string, q probe.Request) (Executi
 
 func (w *world) request(client, id string, port int) (code, exit int) {
 	if client == egress.ControlClient {
-		if w.dead {
+		if w.dead || w.lost {
 			return 0, 7
 		}
 		w.arrive(id, fmt.Sprintf("%s:%d", controlIP, port))
@@ -265,6 +269,7 @@ func TestVerdicts(t *testing.T) {
 		"the wrong server":                           {&world{wrongServer: true}, egress.Violates, "arrived at evil.example"},
 		"another pod than before":                    {&world{podChanges: true}, egress.Violates, "changed while the case ran"},
 		"a dead destination":                         {&world{dead: true}, egress.Inconclusive, "control client could not reach"},
+		"an internet that is gone":                   {&world{lost: true}, egress.Inconclusive, "could not reach any target"},
 		"a dead destination, ALLOW_ANY":              {&world{dead: true, allowAny: true}, egress.Inconclusive, "control client could not reach"},
 		"a name that only the client cannot resolve": {&world{noName: true}, egress.Inconclusive, "DNSX, wanted blocked"},
 		"an exec that fails":                         {&world{execFails: func(c, _ string) error { return failFor(c, "client", broken) }}, egress.Inconclusive, "broken on purpose"},
@@ -336,6 +341,22 @@ func failFor(client, which string, err error) error {
 		return err
 	}
 	return nil
+}
+
+// Where nobody gets a connection nothing is proven, so nothing is applied and nobody waits for another result.
+func TestLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{lost: true}
+		e := engineOf(w)
+		e.Patience = time.Hour
+		start := time.Now()
+		if r := e.Run(t.Context(), theCase()); len(r.Applied) > 0 || w.removed > 0 || r.Verdict != egress.Inconclusive {
+			t.Errorf("%s %s, applied %v", r.Verdict, r.Why, r.Applied)
+		}
+		if took := time.Since(start); took > time.Minute {
+			t.Errorf("took %s", took)
+		}
+	})
 }
 
 // When the run is interrupted, the rule must be removed all the same.

@@ -208,10 +208,11 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 	return c
 }
 
-// curl's exit codes for a name that does not resolve and for a refused connection.
+// curl's exit codes for a name that does not resolve, a refused connection and a timeout.
 const (
 	exitDNS     = 6
 	exitRefused = 7
+	exitTimeout = 28
 )
 
 // verdict compares what the witnesses prove with what the case wants.

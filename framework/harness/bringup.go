@@ -51,8 +51,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	if err := s.connect(); err != nil {
 		return err
 	}
-	f := c.Facts()
-	in := mesh.NewInstaller(c.RESTConfig(), mesh.Options{Module: f.Module, Tag: f.IstioTag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly})
+	in := s.installer()
 	if err := s.waitAPI(ctx); err != nil {
 		return s.because(err)
 	}
@@ -74,7 +73,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	return s.because(s.join(ctx))
 }
 
-// attach uses a cluster in which everything is already there.
+// attach uses a cluster that is already there.
 func (s *Session) attach(ctx context.Context) error {
 	if err := s.connect(); err != nil {
 		return err
@@ -82,11 +81,22 @@ func (s *Session) attach(ctx context.Context) error {
 	if err := s.inherit(ctx); err != nil {
 		return err
 	}
+	if !s.opts.Watch {
+		if err := s.lookForForeign(ctx); err != nil {
+			return err
+		}
+	}
 	for _, n := range baseClients {
 		s.launch(n)
 	}
-	s.gateways = s.watchGateways
+	s.gateways = s.ensureGateways
 	return s.join(ctx)
+}
+
+// installer installs the Istio of the session's cluster, which must be one of the harness's own.
+func (s *Session) installer() *mesh.Installer {
+	f := s.Cluster.Facts()
+	return mesh.NewInstaller(s.Cluster.RESTConfig(), mesh.Options{Module: f.Module, Tag: f.IstioTag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly})
 }
 
 // because adds the cluster's own explanation to an error that its death has caused.

@@ -182,6 +182,9 @@ func (s *Session) applicable(c egress.Case) (egress.Verdict, string) {
 			return egress.Inconclusive, why
 		}
 	}
+	if why := s.reach.unreachable(c); why != "" {
+		return egress.Inconclusive, why
+	}
 	return "", ""
 }
 

@@ -37,6 +37,8 @@ type Options struct {
 	Lanes    int // how many cases may run side by side; 0 means DefaultLanes
 	// Watch lets a session into a cluster in which a run is at work. It only observes.
 	Watch bool
+	// StrictCluster refuses a cluster of the harness's own in which something is that it has not installed.
+	StrictCluster bool
 	// Outside is the internet that cases call. "" is that of the running cluster, or the hermetic one.
 	Outside  cluster.Outside
 	Sabotage Sabotage
@@ -74,6 +76,9 @@ type Session struct {
 	run       string
 	start     time.Time
 	ingress   string
+	foreign   []foreign // what is in the cluster and not the harness's
+	reach     *reach    // nil until a run begins, and for the live internet
+	lookOnce  sync.Once // for what a case suspects
 	// gateways starts the gateways, or finds them.
 	gateways func(context.Context) error
 	visit    *visit // nil on a cluster of the harness
@@ -226,7 +231,7 @@ func (s *Session) beginCase(ctx context.Context, w *world, c egress.Case) (judge
 		return not(egress.Inconclusive, s.because(err).Error())
 	}
 	verdict := w.engine.Begin(ctx, c)
-	return func() egress.Result { return s.concluded(verdict()) }
+	return func() egress.Result { return s.blame(s.concluded(verdict())) }
 }
 
 // concluded adds to a result what only the session knows.
@@ -236,6 +241,7 @@ func (s *Session) concluded(r egress.Result) egress.Result {
 			r.Why = cause.Error() + "\n(seen as: " + r.Why + ")"
 		}
 	}
+	s.suspect(r)
 	s.mu.Lock()
 	if _, done := s.timings["first verdict"]; !done && (r.Verdict == egress.Conforms || r.Verdict == egress.Violates) {
 		s.timings["first verdict"] = time.Since(s.start).Seconds()

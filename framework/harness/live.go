@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/live"
@@ -87,15 +86,4 @@ func (s *Session) lookAt(ctx context.Context, name string) live.Host {
 		h.Address, _ = netip.ParseAddr(rep.IP) // an address that cannot be read counts as none
 	}
 	return h
-}
-
-// outsideText says which internet the cases of this session call.
-func (s *Session) outsideText() string {
-	if s.terms != nil {
-		return s.terms.Summary()
-	}
-	if s.Cluster.Internet() == nil {
-		return string(cluster.Live)
-	}
-	return string(cluster.Hermetic)
 }

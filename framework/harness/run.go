@@ -32,7 +32,7 @@ func (s *Session) Environment() report.Environment {
 	}
 	return report.Environment{
 		Provider: f.Provider, Cluster: s.Cluster.Name(), Kubernetes: f.Kubernetes, Istio: f.Istio, Envoy: f.Envoy,
-		Source: f.Source, Internet: s.outsideText(), Sabotage: string(s.opts.Sabotage), Deviations: s.Deviations(), Timings: t,
+		Source: f.Source, Internet: s.outsideText(), Sabotage: string(s.opts.Sabotage), Deviations: s.Deviations(), Foreign: s.foreignNames(), Timings: t,
 	}
 }
 
@@ -52,6 +52,8 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, e
 	defer stop()
 	if s.Cluster.Internet() == nil {
 		s.lookOutside(ctx, cases)
+	} else if err := s.lookHermetic(ctx, cases); err != nil {
+		s.opts.logf("look at the hermetic internet: %v", err)
 	}
 	results := s.schedule(ctx, cases, func(w *world, c egress.Case) func() *egress.Result {
 		judge := s.beginCase(ctx, w, c)

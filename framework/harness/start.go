@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mesh-egress-conformance/framework/egress"
@@ -127,6 +128,20 @@ func (s *Session) gatewayAPI(ctx context.Context) error {
 func (s *Session) startGateways(ctx context.Context, in *mesh.Installer) error {
 	if err := in.Gateways(ctx); err != nil {
 		return err
+	}
+	return s.watchGateways(ctx)
+}
+
+// ensureGateways starts the gateways where they are missing: whoever brought the cluster up may not have needed them.
+func (s *Session) ensureGateways(ctx context.Context) error {
+	for _, g := range []string{mesh.IngressGateway, mesh.EgressGateway} {
+		_, err := s.cs.AppsV1().Deployments(mesh.SystemNamespace).Get(ctx, g, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return s.startGateways(ctx, s.installer())
+		}
+		if err != nil {
+			return fmt.Errorf("look for gateway %s: %w", g, err)
+		}
 	}
 	return s.watchGateways(ctx)
 }

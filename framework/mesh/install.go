@@ -17,6 +17,8 @@ import (
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/postrender"
+	"helm.sh/helm/v3/pkg/release"
+	"helm.sh/helm/v3/pkg/storage/driver"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/discovery"
@@ -146,13 +148,19 @@ func (i *Installer) ControlPlane(ctx context.Context) error {
 	return errors.Join(base, istiod)
 }
 
-// Gateways installs both gateways, side by side. istiod must be ready: its webhook completes them.
+// Gateways installs both gateways, side by side, unless they are installed. istiod must be ready: its webhook
+// completes them.
 func (i *Installer) Gateways(ctx context.Context) error {
 	var wg sync.WaitGroup
 	names := []string{IngressGateway, EgressGateway}
 	errs := make([]error, len(names))
 	for n, name := range names {
-		wg.Go(func() { errs[n] = i.chart(ctx, name, gatewayChart, gatewayValues(name), nil) })
+		wg.Go(func() {
+			there, err := i.installed(name)
+			if errs[n] = err; err == nil && !there {
+				errs[n] = i.chart(ctx, name, gatewayChart, gatewayValues(name), nil)
+			}
+		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)
@@ -163,14 +171,9 @@ func (i *Installer) chart(ctx context.Context, release, dir string, v values, po
 	if err != nil {
 		return err
 	}
-	cfg := new(action.Configuration)
-	debug := func(format string, a ...any) {
-		if i.opts.Log != nil {
-			fmt.Fprintf(i.opts.Log, time.Now().UTC().Format("15:04:05.000 ")+release+" "+format+"\n", a...)
-		}
-	}
-	if err := cfg.Init(i.getter, i.ns, "secret", debug); err != nil {
-		return fmt.Errorf("prepare Helm: %w", err)
+	cfg, err := i.helm(release)
+	if err != nil {
+		return err
 	}
 	in := action.NewInstall(cfg)
 	in.ReleaseName, in.Namespace, in.CreateNamespace = release, i.ns, true
@@ -183,6 +186,42 @@ func (i *Installer) chart(ctx context.Context, release, dir string, v values, po
 		return fmt.Errorf("install chart %s as %s: %w", dir, release, err)
 	}
 	return nil
+}
+
+// helm is a connection for one release.
+func (i *Installer) helm(release string) (*action.Configuration, error) {
+	cfg := new(action.Configuration)
+	debug := func(format string, a ...any) {
+		if i.opts.Log != nil {
+			fmt.Fprintf(i.opts.Log, time.Now().UTC().Format("15:04:05.000 ")+release+" "+format+"\n", a...)
+		}
+	}
+	if err := cfg.Init(i.getter, i.ns, "secret", debug); err != nil {
+		return nil, fmt.Errorf("prepare Helm: %w", err)
+	}
+	return cfg, nil
+}
+
+// installed says whether a release is there. What is left of one whose installation was cut off is removed: Helm
+// would refuse its name.
+func (i *Installer) installed(name string) (bool, error) {
+	cfg, err := i.helm(name)
+	if err != nil {
+		return false, err
+	}
+	have, err := action.NewGet(cfg).Run(name)
+	switch {
+	case errors.Is(err, driver.ErrReleaseNotFound):
+		return false, nil
+	case err == nil && have.Info.Status == release.StatusDeployed:
+		return true, nil
+	case err == nil:
+		_, err = action.NewUninstall(cfg).Run(name)
+	}
+	if err != nil {
+		return false, fmt.Errorf("remove what is left of %s, whose installation was cut off: %w", name, err)
+	}
+	return false, nil
 }
 
 func loadChart(dir string) (*chart.Chart, error) {

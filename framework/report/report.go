@@ -29,16 +29,18 @@ type Report struct {
 
 // Environment is what the run happened in.
 type Environment struct {
-	Provider   string             `json:"provider"`
-	Cluster    string             `json:"cluster"`
-	Kubernetes string             `json:"kubernetes"`
-	Istio      string             `json:"istio"`
-	Envoy      string             `json:"envoy"`
-	Source     string             `json:"componentSource"`
-	Internet   string             `json:"internet,omitempty"` // hermetic, or live and what of it was reached
-	Sabotage   string             `json:"sabotage,omitempty"`
-	Deviations []string           `json:"deviations,omitempty"` // from an installation by the charts' defaults
-	Timings    map[string]float64 `json:"timingsSeconds,omitempty"`
+	Provider   string   `json:"provider"`
+	Cluster    string   `json:"cluster"`
+	Kubernetes string   `json:"kubernetes"`
+	Istio      string   `json:"istio"`
+	Envoy      string   `json:"envoy"`
+	Source     string   `json:"componentSource"`
+	Internet   string   `json:"internet,omitempty"` // hermetic, or live and what of it was reached
+	Sabotage   string   `json:"sabotage,omitempty"`
+	Deviations []string `json:"deviations,omitempty"` // from an installation by the charts' defaults
+	// Foreign is what decides about egress in the cluster, too, and is not the harness's: verdicts may be about it.
+	Foreign []string           `json:"foreign,omitempty"`
+	Timings map[string]float64 `json:"timingsSeconds,omitempty"`
 }
 
 // Counts are the verdicts.

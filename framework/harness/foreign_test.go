@@ -1,0 +1,67 @@
+package harness
+
+import (
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/mesh"
+)
+
+func object(t *testing.T, text string) *fixture.Object {
+	t.Helper()
+	o := &fixture.Object{}
+	if err := yaml.Unmarshal([]byte(text), &o.Object); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func TestIsForeign(t *testing.T) {
+	for text, want := range map[string]bool{
+		"{kind: ServiceEntry, metadata: {name: a, namespace: default}}":                                         true,
+		"{kind: ServiceEntry, metadata: {name: a, namespace: x, labels: {mesh-egress-conformance/run: run-1}}}": false,
+		"{kind: Service, metadata: {name: a, namespace: x, labels: {mesh-egress-conformance/cluster: up}}}":     false,
+		"{kind: Service, metadata: {name: kubernetes, namespace: default}}":                                     false,
+		"{kind: Service, metadata: {name: shop, namespace: default}}":                                           true,
+		"{kind: GatewayClass, metadata: {name: istio}, spec: {controllerName: istio.io/gateway-controller}}":    false,
+		"{kind: GatewayClass, metadata: {name: other}, spec: {controllerName: example.com/gateways}}":           true,
+		"{kind: NetworkPolicy, metadata: {name: a, namespace: default}}":                                        true,
+		"{kind: EnvoyFilter, metadata: {name: a, namespace: istio-system}}":                                     true,
+	} {
+		if got := isForeign(object(t, text), mesh.Installed{}); got != want {
+			t.Errorf("%s: %t", text, got)
+		}
+	}
+}
+
+// A verdict names the foreign objects that may be the reason for it, and no others.
+func TestBlame(t *testing.T) {
+	entry := func(hosts, rest string) foreign {
+		o := object(t, "{kind: ServiceEntry, metadata: {name: a, namespace: default}, spec: {hosts: ["+hosts+"]"+rest+"}}")
+		return foreign{fixture.Describe(o), o}
+	}
+	c := probing("http://httpbin.org/headers")
+	for name, x := range map[string]struct {
+		f       foreign
+		verdict egress.Verdict
+		want    bool
+	}{
+		"the same host":        {entry("httpbin.org", ", ports: [{protocol: HTTP}]"), egress.Violates, true},
+		"a wildcard":           {entry("'*.org'", ", ports: [{protocol: HTTP}]"), egress.Violates, true},
+		"another host":         {entry("example.com", ", ports: [{protocol: HTTP}]"), egress.Violates, false},
+		"bytes of any host":    {entry("example.com", ", ports: [{protocol: TCP}]"), egress.Violates, true},
+		"a range of addresses": {entry("example.com", ", addresses: [10.0.0.0/8], ports: [{protocol: HTTP}]"), egress.Violates, true},
+		"the mesh itself":      {foreign{what: "the mesh configuration's outboundTrafficPolicy"}, egress.Inconclusive, true},
+		"nothing to explain":   {entry("httpbin.org", ""), egress.Conforms, false},
+	} {
+		s := &Session{foreign: []foreign{x.f}}
+		got := s.blame(egress.Result{Case: c, Verdict: x.verdict, Why: "PASS, wanted B502"})
+		if strings.Contains(got.Why, x.f.what) != x.want {
+			t.Errorf("%s: %s", name, got.Why)
+		}
+	}
+}
