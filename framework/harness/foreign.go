@@ -232,4 +232,3 @@ func (s *Session) blame(r egress.Result) egress.Result {
 	}
 	return r
 }
-

@@ -132,6 +132,13 @@ func (r *reach) unreachable(c egress.Case) string {
 	if len(r.dead) == 0 {
 		return ""
 	}
+	if len(r.dead) == len(r.targets) { // with all of them goes what no connection tells of, too
+		for _, p := range c.Probes {
+			if h, ours := r.hosts.Find(p.Destination()); ours && !h.Dead && !p.Dead && p.Scheme() != "dns" {
+				return fmt.Sprintf("the control client reaches no host of the internet, and so not %s: nothing is proven about the mesh", h.Name)
+			}
+		}
+	}
 	for _, t := range targetsOf(c, r.hosts) {
 		if why, is := r.dead[t]; is {
 			return fmt.Sprintf("the control client cannot reach %s (%s): nothing is proven about the mesh", t, why)
@@ -183,7 +190,7 @@ func (s *Session) relook(ctx context.Context) {
 
 // suspect looks at all targets again where a case says that its own could not be reached: the internet may have died.
 func (s *Session) suspect(r egress.Result) {
-	if s.reach == nil || r.Verdict != egress.Inconclusive {
+	if s.reach == nil || r.Verdict != egress.Inconclusive || s.reach.summary() != "" {
 		return
 	}
 	for _, ph := range r.Phases {

@@ -69,6 +69,9 @@ func TestReach(t *testing.T) {
 			if got := r.summary(); x.summary == "" && got != "" || !strings.Contains(got, x.summary) {
 				t.Errorf("%s: %q", name, got)
 			}
+			if (r.unreachable(probing("udp://httpbin.org:5000")) != "") != x.b { // of which no connection tells
+				t.Errorf("%s, by UDP: %q", name, r.unreachable(probing("udp://httpbin.org:5000")))
+			}
 			if (r.unreachable(a) != "") != x.a || (r.unreachable(b) != "") != x.b {
 				t.Errorf("%s: %q, %q", name, r.unreachable(a), r.unreachable(b))
 			}

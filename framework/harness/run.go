@@ -121,9 +121,10 @@ func (s *Session) checkLeftovers(ctx context.Context) error {
 const bundleTimeout = 15 * time.Second
 
 // Bundle keeps what helps to understand a case that does not conform: logs, config dumps, resources,
-// arrivals. It names the folder in the result; what could not be had is in its errors.txt.
+// arrivals. It names the folder in the result; what could not be had is in its errors.txt. Of a case that did not run
+// there is nothing to keep.
 func (s *Session) Bundle(ctx context.Context, l lane, r *egress.Result, outDir string) {
-	if outDir == "" || (r.Verdict != egress.Violates && r.Verdict != egress.Inconclusive) {
+	if outDir == "" || len(r.Phases) == 0 || (r.Verdict != egress.Violates && r.Verdict != egress.Inconclusive) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bundleTimeout)

@@ -21,7 +21,9 @@ type Installed struct {
 }
 
 // Has says whether an object belongs to the installation.
-func (i Installed) Has(o *fixture.Object) bool { return slices.Contains(i.objects, fixture.Describe(o)) }
+func (i Installed) Has(o *fixture.Object) bool {
+	return slices.Contains(i.objects, fixture.Describe(o))
+}
 
 // ReadInstalled reads what Helm has noted of the installation.
 func ReadInstalled(cfg *rest.Config) (Installed, error) {
