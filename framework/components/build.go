@@ -44,7 +44,7 @@ func (f *fetcher) moduleDir(ctx context.Context, w *Work, module string) (string
 	if err != nil {
 		return "", err
 	}
-	out, err := w.run(ctx, w.Tmp, goEnv, "go", "mod", "download", "-json", module)
+	out, err := w.run(ctx, w.Dir, goEnv, "go", "mod", "download", "-json", module)
 	if err != nil {
 		return "", fmt.Errorf("download Go module %s: %w", module, err)
 	}
@@ -63,7 +63,7 @@ func (f *fetcher) moduleDir(ctx context.Context, w *Work, module string) (string
 }
 
 func (f *fetcher) buildGo(ctx context.Context, p Part, w *Work) error {
-	g, src := p.Go, w.Tmp
+	g, src := p.Go, w.Dir
 	var err error
 	if g.Wrapper != "" {
 		err = writeWrapper(g.Wrapper, src)

@@ -31,7 +31,7 @@ func TestCatalogue(t *testing.T) {
 		if i.Wrapper != "" && i.Substitutes == "" {
 			t.Errorf("Istio %s: a wrapper module must say what it substitutes", i.Version)
 		}
-		c.Parts = append(c.Parts, cat.istioParts(i)...)
+		c.Parts = append(c.Parts, c.istioParts(i)...)
 	}
 	if defaults != 1 {
 		t.Errorf("%d default Istio versions", defaults)
@@ -87,7 +87,7 @@ func push(t *testing.T, hub, ref, archive string) {
 
 // workIn is a place to work in whose result goes into out.
 func workIn(t *testing.T, out string) *Work {
-	return &Work{Out: out, Tmp: t.TempDir(), store: &Store{Root: t.TempDir()}}
+	return &Work{Out: out, Dir: t.TempDir(), tmp: t.TempDir(), store: &Store{Root: t.TempDir()}}
 }
 
 func loopbackRegistry(t *testing.T) string {

@@ -52,9 +52,9 @@ func buildDeb(ctx context.Context, p Part, w *Work) error {
 	if err != nil {
 		return fmt.Errorf("download the distribution packages of %s: %w", p.Name, err)
 	}
-	root := filepath.Join(w.Tmp, "root")
+	root := filepath.Join(w.Dir, "root")
 	for _, d := range debs {
-		if _, err := w.run(ctx, w.Tmp, nil, "dpkg-deb", "-x", d, root); err != nil {
+		if _, err := w.run(ctx, w.Dir, nil, "dpkg-deb", "-x", d, root); err != nil {
 			return fmt.Errorf("unpack %s: %w", filepath.Base(d), err)
 		}
 	}
@@ -68,7 +68,7 @@ func buildDeb(ctx context.Context, p Part, w *Work) error {
 // its version and digest.
 func downloadDebs(ctx context.Context, w *Work, names []string) (files []string, err error) {
 	download := slices.Concat(aptStrict, []string{"download"}, names)
-	out, err := w.run(ctx, w.Tmp, nil, "apt-get", append([]string{"--print-uris"}, download...)...)
+	out, err := w.run(ctx, w.Dir, nil, "apt-get", append([]string{"--print-uris"}, download...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -76,16 +76,16 @@ func downloadDebs(ctx context.Context, w *Work, names []string) (files []string,
 	if err != nil {
 		return nil, err
 	}
-	if _, err := w.run(ctx, w.Tmp, nil, "apt-get", download...); err != nil {
+	if _, err := w.run(ctx, w.Dir, nil, "apt-get", download...); err != nil {
 		return nil, err
 	}
 	for _, want := range wants {
-		file := filepath.Join(w.Tmp, want.file)
+		file := filepath.Join(w.Dir, want.file)
 		if err := wantDigest(file, want.sha256); err != nil {
 			return nil, err
 		}
 		// Names of files escape the colon of an epoch, so the package itself is asked.
-		version, err := w.run(ctx, w.Tmp, nil, "dpkg-deb", "--field", file, "Version")
+		version, err := w.run(ctx, w.Dir, nil, "dpkg-deb", "--field", file, "Version")
 		if err != nil {
 			return nil, err
 		}
@@ -130,13 +130,13 @@ func debClosure(ctx context.Context, w *Work, packages []string) ([]string, erro
 		"depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts",
 		"--no-breaks", "--no-replaces", "--no-enhances",
 	}, packages...)
-	out, err := w.run(ctx, w.Tmp, nil, "apt-cache", args...)
+	out, err := w.run(ctx, w.Dir, nil, "apt-cache", args...)
 	if err != nil || len(bytes.TrimSpace(out)) == 0 {
 		// A machine whose package lists were never loaded.
-		if _, uerr := w.run(ctx, w.Tmp, nil, "apt-get", append(slices.Clone(aptStrict), "update")...); uerr != nil {
+		if _, uerr := w.run(ctx, w.Dir, nil, "apt-get", append(slices.Clone(aptStrict), "update")...); uerr != nil {
 			return nil, errors.Join(err, uerr)
 		}
-		if out, err = w.run(ctx, w.Tmp, nil, "apt-cache", args...); err != nil {
+		if out, err = w.run(ctx, w.Dir, nil, "apt-cache", args...); err != nil {
 			return nil, err
 		}
 	}

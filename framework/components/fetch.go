@@ -229,6 +229,11 @@ func (f *fetcher) part(ctx context.Context, p Part) error {
 	if err != nil {
 		return fmt.Errorf("component %s %s is missing and cannot be had from source %q: %w\n(try the other --source, or --hub for a mirror; egressctl doctor checks the tools)", p.Name, p.Version, r.Source, err)
 	}
+	if r.Source == Build && p.Wheel != nil {
+		if err := wheelPins(e, p); err != nil {
+			return err
+		}
+	}
 	for _, want := range p.Files {
 		if _, err := os.Stat(e.Path(want)); err != nil {
 			return fmt.Errorf("component %s %s from source %q lacks the file %s: %w", p.Name, p.Version, r.Source, want, err)

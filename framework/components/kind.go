@@ -67,7 +67,7 @@ var nodeParts = []string{"kind-base", "kubernetes", "kubelet", "kubeadm", "conta
 const nodeRecipe = 2
 
 func (f *fetcher) buildNode(ctx context.Context, w *Work, ref, version string) error {
-	work := w.Tmp
+	work := w.Dir
 	p := f.set.Parts
 	images, err := f.nodeImages(ctx, w, version)
 	if err != nil {
@@ -116,7 +116,7 @@ func (f *fetcher) buildNode(ctx context.Context, w *Work, ref, version string) e
 // nodeImages writes the archives of all images that kubeadm wants, under the names that it wants them by.
 func (f *fetcher) nodeImages(ctx context.Context, w *Work, version string) ([]string, error) {
 	p := f.set.Parts
-	out, err := w.run(ctx, w.Tmp, nil, p["kubeadm"].Path("kubeadm"), "config", "images", "list", "--kubernetes-version", version)
+	out, err := w.run(ctx, w.Dir, nil, p["kubeadm"].Path("kubeadm"), "config", "images", "list", "--kubernetes-version", version)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (f *fetcher) nodeImages(ctx context.Context, w *Work, version string) ([]st
 		default:
 			return nil, fmt.Errorf("kubeadm %s wants the image %s, of which nothing is known here", version, ref)
 		}
-		archive := filepath.Join(w.Tmp, name+".tar")
+		archive := filepath.Join(w.Dir, name+".tar")
 		if err := s.writeArchive(archive); err != nil {
 			return nil, err
 		}
@@ -156,9 +156,9 @@ const containerdStop = 10 * time.Second
 // containerdContent imports image archives, not unpacked, into a containerd folder of its own, as
 // kind's node image builder does, and returns the folder.
 func (f *fetcher) containerdContent(ctx context.Context, w *Work, archives []string) (string, error) {
-	root, state := filepath.Join(w.Tmp, "containerd"), filepath.Join(w.Tmp, "state")
-	socket := filepath.Join(w.Tmp, "c.sock")
-	conf := filepath.Join(w.Tmp, "containerd.toml")
+	root, state := filepath.Join(w.Dir, "containerd"), filepath.Join(w.Dir, "state")
+	socket := filepath.Join(w.Dir, "c.sock")
+	conf := filepath.Join(w.Dir, "containerd.toml")
 	text := fmt.Sprintf("version = 3\nroot = %q\nstate = %q\ndisabled_plugins = ['io.containerd.cri.v1.runtime', 'io.containerd.grpc.v1.cri', 'io.containerd.cri.v1.images']\n[grpc]\n  address = %q\n", root, state, socket)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return "", err
@@ -166,7 +166,7 @@ func (f *fetcher) containerdContent(ctx context.Context, w *Work, archives []str
 	bin := f.set.Parts["containerd"]
 	ctx, kill := context.WithCancel(ctx)
 	defer kill()
-	daemon, err := w.command(ctx, w.Tmp, nil, bin.Path("containerd"), "-c", conf, "--log-level", "warn")
+	daemon, err := w.command(ctx, w.Dir, nil, bin.Path("containerd"), "-c", conf, "--log-level", "warn")
 	if err != nil {
 		return "", err
 	}
@@ -195,7 +195,7 @@ func (w *Work) importImages(ctx context.Context, ctr, socket string, archives []
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for tries := 100; ; tries-- {
-		_, err := w.run(ctx, w.Tmp, nil, ctr, "-a", socket, "version")
+		_, err := w.run(ctx, w.Dir, nil, ctr, "-a", socket, "version")
 		if err == nil {
 			break
 		}
@@ -209,7 +209,7 @@ func (w *Work) importImages(ctx context.Context, ctr, socket string, archives []
 		}
 	}
 	for _, a := range archives {
-		if _, err := w.run(ctx, w.Tmp, nil, ctr, "-a", socket, "-n", "k8s.io", "images", "import", "--label=io.cri-containerd.pinned=pinned",
+		if _, err := w.run(ctx, w.Dir, nil, ctr, "-a", socket, "-n", "k8s.io", "images", "import", "--label=io.cri-containerd.pinned=pinned",
 			"--all-platforms", "--no-unpack", "--digests", a); err != nil {
 			return fmt.Errorf("import %s: %w", filepath.Base(a), err)
 		}
@@ -220,7 +220,7 @@ func (w *Work) importImages(ctx context.Context, ctr, socket string, archives []
 // containerSpec writes the base of every container's OCI spec: containerd's own, without limits, with
 // kind's hook that hides the host's product files.
 func (f *fetcher) containerSpec(ctx context.Context, w *Work) (string, error) {
-	out, err := w.run(ctx, w.Tmp, nil, f.set.Parts["containerd"].Path("ctr"), "oci", "spec")
+	out, err := w.run(ctx, w.Dir, nil, f.set.Parts["containerd"].Path("ctr"), "oci", "spec")
 	if err != nil {
 		return "", err
 	}
@@ -242,7 +242,7 @@ func (f *fetcher) containerSpec(ctx context.Context, w *Work) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	file := filepath.Join(w.Tmp, "cri-base.json")
+	file := filepath.Join(w.Dir, "cri-base.json")
 	return file, os.WriteFile(file, b, 0o644)
 }
 
@@ -257,9 +257,9 @@ func (f *fetcher) buildNodeBase(ctx context.Context, p Part, w *Work) error {
 	if err != nil {
 		return err
 	}
-	list := filepath.Join(w.Tmp, "packages")
+	list := filepath.Join(w.Dir, "packages")
 	// debootstrap mounts /proc and /sys in the new root: in a mount namespace of its own they end with it.
-	_, err = w.run(ctx, w.Tmp, nil, "unshare", "--mount", "bash", "-c", recipeFile("kind-base.sh"), "kind-base.sh", suite, mirror, sections, kind, filepath.Join(w.Out, "rootfs.tar"), list)
+	_, err = w.run(ctx, w.Dir, nil, "unshare", "--mount", "bash", "-c", recipeFile("kind-base.sh"), "kind-base.sh", suite, mirror, sections, kind, filepath.Join(w.Out, "rootfs.tar"), list)
 	if err != nil {
 		return err
 	}
@@ -300,7 +300,7 @@ func aptOrigin(ctx context.Context, w *Work) (suite, mirror, sections string, er
 	if suite == "" {
 		return "", "", "", errors.New("/etc/os-release has no VERSION_CODENAME: a node image can be built on Debian and Ubuntu")
 	}
-	out, err := w.run(ctx, w.Tmp, nil, "apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(SITE)", "Created-By: Packages")
+	out, err := w.run(ctx, w.Dir, nil, "apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(SITE)", "Created-By: Packages")
 	if err != nil {
 		return "", "", "", err
 	}

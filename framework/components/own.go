@@ -53,12 +53,12 @@ func (f *fetcher) own(ctx context.Context, name string) (Entry, error) {
 	e, err := f.ensure(ctx, Recipe{Name: name, Version: "1", Source: Build, Inputs: []any{src, goarch, recipeVersion}},
 		func(ctx context.Context, w *Work) error {
 			for file, text := range src {
-				to := filepath.Join(w.Tmp, filepath.FromSlash(file))
+				to := filepath.Join(w.Dir, filepath.FromSlash(file))
 				if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, []byte(text), 0o644)); err != nil {
 					return err
 				}
 			}
-			_, err := w.run(ctx, w.Tmp, goEnv, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", filepath.Join(w.Out, name), ownPackages[name])
+			_, err := w.run(ctx, w.Dir, goEnv, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", filepath.Join(w.Out, name), ownPackages[name])
 			return err
 		})
 	if err != nil {

