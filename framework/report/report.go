@@ -39,6 +39,16 @@ type Environment struct {
 	Sabotage   string             `json:"sabotage,omitempty"`
 	Deviations []string           `json:"deviations,omitempty"` // from an installation by the charts' defaults
 	Timings    map[string]float64 `json:"timingsSeconds,omitempty"`
+	// Components are the programs and images of the cluster, and what they were made of.
+	Components []Component `json:"components,omitempty"`
+}
+
+// Component is one program, image, or thing that one of them was made of.
+type Component struct {
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
+	Source  string `json:"source"` // build or image; for what it was made of: wheel, deb, image, module, go.sum
+	Digest  string `json:"digest"` // sha256:..., or h1:... for Go modules
 }
 
 // Counts are the verdicts.
