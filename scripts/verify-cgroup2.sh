@@ -28,7 +28,6 @@ module=$(cat "$cache"/parts/module-*/path)
 mkdir -p "$root/$module" "$root/root/.cache/mesh-egress-conformance"
 cp -a "$module"/{go.mod,manifests,samples,tools} "$root/$module/"
 cp -a "$cache/parts" "$root/root/.cache/mesh-egress-conformance/"
-rm -rf "$root"/root/.cache/mesh-egress-conformance/parts/.making-*
 cp bin/egressctl "$root/usr/local/bin/"
 cat >"$root/verify-init" <<EOF
 #!/bin/sh

@@ -115,28 +115,37 @@ func componentsFetchCommand(o *options) *cobra.Command {
 func componentsVerifyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify",
-		Short: "Read every file in the cache and compare its digest",
+		Short: "Compare every file in the cache with its digest, and the digests with what the catalogue pins",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			store, err := components.OpenStore()
 			if err != nil {
 				return err
 			}
-			entries, err := store.Entries()
+			w := cmd.OutOrStdout()
+			var all error
+			var entries, open int
+			err = components.Verify(store, func(c components.Check) {
+				entries++
+				m := c.Entry.Manifest
+				if c.Err != nil {
+					fmt.Fprintf(w, "BAD %s %s\n", m.Name, m.Version)
+					all = errors.Join(all, c.Err)
+					return
+				}
+				fmt.Fprintf(w, "ok  %s %s\n", m.Name, m.Version)
+				for _, u := range c.Unchecked {
+					open++
+					fmt.Fprintln(w, "      not compared:", u)
+				}
+			})
 			if err != nil {
 				return err
 			}
-			var all error
-			for _, e := range entries {
-				if err := e.Verify(); err != nil {
-					all = errors.Join(all, err)
-					continue
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "ok  %s %s\n", e.Manifest.Name, e.Manifest.Version)
-			}
 			if all != nil {
-				return fmt.Errorf("%w\n(egressctl components fetch makes damaged entries again)", all)
+				return fmt.Errorf("%w\n(egressctl components fetch makes damaged entries again; one with a wrong digest must be removed first)", all)
 			}
+			fmt.Fprintf(w, "%d entries are what their manifests and the catalogue say; %d things could not be compared (docs/components.md)\n", entries, open)
 			return nil
 		},
 	}

@@ -119,6 +119,8 @@ type Facts struct {
 	Foreign    bool               `json:"foreign,omitempty"` // it belongs to somebody else
 	Outside    Outside            `json:"internet"`
 	Timings    map[string]float64 `json:"timings,omitempty"` // seconds since the start of Up
+	// Components are what the cluster is made of; none are known of somebody else's.
+	Components []components.Component `json:"components,omitempty"`
 }
 
 // FactsOf are the facts of a cluster that a provider makes by the options.
@@ -127,7 +129,7 @@ func FactsOf(o Options, provider string) Facts {
 	f := Facts{
 		Provider: provider, Kubernetes: set.Parts["kubernetes"].Manifest.Version, Module: set.Module,
 		Istio: set.Istio.Version, IstioTag: set.Istio.Release, Envoy: set.Istio.Envoy, Source: string(set.Source), Notes: set.Notes,
-		Features: []egress.Feature{egress.MeshConfig}, Outside: o.Outside,
+		Features: []egress.Feature{egress.MeshConfig}, Outside: o.Outside, Components: set.Components(),
 	}
 	if o.Outside == Live {
 		f.Notes = append(slices.Clone(f.Notes), "the internet is the live one: no arrival log, two witnesses and the control client")

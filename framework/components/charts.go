@@ -16,8 +16,8 @@ func Charts(ctx context.Context, st *Store, o Options) (Istio, string, error) {
 	if err != nil {
 		return Istio{}, "", err
 	}
-	f := &fetcher{store: st, opts: o}
-	dir, err := f.moduleDir(ctx, istio.Module)
+	f := &fetcher{store: st, opts: o, cat: cat}
+	dir, err := f.istioModule(ctx, istio.Module)
 	if err != nil {
 		return Istio{}, "", fmt.Errorf("charts of Istio %s: %w", istio.Version, err)
 	}

@@ -31,7 +31,7 @@ func TestCatalogue(t *testing.T) {
 		if i.Wrapper != "" && i.Substitutes == "" {
 			t.Errorf("Istio %s: a wrapper module must say what it substitutes", i.Version)
 		}
-		c.Parts = append(c.Parts, istioParts(i)...)
+		c.Parts = append(c.Parts, c.istioParts(i)...)
 	}
 	if defaults != 1 {
 		t.Errorf("%d default Istio versions", defaults)
@@ -85,6 +85,11 @@ func push(t *testing.T, hub, ref, archive string) {
 	}
 }
 
+// workIn is a place to work in whose result goes into out.
+func workIn(t *testing.T, out string) *Work {
+	return &Work{Out: out, Dir: t.TempDir(), tmp: t.TempDir(), store: &Store{Root: t.TempDir()}}
+}
+
 func loopbackRegistry(t *testing.T) string {
 	t.Helper()
 	srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
@@ -114,25 +119,25 @@ func TestPull(t *testing.T) {
 	if registryAnswers(t.Context(), "127.0.0.1:1", spec.refs[0]) {
 		t.Error("nothing listens there")
 	}
-	if err := pullFiles(t.Context(), hub, []ImageFile{{spec.refs[0], "usr/local/bin/prog"}}, filepath.Join(dir)); err == nil {
+	if err := pullFiles(t.Context(), hub, []ImageFile{{Ref: spec.refs[0], Path: "usr/local/bin/prog"}}, workIn(t, dir)); err == nil {
 		t.Error("an existing file is overwritten")
 	}
 	out := t.TempDir()
-	if err := pullFiles(t.Context(), hub, []ImageFile{{spec.refs[0], "usr/local/bin/prog"}}, out); err != nil {
+	if err := pullFiles(t.Context(), hub, []ImageFile{{Ref: spec.refs[0], Path: "usr/local/bin/prog"}}, workIn(t, out)); err != nil {
 		t.Fatal(err)
 	}
 	if b, err := os.ReadFile(filepath.Join(out, "prog")); err != nil || string(b) != "program" {
 		t.Errorf("%q %v", b, err)
 	}
-	if err := pullFiles(t.Context(), hub, []ImageFile{{spec.refs[0], "no/such"}}, out); !errors.Is(err, os.ErrNotExist) {
+	if err := pullFiles(t.Context(), hub, []ImageFile{{Ref: spec.refs[0], Path: "no/such"}}, workIn(t, out)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
-	if err := pullFiles(t.Context(), hub, []ImageFile{{"docker.io/istio/other:1", "x"}}, out); err == nil || !strings.Contains(err.Error(), "istio/other") {
+	if err := pullFiles(t.Context(), hub, []ImageFile{{Ref: "docker.io/istio/other:1", Path: "x"}}, workIn(t, out)); err == nil || !strings.Contains(err.Error(), "istio/other") {
 		t.Errorf("got %v", err)
 	}
 	// An official image gets the trust layer, and keeps its own configuration.
 	spec.trust = bundle
-	if err := pullArchive(t.Context(), hub, spec, filepath.Join(out, ImageArchive)); err != nil {
+	if err := pullArchive(t.Context(), hub, spec, workIn(t, out)); err != nil {
 		t.Fatal(err)
 	}
 	img, err := tarball.ImageFromPath(filepath.Join(out, ImageArchive), nil)
@@ -161,6 +166,18 @@ func checkImage(t *testing.T, img v1.Image) {
 	}
 }
 
+// unpin takes the digests of images out of a catalogue: images of our own are not the official ones.
+func unpin(c *Catalogue) {
+	for _, p := range c.Parts {
+		for i := range p.Image {
+			p.Image[i].Digest = ""
+		}
+	}
+	for i := range c.Istio {
+		c.Istio[i].Digests = nil
+	}
+}
+
 // The image source end to end: a loopback registry is filled with images made of our own archives
 // and programs, and a second, empty cache is filled from it. Needs a warm cache (make conformance).
 func TestImageSource(t *testing.T) {
@@ -180,7 +197,7 @@ func TestImageSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := &fetcher{store: st, cat: cat, set: &Set{Istio: istio, Source: Build}}
-	parts := append(append([]Part{}, cat.Parts...), istioParts(istio)...)
+	parts := append(append([]Part{}, cat.Parts...), cat.istioParts(istio)...)
 	files := map[string]map[string]string{} // image → path in it → file here
 	for _, p := range parts {
 		r, err := f.recipe(p, Build)
@@ -217,14 +234,15 @@ func TestImageSource(t *testing.T) {
 	}
 	for _, e := range warm {
 		for _, p := range parts {
-			if p.Name == e.Manifest.Name && len(p.Image) == 0 || e.Manifest.Name == "module" {
+			if p.Name == e.Manifest.Name && len(p.Image) == 0 || e.Manifest.Name == moduleEntry {
 				if err := os.Symlink(e.Dir, filepath.Join(cold.partsDir(), filepath.Base(e.Dir))); err != nil && !errors.Is(err, os.ErrExist) {
 					t.Fatal(err)
 				}
 			}
 		}
 	}
-	set, err := Fetch(t.Context(), cold, Options{Source: Auto, Hub: hub})
+	unpin(cat)
+	set, err := fetch(t.Context(), cold, cat, Options{Source: Auto, Hub: hub})
 	if err != nil {
 		t.Fatal(err)
 	}

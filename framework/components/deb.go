@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,54 +35,108 @@ var applets = strings.Fields(`sh ash cat chmod chown cp cut date dd df dirname d
 	ping pgrep printf ps pwd readlink realpath rm rmdir route sed seq sha256sum sleep sort stat sync tail tar tee
 	test time timeout top touch tr traceroute true uname uniq vi wc wget which whoami xargs yes`)
 
+// aptStrict makes apt refuse what no signature of the distribution covers, whatever this machine's own settings are.
+var aptStrict = []string{
+	"-q", "-o", "APT::Sandbox::User=root", "-o", "APT::Get::AllowUnauthenticated=false",
+	"-o", "Acquire::AllowInsecureRepositories=false", "-o", "Acquire::AllowDowngradeToInsecureRepositories=false",
+}
+
 // buildDeb unpacks distribution packages without installing them. For node tools it keeps the
 // programs and the libraries beside them; for the userland it makes a whole root file system.
-func buildDeb(ctx context.Context, p Part, dir string) error {
-	work, err := os.MkdirTemp("", "egress-deb-")
-	if err != nil {
-		return fmt.Errorf("make a download folder: %w", err)
-	}
-	defer os.RemoveAll(work)
-	if err := os.Chmod(work, 0o755); err != nil { // apt's download user must be able to enter
-		return err
-	}
-	names, err := debClosure(ctx, work, p.Deb.Packages)
+func buildDeb(ctx context.Context, p Part, w *Work) error {
+	names, err := debClosure(ctx, w, p.Deb.Packages)
 	if err != nil {
 		return fmt.Errorf("resolve the distribution packages of %s: %w", p.Name, err)
 	}
-	args := append([]string{"-q", "-o", "APT::Sandbox::User=root", "download"}, names...)
-	if _, err := run(ctx, work, nil, "apt-get", args...); err != nil {
+	debs, err := downloadDebs(ctx, w, names)
+	if err != nil {
 		return fmt.Errorf("download the distribution packages of %s: %w", p.Name, err)
 	}
-	debs, err := filepath.Glob(filepath.Join(work, "*.deb"))
-	if err != nil {
-		return err
-	}
-	root := filepath.Join(work, "root")
+	root := filepath.Join(w.Dir, "root")
 	for _, d := range debs {
-		if _, err := run(ctx, work, nil, "dpkg-deb", "-x", d, root); err != nil {
+		if _, err := w.run(ctx, w.Dir, nil, "dpkg-deb", "-x", d, root); err != nil {
 			return fmt.Errorf("unpack %s: %w", filepath.Base(d), err)
 		}
 	}
 	if p.Deb.Rootfs {
-		return packRootfs(root, dir)
+		return packRootfs(root, w.Out)
 	}
-	return pickNodeTools(root, dir)
+	return pickNodeTools(root, w.Out)
+}
+
+// downloadDebs downloads packages, compares each with the digest in the distribution's signed lists, and records
+// its version and digest.
+func downloadDebs(ctx context.Context, w *Work, names []string) (files []string, err error) {
+	download := slices.Concat(aptStrict, []string{"download"}, names)
+	out, err := w.run(ctx, w.Dir, nil, "apt-get", append([]string{"--print-uris"}, download...)...)
+	if err != nil {
+		return nil, err
+	}
+	wants, err := parseURIs(string(out))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.run(ctx, w.Dir, nil, "apt-get", download...); err != nil {
+		return nil, err
+	}
+	for _, want := range wants {
+		file := filepath.Join(w.Dir, want.file)
+		if err := wantDigest(file, want.sha256); err != nil {
+			return nil, err
+		}
+		// Names of files escape the colon of an epoch, so the package itself is asked.
+		version, err := w.run(ctx, w.Dir, nil, "dpkg-deb", "--field", file, "Version")
+		if err != nil {
+			return nil, err
+		}
+		name, _, _ := strings.Cut(want.file, "_")
+		w.came(Origin{Kind: "deb", Name: name, Version: strings.TrimSpace(string(version)), Digest: sha256Prefix + want.sha256, Checked: byApt})
+		files = append(files, file)
+	}
+	return files, nil
+}
+
+// debFile is a package as apt's signed lists describe it.
+type debFile struct{ file, sha256 string }
+
+// parseURIs reads the answer of apt-get --print-uris: quoted address, file, size, and digest a line.
+func parseURIs(text string) ([]debFile, error) {
+	var out []debFile
+	for _, l := range strings.Split(text, "\n") {
+		f := strings.Fields(l)
+		if len(f) < 3 || !strings.HasPrefix(f[0], "'") {
+			continue
+		}
+		sum := ""
+		for _, d := range f[3:] {
+			if v, ok := strings.CutPrefix(d, "SHA256:"); ok {
+				sum = v
+			}
+		}
+		if len(sum) != sha256.Size*2 || strings.Contains(f[1], "/") {
+			return nil, fmt.Errorf("apt's lists have no sha256 of %s (apt-get says %q)", f[1], l)
+		}
+		out = append(out, debFile{f[1], sum})
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("apt-get names no file to download: %q", text)
+	}
+	return out, nil
 }
 
 // debClosure lists packages with everything that they depend on.
-func debClosure(ctx context.Context, dir string, packages []string) ([]string, error) {
+func debClosure(ctx context.Context, w *Work, packages []string) ([]string, error) {
 	args := append([]string{
 		"depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts",
 		"--no-breaks", "--no-replaces", "--no-enhances",
 	}, packages...)
-	out, err := run(ctx, dir, nil, "apt-cache", args...)
+	out, err := w.run(ctx, w.Dir, nil, "apt-cache", args...)
 	if err != nil || len(bytes.TrimSpace(out)) == 0 {
 		// A machine whose package lists were never loaded.
-		if _, uerr := run(ctx, dir, nil, "apt-get", "-q", "update"); uerr != nil {
+		if _, uerr := w.run(ctx, w.Dir, nil, "apt-get", append(slices.Clone(aptStrict), "update")...); uerr != nil {
 			return nil, errors.Join(err, uerr)
 		}
-		if out, err = run(ctx, dir, nil, "apt-cache", args...); err != nil {
+		if out, err = w.run(ctx, w.Dir, nil, "apt-cache", args...); err != nil {
 			return nil, err
 		}
 	}

@@ -48,6 +48,7 @@ func copyInto(w io.Writer, file string) error {
 // imageSpec describes an image assembled here.
 type imageSpec struct {
 	refs       []string
+	digest     string            // pin of refs[0] where it is pulled; "" for none
 	base       string            // tar of a whole root file system; "" for none
 	files      map[string]string // path in the image → file on this machine
 	trust      string            // CA bundle; "" for an image that verifies nothing

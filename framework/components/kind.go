@@ -4,17 +4,19 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"mesh-egress-conformance/framework/procgroup"
 )
 
 // NodeImage is the name of the node image for kind that is built here; its tag is the Kubernetes version and
@@ -45,13 +47,13 @@ func KindNode(ctx context.Context, st *Store, o Options, set *Set) (archive Entr
 	for _, n := range nodeParts {
 		inputs = append(inputs, set.Parts[n].Manifest.Digest())
 	}
-	r := Recipe{Name: "image-kind-node", Version: kube.Version, Source: Build, Inputs: inputs}
+	r := Recipe{Name: imagePrefix + "kind-node", Version: kube.Version, Source: Build, Inputs: inputs}
 	key, err := r.key()
 	if err != nil {
 		return Entry{}, "", err
 	}
 	ref = fmt.Sprintf("%s:%s-%.12s", NodeImage, kube.Version, key) // whoever has the name has the content
-	archive, err = f.ensure(ctx, r, func(ctx context.Context, dir string) error { return f.buildNode(ctx, dir, ref, kube.Version) })
+	archive, err = f.ensure(ctx, r, func(ctx context.Context, w *Work) error { return f.buildNode(ctx, w, ref, kube.Version) })
 	if err != nil {
 		return Entry{}, "", fmt.Errorf("build the node image for kind: %w", err)
 	}
@@ -64,22 +66,18 @@ var nodeParts = []string{"kind-base", "kubernetes", "kubelet", "kubeadm", "conta
 // nodeRecipe changes whenever this file makes another image of the same parts.
 const nodeRecipe = 2
 
-func (f *fetcher) buildNode(ctx context.Context, dir, ref, version string) error {
-	work, err := os.MkdirTemp("", "egress-node-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(work)
+func (f *fetcher) buildNode(ctx context.Context, w *Work, ref, version string) error {
+	work := w.Dir
 	p := f.set.Parts
-	images, err := f.nodeImages(ctx, work, version)
+	images, err := f.nodeImages(ctx, w, version)
 	if err != nil {
 		return err
 	}
-	content, err := f.containerdContent(ctx, work, images)
+	content, err := f.containerdContent(ctx, w, images)
 	if err != nil {
 		return fmt.Errorf("put the images of Kubernetes into the node's containerd: %w", err)
 	}
-	base, err := f.containerSpec(ctx, work)
+	base, err := f.containerSpec(ctx, w)
 	if err != nil {
 		return err
 	}
@@ -112,13 +110,13 @@ func (f *fetcher) buildNode(ctx context.Context, dir, ref, version string) error
 		refs: []string{ref}, base: p["kind-base"].Path("rootfs.tar"), files: files, env: []string{"container=docker"},
 		entrypoint: []string{"/usr/local/bin/entrypoint", "/sbin/init"}, stopSignal: "SIGRTMIN+3",
 	}
-	return s.writeArchive(filepath.Join(dir, ImageArchive))
+	return s.writeArchive(filepath.Join(w.Out, ImageArchive))
 }
 
 // nodeImages writes the archives of all images that kubeadm wants, under the names that it wants them by.
-func (f *fetcher) nodeImages(ctx context.Context, work, version string) ([]string, error) {
+func (f *fetcher) nodeImages(ctx context.Context, w *Work, version string) ([]string, error) {
 	p := f.set.Parts
-	out, err := run(ctx, work, nil, p["kubeadm"].Path("kubeadm"), "config", "images", "list", "--kubernetes-version", version)
+	out, err := w.run(ctx, w.Dir, nil, p["kubeadm"].Path("kubeadm"), "config", "images", "list", "--kubernetes-version", version)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +141,7 @@ func (f *fetcher) nodeImages(ctx context.Context, work, version string) ([]strin
 		default:
 			return nil, fmt.Errorf("kubeadm %s wants the image %s, of which nothing is known here", version, ref)
 		}
-		archive := filepath.Join(work, name+".tar")
+		archive := filepath.Join(w.Dir, name+".tar")
 		if err := s.writeArchive(archive); err != nil {
 			return nil, err
 		}
@@ -152,30 +150,40 @@ func (f *fetcher) nodeImages(ctx context.Context, work, version string) ([]strin
 	return archives, nil
 }
 
+// containerdStop is how long the containerd that images are imported into may take to end.
+const containerdStop = 10 * time.Second
+
 // containerdContent imports image archives, not unpacked, into a containerd folder of its own, as
 // kind's node image builder does, and returns the folder.
-func (f *fetcher) containerdContent(ctx context.Context, work string, archives []string) (string, error) {
-	root, state := filepath.Join(work, "containerd"), filepath.Join(work, "state")
-	socket := filepath.Join(work, "c.sock")
-	conf := filepath.Join(work, "containerd.toml")
+func (f *fetcher) containerdContent(ctx context.Context, w *Work, archives []string) (string, error) {
+	root, state := filepath.Join(w.Dir, "containerd"), filepath.Join(w.Dir, "state")
+	socket := filepath.Join(w.Dir, "c.sock")
+	conf := filepath.Join(w.Dir, "containerd.toml")
 	text := fmt.Sprintf("version = 3\nroot = %q\nstate = %q\ndisabled_plugins = ['io.containerd.cri.v1.runtime', 'io.containerd.grpc.v1.cri', 'io.containerd.cri.v1.images']\n[grpc]\n  address = %q\n", root, state, socket)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return "", err
 	}
 	bin := f.set.Parts["containerd"]
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	daemon := exec.CommandContext(ctx, bin.Path("containerd"), "-c", conf, "--log-level", "warn")
-	daemon.Cancel = func() error { return daemon.Process.Signal(os.Interrupt) }
-	daemon.WaitDelay = 10 * time.Second
-	var log bytes.Buffer
-	daemon.Stderr = &log
-	if err := daemon.Start(); err != nil {
+	ctx, kill := context.WithCancel(ctx)
+	defer kill()
+	daemon, err := w.command(ctx, w.Dir, nil, bin.Path("containerd"), "-c", conf, "--log-level", "warn")
+	if err != nil {
 		return "", err
 	}
-	err := importImages(ctx, bin.Path("ctr"), socket, archives)
-	stop()
-	_ = daemon.Wait() // it was told to end
+	var log bytes.Buffer
+	daemon.Stderr = &log
+	group, err := procgroup.Start(daemon)
+	if err != nil {
+		return "", err
+	}
+	err = w.importImages(ctx, bin.Path("ctr"), socket, archives)
+	_ = daemon.Process.Signal(os.Interrupt) // it may have ended by itself
+	late := time.AfterFunc(containerdStop, kill)
+	_ = group.Wait() // its exit status says nothing about the images
+	late.Stop()
+	if err == nil && ctx.Err() != nil { // it was killed, and its databases may be incomplete
+		err = fmt.Errorf("containerd did not end within %s: %w", containerdStop, ctx.Err())
+	}
 	if err != nil {
 		return "", fmt.Errorf("%w\ncontainerd says: %s", err, tail(log.String(), 10))
 	}
@@ -183,11 +191,11 @@ func (f *fetcher) containerdContent(ctx context.Context, work string, archives [
 	return root, errors.Join(os.RemoveAll(filepath.Join(root, "tmpmounts")), os.RemoveAll(state))
 }
 
-func importImages(ctx context.Context, ctr, socket string, archives []string) error {
+func (w *Work) importImages(ctx context.Context, ctr, socket string, archives []string) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for tries := 100; ; tries-- {
-		_, err := run(ctx, "/", nil, ctr, "-a", socket, "version")
+		_, err := w.run(ctx, w.Dir, nil, ctr, "-a", socket, "version")
 		if err == nil {
 			break
 		}
@@ -201,7 +209,7 @@ func importImages(ctx context.Context, ctr, socket string, archives []string) er
 		}
 	}
 	for _, a := range archives {
-		if _, err := run(ctx, "/", nil, ctr, "-a", socket, "-n", "k8s.io", "images", "import", "--label=io.cri-containerd.pinned=pinned",
+		if _, err := w.run(ctx, w.Dir, nil, ctr, "-a", socket, "-n", "k8s.io", "images", "import", "--label=io.cri-containerd.pinned=pinned",
 			"--all-platforms", "--no-unpack", "--digests", a); err != nil {
 			return fmt.Errorf("import %s: %w", filepath.Base(a), err)
 		}
@@ -211,8 +219,8 @@ func importImages(ctx context.Context, ctr, socket string, archives []string) er
 
 // containerSpec writes the base of every container's OCI spec: containerd's own, without limits, with
 // kind's hook that hides the host's product files.
-func (f *fetcher) containerSpec(ctx context.Context, work string) (string, error) {
-	out, err := run(ctx, work, nil, f.set.Parts["containerd"].Path("ctr"), "oci", "spec")
+func (f *fetcher) containerSpec(ctx context.Context, w *Work) (string, error) {
+	out, err := w.run(ctx, w.Dir, nil, f.set.Parts["containerd"].Path("ctr"), "oci", "spec")
 	if err != nil {
 		return "", err
 	}
@@ -234,31 +242,51 @@ func (f *fetcher) containerSpec(ctx context.Context, work string) (string, error
 	if err != nil {
 		return "", err
 	}
-	file := filepath.Join(work, "cri-base.json")
+	file := filepath.Join(w.Dir, "cri-base.json")
 	return file, os.WriteFile(file, b, 0o644)
 }
 
 // buildNodeBase makes a node's root file system with debootstrap, from the mirror that this machine's
 // apt uses.
-func buildNodeBase(ctx context.Context, p Part, dir string) error {
-	kind, err := ModuleDir(ctx, p.NodeBase)
+func (f *fetcher) buildNodeBase(ctx context.Context, p Part, w *Work) error {
+	kind, err := f.moduleDir(ctx, w, p.NodeBase)
 	if err != nil {
 		return err
 	}
-	suite, mirror, sections, err := aptOrigin(ctx, dir)
+	suite, mirror, sections, err := aptOrigin(ctx, w)
 	if err != nil {
 		return err
 	}
-	script, err := recipes.ReadFile("recipes/kind-base.sh")
+	list := filepath.Join(w.Dir, "packages")
+	// debootstrap mounts /proc and /sys in the new root: in a mount namespace of its own they end with it.
+	_, err = w.run(ctx, w.Dir, nil, "unshare", "--mount", "bash", "-c", recipeFile("kind-base.sh"), "kind-base.sh", suite, mirror, sections, kind, filepath.Join(w.Out, "rootfs.tar"), list)
 	if err != nil {
 		return err
 	}
-	_, err = run(ctx, dir, nil, "bash", "-c", string(script), "kind-base.sh", suite, mirror, sections, kind, filepath.Join(dir, "rootfs.tar"))
+	b, err := os.ReadFile(list)
+	if err != nil {
+		return fmt.Errorf("read which packages the node base is made of: %w", err)
+	}
+	from, err := parsePackages(string(b))
+	w.came(from...)
 	return err
 }
 
+// parsePackages reads a list of packages: name, version, and SHA-256 a line.
+func parsePackages(text string) ([]Origin, error) {
+	var out []Origin
+	for _, l := range strings.Split(strings.TrimSpace(text), "\n") {
+		f := strings.Fields(l)
+		if len(f) != 3 || len(f[2]) != sha256.Size*2 {
+			return nil, fmt.Errorf("the list of the node base's packages has the line %q, wanted name, version and sha256", l)
+		}
+		out = append(out, Origin{Kind: "deb", Name: f[0], Version: f[1], Digest: sha256Prefix + f[2], Checked: byApt})
+	}
+	return out, nil
+}
+
 // aptOrigin says from where this machine installs its packages: release, mirror, and sections.
-func aptOrigin(ctx context.Context, dir string) (suite, mirror, sections string, err error) {
+func aptOrigin(ctx context.Context, w *Work) (suite, mirror, sections string, err error) {
 	rel, err := distribution()
 	if err != nil {
 		return "", "", "", err
@@ -272,7 +300,7 @@ func aptOrigin(ctx context.Context, dir string) (suite, mirror, sections string,
 	if suite == "" {
 		return "", "", "", errors.New("/etc/os-release has no VERSION_CODENAME: a node image can be built on Debian and Ubuntu")
 	}
-	out, err := run(ctx, dir, nil, "apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(SITE)", "Created-By: Packages")
+	out, err := w.run(ctx, w.Dir, nil, "apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(SITE)", "Created-By: Packages")
 	if err != nil {
 		return "", "", "", err
 	}

@@ -36,7 +36,7 @@ func TestAptOrigin(t *testing.T) {
 	if _, err := os.Stat("/usr/bin/apt-get"); err != nil {
 		t.Skip("not Debian or Ubuntu")
 	}
-	suite, mirror, sections, err := aptOrigin(t.Context(), t.TempDir())
+	suite, mirror, sections, err := aptOrigin(t.Context(), workIn(t, t.TempDir()))
 	if err != nil || suite == "" || !strings.HasPrefix(sections, "main") {
 		t.Errorf("%q %q %q %v", suite, mirror, sections, err)
 	}

@@ -45,27 +45,80 @@ func registryAnswers(ctx context.Context, hub, ref string) bool {
 	return err == nil
 }
 
-func pull(ctx context.Context, hub, ref string) (v1.Image, error) {
-	r, err := name.ParseReference(Mirrored(hub, ref))
-	if err != nil {
-		return nil, fmt.Errorf("image name %q: %w", ref, err)
+// pull fetches an image and checks its digest: against the pin if there is one, else against what this cache
+// recorded when it first pulled from that place. It returns the record to keep.
+func (s *Store) pull(ctx context.Context, hub, ref, pin string) (v1.Image, Origin, error) {
+	at := Mirrored(hub, ref)
+	o := Origin{Kind: "image", Name: at, Checked: byFirstPull}
+	want, where := pin, "the component catalogue"
+	if pin != "" {
+		o.Checked = byCatalogue
+	} else {
+		var err error
+		if want, where, err = s.firstPull(at); err != nil {
+			return nil, o, err
+		}
 	}
-	img, err := remote.Image(r, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain),
+	// By digest wherever one is known, so that a tag that has moved since does no harm.
+	name, err := name.ParseReference(withDigest(at, want))
+	if err != nil {
+		return nil, o, fmt.Errorf("image name %q: %w", at, err)
+	}
+	desc, err := remote.Get(name, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain),
 		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: goarch}))
 	if err != nil {
-		return nil, fmt.Errorf("pull %s: %w", r, err)
+		err = fmt.Errorf("pull %s: %w", name, err)
+		if want != "" {
+			err = fmt.Errorf("%w\n(the digest is that of %s; where the registry has the tag with another digest, the image was replaced or tampered with)", err, where)
+		}
+		return nil, o, err
 	}
-	return img, nil
+	o.Digest = desc.Digest.String()
+	if want != "" && o.Digest != want {
+		return nil, o, fmt.Errorf("%w: %s is %s, expected %s of %s", ErrPin, at, o.Digest, want, where)
+	}
+	img, err := desc.Image()
+	if err != nil {
+		return nil, o, fmt.Errorf("pull %s: %w", name, err)
+	}
+	return img, o, nil
+}
+
+// withDigest adds a digest to an image name; "" adds none.
+func withDigest(ref, digest string) string {
+	if digest == "" {
+		return ref
+	}
+	return ref + "@" + digest
+}
+
+// firstPull is the digest that an image had when it was first pulled into this cache, and the entry that says so;
+// "" when it never was.
+func (s *Store) firstPull(at string) (digest, where string, err error) {
+	entries, err := s.Entries()
+	if err != nil {
+		return "", "", err
+	}
+	var oldest time.Time
+	for _, e := range entries {
+		for _, o := range e.Manifest.Origins {
+			if o.Kind == "image" && o.Name == at && (digest == "" || e.Manifest.Created.Before(oldest)) {
+				digest, where, oldest = o.Digest, "the first pull, recorded in "+e.Path(manifestFile), e.Manifest.Created
+			}
+		}
+	}
+	return digest, where, nil
 }
 
 // pullFiles takes single files out of images.
-func pullFiles(ctx context.Context, hub string, files []ImageFile, dir string) error {
+func pullFiles(ctx context.Context, hub string, files []ImageFile, w *Work) error {
 	for _, f := range files {
-		img, err := pull(ctx, hub, f.Ref)
+		img, from, err := w.store.pull(ctx, hub, f.Ref, f.Digest)
 		if err != nil {
 			return err
 		}
-		if err := extractFile(img, f.Path, filepath.Join(dir, path.Base(f.Path))); err != nil {
+		w.came(from)
+		if err := extractFile(img, f.Path, filepath.Join(w.Out, path.Base(f.Path))); err != nil {
 			return fmt.Errorf("take %s out of %s: %w", f.Path, f.Ref, err)
 		}
 	}
@@ -93,11 +146,12 @@ func extractFile(img v1.Image, file, out string) error {
 }
 
 // pullArchive pulls an official image, appends the trust layer and saves it under its official name.
-func pullArchive(ctx context.Context, hub string, s imageSpec, out string) error {
-	img, err := pull(ctx, hub, s.refs[0])
+func pullArchive(ctx context.Context, hub string, s imageSpec, w *Work) error {
+	img, from, err := w.store.pull(ctx, hub, s.refs[0], s.digest)
 	if err != nil {
 		return err
 	}
+	w.came(from)
 	layer, err := trustLayer(s.trust)
 	if err != nil {
 		return err
@@ -105,5 +159,5 @@ func pullArchive(ctx context.Context, hub string, s imageSpec, out string) error
 	if img, err = mutate.AppendLayers(img, layer); err != nil {
 		return fmt.Errorf("append the trust layer to %s: %w", s.refs[0], err)
 	}
-	return saveArchive(img, s.refs, out)
+	return saveArchive(img, s.refs, filepath.Join(w.Out, ImageArchive))
 }

@@ -14,24 +14,26 @@ import (
 	"sort"
 	"strings"
 	"time"
-
-	"mesh-egress-conformance/framework/lockfile"
 )
 
 // Store is the cache of built and fetched parts. An entry is a folder named after the digest of its
-// recipe; it appears complete by one rename or not at all, so a kill at any moment leaves nothing
-// half-made, and two runs that want the same entry wait for each other.
+// recipe; it appears complete by one rename or not at all, and two runs that want the same entry wait for
+// each other. What an entry is made in is a folder of the store too (see Work), so that whatever a killed
+// run has left is found by the next one.
 type Store struct {
 	Root string
 }
 
-// OpenStore returns the store under the user's cache folder (XDG_CACHE_HOME).
+// OpenStore returns the store under the user's cache folder (XDG_CACHE_HOME), without what killed runs have
+// left in it.
 func OpenStore() (*Store, error) {
 	base, err := os.UserCacheDir()
 	if err != nil {
 		return nil, fmt.Errorf("find the cache folder (set XDG_CACHE_HOME or HOME): %w", err)
 	}
-	return &Store{Root: filepath.Join(base, "mesh-egress-conformance")}, nil
+	s := &Store{Root: filepath.Join(base, "mesh-egress-conformance")}
+	_ = s.sweep() // what cannot be removed is in nobody's way; Prune reports it
+	return s, nil
 }
 
 // Entry is one complete folder in the store.
@@ -52,6 +54,7 @@ type Manifest struct {
 	Created     time.Time       `json:"created"`
 	Seconds     float64         `json:"seconds"`               // what it took to make
 	Substitutes []string        `json:"substitutes,omitempty"` // where the entry differs from the official part
+	Origins     []Origin        `json:"origins,omitempty"`     // what it was made of
 	Files       map[string]File `json:"files"`
 }
 
@@ -98,6 +101,9 @@ func (r Recipe) key() (string, error) {
 	return hex.EncodeToString(sum[:8]), nil
 }
 
+// manifestFile lies in each entry, beside the files that it describes.
+const manifestFile = "manifest.json"
+
 func (s *Store) partsDir() string { return filepath.Join(s.Root, "parts") }
 
 func (s *Store) dirOf(r Recipe) (dir, key string, err error) {
@@ -127,20 +133,20 @@ func (s *Store) Lookup(r Recipe) (Entry, error) {
 }
 
 func openEntry(dir string, full bool) (Entry, error) {
-	b, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
+	b, err := os.ReadFile(filepath.Join(dir, manifestFile))
 	if err != nil {
 		return Entry{}, err
 	}
 	e := Entry{Dir: dir}
 	if err := json.Unmarshal(b, &e.Manifest); err != nil {
-		return Entry{}, fmt.Errorf("%w: %s/manifest.json: %w", ErrCorrupt, dir, err)
+		return Entry{}, fmt.Errorf("%w: %s: %w", ErrCorrupt, filepath.Join(dir, manifestFile), err)
 	}
 	return e, e.check(full)
 }
 
 // check compares the files with the manifest. A file whose size and time are those of the manifest
 // is taken as unchanged unless full is set (the way git's index does it): reading 900 MB on every
-// start would cost more than the cluster's boot.
+// start would cost more than the cluster's boot. A full check also demands that there is no other file.
 func (e Entry) check(full bool) error {
 	for name, want := range e.Manifest.Files {
 		p := filepath.Join(e.Dir, name)
@@ -165,7 +171,19 @@ func (e Entry) check(full bool) error {
 			return fmt.Errorf("%w: %s has digest %.12s, expected %.12s", ErrCorrupt, p, sum, want.SHA256)
 		}
 	}
-	return nil
+	if !full {
+		return nil
+	}
+	return filepath.WalkDir(e.Dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(e.Dir, p)
+		if _, known := e.Manifest.Files[rel]; err == nil && !known && rel != manifestFile {
+			err = fmt.Errorf("%w: %s is not in the manifest", ErrCorrupt, p)
+		}
+		return err
+	})
 }
 
 func fileDigest(path string) (string, error) {
@@ -182,8 +200,8 @@ func fileDigest(path string) (string, error) {
 }
 
 // Ensure returns the entry for a recipe, making it with fill when it is missing or damaged. fill
-// writes its files into the folder that it is given.
-func (s *Store) Ensure(ctx context.Context, r Recipe, fill func(ctx context.Context, dir string) error) (Entry, error) {
+// writes its files into w.Out.
+func (s *Store) Ensure(ctx context.Context, r Recipe, fill func(ctx context.Context, w *Work) error) (Entry, error) {
 	dir, key, err := s.dirOf(r)
 	if err != nil {
 		return Entry{}, err
@@ -191,44 +209,39 @@ func (s *Store) Ensure(ctx context.Context, r Recipe, fill func(ctx context.Cont
 	if e, err := openEntry(dir, false); err == nil {
 		return e, nil
 	}
-	unlock, err := s.lock(ctx, filepath.Base(dir))
+	var e Entry
+	err = s.work(ctx, key, func(w *Work) error {
+		// Another run may have made it while this one waited.
+		if e, err = openEntry(dir, false); err == nil {
+			return nil
+		}
+		start := time.Now()
+		if err := fill(ctx, w); err != nil {
+			return err
+		}
+		e.Dir, e.Manifest = dir, Manifest{
+			Name: r.Name, Version: r.Version, Source: r.Source, Key: key, Created: start.UTC(),
+			Seconds: time.Since(start).Seconds(), Substitutes: r.Substitutes, Origins: w.origins,
+		}
+		if e.Manifest.Files, err = describe(w.Out); err != nil {
+			return err
+		}
+		if err := writeJSON(filepath.Join(w.Out, manifestFile), e.Manifest); err != nil {
+			return err
+		}
+		// A damaged entry stays until now: its manifest may still say what it was made of.
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("remove the damaged cache entry %s: %w", dir, err)
+		}
+		if err := os.Rename(w.Out, dir); err != nil {
+			return fmt.Errorf("publish the cache entry %s: %w", dir, err)
+		}
+		return nil
+	})
 	if err != nil {
 		return Entry{}, err
 	}
-	defer unlock()
-	// Another run may have made it while we waited.
-	if e, err := openEntry(dir, false); err == nil {
-		return e, nil
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return Entry{}, fmt.Errorf("remove the damaged cache entry %s: %w", dir, err)
-	}
-	start := time.Now()
-	tmp, err := os.MkdirTemp(s.partsDir(), ".making-")
-	if err != nil {
-		return Entry{}, fmt.Errorf("make a cache folder: %w", err)
-	}
-	defer os.RemoveAll(tmp)
-	if err := os.Chmod(tmp, 0o755); err != nil {
-		return Entry{}, err
-	}
-	if err := fill(ctx, tmp); err != nil {
-		return Entry{}, err
-	}
-	m := Manifest{
-		Name: r.Name, Version: r.Version, Source: r.Source, Key: key, Created: start.UTC(),
-		Seconds: time.Since(start).Seconds(), Substitutes: r.Substitutes,
-	}
-	if m.Files, err = describe(tmp); err != nil {
-		return Entry{}, err
-	}
-	if err := writeJSON(filepath.Join(tmp, "manifest.json"), m); err != nil {
-		return Entry{}, err
-	}
-	if err := os.Rename(tmp, dir); err != nil {
-		return Entry{}, fmt.Errorf("publish the cache entry %s: %w", dir, err)
-	}
-	return Entry{Dir: dir, Manifest: m}, nil
+	return e, nil
 }
 
 func writeJSON(path string, v any) error {
@@ -274,32 +287,9 @@ func describe(dir string) (map[string]File, error) {
 // LockFile is where the lock of that name is.
 func (s *Store) LockFile(name string) string { return filepath.Join(s.Root, "locks", name) }
 
-// lock waits for a lock.
-func (s *Store) lock(ctx context.Context, name string) (func(), error) {
-	if err := os.MkdirAll(s.partsDir(), 0o755); err != nil {
-		return nil, fmt.Errorf("make the cache folder: %w", err)
-	}
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		f, err := lockfile.Take(s.LockFile(name))
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, lockfile.ErrHeld) {
-			return nil, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for another run that makes %s: %w", name, ctx.Err())
-		case <-tick.C:
-		}
-	}
-}
-
 // Entries lists all complete entries.
 func (s *Store) Entries() ([]Entry, error) {
-	dirs, err := filepath.Glob(filepath.Join(s.partsDir(), "*", "manifest.json"))
+	dirs, err := filepath.Glob(filepath.Join(s.partsDir(), "*", manifestFile))
 	if err != nil {
 		return nil, err
 	}
@@ -324,9 +314,11 @@ func (e Entry) Verify() error {
 	return err
 }
 
-// Prune removes entries that keep does not name, what interrupted runs left, and returns the
-// removed folders.
+// Prune removes entries that keep does not name and what killed runs have left, and returns the removed folders.
 func (s *Store) Prune(keep map[string]bool) ([]string, error) {
+	if err := s.sweep(); err != nil {
+		return nil, err
+	}
 	dirs, err := os.ReadDir(s.partsDir())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -338,10 +330,6 @@ func (s *Store) Prune(keep map[string]bool) ([]string, error) {
 	for _, d := range dirs {
 		p := filepath.Join(s.partsDir(), d.Name())
 		if keep[p] {
-			continue
-		}
-		// An entry in the making carries no lock of its own; give it a day before it counts as abandoned.
-		if st, err := d.Info(); strings.HasPrefix(d.Name(), ".making-") && (err != nil || time.Since(st.ModTime()) < 24*time.Hour) {
 			continue
 		}
 		if err := os.RemoveAll(p); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,10 +16,10 @@ func recipe(name string) Recipe {
 	return Recipe{Name: name, Version: "v1", Source: Build, Inputs: "in"}
 }
 
-func fillWith(content string, calls *atomic.Int64) func(context.Context, string) error {
-	return func(_ context.Context, dir string) error {
+func fillWith(content string, calls *atomic.Int64) func(context.Context, *Work) error {
+	return func(_ context.Context, w *Work) error {
 		calls.Add(1)
-		return os.WriteFile(filepath.Join(dir, "file"), []byte(content), 0o755)
+		return os.WriteFile(filepath.Join(w.Out, "file"), []byte(content), 0o755)
 	}
 }
 
@@ -48,16 +49,17 @@ func TestEnsure(t *testing.T) {
 func TestEnsureFails(t *testing.T) {
 	st := &Store{Root: t.TempDir()}
 	broken := errors.New("no such module")
-	_, err := st.Ensure(t.Context(), recipe("a"), func(_ context.Context, dir string) error {
-		_ = os.WriteFile(filepath.Join(dir, "half"), nil, 0o644)
+	_, err := st.Ensure(t.Context(), recipe("a"), func(_ context.Context, w *Work) error {
+		_ = os.WriteFile(filepath.Join(w.Out, "half"), nil, 0o644)
 		return broken
 	})
 	if !errors.Is(err, broken) {
 		t.Error(err)
 	}
-	left, err := filepath.Glob(filepath.Join(st.partsDir(), "*"))
-	if err != nil || len(left) != 0 {
-		t.Errorf("left behind: %v %v", left, err)
+	for _, dir := range []string{st.partsDir(), st.workDir()} {
+		if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+			t.Errorf("left behind in %s: %v %v", dir, left, err)
+		}
 	}
 	if _, err := st.Lookup(recipe("a")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a failed entry is found: %v", err)
@@ -143,15 +145,27 @@ func TestPrune(t *testing.T) {
 		}
 		entries = append(entries, e)
 	}
-	old := filepath.Join(st.partsDir(), ".making-old")
-	if err := errors.Join(os.Mkdir(old, 0o755), os.Chtimes(old, time.Time{}, time.Now().Add(-48*time.Hour)), os.Mkdir(filepath.Join(st.partsDir(), ".making-now"), 0o755)); err != nil {
-		t.Fatal(err)
-	}
 	removed, err := st.Prune(map[string]bool{entries[0].Dir: true})
-	if err != nil || len(removed) != 2 {
+	if err != nil || len(removed) != 1 || removed[0] != entries[1].Dir {
 		t.Errorf("removed %v, %v", removed, err)
 	}
 	if _, err := st.Lookup(recipe("keep")); err != nil {
 		t.Error(err)
+	}
+}
+
+// A full check notices a file that nobody put there.
+func TestVerifyNoticesStrangers(t *testing.T) {
+	st := &Store{Root: t.TempDir()}
+	var calls atomic.Int64
+	e, err := st.Ensure(t.Context(), recipe("a"), fillWith("x", &calls))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(e.Path("preloaded.so"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Verify(); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "preloaded.so") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -30,9 +30,13 @@ func (s *Session) Environment() report.Environment {
 	for k, v := range f.Timings {
 		t["cluster: "+k] = v
 	}
+	var parts []report.Component
+	for _, c := range f.Components {
+		parts = append(parts, report.Component(c))
+	}
 	return report.Environment{
 		Provider: f.Provider, Cluster: s.Cluster.Name(), Kubernetes: f.Kubernetes, Istio: f.Istio, Envoy: f.Envoy,
-		Source: f.Source, Internet: s.outsideText(), Sabotage: string(s.opts.Sabotage), Deviations: s.Deviations(), Foreign: s.foreignNames(), Timings: t,
+		Source: f.Source, Internet: s.outsideText(), Sabotage: string(s.opts.Sabotage), Deviations: s.Deviations(), Foreign: s.foreignNames(), Timings: t, Components: parts,
 	}
 }
 

@@ -8,13 +8,13 @@ import (
 	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/procgroup"
 )
 
 // inject adds the sidecar with istioctl, as Istio's documents do for clusters without a webhook.
@@ -29,36 +29,66 @@ func (p *Pods) inject(ctx context.Context, c egress.Client, objs []*fixture.Obje
 		in.Write(b)
 		in.WriteByte('\n')
 	}
-	args := []string{"kube-inject", "--kubeconfig", p.kubecfg, "-f", "-"}
+	cmd := exec.CommandContext(ctx, p.istioctl, "kube-inject", "--kubeconfig", p.kubecfg, "-f", "-")
 	if len(c.Values) > 0 {
-		dir, err := os.MkdirTemp("", "egress-inject-")
-		if err != nil {
-			return nil, fmt.Errorf("make a folder for the injection template: %w", err)
-		}
-		defer os.RemoveAll(dir)
-		more, err := p.localInjection(ctx, dir, c.Values)
+		files, err := p.localInjection(ctx, c.Values)
 		if err != nil {
 			return nil, err
 		}
-		args = append(args, more...)
+		stop, err := handOver(cmd, files)
+		if err != nil {
+			return nil, fmt.Errorf("hand the injection template to istioctl: %w", err)
+		}
+		defer stop()
 	}
-	cmd := exec.CommandContext(ctx, p.istioctl, args...)
 	cmd.Stdin = &in
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
-	if err := cmd.Run(); err != nil {
+	if err := procgroup.Run(cmd); err != nil {
 		return nil, fmt.Errorf("istioctl kube-inject: %w: %s", err, strings.TrimSpace(stderr.String()))
 	}
 	return fixture.Parse(ctx, out.Bytes())
+}
+
+// option is a flag of a command that names a file, and the file's content.
+type option struct {
+	flag    string
+	content []byte
+}
+
+// handOver gives a command files through pipes (/dev/fd/3 and so on), so that nothing is left on the disk, however
+// this process ends. stop closes the pipes once the command has ended.
+func handOver(cmd *exec.Cmd, files []option) (stop func(), err error) {
+	var open []*os.File
+	stop = func() {
+		for _, f := range open {
+			f.Close()
+		}
+	}
+	for _, o := range files {
+		read, write, err := os.Pipe()
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		open = append(open, read, write)
+		cmd.ExtraFiles = append(cmd.ExtraFiles, read)
+		cmd.Args = append(cmd.Args, o.flag, fmt.Sprintf("/dev/fd/%d", 2+len(cmd.ExtraFiles)))
+		go func() { // more than a pipe holds
+			_, _ = write.Write(o.content) // whoever does not read it says why
+			write.Close()
+		}()
+	}
+	return stop, nil
 }
 
 // injector is the ConfigMap with the template that istiod's webhook uses, and the values that Istio was
 // installed with.
 const injector = "istio-sidecar-injector"
 
-// localInjection copies template and values into a folder, the values changed, and returns the arguments with
-// which istioctl uses the copies (Istio, "Installing the Sidecar", manual injection).
-func (p *Pods) localInjection(ctx context.Context, dir string, change egress.Object) ([]string, error) {
+// localInjection reads template and values, changes the values, and returns the options with which istioctl uses
+// them (Istio, "Installing the Sidecar", manual injection).
+func (p *Pods) localInjection(ctx context.Context, change egress.Object) ([]option, error) {
 	cm, err := p.cs.CoreV1().ConfigMaps("istio-system").Get(ctx, injector, metav1.GetOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("read the injection template: %w", err)
@@ -71,13 +101,7 @@ func (p *Pods) localInjection(ctx context.Context, dir string, change egress.Obj
 	if err != nil {
 		return nil, err
 	}
-	template, value := filepath.Join(dir, "template.yaml"), filepath.Join(dir, "values.json")
-	for file, content := range map[string][]byte{template: []byte(cm.Data["config"]), value: changed} {
-		if err := os.WriteFile(file, content, 0o600); err != nil {
-			return nil, fmt.Errorf("copy the injection template: %w", err)
-		}
-	}
-	return []string{"--injectConfigFile", template, "--valuesFile", value}, nil
+	return []option{{"--injectConfigFile", []byte(cm.Data["config"])}, {"--valuesFile", changed}}, nil
 }
 
 // overlay returns values with others laid over them, as Helm does it.

@@ -29,18 +29,28 @@ type Report struct {
 
 // Environment is what the run happened in.
 type Environment struct {
-	Provider   string   `json:"provider"`
-	Cluster    string   `json:"cluster"`
-	Kubernetes string   `json:"kubernetes"`
-	Istio      string   `json:"istio"`
-	Envoy      string   `json:"envoy"`
-	Source     string   `json:"componentSource"`
-	Internet   string   `json:"internet,omitempty"` // hermetic, or live and what of it was reached
-	Sabotage   string   `json:"sabotage,omitempty"`
-	Deviations []string `json:"deviations,omitempty"` // from an installation by the charts' defaults
+	Provider   string             `json:"provider"`
+	Cluster    string             `json:"cluster"`
+	Kubernetes string             `json:"kubernetes"`
+	Istio      string             `json:"istio"`
+	Envoy      string             `json:"envoy"`
+	Source     string             `json:"componentSource"`
+	Internet   string             `json:"internet,omitempty"` // hermetic, or live and what of it was reached
+	Sabotage   string             `json:"sabotage,omitempty"`
+	Deviations []string           `json:"deviations,omitempty"` // from an installation by the charts' defaults
+	Timings    map[string]float64 `json:"timingsSeconds,omitempty"`
 	// Foreign is what decides about egress in the cluster, too, and is not the harness's: verdicts may be about it.
-	Foreign []string           `json:"foreign,omitempty"`
-	Timings map[string]float64 `json:"timingsSeconds,omitempty"`
+	Foreign []string `json:"foreign,omitempty"`
+	// Components are the programs and images of the cluster, and what they were made of.
+	Components []Component `json:"components,omitempty"`
+}
+
+// Component is one program, image, or thing that one of them was made of.
+type Component struct {
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
+	Source  string `json:"source"` // build or image; for what it was made of: wheel, deb, image, module, go.sum
+	Digest  string `json:"digest"` // sha256:..., or h1:... for Go modules
 }
 
 // Counts are the verdicts.

@@ -14,7 +14,7 @@ echo "ok  a damaged cache entry is found and made again"
 mkdir "$work/full"
 mount -t tmpfs -o size=8m tmpfs "$work/full"
 rc=0; XDG_CACHE_HOME=$work/full GOCACHE=$(go env GOCACHE) "$tool" up --name fault >"$work/log" 2>&1 || rc=$?
-parts=$(find "$work/full" -name '.making-*' | wc -l)
+parts=$(find "$work/full" -mindepth 3 -path '*/work/*' | wc -l)
 umount "$work/full"
 [[ $rc == 2 ]] || die "a full disk: exit $rc"
 wants 'no space left on device' "a full disk"

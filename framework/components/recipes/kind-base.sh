@@ -1,17 +1,22 @@
 #!/bin/bash
 # Makes the root file system of a node image for kind out of distribution packages and kind's own base
 # files, step by step as kind's images/base/Dockerfile does.
-# usage: kind-base.sh SUITE MIRROR COMPONENTS KIND_MODULE OUT.tar
+# usage: kind-base.sh SUITE MIRROR COMPONENTS KIND_MODULE OUT.tar PACKAGES
+# PACKAGES becomes a list of the packages: name, version and SHA-256 of each.
 set -euo pipefail
-suite=$1 mirror=$2 components=$3 files=$4/images/base/files out=$5
+suite=$1 mirror=$2 components=$3 files=$4/images/base/files out=$5 list=$6
 packages=systemd,systemd-sysv,dbus,conntrack,iptables,nftables,iproute2,ethtool,socat,util-linux,mount,kmod
 packages+=,libseccomp2,pigz,e2fsprogs,bash,ca-certificates,curl,jq,procps,hostname,openssl,runc,containernetworking-plugins
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 chmod 755 "$root"
-debootstrap --variant=minbase --components="$components" --include="$packages" "$suite" "$root" ${mirror:+"$mirror"} >"$root.log" 2>&1 ||
+# --force-check-gpg: without the distribution's keyring debootstrap would go on with nothing but a warning.
+debootstrap --force-check-gpg --variant=minbase --components="$components" --include="$packages" "$suite" "$root" ${mirror:+"$mirror"} >"$root.log" 2>&1 ||
   { tail -5 "$root.log" >&2; rm -f "$root.log"; exit 1; }
 rm -f "$root.log"
+for deb in "$root"/var/cache/apt/archives/*.deb; do
+  echo "$(dpkg-deb -W --showformat='${Package} ${Version}' "$deb") $(sha256sum "$deb" | cut -d ' ' -f 1)"
+done >"$list"
 
 cp "$files"/usr/local/bin/* "$root/usr/local/bin/"
 chmod 755 "$root"/usr/local/bin/*

@@ -69,6 +69,9 @@ func (p *Provider) Up(ctx context.Context, o cluster.Options) (cluster.Cluster, 
 	if f.Kubernetes, err = imageVersion(ctx, image); err != nil {
 		return nil, err
 	}
+	if err := p.recordNode(ctx, &f, image); err != nil {
+		return nil, err
+	}
 	f.Timings = map[string]float64{"prepared": time.Since(start).Seconds()}
 	c := &kindCluster{provider: p, name: o.Name, facts: f, programs: programs(o.Set), token: rand.Text(), owned: true, gone: make(chan struct{})}
 	if err := p.up(ctx, c, o, image); err != nil {
@@ -155,6 +158,20 @@ func (p *Provider) nodeImage(ctx context.Context, o cluster.Options) (string, er
 		return "", fmt.Errorf("load the node image: %w", err)
 	}
 	return ref, nil
+}
+
+// recordNode adds the node image to what the cluster is made of, with the digest that Docker knows it by.
+func (p *Provider) recordNode(ctx context.Context, f *cluster.Facts, image string) error {
+	id, err := docker(ctx, nil, "image", "inspect", "--format", "{{.Id}}", image)
+	if err != nil {
+		return fmt.Errorf("find the digest of the node image: %w", err)
+	}
+	source := string(components.Image) // kind's own name has a digest in it, which Docker checks when it pulls
+	if strings.HasPrefix(image, components.NodeImage+":") {
+		source = string(components.Build)
+	}
+	f.Components = append(f.Components, components.Component{Name: "kind node image", Version: image, Source: source, Digest: id})
+	return nil
 }
 
 // oldestKubernetes is the oldest minor version of a node image that the supported Istio versions run on.

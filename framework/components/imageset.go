@@ -1,0 +1,104 @@
+package components
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sort"
+
+	"mesh-egress-conformance/samples"
+)
+
+// images assembles the archives. Official images get the trust layer appended; everything else is
+// put together from parts.
+func (f *fetcher) images(ctx context.Context) error {
+	names, err := sampleImageNames(f.set.Module)
+	if err != nil {
+		return err
+	}
+	p := f.set.Parts
+	user := p["userland"]
+	bundle, base := user.Path("ca-certificates.crt"), user.Path("rootfs.tar")
+	istioRef := func(n string) []string { return []string{IstioHub + "/" + n + ":" + f.set.Istio.Release} }
+	curlRefs := uniq(append(append(names["curl"], names["sleep"]...), f.cat.SampleImages["curl"]...))
+	specs := map[string]imageSpec{
+		"pause":   {refs: []string{PauseImage}, files: map[string]string{"pause": p["pause"].Path("pause")}, entrypoint: []string{"/pause"}, user: "65535:65535"},
+		"httpbin": {refs: uniq(append(names["httpbin"], f.cat.SampleImages["httpbin"]...)), files: map[string]string{"bin/go-httpbin": p["go-httpbin"].Path("go-httpbin")}, entrypoint: []string{"/bin/go-httpbin"}, user: "65532:65532"},
+		"pilot":   {refs: istioRef("pilot"), digest: f.set.Istio.Digests["pilot"], base: base, files: map[string]string{"usr/local/bin/pilot-discovery": p["pilot"].Path("pilot-discovery")}, trust: bundle, entrypoint: []string{"/usr/local/bin/pilot-discovery"}, user: "1337:1337"},
+		"proxyv2": {refs: istioRef("proxyv2"), digest: f.set.Istio.Digests["proxyv2"], base: base, trust: bundle, entrypoint: []string{"/usr/local/bin/pilot-agent"}, user: "1337:1337", files: map[string]string{
+			"usr/local/bin/pilot-agent":                     p["pilot-agent"].Path("pilot-agent"),
+			"usr/local/bin/envoy":                           p["envoy"].Path("envoy"),
+			"var/lib/istio/envoy/envoy_bootstrap_tmpl.json": filepath.Join(f.set.Module, "tools/packaging/common/envoy_bootstrap.json"),
+		}},
+	}
+	app, err := f.own(ctx, "egresshttpbin")
+	if err != nil {
+		return err
+	}
+	agent, err := f.own(ctx, "egressprobe")
+	if err != nil {
+		return err
+	}
+	specs["curl"] = imageSpec{refs: curlRefs, base: base, trust: bundle, files: map[string]string{"usr/local/bin/egressprobe": agent.Path("egressprobe")}, entrypoint: []string{"curl"}, user: "100:101"}
+	specs["egresshttpbin"] = imageSpec{refs: []string{samples.AppImage}, base: base, trust: bundle, files: map[string]string{"app": app.Path("egresshttpbin")}, entrypoint: []string{"/app"}, user: "1000:1000"}
+	order := make([]string, 0, len(specs))
+	for n := range specs {
+		order = append(order, n)
+	}
+	sort.Strings(order)
+	for _, n := range order {
+		if err := f.image(ctx, n, specs[n]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// imagePrefix begins the names of entries that are image archives.
+const imagePrefix = "image-"
+
+// istioImages differ from release to release of Istio.
+var istioImages = []string{"pilot", "proxyv2"}
+
+func (f *fetcher) image(ctx context.Context, n string, s imageSpec) error {
+	official := f.set.Source == Image && slices.Contains(istioImages, n)
+	r := Recipe{Name: imagePrefix + n, Version: "1", Source: f.set.Source}
+	if slices.Contains(istioImages, n) {
+		r.Version = f.set.Istio.Release
+	}
+	if official {
+		r.Inputs = []any{s.refs, s.digest, f.opts.Hub, goarch, recipeVersion}
+	} else {
+		in := map[string]string{}
+		for dst, src := range s.files {
+			sum, err := f.partDigest(src)
+			if err != nil {
+				return err
+			}
+			in[dst] = sum
+		}
+		r.Inputs = []any{s.refs, in, s.base != "", s.trust != "", f.set.Parts["userland"].Manifest.Key, s.entrypoint, s.user, goarch, recipeVersion}
+	}
+	e, err := f.ensure(ctx, r, func(ctx context.Context, w *Work) error {
+		if official {
+			return pullArchive(ctx, f.opts.Hub, s, w)
+		}
+		return s.writeArchive(filepath.Join(w.Out, ImageArchive))
+	})
+	if err != nil {
+		return fmt.Errorf("image %s: %w", n, err)
+	}
+	f.set.Images[n], f.set.Refs[n] = e, s.refs
+	return nil
+}
+
+// partDigest is the recorded digest of a file in a part, so that no image recipe reads its inputs.
+func (f *fetcher) partDigest(file string) (string, error) {
+	for _, e := range f.set.Parts {
+		if filepath.Dir(file) == e.Dir {
+			return e.Manifest.Files[filepath.Base(file)].SHA256, nil
+		}
+	}
+	return fileDigest(file)
+}

@@ -1,0 +1,70 @@
+package components
+
+import (
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// Entries lists every entry of the set, for verification and pruning.
+func (s *Set) Entries() []Entry {
+	var out []Entry
+	for _, m := range []map[string]Entry{s.Parts, s.Images} {
+		for _, e := range m {
+			out = append(out, e)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Dir < out[j].Dir })
+	return out
+}
+
+// InUse lists the folders of all entries that the current catalogue names, from any source.
+func InUse(st *Store, hub string) (map[string]bool, error) {
+	cat, err := LoadCatalogue()
+	if err != nil {
+		return nil, err
+	}
+	keep, releases := map[string]bool{}, []string{}
+	for _, i := range cat.Istio {
+		releases = append(releases, i.Release, filepath.Base(i.Module))
+		f := &fetcher{store: st, opts: Options{Hub: hub}, cat: cat, set: &Set{Istio: i}}
+		for _, p := range slices.Concat(cat.Parts, cat.Kind, cat.istioParts(i)) {
+			for _, src := range []Source{Build, Image} {
+				r, err := f.recipe(p, src)
+				if err != nil {
+					return nil, err
+				}
+				dir, _, err := st.dirOf(r)
+				if err != nil {
+					return nil, err
+				}
+				keep[dir] = true
+			}
+		}
+	}
+	entries, err := st.Entries()
+	if err != nil {
+		return nil, err
+	}
+	// Images, modules and the sample application are told by age: the newest of a name and version is
+	// used, where the version is one of the catalogue's.
+	newest := map[string]Entry{}
+	for _, e := range entries {
+		m := e.Manifest
+		perRelease := m.Name == moduleEntry || slices.Contains(istioImages, strings.TrimPrefix(m.Name, imagePrefix))
+		if perRelease && !slices.Contains(releases, m.Version) {
+			continue
+		}
+		if !perRelease && ownPackages[m.Name] == "" && !strings.HasPrefix(m.Name, imagePrefix) {
+			continue
+		}
+		if id := m.Name + " " + m.Version; m.Created.After(newest[id].Manifest.Created) {
+			newest[id] = e
+		}
+	}
+	for _, e := range newest {
+		keep[e.Dir] = true
+	}
+	return keep, nil
+}
