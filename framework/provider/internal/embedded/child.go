@@ -18,6 +18,7 @@ import (
 // First arguments that make this program one of the sandbox's processes.
 const (
 	argReaper     = "__egress-reaper"
+	argInit       = "__egress-init"
 	argSupervisor = "__egress-supervisor"
 	argInternet   = "__egress-internet"
 	argTrial      = "__egress-trial"
@@ -35,6 +36,8 @@ func ChildMain() {
 	switch os.Args[1] {
 	case argReaper:
 		reaperMain(os.Args[2])
+	case argInit:
+		initMain(os.Args[2], os.Args[3])
 	case argSupervisor:
 		supervisorMain(os.Args[2])
 	case argInternet:
@@ -52,8 +55,8 @@ func exit(err error) {
 	os.Exit(0)
 }
 
-// internetMain is the hermetic internet: configuration on standard input, one byte on descriptor 3
-// when every host listens.
+// internetMain is the hermetic internet: configuration on standard input, one line on descriptor 3
+// when every host listens. Descriptor 4 is the listening socket of its control.
 func internetMain() error {
 	ctx := context.Background() // ends with the process
 	b, err := io.ReadAll(os.Stdin)
@@ -71,13 +74,9 @@ func internetMain() error {
 	if err := srv.Start(ctx); err != nil {
 		return err
 	}
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "unix", cfg.Socket)
+	ln, err := net.FileListener(os.NewFile(4, "control"))
 	if err != nil {
 		return fmt.Errorf("listen for the harness: %w", err)
-	}
-	if err := os.Chmod(cfg.Socket, 0o600); err != nil {
-		return err
 	}
 	ready := os.NewFile(3, "ready")
 	if _, err := ready.WriteString("ready\n"); err != nil {

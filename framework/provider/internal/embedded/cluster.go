@@ -71,7 +71,7 @@ func (c *embeddedCluster) Internet() cluster.Internet {
 }
 
 func (c *embeddedCluster) Log(part string) (io.ReadCloser, error) {
-	f, err := os.Open(c.spec.logFile(filepath.Base(part)))
+	f, err := openLog(c.spec.logFile(filepath.Base(part)))
 	if errors.Is(err, fs.ErrNotExist) {
 		have, _ := filepath.Glob(c.spec.logFile("*"))
 		for i := range have {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -50,7 +49,7 @@ func (p *Provider) Doctor(ctx context.Context) []cluster.Check {
 	}
 	add("root", asRoot(), "run with sudo, or in a privileged container or VM; without root use --provider kind or existing", "")
 	if os.Geteuid() == 0 {
-		add("namespaces, bridge, veth, iptables nat", sandboxProbe(ctx), "use a kernel with network namespaces, bridge, veth and nf_tables; in a container, run it privileged", "")
+		add("namespaces, bridge, veth, iptables nat", sandboxProbe(ctx), "use a kernel with user and network namespaces (sysctl user.max_user_namespaces above 0), bridge, veth and nf_tables; in a container, run it privileged", "")
 	}
 	_, err := hierarchies()
 	add("cgroups", err, "mount cgroups below "+cgroupMount, "")
@@ -150,7 +149,7 @@ func enoughMemory() error {
 // sandboxProbe makes the namespaces and devices that a cluster needs, in a child that ends at once.
 func sandboxProbe(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, selfExe, argTrial)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP}
+	cmd.SysProcAttr = sandboxAttr()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))

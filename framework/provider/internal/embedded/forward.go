@@ -4,30 +4,13 @@ package embedded
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
-	"os"
 	"sync"
 )
 
-// forward accepts on one address and connects each connection to another. Sockets with a path reach
+// serveForward connects each connection that a listener accepts to an address. Sockets with a path reach
 // across network namespaces, which is how the API server is reached without any network link.
-func forward(ctx context.Context, network, addr, toNetwork, toAddr string) error {
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, network, addr)
-	if err != nil {
-		return fmt.Errorf("listen on %s: %w", addr, err)
-	}
-	if network == "unix" {
-		if err := os.Chmod(addr, 0o600); err != nil {
-			return err
-		}
-	}
-	serveForward(ctx, ln, toNetwork, toAddr)
-	return nil
-}
-
 func serveForward(ctx context.Context, ln net.Listener, toNetwork, toAddr string) {
 	go func() {
 		for {

@@ -153,7 +153,6 @@ COMMIT
 // internetConfig is what the supervisor tells the internet process, on its standard input. It holds
 // the CA's key, which therefore never is in a file.
 type internetConfig struct {
-	Hosts  *internet.Hosts `json:"hosts"`
-	CA     *internet.CA    `json:"ca"`
-	Socket string          `json:"socket"`
+	Hosts *internet.Hosts `json:"hosts"`
+	CA    *internet.CA    `json:"ca"`
 }

@@ -50,6 +50,7 @@ func containerdFiles(s *spec) error {
 const kubeletConfig = `apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 failCgroupV1: false
+featureGates: {KubeletInUserNamespace: true}
 cgroupDriver: cgroupfs
 cgroupsPerQOS: false
 enforceNodeAllocatable: []
@@ -64,6 +65,7 @@ clusterDNS: [%s]
 clusterDomain: cluster.local
 resolvConf: /etc/resolv.conf
 podLogsDir: /run/podlogs
+volumePluginDir: /run/kubelet-plugins
 failSwapOn: false
 syncFrequency: 60s
 nodeStatusUpdateFrequency: 10s
@@ -85,12 +87,15 @@ const corefile = `.:53 {
 }
 `
 
+// tuning sets what containerd does not set in a user namespace: everybody may send echo requests.
 const cniConfig = `{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bridge","bridge":%q,"isGateway":true,
 "ipMasq":false,"hairpinMode":true,"ipam":{"type":"host-local","dataDir":"%s/cni-ipam",
-"ranges":[[{"subnet":%q,"rangeStart":%q}]],"routes":[{"dst":"0.0.0.0/0"}]}}]}
+"ranges":[[{"subnet":%q,"rangeStart":%q}]],"routes":[{"dst":"0.0.0.0/0"}]}},
+{"type":"tuning","sysctl":{"net.ipv4.ping_group_range":"0 65535"}}]}
 `
 
-// restrict_oom_score_adj: root without CAP_SYS_RESOURCE cannot lower scores, and runc fails then.
+// restrict_oom_score_adj: root of a user namespace cannot lower scores, and runc fails then. NoNewKeyring: the
+// kernel lets users other than root have 200 keys, and the clusters of a machine share a user.
 const containerdConfig = `version = 3
 root = %q
 state = "%s/containerd"
@@ -108,6 +113,8 @@ state = "%s/containerd"
     conf_dir = "%s/cni"
   [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
+    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+      NoNewKeyring = true
 `
 
 // part is one long-running program of the node.
@@ -130,7 +137,7 @@ func nodeParts(p *pki) []part {
 			"--cert-dir", runDir + "/apicert", "--tls-cert-file", p.file("api.crt"), "--tls-private-key-file", p.file("api.key"),
 			"--client-ca-file", p.file("ca.crt"), "--service-account-key-file", p.file("sa.pub"),
 			"--service-account-signing-key-file", p.file("sa.key"), "--service-account-issuer", "https://kubernetes.default.svc",
-			"--service-cluster-ip-range", serviceCIDR, "--secure-port", strconv.Itoa(apiPort), "--authorization-mode", "RBAC",
+			"--anonymous-auth=false", "--service-cluster-ip-range", serviceCIDR, "--secure-port", strconv.Itoa(apiPort), "--authorization-mode", "RBAC",
 			"--allow-privileged", "--bind-address", "0.0.0.0", "--advertise-address", nodeIP,
 			"--kubelet-client-certificate", p.file("admin.crt"), "--kubelet-client-key", p.file("admin.key"),
 			"--kubelet-certificate-authority", p.file("ca.crt"), "--kubelet-preferred-address-types", "InternalIP",

@@ -5,8 +5,11 @@ package embedded
 import (
 	"context"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -103,6 +106,11 @@ func (p *procs) start(c command) (*proc, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	runtime.LockOSThread() // a child has its thread's bounding set
+	defer runtime.UnlockOSThread()
+	if err := dropCapabilities(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.name, err)
+	}
 	op, err := os.StartProcess(bin, c.argv, attr)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.name, err)
@@ -150,9 +158,33 @@ func describeExit(ws syscall.WaitStatus) string {
 	return fmt.Sprintf("exit status %d", ws.ExitStatus())
 }
 
+// openLog opens a log for reading. The sandbox can write to the folder of the logs, so a link that leads out of it is not
+// followed, and what is not a file is not opened.
+func openLog(path string) (*os.File, error) {
+	dir, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = dir.Close() }() // nothing was written
+	name := filepath.Base(path)
+	st, err := dir.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("log %s is not a file: %w", path, fs.ErrInvalid)
+	}
+	return dir.Open(name)
+}
+
 // logTail returns the last lines of a log for an error message.
 func logTail(path string, lines int) string {
-	b, err := os.ReadFile(path)
+	var b []byte
+	f, err := openLog(path)
+	if err == nil {
+		defer f.Close()
+		b, err = io.ReadAll(f)
+	}
 	if err != nil {
 		return "(no log: " + err.Error() + ")"
 	}

@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -63,14 +65,14 @@ func reap(dir string, ev events, lock *os.File) error {
 			return errors.Join(fmt.Errorf("copy the unpacked images: %w", err), cleanUp(s))
 		}
 	}
-	sup, started := startSupervisor(s, ev)
+	sup, netns, started := startSandbox(s, ev)
 	if started != nil {
 		return errors.Join(started, cleanUp(s))
 	}
 	exited := make(chan struct{})
 	var status error
 	go func() { status = sup.Wait(); close(exited) }()
-	line, err := startUplink(s, sup.Process.Pid)
+	line, err := startUplink(s, netns)
 	if err != nil {
 		return errors.Join(err, kill(sup, exited), cleanUp(s))
 	}
@@ -82,7 +84,7 @@ func reap(dir string, ev events, lock *os.File) error {
 	var died error
 	select {
 	case <-exited:
-		if cause, err := os.ReadFile(causeFile(dir)); err == nil {
+		if cause, err := os.ReadFile(causeFile(dir)); err == nil && len(cause) > 0 {
 			died = errors.New(strings.TrimSpace(string(cause)))
 		} else if status != nil {
 			died = fmt.Errorf("the cluster's supervisor ended: %w; the end of its log:\n%s", status, logTail(s.logFile("supervisor"), 12))
@@ -118,36 +120,52 @@ func watchLifeline(lost chan<- struct{}) {
 	close(lost)
 }
 
-func startSupervisor(s *spec, ev events) (*exec.Cmd, error) {
-	if err := makeCgroups(s.cgroup()); err != nil {
-		return nil, err
+// startSandbox starts init, and returns a path of the cluster's network namespace when its supervisor runs; "" if it never did.
+func startSandbox(s *spec, ev events) (init *exec.Cmd, netns string, err error) {
+	if err := errors.Join(makeCgroups(s.cgroup()), delegateCgroups(s.cgroup())); err != nil {
+		return nil, "", err
 	}
 	log, err := os.OpenFile(s.logFile("supervisor"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open the supervisor's log: %w", err)
+		return nil, "", fmt.Errorf("open the supervisor's log: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(selfExe, argSupervisor, s.Dir) //nolint:noctx // outlives every context: the reaper ends it
+	joinR, joinW, err := os.Pipe()
+	if err != nil {
+		return nil, "", err
+	}
+	defer joinR.Close()
+	defer joinW.Close()
+	files, err := sandboxFiles(s)
+	if err != nil {
+		return nil, "", err
+	}
+	defer closeAll(files)
+	cmd := exec.Command(selfExe, argInit, s.Dir, strconv.Itoa(ownerOf(os.Getpid()))) //nolint:noctx // outlives every context: the reaper ends it
 	cmd.Args[0] = "egressctl"
 	cmd.Dir = "/"
 	cmd.Env = baseEnv()
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.ExtraFiles = []*os.File{ev.f}
+	cmd.ExtraFiles = append([]*os.File{ev.f, joinW}, files...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Setsid:    true,
-		Pdeathsig: syscall.SIGKILL,
-		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC |
-			unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP,
+		Setsid:     true,
+		Pdeathsig:  syscall.SIGKILL,
+		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET,
 	}
 	back, err := joinCgroups(s.cgroup())
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	err = cmd.Start()
 	if err := errors.Join(err, back()); err != nil {
-		return nil, fmt.Errorf("start the sandbox: %w", err)
+		return nil, "", fmt.Errorf("start the sandbox: %w", err)
 	}
-	return cmd, nil
+	joinW.Close()
+	fd, err := io.ReadAll(joinR)
+	if err != nil {
+		return nil, "", fmt.Errorf("wait for the sandbox: %w", err)
+	}
+	return cmd, fmt.Sprintf("/proc/%d/fd/%s", cmd.Process.Pid, strings.TrimSpace(string(fd))), nil
 }
 
 // listenAPI offers the API server on the loopback port that the kubeconfig names.

@@ -13,7 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
-	"strings"
+	"syscall"
 	"time"
 
 	"mesh-egress-conformance/framework/components"
@@ -74,7 +74,7 @@ func (p *Provider) bake(ctx context.Context, set *components.Set, dir string, lo
 }
 
 // Prune removes the unpacked roots of image archives that are no longer in the cache, and those that
-// were never completed. Clusters that came from one keep their files: they are hard links.
+// were never completed. One that a cluster was made from stays as long as the cluster's folder.
 func (p *Provider) Prune() ([]string, error) {
 	dirs, err := filepath.Glob(filepath.Join(p.home.store.Root, "roots", "*", "logs"))
 	if err != nil {
@@ -83,7 +83,7 @@ func (p *Provider) Prune() ([]string, error) {
 	var removed []string
 	for _, logs := range dirs {
 		dir := filepath.Dir(logs)
-		if rootInUse(dir) {
+		if rootInUse(dir) || p.mounted(dir) {
 			continue
 		}
 		lock, err := takeLock(dir + ".lock")
@@ -99,6 +99,20 @@ func (p *Provider) Prune() ([]string, error) {
 		removed = append(removed, dir)
 	}
 	return removed, nil
+}
+
+// mounted says whether a cluster shows its containers the unpacked images of a folder.
+func (p *Provider) mounted(dir string) bool {
+	clusters, err := filepath.Glob(p.home.dir("*"))
+	if err != nil {
+		return true
+	}
+	for _, c := range clusters {
+		if s, err := readSpec(c); err == nil && s.Base != "" && filepath.Dir(s.Base) == dir {
+			return true
+		}
+	}
+	return false
 }
 
 func rootInUse(dir string) bool {
@@ -125,6 +139,7 @@ func sortedKeys[V any](m map[string]V) []string {
 
 func rootKey(set *components.Set) string {
 	h := sha256.New()
+	fmt.Fprintln(h, "layout 2, owner", firstID) // how the files were unpacked
 	fmt.Fprintln(h, "containerd", set.Parts["containerd"].Manifest.Key)
 	for _, n := range sortedKeys(set.Images) {
 		fmt.Fprintln(h, n, set.Images[n].Manifest.Digest())
@@ -146,9 +161,40 @@ func waitLock(ctx context.Context, path string) (*os.File, error) {
 	}
 }
 
-// copyRoot makes a cluster's own containerd root: files are hard links, except the databases that
-// containerd writes in place. Unpacked image layers are never written to by containers.
+// snapshots is where containerd's root folder has the unpacked image layers, and blobs where it has their archives.
+const (
+	snapshots = "io.containerd.snapshotter.v1.overlayfs/snapshots"
+	blobs     = "io.containerd.content.v1.content/blobs"
+)
+
+// sharedDirs lists the folders of an unpacked root that all clusters use, read-only: everything large. The
+// layers with what a container trusts are each cluster's own.
+func sharedDirs(root string) ([]string, error) {
+	layers, err := os.ReadDir(filepath.Join(root, snapshots))
+	if err != nil {
+		return nil, err
+	}
+	shared := []string{blobs}
+	for _, l := range layers {
+		d := filepath.Join(snapshots, l.Name())
+		_, err := os.Stat(filepath.Join(root, d, "fs", components.TrustMarker))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			shared = append(shared, d)
+		case err != nil:
+			return nil, err
+		}
+	}
+	return shared, nil
+}
+
+// copyRoot makes a cluster's own containerd root. The folders that all clusters share are empty in it: they are mounted
+// there.
 func copyRoot(src, dst string) error {
+	shared, err := sharedDirs(src)
+	if err != nil {
+		return err
+	}
 	return filepath.WalkDir(src, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -158,28 +204,47 @@ func copyRoot(src, dst string) error {
 			return err
 		}
 		to := filepath.Join(dst, rel)
-		switch {
-		case d.IsDir():
-			st, err := d.Info()
-			if err != nil {
-				return err
-			}
-			return makeDirLike(to, st)
-		case strings.HasSuffix(p, ".db"):
-			b, err := os.ReadFile(p)
-			if err != nil {
-				return err
-			}
-			return os.WriteFile(to, b, 0o600)
+		info, err := d.Info()
+		if err != nil {
+			return err
 		}
-		return os.Link(p, to)
+		switch {
+		case d.IsDir() && slices.Contains(shared, rel):
+			if err := makeDirLike(to, info); err != nil {
+				return err
+			}
+			return fs.SkipDir
+		case d.IsDir():
+			return makeDirLike(to, info)
+		case d.Type() == fs.ModeSymlink:
+			target, err := os.Readlink(p)
+			if err != nil {
+				return err
+			}
+			return errors.Join(os.Symlink(target, to), ownLike(to, info))
+		case !info.Mode().IsRegular():
+			return fmt.Errorf("%s is neither a file nor a folder", p)
+		}
+		b, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		return errors.Join(os.WriteFile(to, b, info.Mode().Perm()), ownLike(to, info))
 	})
 }
 
-// makeDirLike keeps mode (sticky bit included) whatever the umask.
+// makeDirLike keeps owner and mode (sticky bit included) whatever the umask.
 func makeDirLike(path string, like fs.FileInfo) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return err
 	}
-	return os.Chmod(path, like.Mode().Perm()|like.Mode()&(fs.ModeSticky|fs.ModeSetgid))
+	return errors.Join(ownLike(path, like), os.Chmod(path, like.Mode().Perm()|like.Mode()&(fs.ModeSticky|fs.ModeSetgid)))
+}
+
+func ownLike(path string, like fs.FileInfo) error {
+	st, ok := like.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fmt.Errorf("%s: its owner is not known", path)
+	}
+	return os.Lchown(path, int(st.Uid), int(st.Gid))
 }

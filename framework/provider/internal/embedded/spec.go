@@ -4,11 +4,11 @@
 // supervisor, which is PID 1 in namespaces of its own, so that its death is the death of everything
 // in it.
 //
-// Four processes share the work. The tool (egressctl or a test binary) asks for a cluster. The
+// Five processes share the work. The tool (egressctl or a test binary) asks for a cluster. The
 // reaper stays on the host's side: it owns the cgroups, forwards one loopback port, and cleans up
-// when the supervisor is gone or when the tool that owned the cluster has died. The supervisor sets
-// up mounts and network and starts the parts. The internet is one of its children, in a network
-// namespace of its own. All four are this program under another first argument.
+// when the supervisor is gone or when the tool that owned the cluster has died. Init makes the sandbox's
+// root file system and its user namespace, in which the supervisor sets up mounts and network and starts the parts.
+// The internet is one of the supervisor's children, in a network namespace of its own. All five are this program under another first argument.
 package embedded
 
 import (
@@ -53,26 +53,30 @@ type spec struct {
 	Module  string            `json:"module"`
 	Created time.Time         `json:"created"`
 	Kube    string            `json:"kube"`
+	Cgroups map[string]string `json:"cgroups,omitempty"` // mount point → options, in the sandbox's copy alone
 }
 
 // live says whether the pods reach the real internet.
 func (s *spec) live() bool { return s.Facts.Outside == cluster.Live }
 
-func (s *spec) logFile(part string) string { return filepath.Join(s.Dir, "logs", part+".log") }
+func (s *spec) logs() string               { return filepath.Join(s.Dir, "logs") }
+func (s *spec) logFile(part string) string { return filepath.Join(s.logs(), part+".log") }
 func (s *spec) apiSocket() string          { return filepath.Join(s.Dir, "api.sock") }
 func (s *spec) internetSocket() string     { return filepath.Join(s.Dir, "internet.sock") }
 func (s *spec) kubeconfig() string         { return filepath.Join(s.Dir, "kubeconfig") }
 func (s *spec) cgroup() string             { return cgroupPrefix + filepath.Base(s.Dir) }
 
-// causeFile is where a supervisor that gives up says why.
+// specFile is the spec's file in the cluster's folder.
+const specFile = "spec.json"
+
+// causeFile is where a supervisor that gives up says why; it is empty while it does not.
 func causeFile(dir string) string { return filepath.Join(dir, "cause") }
 
 const cgroupPrefix = "mesh-egress-"
 
 var clusterName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
-// home is where clusters live: below the component cache, because containerd's root of a cluster is
-// hard-linked from it.
+// home is where clusters live: below the component cache, like the unpacked images that they use.
 type home struct{ store *components.Store }
 
 func (h home) clusters() string            { return filepath.Join(h.store.Root, "clusters") }
@@ -84,7 +88,7 @@ func (h home) note(name string) string     { return filepath.Join(h.clusters(), 
 // reaper kept it. It is empty for a cluster that has not died.
 func (h home) cause(name string) string {
 	for _, f := range []string{causeFile(h.dir(name)), h.note(name)} {
-		if b, err := os.ReadFile(f); err == nil {
+		if b, err := os.ReadFile(f); err == nil && len(b) > 0 {
 			return strings.TrimSpace(string(b))
 		}
 	}
@@ -92,7 +96,7 @@ func (h home) cause(name string) string {
 }
 
 func readSpec(dir string) (*spec, error) {
-	b, err := os.ReadFile(filepath.Join(dir, "spec.json"))
+	b, err := os.ReadFile(filepath.Join(dir, specFile))
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +112,7 @@ func (s *spec) write() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(s.Dir, "spec.json"), b, 0o600)
+	return os.WriteFile(filepath.Join(s.Dir, specFile), b, 0o600)
 }
 
 // A cluster's lock file is held by its reaper and carries the reaper's PID. The kernel drops the

@@ -38,16 +38,21 @@ func (e events) send(kind, text string) {
 	fmt.Fprintln(os.Stderr, time.Now().UTC().Format(time.RFC3339Nano), kind, text)
 }
 
-// supervisorMain is PID 1 of the sandbox. Descriptor 3 takes events. It never returns.
+// supervisorMain is PID 1 of the sandbox and root of its user namespace. It never returns.
 func supervisorMain(dir string) {
-	ev := events{os.NewFile(3, "events")}
-	unix.CloseOnExec(3)
+	for fd := fdEvents; fd < fdEnd; fd++ {
+		unix.CloseOnExec(fd)
+	}
+	ev := events{os.NewFile(fdEvents, "events")}
+	join := os.NewFile(fdJoin, "join")
+	_, _ = join.Read(make([]byte, 1)) // ends when init has left the topmost cgroup
+	join.Close()
 	s, err := readSpec(dir)
 	if err == nil {
 		err = supervise(s, ev)
 	}
 	if err != nil {
-		_ = os.WriteFile(causeFile(dir), []byte(err.Error()+"\n"), 0o600) // the event and the log say it too
+		_, _ = fmt.Fprintln(os.NewFile(fdCause, "cause"), err) // the event and the log say it too
 		ev.send("failed", err.Error())
 		os.Exit(1)
 	}
@@ -68,7 +73,7 @@ func supervise(s *spec, ev events) error {
 	if err != nil {
 		return err
 	}
-	ps := newProcs(searchPath(s, bin), filepath.Join(s.Dir, "logs"))
+	ps := newProcs(searchPath(s, bin), s.logs())
 	if err := containerdFiles(s); err != nil {
 		return err
 	}
@@ -88,14 +93,13 @@ func supervise(s *spec, ev events) error {
 	}
 }
 
-// searchPath puts our own programs before the machine's: containerd finds its shim by PATH, and an
-// older one of the distribution would not fit.
+// searchPath is where the node's programs find each other. The machine's own, of which the sandbox has a few, come last.
 func searchPath(s *spec, bin string) string {
 	dirs := []string{bin}
-	for _, p := range []string{"kubernetes", "kubelet", "etcd", "containerd", "coredns", "cni-plugins", "node-tools"} {
+	for _, p := range sandboxParts {
 		dirs = append(dirs, s.Parts[p])
 	}
-	return strings.Join(append(dirs, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"), ":")
+	return strings.Join(append(dirs, "/bin"), ":")
 }
 
 // writeToolWrappers gives iptables its own libraries under its usual names, so that nothing needs to
@@ -132,7 +136,9 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(s.kubeconfig(), kc, 0o600); err != nil {
+	kubeconfig := os.NewFile(fdKubeconfig, "kubeconfig")
+	_, err = kubeconfig.Write(kc)
+	if err := errors.Join(err, kubeconfig.Close()); err != nil {
 		return fmt.Errorf("write the kubeconfig: %w", err)
 	}
 	parts := nodeParts(p)
@@ -149,9 +155,11 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 	if err := earlyServiceRules(ctx, ps); err != nil {
 		return err
 	}
-	if err := forward(ctx, "unix", s.apiSocket(), "tcp", "127.0.0.1:"+strconv.Itoa(apiPort)); err != nil {
-		return err
+	api, err := net.FileListener(os.NewFile(fdAPI, "api"))
+	if err != nil {
+		return fmt.Errorf("offer the API server: %w", err)
 	}
+	serveForward(ctx, api, "tcp", "127.0.0.1:"+strconv.Itoa(apiPort))
 	ev.send("step", "internet")
 	if err := waitFor(ctx, died, "kube-apiserver", dialable(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(apiPort))); err != nil {
 		return err
@@ -166,6 +174,14 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 			}
 		}
 	}
+	go func() {
+		if err := applyPodPolicy(ctx); err != nil {
+			select {
+			case died <- err:
+			default: // the first death is the cause
+			}
+		}
+	}()
 	return nil
 }
 
@@ -214,7 +230,7 @@ func openOutside(ctx context.Context, s *spec, ps *procs, died chan error) error
 }
 
 func startInternet(s *spec, ps *procs, ca *internet.CA, died chan error) error {
-	cfg, err := json.Marshal(internetConfig{Hosts: s.Hosts, CA: ca, Socket: s.internetSocket()})
+	cfg, err := json.Marshal(internetConfig{Hosts: s.Hosts, CA: ca})
 	if err != nil {
 		return err
 	}
@@ -229,8 +245,10 @@ func startInternet(s *spec, ps *procs, ca *internet.CA, died chan error) error {
 		return err
 	}
 	defer outR.Close()
-	pr, err := ps.start(command{name: "internet", argv: []string{selfExe, argInternet}, stdin: inR, extra: []*os.File{outW}, netns: true})
+	control := os.NewFile(fdInternet, "control")
+	pr, err := ps.start(command{name: "internet", argv: []string{selfExe, argInternet}, stdin: inR, extra: []*os.File{outW, control}, netns: true})
 	outW.Close()
+	control.Close()
 	if err != nil {
 		return err
 	}
@@ -300,16 +318,21 @@ func bake(ctx context.Context, s *spec, ps *procs) error {
 			return fmt.Errorf("unpack image archive %s: %w", img, err)
 		}
 	}
+	// The end of a lease makes containerd collect garbage, which it could not in folders that are read-only later.
+	for _, lease := range [][]string{{"create", "--id", "bake"}, {"delete", "--sync", "bake"}} {
+		if err := ps.run(ctx, append([]string{"ctr", "-a", containerdSocket, "-n", "k8s.io", "leases"}, lease...)...); err != nil {
+			return fmt.Errorf("remove what the unpacked images do not need: %w", err)
+		}
+	}
 	pr.terminate(20 * time.Second)
 	return nil
 }
 
 // trust makes a bundle all that the containers of this cluster trust. In the hermetic internet it is the
 // run's CA alone: no other signs a host there, and curl reads one certificate in a tenth of the time that
-// it takes for all public ones. The files are replaced, not written to: the old ones are hard links shared
-// with all other clusters.
+// it takes for all public ones.
 func trust(root string, caPEM []byte) error {
-	found, err := filepath.Glob(filepath.Join(root, "io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs", components.TrustMarker))
+	found, err := filepath.Glob(filepath.Join(root, snapshots, "*/fs", components.TrustMarker))
 	if err != nil {
 		return err
 	}

@@ -62,8 +62,8 @@ func (u uplink) stop() error {
 	return nil
 }
 
-// startUplink joins a sandbox to the live internet, if that is what it reaches.
-func startUplink(s *spec, sandbox int) (uplink, error) {
+// startUplink joins a sandbox, given by a path of its network namespace, to the live internet, if that is what it reaches.
+func startUplink(s *spec, netns string) (uplink, error) {
 	if !s.live() {
 		return uplink{}, nil
 	}
@@ -74,11 +74,11 @@ func startUplink(s *spec, sandbox int) (uplink, error) {
 	defer log.Close()
 	tools := s.Parts["node-tools"]
 	cmd := exec.Command(filepath.Join(tools, "slirp4netns"), "--configure", "--mtu=1500", "--disable-host-loopback", //nolint:noctx // it ends with the reaper
-		"--cidr="+uplinkCIDR, "--netns-type=path", fmt.Sprintf("/proc/%d/ns/net", sandbox), wanLink)
+		"--cidr="+uplinkCIDR, "--netns-type=path", netns, wanLink)
 	cmd.Env = append(baseEnv(), "LD_LIBRARY_PATH="+filepath.Join(tools, "lib"))
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
-	back, err := joinCgroups(s.cgroup()) // whatever ends the cluster ends it too
+	back, err := joinCgroups(s.leaf()) // whatever ends the cluster ends it too
 	if err != nil {
 		return uplink{}, err
 	}

@@ -1,0 +1,71 @@
+//go:build linux
+
+package embedded
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	admission "k8s.io/api/admissionregistration/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/yaml"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+//go:embed podpolicy.yaml
+var podPolicyYAML string
+
+// podPolicy says which pods the API server refuses, and where.
+func podPolicy() (*admission.ValidatingAdmissionPolicy, *admission.ValidatingAdmissionPolicyBinding, error) {
+	policy, binding := &admission.ValidatingAdmissionPolicy{}, &admission.ValidatingAdmissionPolicyBinding{}
+	first, second, _ := strings.Cut(podPolicyYAML, "\n---\n")
+	if err := errors.Join(yaml.UnmarshalStrict([]byte(first), policy), yaml.UnmarshalStrict([]byte(second), binding)); err != nil {
+		return nil, nil, fmt.Errorf("read the policy for pods: %w", err)
+	}
+	return policy, binding, nil
+}
+
+// applyPodPolicy creates the policy in the sandbox's own API server. The API server uses it about a second later,
+// before Istio, and so any case, can run.
+func applyPodPolicy(ctx context.Context) error {
+	policy, binding, err := podPolicy()
+	if err != nil {
+		return err
+	}
+	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfigFile)
+	if err != nil {
+		return fmt.Errorf("read the node's kubeconfig: %w", err)
+	}
+	cs, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return fmt.Errorf("make a client for the policy for pods: %w", err)
+	}
+	api := cs.AdmissionregistrationV1()
+	var last error
+	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, egress.Patience(60*time.Second), true, func(ctx context.Context) (bool, error) {
+		_, p := api.ValidatingAdmissionPolicies().Create(ctx, policy, metav1.CreateOptions{})
+		_, b := api.ValidatingAdmissionPolicyBindings().Create(ctx, binding, metav1.CreateOptions{})
+		last = errors.Join(ignoreExisting(p), ignoreExisting(b))
+		return last == nil, nil // the API server accepts connections a moment before it accepts objects
+	})
+	if err != nil {
+		return fmt.Errorf("create the policy for pods: %w", errors.Join(err, last))
+	}
+	return nil
+}
+
+func ignoreExisting(err error) error {
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
+}
