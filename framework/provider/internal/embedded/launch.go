@@ -16,6 +16,7 @@ import (
 
 // handle is the tool's end of the pipes to a reaper.
 type handle struct {
+	what     string // it is the reaper of
 	cmd      *exec.Cmd
 	lifeline *os.File
 	events   chan event
@@ -25,38 +26,52 @@ type handle struct {
 	failed error
 }
 
-// launch starts the reaper of a prepared cluster.
+// launch starts the reaper of a cluster, which makes everything of it, its folder too: whatever happens to
+// this process, there is somebody who knows what to remove.
 func launch(s *spec, lock *os.File) (*handle, error) {
-	lifeR, lifeW, err := os.Pipe()
+	text, err := json.Marshal(s)
 	if err != nil {
 		return nil, err
 	}
-	defer lifeR.Close()
-	evR, evW, err := os.Pipe()
-	if err != nil {
-		return nil, err
+	var ends []*os.File // the reaper's
+	defer func() {
+		for _, f := range ends {
+			f.Close()
+		}
+	}()
+	pipe := func() (r, w *os.File) {
+		if err == nil {
+			r, w, err = os.Pipe()
+		}
+		return r, w
 	}
-	defer evW.Close()
-	log, err := os.OpenFile(s.logFile("reaper"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	lifeR, lifeW := pipe()
+	evR, evW := pipe()
+	specR, specW := pipe()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("start the reaper: %w", err)
 	}
-	defer log.Close()
+	ends = []*os.File{lifeR, evW, specR}
 	cmd := exec.Command(selfExe, argReaper, s.Dir) //nolint:noctx // outlives every context: the lifeline ends it
 	cmd.Args[0] = "egressctl"
 	cmd.Dir, cmd.Env = "/", baseEnv()
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = lifeR, log, log
-	cmd.ExtraFiles = []*os.File{evW, lock}
+	cmd.Stdin = lifeR
+	cmd.ExtraFiles = []*os.File{evW, lock, specR}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C at the terminal is the tool's business
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the reaper: %w", err)
+		return nil, errors.Join(fmt.Errorf("start the reaper: %w", err), lifeW.Close(), evR.Close(), specW.Close())
 	}
-	h := &handle{cmd: cmd, lifeline: lifeW, events: make(chan event, 16), gone: make(chan struct{})}
+	h := &handle{what: s.describe(), cmd: cmd, lifeline: lifeW, events: make(chan event, 16), gone: make(chan struct{})}
 	go h.listen(evR)
+	// Should the reaper be dead already, the events say so.
+	_, _ = specW.Write(text)
+	specW.Close()
 	return h, nil
 }
 
+// listen hears the reaper and the supervisor until both have ended.
 func (h *handle) listen(r *os.File) {
+	defer close(h.gone)
 	defer r.Close()
 	sc := bufio.NewScanner(r)
 	sc.Buffer(nil, 1<<20)
@@ -73,8 +88,23 @@ func (h *handle) listen(r *os.File) {
 		default: // nobody waits for it any more
 		}
 	}
-	_ = h.cmd.Wait() // its status is in the events
-	close(h.gone)
+	// Its own failures are in the events; what is left is that somebody killed it.
+	if err := h.cmd.Wait(); err != nil {
+		h.fail(fmt.Errorf("the reaper of %s (process %d) ended: %w", h.what, h.cmd.Process.Pid, err))
+	}
+}
+
+// end lets the reaper end the cluster, and waits for that.
+func (h *handle) end(ctx context.Context) error {
+	if err := h.lifeline.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("end %s: %w", h.what, err)
+	}
+	select {
+	case <-h.gone:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for %s to end: %w", h.what, ctx.Err())
+	}
 }
 
 func (h *handle) fail(err error) {
@@ -94,21 +124,26 @@ func (h *handle) failure() error {
 // await waits for an event of a kind, or for the end.
 func (h *handle) await(ctx context.Context, kind string) error {
 	for {
+		var e event
 		select {
-		case e := <-h.events:
-			switch e.Kind {
-			case kind:
-				return nil
-			case "failed":
-				return errors.New(e.Text)
-			}
+		case e = <-h.events:
 		case <-h.gone:
-			if err := h.failure(); err != nil {
-				return err
+			select {
+			case e = <-h.events: // the last words come before the end
+			default:
+				if err := h.failure(); err != nil {
+					return err
+				}
+				return fmt.Errorf("%s ended without a word", h.what)
 			}
-			return errors.New("the sandbox ended without a word")
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+		switch e.Kind {
+		case kind:
+			return nil
+		case "failed":
+			return errors.New(e.Text)
 		}
 	}
 }
