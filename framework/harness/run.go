@@ -192,7 +192,7 @@ func (s *Session) Observe(ctx context.Context, p egress.Probe) (egress.ProbeResu
 		return egress.ProbeResult{}, fmt.Errorf("client %q is unknown; known: %s", p.From, strings.Join(names, ", "))
 	}
 	if err := s.launch(p.From).wait(ctx); err != nil {
-		return egress.ProbeResult{}, s.because(err)
+		return egress.ProbeResult{}, s.because(ctx, err)
 	}
 	return s.lanes[0].engine.Observe(ctx, p), nil
 }

@@ -124,9 +124,11 @@ func live(s *spec, ev events, lock *os.File, stop <-chan os.Signal, lifeline <-c
 			died = fmt.Errorf("the supervisor of %s ended: %w; the end of its log:\n%s", s.describe(), status, logTail(s.logFile("supervisor"), 12))
 		}
 	case err := <-line.ended:
+		ev.send("failed", err.Error())
 		died = errors.Join(err, kill())
 	case <-stop:
 		taken := fmt.Errorf("%s was taken down: its reaper (process %d) was told to end, as egressctl down does", s.describe(), os.Getpid())
+		ev.send("failed", taken.Error()) // before whoever uses the cluster sees it vanish
 		return errors.Join(taken, kill(), line.stop())
 	case <-lifeline:
 		died = kill()
