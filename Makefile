@@ -51,8 +51,8 @@ soak: build ## twenty complete runs without one changed verdict; the report goes
 	scripts/soak.py
 
 .PHONY: fault
-fault: build ## kill, interrupt and starve real clusters and look for what is left (root)
-	scripts/verify-faults.sh
+fault: build ## fifty kills at random moments, FAULTS=N and SEED=N to choose; the report goes to reports/faults.md (root)
+	scripts/kills.py
 
 .PHONY: kind
 kind: build ## the provider kind, and the same cluster as an existing one (Docker; root starts a daemon of its own)
