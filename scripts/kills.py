@@ -336,6 +336,7 @@ def report(rows, bad):
 
 
 try:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is taken down
     main()
 finally:
     down()
