@@ -21,6 +21,7 @@ import (
 // processes, and every part of a hermetic internet, are this same program under another first argument.
 func ChildMain() {
 	embedded.ChildMain()
+	kind.ChildMain()
 	internet.ChildMain()
 }
 

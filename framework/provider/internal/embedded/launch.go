@@ -20,10 +20,12 @@ type handle struct {
 	cmd      *exec.Cmd
 	lifeline *os.File
 	events   chan event
-	gone     chan struct{}
+	gone     chan struct{} // closed when the cluster has failed, or at its end
+	ended    chan struct{} // closed when reaper and supervisor have ended, and all is cleaned up
 
 	mu     sync.Mutex
 	failed error
+	once   sync.Once
 }
 
 // launch starts the reaper of a cluster, which makes everything of it, its folder too: whatever happens to
@@ -61,7 +63,7 @@ func launch(s *spec, lock *os.File) (*handle, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the reaper: %w", err), lifeW.Close(), evR.Close(), specW.Close())
 	}
-	h := &handle{what: s.describe(), cmd: cmd, lifeline: lifeW, events: make(chan event, 16), gone: make(chan struct{})}
+	h := &handle{what: s.describe(), cmd: cmd, lifeline: lifeW, events: make(chan event, 16), gone: make(chan struct{}), ended: make(chan struct{})}
 	go h.listen(evR)
 	// Should the reaper be dead already, the events say so.
 	_, _ = specW.Write(text)
@@ -71,7 +73,8 @@ func launch(s *spec, lock *os.File) (*handle, error) {
 
 // listen hears the reaper and the supervisor until both have ended.
 func (h *handle) listen(r *os.File) {
-	defer close(h.gone)
+	defer close(h.ended)
+	defer h.once.Do(func() { close(h.gone) })
 	defer r.Close()
 	sc := bufio.NewScanner(r)
 	sc.Buffer(nil, 1<<20)
@@ -80,12 +83,12 @@ func (h *handle) listen(r *os.File) {
 		if json.Unmarshal(sc.Bytes(), &e) != nil {
 			continue
 		}
-		if e.Kind == "failed" {
-			h.fail(errors.New(e.Text))
-		}
 		select {
 		case h.events <- e:
 		default: // nobody waits for it any more
+		}
+		if e.Kind == "failed" {
+			h.fail(errors.New(e.Text))
 		}
 	}
 	// Its own failures are in the events; what is left is that somebody killed it.
@@ -100,7 +103,7 @@ func (h *handle) end(ctx context.Context) error {
 		return fmt.Errorf("end %s: %w", h.what, err)
 	}
 	select {
-	case <-h.gone:
+	case <-h.ended:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("wait for %s to end: %w", h.what, ctx.Err())
@@ -109,10 +112,11 @@ func (h *handle) end(ctx context.Context) error {
 
 func (h *handle) fail(err error) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	if h.failed == nil { // the first is the cause
 		h.failed = err
 	}
+	h.mu.Unlock()
+	h.once.Do(func() { close(h.gone) })
 }
 
 func (h *handle) failure() error {
