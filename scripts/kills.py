@@ -107,7 +107,7 @@ def lines(*cmd):
 
 # What other programs of a machine change all the time, Docker and other clusters among them.
 FOREIGN = re.compile(r"docker|DOCKER|veth|br-mesh-egress|172\.3[01]\.|mesh-egress-(?!" + re.escape(NAME) + r"-)|mec-|/sys/kernel/(random|ns_last_pid|pty)|"
-                     r"conntrack_count|/run/(mesh-egress-dockerd|containerd|docker)|/var/(lib/(docker|apt|dpkg)|cache|log|tmp)|/run/(lock|user|mount)"
+                     r"conntrack_count|/run/(mesh-egress-dockerd|containerd|docker)|/var/(lib/(docker|apt|dpkg|systemd)|cache|log|tmp)|/run/(lock|user|mount)"
                      + (f"|{os.environ['IGNORE']}" if os.environ.get("IGNORE") else ""))
 
 
@@ -137,7 +137,7 @@ def machine():
                   if " /tmp" not in l),
         "cgroup": [d for p in ("/sys/fs/cgroup/*/", "/sys/fs/cgroup/*/*/") for d in glob.glob(p)],
         "file": [f for top in ("/var", "/run") for f in tree(top)] + list(tree(work + "/home")) + list(tree(work + "/tmp"))
-                + [f for f in glob.glob("/tmp/*") if re.search("egress-|kube|containerd|istio|etcd", f)]
+                + [f for f in glob.glob("/tmp/*") if re.search("kube|containerd|etcd", f)]  # the tool has a folder of its own for these
                 + [f for f in glob.glob(DIR + "*") if not f.endswith((".lock", ".failure"))],
         "process": [" ".join(a) for a in {**members(), **on_host()}.values()],
     }
@@ -191,7 +191,7 @@ class Bad(Exception):
 def up():
     p = subprocess.run([TOOL, "up", "--provider", "embedded", "--name", NAME], capture_output=True, text=True, env=env, stdin=subprocess.DEVNULL)
     if p.returncode:
-        sys.exit(f"up: exit {p.returncode}\n{p.stderr[-3000:]}")
+        raise Bad(f"up: exit {p.returncode}\n{p.stderr[-3000:]}")
 
 
 def down():

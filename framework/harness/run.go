@@ -53,6 +53,10 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, e
 	if s.Cluster.Internet() == nil {
 		s.lookOutside(ctx, cases)
 	}
+	istiod, _, err := s.istiodPods(ctx)
+	if err != nil {
+		s.opts.logf("should istiod end, this run will not know: %v", err)
+	}
 	results := s.schedule(ctx, cases, func(w *world, c egress.Case) func() *egress.Result {
 		judge := s.beginCase(ctx, w, c)
 		return func() *egress.Result {
@@ -65,6 +69,7 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, e
 		}
 	}, each)
 	slices.SortFunc(results, func(a, b egress.Result) int { return order[a.Case.Name] - order[b.Case.Name] })
+	s.blameIstiod(ctx, istiod, results)
 	var faults []string
 	if n := len(cases) - len(results); n > 0 {
 		faults = append(faults, fmt.Sprintf("interrupted: %d cases have no verdict", n))
