@@ -219,7 +219,7 @@ func killCgroup(name string) error {
 			}
 			b, err := os.ReadFile(p)
 			if err != nil {
-				return nil // the cgroup is going already
+				return nil //nolint:nilerr // the cgroup is going already
 			}
 			for _, f := range strings.Fields(string(b)) {
 				if pid, err := strconv.Atoi(f); err == nil && pid > 1 && pid != os.Getpid() {

@@ -101,7 +101,7 @@ func (p *Provider) claim(ctx context.Context, name string) (*os.File, error) {
 		case h.phase == living:
 			return nil, fmt.Errorf("cluster %q: %w; use it, take it down with egressctl down --name %s, or choose another --name", name, cluster.ErrExists, name)
 		}
-		if err := pauseFor(ctx, 10*time.Millisecond); err != nil {
+		if err := pauseIn(ctx); err != nil {
 			return nil, fmt.Errorf("wait for the end of an earlier cluster %q: %w", name, err)
 		}
 	}
@@ -132,18 +132,18 @@ func (p *Provider) settle(ctx context.Context, name string, reaper int) error {
 				return err
 			}
 		}
-		if err := pauseFor(ctx, 10*time.Millisecond); err != nil {
+		if err := pauseIn(ctx); err != nil {
 			return fmt.Errorf("wait until nothing of cluster %q is left: %w", name, err)
 		}
 	}
 }
 
-// pauseFor waits between two looks at something that gives no event.
-func pauseFor(ctx context.Context, d time.Duration) error {
+// pauseIn waits between two looks at a lock, which gives no event.
+func pauseIn(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(d):
+	case <-time.After(10 * time.Millisecond):
 		return nil
 	}
 }
@@ -241,7 +241,7 @@ func (p *Provider) Open(ctx context.Context, name string) (cluster.Cluster, erro
 			return c, c.load()
 		case ending:
 		}
-		if err := pauseFor(ctx, 10*time.Millisecond); err != nil {
+		if err := pauseIn(ctx); err != nil {
 			return nil, fmt.Errorf("wait for the end of an earlier cluster %q: %w", name, err)
 		}
 	}
@@ -279,7 +279,7 @@ func (p *Provider) Down(ctx context.Context, name string) error {
 		if !errors.Is(err, lockfile.ErrHeld) {
 			return err
 		}
-		if err := pauseFor(ctx, 10*time.Millisecond); err != nil {
+		if err := pauseIn(ctx); err != nil {
 			return fmt.Errorf("wait for cluster %q to end: %w", name, err)
 		}
 	}
