@@ -54,6 +54,10 @@ soak: build ## twenty complete runs without one changed verdict; the report goes
 fault: build ## fifty kills at random moments, FAULTS=N and SEED=N to choose; the report goes to reports/faults.md (root)
 	scripts/kills.py
 
+.PHONY: faults
+faults: build ## kill, interrupt and starve real clusters in every way of scripts/faults and look for what is left (root)
+	scripts/verify-faults.sh
+
 .PHONY: kind
 kind: build ## the provider kind, and the same cluster as an existing one (Docker; root starts a daemon of its own)
 	scripts/verify-kind.sh

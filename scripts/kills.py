@@ -287,7 +287,6 @@ def main():
     names = os.environ["VICTIMS"].split(",") if os.environ.get("VICTIMS") else list(VICTIMS)
     down()
     before = machine()
-    base = baseline()
     rows, bad, done, tries = collections.defaultdict(list), [], 0, 0
     results = os.environ.get("RESULTS")
     for line in read(results).splitlines() if results else []:
@@ -295,6 +294,7 @@ def main():
         rows[victim].append(r)
         bad += [complaint] if complaint else []
         done += 1
+    base = baseline() if done < FAULTS else {}
     while done < FAULTS:
         rnd = random.Random(f"{SEED} {done} {tries}")
         victim = names[done % len(names)]
