@@ -40,6 +40,6 @@ kill -9 "$watchdog"
 wait_for 5 eval 'next=$(pid_of __egress-watchdog) && [[ $next != "$watchdog" ]]' || die "a killed watchdog is not started again"
 kubectl get --raw /readyz >/dev/null || die "the cluster suffers from the death of its watchdog"
 kill -9 "$(pid_of __egress-reaper)"
-nothing_left "the reaper of a cluster that lives on killed" 5
+nothing_left "the reaper of a cluster that lives on killed" 10 # what the kernel may take (cleanPatience)
 "$tool" status >"$work/log" || die "status"
 wants 'the reaper of .* was killed' "the reaper of a cluster that lives on killed"

@@ -16,12 +16,7 @@ cgroups() { find /sys/fs/cgroup -maxdepth 2 -type d -name "mesh-egress-$name-*" 
 # Processes of this cluster: whatever is in its cgroups, which nothing can leave, and those on the host's side, which
 # name its folder.
 members() { cgroups | while read -r c; do find "$c" -name cgroup.procs -exec cat {} + 2>/dev/null || true; done | sort -un; }
-helpers() {
-  local p
-  for p in /proc/[0-9]*; do
-    tr '\0' '\n' 2>/dev/null <"$p/cmdline" | grep -qxF -- "$dir" && echo "${p#/proc/}"
-  done || true
-}
+helpers() { grep -slzxF -- "$dir" /proc/[0-9]*/cmdline | cut -d/ -f3 || true; }
 # pid_of PROGRAM: the process of this cluster whose program, or whose first argument, has that name.
 pid_of() {
   local p args
@@ -32,8 +27,10 @@ pid_of() {
   return 1
 }
 traces() {
-  local p
-  for p in $(members) $(helpers); do echo "process $p $(tr '\0' ' ' 2>/dev/null <"/proc/$p/cmdline")"; done
+  local p args
+  for p in $(members) $(helpers); do # one that has ended meanwhile has no arguments any more
+    args=$(tr '\0' ' ' 2>/dev/null <"/proc/$p/cmdline") && [[ -n $args ]] && echo "process $p $args"
+  done || true
   cgroups
   find "$cache/clusters" -mindepth 1 -maxdepth 1 -type d -name "$name" 2>/dev/null || true
   # What no cluster may leave on the host, whoever's it is; a killed cluster of Docker's or another test's is not meant.
