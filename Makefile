@@ -51,7 +51,11 @@ soak: build ## twenty complete runs without one changed verdict; the report goes
 	scripts/soak.py
 
 .PHONY: fault
-fault: build ## kill, interrupt and starve real clusters and look for what is left (root)
+fault: build ## fifty kills at random moments, FAULTS=N and SEED=N to choose; the report goes to reports/faults.md (root)
+	scripts/kills.py
+
+.PHONY: faults
+faults: build ## kill, interrupt and starve real clusters in every way of scripts/faults and look for what is left (root)
 	scripts/verify-faults.sh
 
 .PHONY: kind

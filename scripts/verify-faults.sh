@@ -11,4 +11,4 @@ for t in "$@"; do
 done
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-bin/egressctl run --name fault --case http-serviceentry --out "$out" >/dev/null || { echo "FAULT TEST FAILED: the next run does not work" >&2; exit 1; }
+bin/egressctl run --name "${NAME:-fault}" --case http-serviceentry --out "$out" >/dev/null || { echo "FAULT TEST FAILED: the next run does not work" >&2; exit 1; }

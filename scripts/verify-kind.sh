@@ -26,6 +26,31 @@ fi
 links=$(ip -o link | awk -F': ' '{print $2}' | sort)
 before=$(rules)
 
+containers() { docker ps -aq --filter label=mesh-egress-conformance; docker ps -aq --filter label=io.x-k8s.kind.cluster=egress-verify; }
+until_true() { # SECONDS COMMAND...
+  local end=$((SECONDS + $1))
+  until "${@:2}"; do ((SECONDS < end)) || return 1; read -r -t 0.1 <> <(:) || true; done
+}
+node_is_there() { [[ -n $(docker ps -aq --filter label=io.x-k8s.kind.cluster=egress-verify) ]] || ! kill -0 "$pid" 2>/dev/null; }
+all_gone() { [[ -z $(containers) ]] && ! docker network inspect mesh-egress >/dev/null 2>&1; }
+# begin_run: until its node is being made.
+begin_run() {
+  "$tool" run --provider kind --name verify --case tcp-cidr-v1 --out "$work/out" >"$work/log" 2>&1 &
+  pid=$!
+  until_true 120 node_is_there && kill -0 "$pid" 2>/dev/null || die "a run that should be killed never made its node"
+}
+watcher() { pgrep -f "^egressctl __egress-kind-watch .* verify$"; }
+begin_run
+kill -9 "$pid"; wait "$pid" 2>/dev/null || true
+until_true 60 all_gone || die "a killed run has left its cluster"
+echo "ok  kind: a killed run leaves no cluster"
+begin_run
+kill -9 "$(watcher)"; kill -9 "$pid"; wait "$pid" 2>/dev/null || true
+rc=0; "$tool" probe --provider kind --name verify http://httpbin.org/ >"$work/log" 2>&1 || rc=$?
+[[ $rc == 2 ]] && grep -q 'no such cluster' "$work/log" || die "a probe after a killed run: exit $rc"
+until_true 10 all_gone || die "the next command of that name has left the cluster of a killed run"
+echo "ok  kind: the next command removes what a killed watcher has not"
+
 "$tool" up --provider kind --name verify >"$work/log" 2>&1 || die "up"
 ! "$tool" up --provider kind --name verify >"$work/log" 2>&1 || die "a second cluster of the same name came up"
 grep -q "already exists" "$work/log" || die "the second up does not say that the cluster exists"

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -47,13 +48,30 @@ func (o *options) open(ctx context.Context) (cluster.Provider, error) {
 	return p, nil
 }
 
-// cluster finds the running cluster that --name means.
+// cluster finds the running cluster that --name means. One that is being brought up may have logs already, and
+// nothing else that can be used.
 func (o *options) cluster(cmd *cobra.Command) (cluster.Cluster, error) {
+	if err := o.complete(cmd.Context()); err != nil {
+		return nil, err
+	}
+	return o.anyCluster(cmd)
+}
+
+func (o *options) anyCluster(cmd *cobra.Command) (cluster.Cluster, error) {
 	p, err := o.open(cmd.Context())
 	if err != nil {
 		return nil, err
 	}
 	return p.Open(cmd.Context(), o.name)
+}
+
+// complete fails while another command brings the cluster up.
+func (o *options) complete(ctx context.Context) error {
+	name, err := o.choose(ctx)
+	if err != nil {
+		return err
+	}
+	return harness.Starting(name, o.name)
 }
 
 func upCommand(o *options) *cobra.Command {
@@ -71,13 +89,11 @@ func upCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p, err := o.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if _, err := p.Open(cmd.Context(), o.name); err == nil && reuse {
+			if _, err := o.cluster(cmd); err == nil && reuse {
 				fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is up already\n", o.name)
 				return nil
+			} else if errors.Is(err, harness.ErrStarting) {
+				return err
 			} else if err == nil {
 				return fmt.Errorf("cluster %q: %w; use it, take it down with egressctl down --name %s, or choose another --name", o.name, cluster.ErrExists, o.name)
 			}
@@ -128,6 +144,11 @@ func statusCommand(o *options) *cobra.Command {
 			list, err := p.List(cmd.Context())
 			if err != nil {
 				return err
+			}
+			for i, s := range list {
+				if errors.Is(harness.Starting(s.Provider, s.Name), harness.ErrStarting) {
+					list[i].State = "starting"
+				}
 			}
 			if asJSON {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
@@ -188,6 +209,9 @@ func kubectlCommand(o *options) *cobra.Command {
 func kubectl(cmd *cobra.Command, c cluster.Cluster, args ...string) error {
 	k := exec.CommandContext(cmd.Context(), c.Program("kubectl"), args...)
 	k.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig())
+	if !c.Facts().Foreign { // what it has found out about a cluster of ours is of no use after that
+		k.Env = append(k.Env, "KUBECACHEDIR="+filepath.Join(filepath.Dir(c.Kubeconfig()), "kubectl-cache"))
+	}
 	k.Stdin, k.Stdout, k.Stderr = os.Stdin, cmd.OutOrStdout(), cmd.ErrOrStderr()
 	err := k.Run()
 	var ee *exec.ExitError
@@ -221,7 +245,7 @@ func logsCommand(o *options) *cobra.Command {
 		Short: "Print the log of a part of the cluster, such as kubelet, kube-apiserver or internet",
 		Args:  usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := o.cluster(cmd)
+			c, err := o.anyCluster(cmd)
 			if err != nil {
 				return err
 			}

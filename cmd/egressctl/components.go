@@ -15,6 +15,7 @@ import (
 func componentsCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "components", Short: "The programs and images that clusters run, and their cache",
+		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(componentsListCommand(), componentsFetchCommand(o), componentsVerifyCommand(), componentsPruneCommand(o))

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -79,6 +80,9 @@ func interruptible(stderr io.Writer) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	sig := make(chan os.Signal, 2)
 	signal.Notify(sig, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) lets a run outlive its terminal
+		signal.Notify(sig, syscall.SIGHUP)
+	}
 	go func() {
 		<-sig
 		fmt.Fprintln(stderr, "egressctl: interrupted, cleaning up (once more stops at once)")
@@ -116,6 +120,7 @@ func rootCommand() *cobra.Command {
 				klog.SetLogger(logr.Discard()) // client-go reports every closed stream there
 			}
 		},
+		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
@@ -128,6 +133,18 @@ func rootCommand() *cobra.Command {
 	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), cleanCommand(o), listCommand(), probeCommand(o),
 		kubectlCommand(o), kubeconfigCommand(o), logsCommand(o), shellCommand(o), doctorCommand(o), componentsCommand(o), migrateCommand())
 	return root
+}
+
+// subcommand refuses whatever is no subcommand of a command that only groups some.
+func subcommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := "see " + cmd.CommandPath() + " --help"
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = "did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return usage(fmt.Errorf("unknown command %q for %q: %s", args[0], cmd.CommandPath(), hint))
 }
 
 // addUpFlags adds the flags of commands that may bring a cluster up.

@@ -18,15 +18,18 @@ func egressctl(t *testing.T, args ...string) (code int, stdout, stderr string) {
 
 func TestUsage(t *testing.T) {
 	for want, args := range map[string][]string{
-		"unknown flag":        {"run", "--no-such-flag"},
-		"no case is named":    {"run", "--case", "nonsense"},
-		"label filter":        {"run", "--label-filter", "a &&"},
-		"no case matches":     {"list", "--label-filter", "nonsense"},
-		"sabotage":            {"run", "--sabotage", "nonsense"},
-		"component source":    {"run", "--source", "nonsense"},
-		"provider":            {"status", "--provider", "nonsense"},
-		"accepts 1 arg":       {"logs"},
-		"requires at least 1": {"probe"},
+		"unknown flag":                          {"run", "--no-such-flag"},
+		"no case is named":                      {"run", "--case", "nonsense"},
+		"label filter":                          {"run", "--label-filter", "a &&"},
+		"no case matches":                       {"list", "--label-filter", "nonsense"},
+		"sabotage":                              {"run", "--sabotage", "nonsense"},
+		"component source":                      {"run", "--source", "nonsense"},
+		"provider":                              {"status", "--provider", "nonsense"},
+		"accepts 1 arg":                         {"logs"},
+		`"nonsense" for "egressctl"`:            {"nonsense"},
+		"did you mean probe":                    {"prob", "http://httpbin.org/"},
+		`"nonsense" for "egressctl components"`: {"components", "nonsense"},
+		"requires at least 1":                   {"probe"},
 	} {
 		code, _, stderr := egressctl(t, args...)
 		if code != exitUsage || !strings.Contains(stderr, want) {

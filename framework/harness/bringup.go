@@ -45,6 +45,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return err
 	}
 	s.Cluster, s.owned = c, true
+	s.tenancy.before = "" // whatever it left is gone with its cluster
 	ctx, stop := s.alive(ctx)
 	defer stop()
 	s.mark("cluster processes started")
@@ -53,16 +54,19 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	}
 	in := s.installer()
 	if err := s.waitAPI(ctx); err != nil {
-		return s.because(err)
+		return err
 	}
 	s.mark("API server ready")
+	if err := s.occupyUID(ctx, store); err != nil {
+		return err
+	}
 	s.launch(egress.ControlClient)
 	if err := in.ControlPlane(ctx); err != nil {
-		return s.because(err)
+		return err
 	}
 	s.mark("Istio charts applied")
 	if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod"); err != nil {
-		return s.because(err)
+		return err
 	}
 	s.mark("istiod ready")
 	s.launch("client")
@@ -70,12 +74,15 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	if s.run == "" { // a run wants its first verdict early and starts them later
 		s.promise(gatewaysFuture, s.gateways)
 	}
-	return s.because(s.join(ctx))
+	return s.join(ctx)
 }
 
 // attach uses a cluster that is already there.
-func (s *Session) attach(ctx context.Context) error {
+func (s *Session) attach(ctx context.Context, store *components.Store) error {
 	if err := s.connect(); err != nil {
+		return err
+	}
+	if err := s.occupyUID(ctx, store); err != nil {
 		return err
 	}
 	if err := s.inherit(ctx); err != nil {
@@ -99,10 +106,19 @@ func (s *Session) installer() *mesh.Installer {
 	return mesh.NewInstaller(s.Cluster.RESTConfig(), mesh.Options{Module: f.Module, Tag: f.IstioTag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly})
 }
 
-// because adds the cluster's own explanation to an error that its death has caused.
-func (s *Session) because(err error) error {
-	if err == nil || s.Cluster == nil {
+// deathNotice is how much later than its effects the death of a cluster may be known.
+const deathNotice = time.Second
+
+// because adds the cluster's own explanation to an error that its death has caused. A connection that breaks
+// may be seen before the death of whoever was at its other end, so it waits a moment for that.
+func (s *Session) because(ctx context.Context, err error) error {
+	if err == nil || s.Cluster == nil || cutShort(ctx) {
 		return err
+	}
+	select {
+	case <-s.Cluster.Gone():
+	case <-s.life.Done():
+	case <-time.After(egress.Patience(deathNotice)):
 	}
 	if cause := s.Cluster.Failure(); cause != nil {
 		return fmt.Errorf("%w\n(seen as: %w)", cause, err)
@@ -173,6 +189,7 @@ func (s *Session) join(ctx context.Context) error {
 		if err := s.config.setGround(ctx, nil, s.proxies()); err != nil {
 			return err
 		}
+		s.tenancy.before = "" // its objects went in inherit
 	}
 	if err := s.makeLanes(); err != nil {
 		return err

@@ -48,6 +48,9 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 	if err := guest.Preflight(ctx, s.cs); err != nil {
 		return err
 	}
+	if err := s.share(ctx, store); err != nil {
+		return err
+	}
 	found, err := s.istio(ctx, store)
 	if err != nil {
 		return err

@@ -92,7 +92,7 @@ type Session struct {
 	mu      sync.Mutex
 	futures map[string]*future
 	timings map[string]float64
-	tenancy *tenancy // nil in a cluster of this session's own, in somebody else's, and for a watcher
+	tenancy *tenancy // nil for a watcher
 	// gatewayPods are the running gateways' pods by the gateway's name.
 	gatewayPods map[string]string
 }
@@ -124,24 +124,32 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Cluster, err = p.Open(ctx, o.Name)
 	switch {
-	case errors.Is(err, cluster.ErrNotFound):
+	case o.Watch:
+		err = startingIn(store, o.Provider, o.Name)
+	case o.Provider != provider.Existing:
+		err = s.occupy(store) // held before anybody can know that there is no cluster
+	}
+	if err == nil {
+		s.Cluster, err = p.Open(ctx, o.Name)
+	}
+	switch {
+	case errors.Is(err, cluster.ErrNotFound) && !o.Watch:
 		err = s.bringUp(ctx, p, store)
 	case err == nil && s.Cluster.Facts().Foreign:
 		o.logf("using the cluster of context %s, which belongs to somebody else", s.Cluster.Name())
 		err = s.call(ctx, store)
 	case err == nil:
 		o.logf("using the running cluster %s", o.Name)
-		if err = s.sameOutside(); err == nil && !o.Watch {
-			err = s.occupy(store)
-		}
-		if err == nil {
-			err = s.attach(ctx)
+		if err = s.sameOutside(); err == nil {
+			err = s.attach(ctx, store)
 		}
 	}
+	if err == nil {
+		err = s.tenancy.complete()
+	}
 	if err != nil {
-		return nil, errors.Join(err, s.Close(context.WithoutCancel(ctx)))
+		return nil, errors.Join(s.because(ctx, err), s.Close(context.WithoutCancel(ctx)))
 	}
 	return s, nil
 }
@@ -153,16 +161,18 @@ func Up(ctx context.Context, o Options) (*Session, error) {
 		return nil, err
 	}
 	s.run = "" // what belongs to the cluster and not to a run
-	err = s.bringUp(ctx, p, store)
+	if err = s.occupy(store); err == nil {
+		err = s.bringUp(ctx, p, store)
+	}
 	if err == nil {
 		err = s.Ready(ctx)
 	}
 	if err == nil {
 		s.owned = false
-		err = s.Cluster.Detach()
+		err = errors.Join(s.Cluster.Detach(), s.tenancy.complete())
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.Close(context.WithoutCancel(ctx)))
+		return nil, errors.Join(s.because(ctx, err), s.Close(context.WithoutCancel(ctx)))
 	}
 	return s, nil
 }
@@ -228,7 +238,7 @@ func (s *Session) beginCase(ctx context.Context, w *world, c egress.Case) (judge
 		return not(v, why)
 	}
 	if err := s.ready(ctx, w.lane, c); err != nil {
-		return not(egress.Inconclusive, s.because(err).Error())
+		return not(egress.Inconclusive, s.because(ctx, err).Error())
 	}
 	verdict := w.engine.Begin(ctx, c)
 	return func() egress.Result { return s.blame(s.concluded(verdict())) }
@@ -236,10 +246,14 @@ func (s *Session) beginCase(ctx context.Context, w *world, c egress.Case) (judge
 
 // concluded adds to a result what only the session knows.
 func (s *Session) concluded(r egress.Result) egress.Result {
-	if r.Verdict == egress.Inconclusive {
+	switch r.Verdict {
+	case egress.Conforms, egress.Violates, egress.Inconclusive:
+		// A part that has died may have made the client fail where the mesh would not.
 		if cause := s.Cluster.Failure(); cause != nil {
-			r.Why = cause.Error() + "\n(seen as: " + r.Why + ")"
+			r.Why = fmt.Sprintf("%v\n(seen as: %s %s)", cause, r.Verdict, r.Why)
+			r.Verdict = egress.Inconclusive
 		}
+	case egress.Skipped, egress.NotApplicable:
 	}
 	s.suspect(r)
 	s.mu.Lock()

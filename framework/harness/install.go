@@ -23,6 +23,9 @@ func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Foun
 	if !s.opts.AllowInstall {
 		return found, fmt.Errorf("%w; --allow-install lets the run install one, which it removes again", err)
 	}
+	if err := s.unshare(ctx, store); err != nil {
+		return found, err
+	}
 	version, charts, err := components.Charts(ctx, store, components.Options{Istio: s.opts.Istio})
 	if err != nil {
 		return found, err

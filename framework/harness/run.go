@@ -59,6 +59,10 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, e
 	} else if err := s.lookHermetic(ctx, cases); err != nil {
 		s.opts.logf("look at the hermetic internet: %v", err)
 	}
+	istiod, _, err := s.istiodPods(ctx)
+	if err != nil {
+		s.opts.logf("should istiod end, this run will not know: %v", err)
+	}
 	results := s.schedule(ctx, cases, func(w *world, c egress.Case) func() *egress.Result {
 		judge := s.beginCase(ctx, w, c)
 		return func() *egress.Result {
@@ -71,6 +75,7 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, e
 		}
 	}, each)
 	slices.SortFunc(results, func(a, b egress.Result) int { return order[a.Case.Name] - order[b.Case.Name] })
+	s.blameIstiod(ctx, istiod, results)
 	var faults []string
 	if n := len(cases) - len(results); n > 0 {
 		faults = append(faults, fmt.Sprintf("interrupted: %d cases have no verdict", n))
@@ -199,7 +204,7 @@ func (s *Session) Observe(ctx context.Context, p egress.Probe) (egress.ProbeResu
 		return egress.ProbeResult{}, fmt.Errorf("client %q is unknown; known: %s", p.From, strings.Join(names, ", "))
 	}
 	if err := s.launch(p.From).wait(ctx); err != nil {
-		return egress.ProbeResult{}, s.because(err)
+		return egress.ProbeResult{}, s.because(ctx, err)
 	}
 	return s.lanes[0].engine.Observe(ctx, p), nil
 }

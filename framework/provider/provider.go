@@ -21,6 +21,7 @@ import (
 // processes, and every part of a hermetic internet, are this same program under another first argument.
 func ChildMain() {
 	embedded.ChildMain()
+	kind.ChildMain()
 	internet.ChildMain()
 }
 
@@ -34,8 +35,11 @@ type Options struct {
 // Auto chooses a provider by what is there.
 const Auto = "auto"
 
+// Existing is the provider that neither makes nor removes clusters.
+const Existing = "existing"
+
 // Names lists the providers.
-func Names() []string { return []string{"embedded", "kind", "existing"} }
+func Names() []string { return []string{"embedded", "kind", Existing} }
 
 // Open returns a provider by name.
 func Open(name string, store *components.Store, o Options) (cluster.Provider, error) {
@@ -44,7 +48,7 @@ func Open(name string, store *components.Store, o Options) (cluster.Provider, er
 		return embedded.New(store), nil
 	case "kind":
 		return kind.New(store, kind.Options{Nodes: o.Nodes, Image: o.NodeImage}), nil
-	case "existing":
+	case Existing:
 		return existing.New(o.Kubeconfig, o.Context), nil
 	}
 	return nil, fmt.Errorf("provider %q is unknown: use one of %v, or %s", name, Names(), Auto)
@@ -54,7 +58,7 @@ func Open(name string, store *components.Store, o Options) (cluster.Provider, er
 // one where this is root on Linux, else kind where Docker answers. The error says what each lacks.
 func Choose(ctx context.Context, store *components.Store, o Options) (string, error) {
 	if o.Kubeconfig != "" || o.Context != "" {
-		return "existing", nil
+		return Existing, nil
 	}
 	if runtime.GOOS == "linux" && os.Geteuid() == 0 {
 		return "embedded", nil

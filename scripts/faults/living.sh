@@ -2,23 +2,23 @@
 # A cluster that lives on: its name, its kubeconfig, its isolation, runs in it that are killed or cut short, and its death.
 source "$(dirname "$0")/lib.sh"
 
-"$tool" up --name fault >"$work/log" 2>&1 || die "up"
-kubeconfig=$("$tool" kubeconfig --name fault)
+"$tool" up --name "$name" >"$work/log" 2>&1 || die "up"
+kubeconfig=$("$tool" kubeconfig --name "$name")
 [[ $(stat -c %a "$kubeconfig") == 600 ]] || die "the kubeconfig can be read by others"
-rc=0; "$tool" up --name fault >"$work/log" 2>&1 || rc=$?
+rc=0; "$tool" up --name "$name" >"$work/log" 2>&1 || rc=$?
 [[ $rc == 2 ]] || die "the same name twice: exit $rc"
 wants 'already exists' "the same name twice"
-"$tool" kubectl --name fault -- get --raw /readyz >/dev/null || die "the same name twice: the first cluster suffered"
+"$tool" kubectl --name "$name" -- get --raw /readyz >/dev/null || die "the same name twice: the first cluster suffered"
 echo "ok  the same name twice"
 
 # No packet of a pod may reach this machine's own network, whatever address it is sent to.
-port=18099
+port=$((18000 + RANDOM % 900))
 python3 -m http.server "$port" --bind 0.0.0.0 >"$work/http" 2>&1 &
 server=$!
 wait_for 10 curl -s -o /dev/null "http://127.0.0.1:$port/" || die "no listener on the machine"
 before=$(wc -l <"$work/http")
 for addr in $(ip -4 -o addr show scope global | awk '{sub("/.*","",$4); print $4}') $(ip -4 route show default | awk '{print $3}'); do
-  if "$tool" kubectl --name fault -- exec -n egress-control deploy/sleep -- curl -s -m 2 -o /dev/null "http://$addr:$port/"; then
+  if "$tool" kubectl --name "$name" -- exec -n egress-control deploy/sleep -- curl -s -m 2 -o /dev/null "http://$addr:$port/"; then
     kill "$server"; die "a pod reached $addr"
   fi
 done
@@ -30,21 +30,21 @@ echo "ok  no way from a pod to the machine's own network"
 # one must not take them for verdicts.
 rules() { kubectl get serviceentries -A --no-headers; }
 changed() { kubectl -n istio-system get configmap istio -o 'jsonpath={.metadata.annotations.mesh-egress-conformance/installed}'; }
-"$tool" run --name fault --case matrix-allow-any-with-address,matrix-allow-any-without-address --out "$work/out" >"$work/log" 2>&1 &
+"$tool" run --name "$name" --case matrix-allow-any-with-address,matrix-allow-any-without-address --out "$work/out" >"$work/log" 2>&1 &
 pid=$!
 wait_for 60 eval 'kill -STOP "$pid"; [[ -n $(rules) && -n $(changed) ]] || { kill -CONT "$pid"; false; }' || die "killed beside: no rule ever came"
-rc=0; "$tool" run --name fault --case bypass-dns --out "$work/out2" >"$work/log2" 2>&1 || rc=$?
+rc=0; "$tool" run --name "$name" --case bypass-dns --out "$work/out2" >"$work/log2" 2>&1 || rc=$?
 [[ $rc == 2 ]] && grep -q 'another run is at work' "$work/log2" || die "two runs in one cluster: exit $rc"
-"$tool" probe --name fault http://httpbin.org/headers >"$work/log2" 2>&1 || die "a probe beside a run: $(tail -n 3 "$work/log2")"
+"$tool" probe --name "$name" http://httpbin.org/headers >"$work/log2" 2>&1 || die "a probe beside a run: $(tail -n 3 "$work/log2")"
 [[ -n $(rules) && -n $(changed) ]] || die "a probe beside a run has changed its cluster"
 kill -9 "$pid"; wait "$pid" 2>/dev/null || true
-"$tool" run --name fault --label-filter source --out "$work/out" >"$work/log" 2>&1 || die "killed beside: the next run fails"
+"$tool" run --name "$name" --label-filter source --out "$work/out" >"$work/log" 2>&1 || die "killed beside: the next run fails"
 wants 'which was cut off, had left: .*ServiceEntry' "killed beside"
 [[ -z $(rules) && -z $(changed) ]] || die "killed beside: something is left: $(rules) $(changed)"
 echo "ok  a run killed in a cluster that lives on"
 
 # timeout(1) sends its signal twice.
-"$tool" run --name fault --label-filter source --out "$work/out" >"$work/log" 2>&1 &
+"$tool" run --name "$name" --label-filter source --out "$work/out" >"$work/log" 2>&1 &
 pid=$!
 wait_for 60 grep -q '^conforms' "$work/log" || die "two signals: no case ever ran"
 kill -TERM "$pid"; kill -TERM "$pid" 2>/dev/null || true
@@ -55,13 +55,13 @@ wants 'interrupted: [0-9]+ cases have no verdict' "two signals"
 echo "ok  two signals at once clean up"
 
 # The API server dies in the middle of a run.
-"$tool" run --name fault --label-filter source --out "$work/out" >"$work/log" 2>&1 &
+"$tool" run --name "$name" --label-filter source --out "$work/out" >"$work/log" 2>&1 &
 pid=$!
 wait_for 60 grep -q '^conforms' "$work/log" || die "dying API server: no case ever ran"
-pkill -9 -f "^kube-apiserver" || die "dying API server: no such process"
+kill -9 "$(pid_of kube-apiserver)" || die "dying API server: no such process"
 rc=0; wait "$pid" || rc=$?
 [[ $rc == 2 ]] || die "dying API server: exit $rc, wanted 2"
 wait_for 5 eval '"$tool" status >"$work/log" 2>&1; grep -q kube-apiserver "$work/log"' || die "dying API server: the status does not name it"
-rc=0; "$tool" down --name fault >"$work/log" 2>&1 || rc=$?
+rc=0; "$tool" down --name "$name" >"$work/log" 2>&1 || rc=$?
 nothing_left "an API server that dies" 5
 [[ ! -e $kubeconfig ]] || die "the kubeconfig outlives the cluster"

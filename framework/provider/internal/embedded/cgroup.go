@@ -202,6 +202,36 @@ func removeCgroups(name string, patience time.Duration) error {
 	}
 }
 
+// killCgroup kills whatever runs in the named cgroups. Nothing can leave them: their root is the root of the
+// sandbox's cgroup namespace.
+func killCgroup(name string) error {
+	hs, err := hierarchies()
+	if err != nil {
+		return err
+	}
+	for _, h := range hs {
+		err = errors.Join(err, filepath.WalkDir(filepath.Join(h.path, name), func(p string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err != nil || d.Name() != "cgroup.procs" {
+				return err
+			}
+			b, err := os.ReadFile(p)
+			if err != nil {
+				return nil //nolint:nilerr // the cgroup is going already
+			}
+			for _, f := range strings.Fields(string(b)) {
+				if pid, err := strconv.Atoi(f); err == nil && pid > 1 && pid != os.Getpid() {
+					_ = unix.Kill(pid, unix.SIGKILL) // it may be gone already
+				}
+			}
+			return nil
+		}))
+	}
+	return err
+}
+
 func removeTree(dir string) error {
 	var dirs []string
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {

@@ -22,6 +22,7 @@ const (
 	argSupervisor = "__egress-supervisor"
 	argInternet   = "__egress-internet"
 	argTrial      = "__egress-trial"
+	argWatchdog   = "__egress-watchdog"
 )
 
 // selfExe is this program, whatever it is called on disk by now.
@@ -35,7 +36,9 @@ func ChildMain() {
 	}
 	switch os.Args[1] {
 	case argReaper:
-		reaperMain(os.Args[2])
+		reaperMain()
+	case argWatchdog:
+		exit(watchdogMain(os.Args[2], os.Args[3], os.Args[4]))
 	case argInit:
 		initMain(os.Args[2], os.Args[3])
 	case argSupervisor:

@@ -28,6 +28,7 @@ type embeddedCluster struct {
 	owned  bool
 	config *rest.Config
 	home   home
+	opened int           // reaper's PID of a cluster that was only opened
 	gone   chan struct{} // of a cluster that was only opened
 	watch  sync.Once
 }
@@ -90,10 +91,7 @@ func (c *embeddedCluster) Gone() <-chan struct{} {
 	c.watch.Do(func() {
 		go func() {
 			defer close(c.gone)
-			for {
-				if pid, err := holder(c.home.lockFile(c.spec.Name)); err != nil || pid <= 0 || c.home.cause(c.spec.Name) != "" {
-					return
-				}
+			for c.death() == nil {
 				pause(200 * time.Millisecond)
 			}
 		}()
@@ -105,15 +103,30 @@ func (c *embeddedCluster) Failure() error {
 	if c.reaper != nil {
 		return c.reaper.failure()
 	}
-	select {
-	case <-c.Gone():
-	default:
-		return nil
-	}
-	if cause := c.home.cause(c.spec.Name); cause != "" {
+	return c.death()
+}
+
+// death explains why a cluster that was only opened lives no longer; nil while it lives. It looks by itself:
+// a verdict that is made right after the death must hear of it.
+func (c *embeddedCluster) death() error {
+	name := c.spec.Name
+	if cause := c.home.cause(name); cause != "" {
 		return errors.New(cause)
 	}
-	return fmt.Errorf("cluster %s was taken down", c.spec.Name)
+	h, err := look(c.home.lockFile(name))
+	if err != nil {
+		return err
+	}
+	if h.phase == living && h.reaper == c.opened {
+		return nil
+	}
+	if cause := c.home.cause(name); cause != "" { // written between the two looks
+		return errors.New(cause)
+	}
+	if _, err := os.Stat(c.spec.Dir); h.phase == absent && err == nil {
+		return fmt.Errorf("the reaper of cluster %s (process %d) was killed, and its watchdog too", name, c.opened)
+	}
+	return fmt.Errorf("cluster %s was taken down", name)
 }
 
 func (c *embeddedCluster) Detach() error {
@@ -135,15 +148,10 @@ func (c *embeddedCluster) Close(ctx context.Context) error {
 		return nil
 	}
 	c.owned = false
-	if err := c.reaper.lifeline.Close(); err != nil {
+	if err := c.reaper.end(ctx); err != nil {
 		return err
 	}
-	select {
-	case <-c.reaper.gone:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("wait for cluster %s to end: %w", c.spec.Name, ctx.Err())
-	}
+	return (&Provider{c.home}).settle(ctx, c.spec.Name, c.reaper.cmd.Process.Pid)
 }
 
 // Program is the path of a program that came with the cluster's components.

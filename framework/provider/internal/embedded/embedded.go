@@ -48,12 +48,13 @@ func (p *Provider) Up(ctx context.Context, o cluster.Options) (cluster.Cluster, 
 	}
 	s, err := p.prepare(o, base)
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(p.home.dir(o.Name)))
+		return nil, err
 	}
 	h, err := launch(s, lock)
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(s.Dir))
+		return nil, err
 	}
+	lock.Close() // from here on a free lock means that reaper and watchdog are gone
 	c := &embeddedCluster{spec: s, reaper: h, owned: true, home: p.home}
 	c.spec.Facts.Timings = map[string]float64{"prepared": time.Since(start).Seconds()}
 	if err := h.await(ctx, "step"); err != nil {
@@ -77,28 +78,74 @@ func checkUp(name string) error {
 	return nil
 }
 
-// claim locks a cluster's name and clears away what a dead cluster of that name has left.
+// claim locks a cluster's name and clears away what a dead cluster of that name has left. It waits for one
+// that is ending.
 func (p *Provider) claim(ctx context.Context, name string) (*os.File, error) {
-	lock, err := takeLock(p.home.lockFile(name))
-	if errors.Is(err, lockfile.ErrHeld) {
-		return nil, fmt.Errorf("cluster %q: %w; use it, take it down with egressctl down --name %s, or choose another --name", name, cluster.ErrExists, name)
+	for {
+		lock, err := takeLock(p.home.lockFile(name))
+		if err == nil {
+			if err := p.sweep(name); err != nil {
+				lock.Close()
+				return nil, fmt.Errorf("clear away the remains of an earlier cluster %q: %w", name, err)
+			}
+			return lock, ignoreMissing(os.Remove(p.home.note(name)))
+		}
+		if !errors.Is(err, lockfile.ErrHeld) {
+			return nil, err
+		}
+		switch h, err := look(p.home.lockFile(name)); {
+		case err != nil:
+			return nil, err
+		case h.phase == starting:
+			return nil, errStarting(name)
+		case h.phase == living:
+			return nil, fmt.Errorf("cluster %q: %w; use it, take it down with egressctl down --name %s, or choose another --name", name, cluster.ErrExists, name)
+		}
+		if err := pauseIn(ctx); err != nil {
+			return nil, fmt.Errorf("wait for the end of an earlier cluster %q: %w", name, err)
+		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	if err := p.sweep(ctx, name); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("clear away the remains of an earlier cluster %q: %w", name, err)
-	}
-	return lock, nil
 }
 
-// sweep removes the remains of a cluster whose reaper was killed. The caller holds the lock.
-func (p *Provider) sweep(_ context.Context, name string) error {
-	dir := p.home.dir(name)
-	s := &spec{Name: name, Dir: dir}
-	err := removeCgroups(s.cgroup(), cleanPatience)
-	return errors.Join(err, os.RemoveAll(dir), ignoreMissing(os.Remove(p.home.note(name))))
+// sweep removes the remains of a cluster whose reaper and watchdog were killed. The caller holds the lock.
+func (p *Provider) sweep(name string) error {
+	s := &spec{Name: name, Dir: p.home.dir(name)}
+	return errors.Join(killCgroup(s.cgroup()), removeCgroups(s.cgroup(), cleanPatience), os.RemoveAll(s.Dir))
+}
+
+// settle returns when nothing of an ended cluster is left; it sweeps where nobody else does any more.
+func (p *Provider) settle(ctx context.Context, name string, reaper int) error {
+	for {
+		h, err := look(p.home.lockFile(name))
+		if err != nil {
+			return err
+		}
+		if h.phase != absent && h.reaper != reaper {
+			return nil // a later cluster has the name, whose claim has swept
+		}
+		if h.phase == absent {
+			lock, err := takeLock(p.home.lockFile(name))
+			if err == nil {
+				return errors.Join(p.sweep(name), lock.Close())
+			}
+			if !errors.Is(err, lockfile.ErrHeld) {
+				return err
+			}
+		}
+		if err := pauseIn(ctx); err != nil {
+			return fmt.Errorf("wait until nothing of cluster %q is left: %w", name, err)
+		}
+	}
+}
+
+// pauseIn waits between two looks at a lock, which gives no event.
+func pauseIn(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(10 * time.Millisecond):
+		return nil
+	}
 }
 
 func ignoreMissing(err error) error {
@@ -112,9 +159,6 @@ func (p *Provider) prepare(o cluster.Options, base string) (*spec, error) {
 	dir := p.home.dir(o.Name)
 	if n := len(filepath.Join(dir, "internet.sock")); n > 100 {
 		return nil, fmt.Errorf("the cache folder's path is too long for a unix socket (%d of 107 bytes): set XDG_CACHE_HOME to a shorter one or choose a shorter --name", n)
-	}
-	if err := os.MkdirAll(filepath.Join(dir, "logs"), 0o700); err != nil {
-		return nil, fmt.Errorf("make the cluster's folder: %w", err)
 	}
 	hosts, err := internet.DefaultHosts()
 	if err != nil {
@@ -134,11 +178,13 @@ func (p *Provider) prepare(o cluster.Options, base string) (*spec, error) {
 	}
 	s.Facts.Features = append(s.Facts.Features, kernelFeatures()...)
 	if s.live() {
-		if err := prepareUplink(s); err != nil {
+		pem, err := components.MachineTrust()
+		if err != nil {
 			return nil, err
 		}
+		s.Trust = string(pem)
 	}
-	return s, s.write()
+	return s, nil
 }
 
 func partDirs(set *components.Set) map[string]string {
@@ -159,30 +205,46 @@ func freePort() (int, error) {
 }
 
 func errStarting(name string) error {
-	return fmt.Errorf("cluster %q is being brought up by another command; wait for it or interrupt it", name)
+	return fmt.Errorf("cluster %q is being brought up by another command; wait for it or interrupt it, or choose another --name", name)
 }
 
-// Open finds a running cluster.
-func (p *Provider) Open(_ context.Context, name string) (cluster.Cluster, error) {
-	pid, err := holder(p.home.lockFile(name))
-	if err != nil {
-		return nil, err
-	}
-	if pid == 0 {
-		if cause := p.home.cause(name); cause != "" {
-			return nil, fmt.Errorf("cluster %q: %w: it died: %s", name, cluster.ErrNotFound, cause)
+// Open finds a running cluster. It waits for the end of one that is ending.
+func (p *Provider) Open(ctx context.Context, name string) (cluster.Cluster, error) {
+	for {
+		h, err := look(p.home.lockFile(name))
+		if err != nil {
+			return nil, err
 		}
-		return nil, fmt.Errorf("cluster %q: %w (egressctl status lists the running ones, egressctl up makes one)", name, cluster.ErrNotFound)
+		switch h.phase {
+		case absent:
+			if cause := p.home.cause(name); cause != "" {
+				return nil, fmt.Errorf("cluster %q: %w: it died: %s", name, cluster.ErrNotFound, cause)
+			}
+			return nil, fmt.Errorf("cluster %q: %w (egressctl status lists the running ones, egressctl up makes one)", name, cluster.ErrNotFound)
+		case starting:
+			return nil, errStarting(name)
+		case living:
+			if p.home.cause(name) != "" {
+				break // it has died, and its reaper is about to say so
+			}
+			s, err := readSpec(p.home.dir(name))
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, errStarting(name)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("open cluster %q: %w", name, err)
+			}
+			if _, err := os.Stat(s.kubeconfig()); errors.Is(err, fs.ErrNotExist) {
+				return nil, errStarting(name)
+			}
+			c := &embeddedCluster{spec: s, home: p.home, opened: h.reaper, gone: make(chan struct{})}
+			return c, c.load()
+		case ending:
+		}
+		if err := pauseIn(ctx); err != nil {
+			return nil, fmt.Errorf("wait for the end of an earlier cluster %q: %w", name, err)
+		}
 	}
-	if pid == starting {
-		return nil, errStarting(name)
-	}
-	s, err := readSpec(p.home.dir(name))
-	if err != nil {
-		return nil, fmt.Errorf("open cluster %q: %w", name, err)
-	}
-	c := &embeddedCluster{spec: s, home: p.home, gone: make(chan struct{})}
-	return c, c.load()
 }
 
 // Down ends a cluster, whoever started it.
@@ -190,44 +252,35 @@ func (p *Provider) Down(ctx context.Context, name string) error {
 	if !clusterName.MatchString(name) {
 		return fmt.Errorf("cluster name %q is not one of ours", name)
 	}
-	pid, err := holder(p.home.lockFile(name))
+	h, err := look(p.home.lockFile(name))
 	if err != nil {
 		return err
 	}
-	if pid == 0 {
-		_, statErr := os.Stat(p.home.dir(name))
-		lock, err := p.claim(ctx, name) // sweeps
-		if err != nil {
-			return err
-		}
-		lock.Close()
-		if err := ignoreMissing(os.Remove(p.home.lockFile(name))); err != nil {
-			return err
-		}
-		if errors.Is(statErr, fs.ErrNotExist) {
-			return fmt.Errorf("cluster %q: %w", name, cluster.ErrNotFound)
-		}
-		return nil
-	}
-	if pid == starting {
+	there := h.phase != absent
+	switch h.phase {
+	case starting:
 		return errStarting(name)
-	}
-	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
-		return fmt.Errorf("end the reaper of cluster %q (process %d): %w", name, pid, err)
+	case living:
+		if err := unix.Kill(h.reaper, unix.SIGTERM); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("end the reaper of cluster %q (process %d): %w", name, h.reaper, err)
+		}
+	case ending, absent:
 	}
 	for {
+		_, statErr := os.Stat(p.home.dir(name))
 		lock, err := takeLock(p.home.lockFile(name))
 		if err == nil {
-			defer lock.Close()
-			return errors.Join(p.sweep(ctx, name), os.Remove(p.home.lockFile(name)))
+			err = errors.Join(p.sweep(name), ignoreMissing(os.Remove(p.home.note(name))), lockfile.Remove(lock))
+			if err == nil && !there && errors.Is(statErr, fs.ErrNotExist) {
+				return fmt.Errorf("cluster %q: %w", name, cluster.ErrNotFound)
+			}
+			return err
 		}
 		if !errors.Is(err, lockfile.ErrHeld) {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for cluster %q to end: %w", name, ctx.Err())
-		case <-time.After(10 * time.Millisecond):
+		if err := pauseIn(ctx); err != nil {
+			return fmt.Errorf("wait for cluster %q to end: %w", name, err)
 		}
 	}
 }
@@ -241,7 +294,7 @@ func (p *Provider) List(context.Context) ([]cluster.Status, error) {
 	var out []cluster.Status
 	for _, l := range locks {
 		name := strings.TrimSuffix(filepath.Base(l), ".lock")
-		pid, err := holder(l)
+		h, err := look(l)
 		if err != nil {
 			return nil, err
 		}
@@ -251,14 +304,20 @@ func (p *Provider) List(context.Context) ([]cluster.Status, error) {
 		}
 		cause := p.home.cause(name)
 		st.Note, _, _ = strings.Cut(cause, "\n")
-		if pid == starting {
+		switch h.phase {
+		case starting:
 			st.State = "starting"
-		} else if pid != 0 && cause != "" {
-			st.State = "ending" // the kernel is still letting go of its processes
-		} else if pid != 0 {
+		case ending:
+			st.State = "ending"
+		case living:
 			st.State = "running"
-		} else if st.Since.IsZero() && st.Note == "" {
-			continue // taken down; only its empty lock file is left
+			if cause != "" {
+				st.State = "ending" // the kernel is still letting go of its processes
+			}
+		case absent:
+			if st.Since.IsZero() && st.Note == "" {
+				continue // taken down; only its empty lock file is left
+			}
 		}
 		out = append(out, st)
 	}

@@ -16,47 +16,65 @@ import (
 
 // handle is the tool's end of the pipes to a reaper.
 type handle struct {
+	what     string // it is the reaper of
 	cmd      *exec.Cmd
 	lifeline *os.File
 	events   chan event
-	gone     chan struct{}
+	gone     chan struct{} // closed when the cluster has failed, or at its end
+	ended    chan struct{} // closed when reaper and supervisor have ended, and all is cleaned up
 
 	mu     sync.Mutex
 	failed error
+	once   sync.Once
 }
 
-// launch starts the reaper of a prepared cluster.
+// launch starts the reaper of a cluster, which makes everything of it, its folder too: whatever happens to
+// this process, there is somebody who knows what to remove.
 func launch(s *spec, lock *os.File) (*handle, error) {
-	lifeR, lifeW, err := os.Pipe()
+	text, err := json.Marshal(s)
 	if err != nil {
 		return nil, err
 	}
-	defer lifeR.Close()
-	evR, evW, err := os.Pipe()
-	if err != nil {
-		return nil, err
+	var ends []*os.File // the reaper's
+	defer func() {
+		for _, f := range ends {
+			f.Close()
+		}
+	}()
+	pipe := func() (r, w *os.File) {
+		if err == nil {
+			r, w, err = os.Pipe()
+		}
+		return r, w
 	}
-	defer evW.Close()
-	log, err := os.OpenFile(s.logFile("reaper"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	lifeR, lifeW := pipe()
+	evR, evW := pipe()
+	specR, specW := pipe()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("start the reaper: %w", err)
 	}
-	defer log.Close()
+	ends = []*os.File{lifeR, evW, specR}
 	cmd := exec.Command(selfExe, argReaper, s.Dir) //nolint:noctx // outlives every context: the lifeline ends it
 	cmd.Args[0] = "egressctl"
 	cmd.Dir, cmd.Env = "/", baseEnv()
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = lifeR, log, log
-	cmd.ExtraFiles = []*os.File{evW, lock}
+	cmd.Stdin = lifeR
+	cmd.ExtraFiles = []*os.File{evW, lock, specR}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C at the terminal is the tool's business
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the reaper: %w", err)
+		return nil, errors.Join(fmt.Errorf("start the reaper: %w", err), lifeW.Close(), evR.Close(), specW.Close())
 	}
-	h := &handle{cmd: cmd, lifeline: lifeW, events: make(chan event, 16), gone: make(chan struct{})}
+	h := &handle{what: s.describe(), cmd: cmd, lifeline: lifeW, events: make(chan event, 16), gone: make(chan struct{}), ended: make(chan struct{})}
 	go h.listen(evR)
+	// Should the reaper be dead already, the events say so.
+	_, _ = specW.Write(text)
+	specW.Close()
 	return h, nil
 }
 
+// listen hears the reaper and the supervisor until both have ended.
 func (h *handle) listen(r *os.File) {
+	defer close(h.ended)
+	defer h.once.Do(func() { close(h.gone) })
 	defer r.Close()
 	sc := bufio.NewScanner(r)
 	sc.Buffer(nil, 1<<20)
@@ -65,24 +83,40 @@ func (h *handle) listen(r *os.File) {
 		if json.Unmarshal(sc.Bytes(), &e) != nil {
 			continue
 		}
-		if e.Kind == "failed" {
-			h.fail(errors.New(e.Text))
-		}
 		select {
 		case h.events <- e:
 		default: // nobody waits for it any more
 		}
+		if e.Kind == "failed" {
+			h.fail(errors.New(e.Text))
+		}
 	}
-	_ = h.cmd.Wait() // its status is in the events
-	close(h.gone)
+	// Its own failures are in the events; what is left is that somebody killed it.
+	if err := h.cmd.Wait(); err != nil {
+		h.fail(fmt.Errorf("the reaper of %s (process %d) ended: %w", h.what, h.cmd.Process.Pid, err))
+	}
+}
+
+// end lets the reaper end the cluster, and waits for that.
+func (h *handle) end(ctx context.Context) error {
+	if err := h.lifeline.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("end %s: %w", h.what, err)
+	}
+	select {
+	case <-h.ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for %s to end: %w", h.what, ctx.Err())
+	}
 }
 
 func (h *handle) fail(err error) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	if h.failed == nil { // the first is the cause
 		h.failed = err
 	}
+	h.mu.Unlock()
+	h.once.Do(func() { close(h.gone) })
 }
 
 func (h *handle) failure() error {
@@ -94,21 +128,26 @@ func (h *handle) failure() error {
 // await waits for an event of a kind, or for the end.
 func (h *handle) await(ctx context.Context, kind string) error {
 	for {
+		var e event
 		select {
-		case e := <-h.events:
-			switch e.Kind {
-			case kind:
-				return nil
-			case "failed":
-				return errors.New(e.Text)
-			}
+		case e = <-h.events:
 		case <-h.gone:
-			if err := h.failure(); err != nil {
-				return err
+			select {
+			case e = <-h.events: // the last words come before the end
+			default:
+				if err := h.failure(); err != nil {
+					return err
+				}
+				return fmt.Errorf("%s ended without a word", h.what)
 			}
-			return errors.New("the sandbox ended without a word")
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+		switch e.Kind {
+		case kind:
+			return nil
+		case "failed":
+			return errors.New(e.Text)
 		}
 	}
 }

@@ -141,6 +141,30 @@ func (p *procs) run(ctx context.Context, argv ...string) error {
 	return nil
 }
 
+// restartPause lets whatever a part gave up on come back.
+const restartPause = 200 * time.Millisecond
+
+// keep waits for the end of a program, and starts it again up to so many times where it has given up by
+// itself. The error says how it ended at last.
+func (p *procs) keep(pr *proc, c command, again int) error {
+	for ; ; again-- {
+		<-pr.done
+		if again == 0 || !gaveUp(pr.ws) {
+			return fmt.Errorf("ended: %s", describeExit(pr.ws))
+		}
+		pause(restartPause)
+		next, err := p.start(c)
+		if err != nil {
+			return fmt.Errorf("ended (%s) and could not be started again: %w", describeExit(pr.ws), err)
+		}
+		pr = next
+	}
+}
+
+// gaveUp says whether a program ended by its own decision. One that was killed, or that has crashed (a Go
+// program exits with 2 then), is not started again: cases that ran meanwhile had no whole cluster.
+func gaveUp(ws syscall.WaitStatus) bool { return ws.Exited() && ws.ExitStatus() != 2 }
+
 func (pr *proc) terminate(grace time.Duration) {
 	_ = syscall.Kill(pr.pid, syscall.SIGTERM) // it may be gone already
 	select {

@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -28,15 +30,15 @@ const cleanPatience = 10 * time.Second
 
 // reaperMain runs on the host's side. Standard input is the lifeline: when it ends without a detach
 // byte, the tool is gone and so is its cluster. Descriptor 3 takes events, descriptor 4 is the
-// cluster's lock. It never returns.
-func reaperMain(dir string) {
+// cluster's lock, descriptor 5 gives the cluster's description. It never returns.
+func reaperMain() {
 	// The supervisor asks the kernel to be killed when the thread that started it ends.
 	runtime.LockOSThread()
-	ev, lock := events{os.NewFile(3, "events")}, os.NewFile(4, "lock")
-	for fd := range 5 {
+	ev, lock, description := events{os.NewFile(3, "events")}, os.NewFile(4, "lock"), os.NewFile(5, "description")
+	for fd := range 6 {
 		unix.CloseOnExec(fd)
 	}
-	err := reap(dir, ev, lock)
+	err := reap(ev, lock, description)
 	runtime.KeepAlive(lock) // a collected file is closed, and the lock with it
 	if err != nil {
 		ev.send("failed", err.Error())
@@ -46,12 +48,14 @@ func reaperMain(dir string) {
 	os.Exit(0)
 }
 
-func reap(dir string, ev events, lock *os.File) error {
-	s, err := readSpec(dir)
-	if err != nil {
-		return err
+// reap makes a cluster and removes it when it has ended or shall end.
+func reap(ev events, lock, description *os.File) error {
+	var s spec
+	if err := json.NewDecoder(description).Decode(&s); err != nil {
+		return fmt.Errorf("hear from the command that wants a cluster what it wants: %w", err)
 	}
-	if err := writePID(lock, os.Getpid()); err != nil {
+	description.Close()
+	if err := signLock(lock, os.Getpid()); err != nil {
 		return fmt.Errorf("sign the cluster's lock: %w", err)
 	}
 	// Registered before anything is made, so that no signal can come in between.
@@ -59,47 +63,82 @@ func reap(dir string, ev events, lock *os.File) error {
 	signal.Notify(stop, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	lifeline := make(chan struct{})
 	go watchLifeline(lifeline)
+	dog, err := startWatchdog(&s, lock)
+	if err != nil {
+		return err
+	}
+	died := makeFolder(&s)
+	if died == nil {
+		died = live(&s, ev, lock, stop, lifeline)
+	}
+	return errors.Join(died, markEnding(lock, os.Getpid()), cleanUp(&s), dog.retire())
+}
 
-	if s.Base != "" {
-		if err := copyRoot(s.Base, s.Root); err != nil {
-			return errors.Join(fmt.Errorf("copy the unpacked images: %w", err), cleanUp(s))
+// makeFolder makes the cluster's folder, and from here on the reaper's log is in it.
+func makeFolder(s *spec) error {
+	if err := os.MkdirAll(filepath.Join(s.Dir, "logs"), 0o700); err != nil {
+		return fmt.Errorf("make the folder of %s: %w", s.describe(), err)
+	}
+	log, err := os.OpenFile(s.logFile("reaper"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the reaper's log: %w", err)
+	}
+	defer log.Close()
+	for fd := 1; fd <= 2; fd++ {
+		if err := unix.Dup3(int(log.Fd()), fd, unix.O_CLOEXEC); err != nil {
+			return fmt.Errorf("write to the reaper's log: %w", err)
 		}
 	}
-	sup, netns, started := startSandbox(s, ev)
-	if started != nil {
-		return errors.Join(started, cleanUp(s))
+	return s.write()
+}
+
+// live makes what a cluster is made of and returns when it has ended, with the cause unless the tool that
+// owns it wanted that. Nothing of it runs any more then.
+func live(s *spec, ev events, lock *os.File, stop <-chan os.Signal, lifeline <-chan struct{}) error {
+	if s.Base != "" {
+		if err := copyRoot(s.Base, s.Root); err != nil {
+			return fmt.Errorf("copy the unpacked images: %w", err)
+		}
+	}
+	sup, netns, err := startSandbox(s, ev)
+	if err != nil {
+		return err
 	}
 	exited := make(chan struct{})
 	var status error
 	go func() { status = sup.Wait(); close(exited) }()
+	kill := func() error { return errors.Join(markEnding(lock, os.Getpid()), kill(sup, exited)) }
 	line, err := startUplink(s, netns)
 	if err != nil {
-		return errors.Join(err, kill(sup, exited), cleanUp(s))
+		return errors.Join(err, kill())
 	}
 	if s.Mode == modeCluster {
 		if err := listenAPI(s); err != nil {
-			return errors.Join(err, kill(sup, exited), line.stop(), cleanUp(s))
+			return errors.Join(err, kill(), line.stop())
 		}
 	}
 	var died error
 	select {
 	case <-exited:
-		if cause, err := os.ReadFile(causeFile(dir)); err == nil && len(cause) > 0 {
+		if cause, err := os.ReadFile(causeFile(s.Dir)); err == nil && len(cause) > 0 {
 			died = errors.New(strings.TrimSpace(string(cause)))
 		} else if status != nil {
-			died = fmt.Errorf("the cluster's supervisor ended: %w; the end of its log:\n%s", status, logTail(s.logFile("supervisor"), 12))
+			died = fmt.Errorf("the supervisor of %s ended: %w; the end of its log:\n%s", s.describe(), status, logTail(s.logFile("supervisor"), 12))
 		}
 	case err := <-line.ended:
-		died = errors.Join(err, kill(sup, exited))
+		ev.send("failed", err.Error())
+		died = errors.Join(err, kill())
 	case <-stop:
-		died = kill(sup, exited)
+		taken := fmt.Errorf("%s was taken down: its reaper (process %d) was told to end, as egressctl down does", s.describe(), os.Getpid())
+		ev.send("failed", taken.Error()) // before whoever uses the cluster sees it vanish
+		return errors.Join(taken, kill(), line.stop())
 	case <-lifeline:
-		died = kill(sup, exited)
+		died = kill()
 	}
-	if died != nil {
+	if died != nil && s.Mode == modeCluster {
 		keepFailure(s, died)
 	}
-	return errors.Join(died, line.stop(), cleanUp(s))
+	return errors.Join(died, line.stop())
 }
 
 // kill ends the whole PID namespace; nothing in it can resist.

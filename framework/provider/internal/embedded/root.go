@@ -47,9 +47,6 @@ func (p *Provider) bake(ctx context.Context, set *components.Set, dir string, lo
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "logs"), 0o755); err != nil {
-		return err
-	}
 	s := &spec{Name: "bake", Dir: dir, Mode: modeBake, Root: filepath.Join(dir, "containerd"), Pause: components.PauseImage, Parts: partDirs(set), Created: time.Now()}
 	hosts, err := internet.DefaultHosts()
 	if err != nil {
@@ -59,16 +56,13 @@ func (p *Provider) bake(ctx context.Context, set *components.Set, dir string, lo
 	for _, n := range sortedKeys(set.Images) {
 		s.Images = append(s.Images, set.Images[n].Path(components.ImageArchive))
 	}
-	if err := s.write(); err != nil {
-		return err
-	}
 	h, err := launch(s, lock)
 	if err != nil {
 		return err
 	}
 	defer h.lifeline.Close()
 	if err := h.await(ctx, "gone"); err != nil {
-		return err
+		return errors.Join(err, h.end(context.WithoutCancel(ctx)))
 	}
 	return touch(filepath.Join(dir, "complete"))
 }

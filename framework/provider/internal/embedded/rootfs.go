@@ -105,13 +105,7 @@ func (b rootBuilder) files(s *spec) error {
 	if err != nil {
 		return err
 	}
-	if err := b.write(filepath.Join(s.Dir, specFile), desc, 0o644); err != nil {
-		return err
-	}
-	if pem, err := os.ReadFile(s.trustFile()); err == nil {
-		return b.write(s.trustFile(), pem, 0o644)
-	}
-	return nil
+	return b.write(filepath.Join(s.Dir, specFile), desc, 0o644)
 }
 
 // write makes a file at a path of the sandbox.

@@ -4,31 +4,28 @@
 // supervisor, which is PID 1 in namespaces of its own, so that its death is the death of everything
 // in it.
 //
-// Five processes share the work. The tool (egressctl or a test binary) asks for a cluster. The
+// Six processes share the work. The tool (egressctl or a test binary) asks for a cluster. The
 // reaper stays on the host's side: it owns the cgroups, forwards one loopback port, and cleans up
-// when the supervisor is gone or when the tool that owned the cluster has died. Init makes the sandbox's
-// root file system and its user namespace, in which the supervisor sets up mounts and network and starts the parts.
-// The internet is one of the supervisor's children, in a network namespace of its own. All five are this program under another first argument.
+// when the supervisor is gone or when the tool that owned the cluster has died. The watchdog does
+// nothing but clean up after a reaper that was killed. Init makes the sandbox's root file system and its user
+// namespace, in which the supervisor sets up mounts and network and starts the parts. The internet is one of its
+// children, in a network namespace of its own. All six are this program under another first argument.
 package embedded
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/internet"
-	"mesh-egress-conformance/framework/lockfile"
 )
 
 // Modes in which the sandbox is started.
@@ -54,17 +51,32 @@ type spec struct {
 	Created time.Time         `json:"created"`
 	Kube    string            `json:"kube"`
 	Cgroups map[string]string `json:"cgroups,omitempty"` // mount point → options, in the sandbox's copy alone
+	Trust   string            `json:"trust,omitempty"`   // CA bundle of this machine, for pods that reach the live internet
 }
 
 // live says whether the pods reach the real internet.
 func (s *spec) live() bool { return s.Facts.Outside == cluster.Live }
 
-func (s *spec) logs() string               { return filepath.Join(s.Dir, "logs") }
+func (s *spec) logs() string { return filepath.Join(s.Dir, "logs") }
+
+// describe says what a sandbox is, for messages.
+func (s *spec) describe() string {
+	if s.Mode == modeBake {
+		return "the sandbox that unpacks images"
+	}
+	return "cluster " + s.Name
+}
+
 func (s *spec) logFile(part string) string { return filepath.Join(s.logs(), part+".log") }
 func (s *spec) apiSocket() string          { return filepath.Join(s.Dir, "api.sock") }
 func (s *spec) internetSocket() string     { return filepath.Join(s.Dir, "internet.sock") }
 func (s *spec) kubeconfig() string         { return filepath.Join(s.Dir, "kubeconfig") }
-func (s *spec) cgroup() string             { return cgroupPrefix + filepath.Base(s.Dir) }
+
+// cgroup is the name of the cluster's cgroups. Clusters of one name below two caches have different ones.
+func (s *spec) cgroup() string {
+	sum := sha256.Sum256([]byte(s.Dir))
+	return cgroupPrefix + filepath.Base(s.Dir) + "-" + hex.EncodeToString(sum[:4])
+}
 
 // specFile is the spec's file in the cluster's folder.
 const specFile = "spec.json"
@@ -85,7 +97,7 @@ func (h home) lockFile(name string) string { return filepath.Join(h.clusters(), 
 func (h home) note(name string) string     { return filepath.Join(h.clusters(), name+".failure") }
 
 // cause says why a cluster died: as its supervisor wrote it, or, when its folder is gone, as its
-// reaper kept it. It is empty for a cluster that has not died.
+// reaper or watchdog kept it. It is empty for a cluster that has not died.
 func (h home) cause(name string) string {
 	for _, f := range []string{causeFile(h.dir(name)), h.note(name)} {
 		if b, err := os.ReadFile(f); err == nil && len(b) > 0 {
@@ -114,50 +126,3 @@ func (s *spec) write() error {
 	}
 	return os.WriteFile(filepath.Join(s.Dir, specFile), b, 0o600)
 }
-
-// A cluster's lock file is held by its reaper and carries the reaper's PID. The kernel drops the
-// lock when the reaper ends, however it ends, so a held lock is the proof of life.
-
-// takeLock returns the locked file, emptied: an earlier holder's PID may be anybody's by now.
-func takeLock(path string) (*os.File, error) {
-	f, err := lockfile.Take(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := lockfile.Write(f, ""); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("empty the cluster's lock: %w", err)
-	}
-	return f, nil
-}
-
-// starting stands for the PID of a reaper that is not there yet: somebody holds the lock and is
-// preparing the cluster.
-const starting = -1
-
-// holder returns the PID of the reaper that holds the lock; 0 when nobody does, or starting.
-func holder(path string) (int, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
-		return 0, nil
-	}
-	b := make([]byte, 32)
-	n, _ := f.ReadAt(b, 0)
-	if n == 0 {
-		return starting, nil
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b[:n])))
-	if err != nil {
-		return 0, fmt.Errorf("the lock %s names no process: %w", path, err)
-	}
-	return pid, nil
-}
-
-func writePID(f *os.File, pid int) error { return lockfile.Write(f, strconv.Itoa(pid)+"\n") }

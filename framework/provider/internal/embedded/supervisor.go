@@ -185,29 +185,21 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 	return nil
 }
 
-// restarts is how often a part that ends may be started again before the cluster counts as dead.
+// restarts is how often a part that gives up may be started again before the cluster counts as dead.
 // The parts that wait for the API server give up when it is slow; the store and the API server
 // themselves have no reason to end.
 var restarts = map[string]int{"kube-controller-manager": 5, "kube-scheduler": 5, "kubelet": 5, "kube-proxy": 5, "coredns": 5}
 
 func startPart(s *spec, ps *procs, pt part, died chan error) error {
-	pr, err := ps.start(command{name: pt.name, argv: pt.argv})
+	c := command{name: pt.name, argv: pt.argv}
+	pr, err := ps.start(c)
 	if err != nil {
 		return err
 	}
 	go func() {
-		for left := restarts[pt.name]; ; left-- {
-			<-pr.done
-			if left == 0 {
-				break
-			}
-			pause(200 * time.Millisecond)
-			if pr, err = ps.start(command{name: pt.name, argv: pt.argv}); err != nil {
-				break
-			}
-		}
+		err := ps.keep(pr, c, restarts[pt.name])
 		select {
-		case died <- fmt.Errorf("%s of cluster %s ended: %s; the end of its log:\n%s", pt.name, s.Name, describeExit(pr.ws), logTail(s.logFile(pt.name), 12)):
+		case died <- fmt.Errorf("%s of cluster %s %w; the end of its log:\n%s", pt.name, s.Name, err, logTail(s.logFile(pt.name), 12)):
 		default: // the first death is the cause
 		}
 	}()

@@ -12,8 +12,6 @@ import (
 	"syscall"
 
 	"github.com/vishvananda/netlink"
-
-	"mesh-egress-conformance/framework/components"
 )
 
 // The way to the live internet is slirp4netns, as rootless containers have it: a network stack in a process
@@ -30,17 +28,6 @@ func (s *spec) nameServer() string {
 		return uplinkDNS
 	}
 	return s.Hosts.DNS.String()
-}
-
-func (s *spec) trustFile() string { return filepath.Join(s.Dir, "trust.pem") }
-
-// prepareUplink keeps what this machine trusts where the sandbox finds it.
-func prepareUplink(s *spec) error {
-	pem, err := components.MachineTrust()
-	if err != nil || pem == nil {
-		return err
-	}
-	return os.WriteFile(s.trustFile(), pem, 0o644)
 }
 
 // uplink is the running way to the live internet; the zero value is that of a hermetic cluster, which has none.
@@ -97,8 +84,8 @@ func startUplink(s *spec, netns string) (uplink, error) {
 
 // joinUplink waits, inside the sandbox, for the link, and lets pods share it.
 func joinUplink(ctx context.Context, s *spec, ps *procs, died chan error) error {
-	if pem, err := os.ReadFile(s.trustFile()); err == nil {
-		if err := trust(s.Root, pem); err != nil {
+	if s.Trust != "" {
+		if err := trust(s.Root, []byte(s.Trust)); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -25,6 +26,7 @@ type kindCluster struct {
 	config   *rest.Config
 	outside  *internet.Client
 	owned    bool
+	watcher  *watcher // nil when the cluster was only opened
 
 	gone chan struct{}
 	mu   sync.Mutex
@@ -122,7 +124,14 @@ func (o *output) Close() error {
 }
 
 func (c *kindCluster) Detach() error {
+	if !c.owned {
+		return nil
+	}
+	if err := os.WriteFile(c.provider.livesOn(c.name), nil, 0o600); err != nil {
+		return fmt.Errorf("let kind cluster %s live on: %w", c.name, err)
+	}
 	c.owned = false
+	c.watcher.release()
 	return nil
 }
 
@@ -133,6 +142,10 @@ func (c *kindCluster) Close(ctx context.Context) error {
 	if !c.owned {
 		return nil
 	}
+	if err := c.provider.remove(ctx, c.name); err != nil {
+		return err // the watcher tries once more when this process ends
+	}
 	c.owned = false
-	return c.provider.remove(ctx, c.name)
+	c.watcher.release()
+	return nil
 }

@@ -58,9 +58,17 @@ func (p *Provider) Up(ctx context.Context, o cluster.Options) (cluster.Cluster, 
 		return nil, fmt.Errorf("cluster name %q: use lower-case letters, digits and dashes, 32 at most", o.Name)
 	}
 	start := time.Now()
+	if _, err := p.orphaned(ctx, o.Name); err != nil {
+		return nil, err
+	}
 	if err := p.free(ctx, o.Name); err != nil {
 		return nil, err
 	}
+	lock, err := p.own(ctx, o.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close() // the watcher has its own copy, and so has the cluster
 	image, err := p.nodeImage(ctx, o)
 	if err != nil {
 		return nil, err
@@ -74,8 +82,13 @@ func (p *Provider) Up(ctx context.Context, o cluster.Options) (cluster.Cluster, 
 	}
 	f.Timings = map[string]float64{"prepared": time.Since(start).Seconds()}
 	c := &kindCluster{provider: p, name: o.Name, facts: f, programs: programs(o.Set), token: rand.Text(), owned: true, gone: make(chan struct{})}
+	if c.watcher, err = p.startWatcher(o.Name, lock); err != nil {
+		return nil, err
+	}
 	if err := p.up(ctx, c, o, image); err != nil {
-		return nil, errors.Join(fmt.Errorf("bring up kind cluster %s: %w", o.Name, err), p.remove(context.WithoutCancel(ctx), o.Name))
+		err = errors.Join(fmt.Errorf("bring up kind cluster %s: %w", o.Name, err), p.remove(context.WithoutCancel(ctx), o.Name))
+		c.watcher.release()
+		return nil, err
 	}
 	c.facts.Timings["started"] = time.Since(start).Seconds()
 	c.follow(ctx)
@@ -219,6 +232,9 @@ func isOurs(ctx context.Context, name string) (bool, error) {
 
 // Open finds a running cluster.
 func (p *Provider) Open(ctx context.Context, name string) (cluster.Cluster, error) {
+	if _, err := p.orphaned(ctx, name); err != nil {
+		return nil, err
+	}
 	ours, err := isOurs(ctx, name)
 	if err != nil {
 		return nil, err
@@ -241,6 +257,9 @@ func (p *Provider) Open(ctx context.Context, name string) (cluster.Cluster, erro
 
 // Down removes a cluster of ours.
 func (p *Provider) Down(ctx context.Context, name string) error {
+	if was, err := p.orphaned(ctx, name); err != nil || was {
+		return err
+	}
 	ours, err := isOurs(ctx, name)
 	if err != nil {
 		return err
@@ -258,7 +277,12 @@ func (p *Provider) remove(ctx context.Context, name string) error {
 	if err != nil || !ours {
 		return errors.Join(err, removeNetworks(ctx))
 	}
-	err = withEnvironment(network, func() error { return library().Delete(clusterName(name), p.kubeconfig(name)) })
+	return p.removeAll(ctx, name)
+}
+
+// removeAll removes a cluster that is known to be ours.
+func (p *Provider) removeAll(ctx context.Context, name string) error {
+	err := withEnvironment(network, func() error { return library().Delete(clusterName(name), p.kubeconfig(name)) })
 	if err != nil {
 		return fmt.Errorf("remove the nodes of kind cluster %s: %w", name, err)
 	}
