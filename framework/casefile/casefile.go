@@ -84,6 +84,7 @@ func Parse(file string, b []byte) (egress.Case, error) {
 	if err := decode(file, docs[0], &c); err != nil {
 		return c, err
 	}
+	c.File = file
 	if c.Area == "" {
 		c.Area = path.Base(path.Dir(file))
 	}

@@ -56,6 +56,7 @@ type part struct {
 type InternetOptions struct {
 	Config    *rest.Config
 	Clientset kubernetes.Interface
+	Fixtures  *fixture.Client // makes its namespace
 	Run       string
 	Image     string   // has a shell, curl and gunzip
 	Names     []string // hosts that must be there
@@ -70,11 +71,11 @@ func Namespace(run string) string { return "egress-internet-" + run }
 // everything else that carries the run's label.
 func StartInternet(ctx context.Context, o InternetOptions) (*Internet, error) {
 	ns := Namespace(o.Run)
-	_, err := o.Clientset.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: ns, Labels: map[string]string{fixture.RunLabel: o.Run, "istio-injection": "disabled"},
-	}}, metav1.CreateOptions{})
+	_, err := o.Fixtures.Apply(ctx, "", &fixture.Object{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": ns, "labels": map[string]any{"istio-injection": "disabled"}},
+	}})
 	if err != nil {
-		return nil, fmt.Errorf("make namespace %s: %w", ns, err)
+		return nil, fmt.Errorf("make a namespace for the hermetic internet: %w", err)
 	}
 	known, err := internet.DefaultHosts()
 	if err != nil {
@@ -114,7 +115,10 @@ func StartInternet(ctx context.Context, o InternetOptions) (*Internet, error) {
 		} else if err := o.exec(ctx, i, nil, "curl -sSf --retry 50 --retry-connrefused --retry-delay 1 -o /work/program "+fetch+" && chmod 755 /work/program"); err != nil {
 			return err
 		}
-		in.parts[i], err = o.begin(ctx, i, c)
+		p, err := o.begin(ctx, i, c)
+		if err == nil { // every part has a place of its own: they begin side by side
+			in.parts[i] = p
+		}
 		return err
 	}
 	if err := begin(0); err != nil {

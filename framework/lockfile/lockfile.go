@@ -17,11 +17,16 @@ var ErrHeld = errors.New("held by a running process")
 // Take locks a file, made with its folder where it is missing, and leaves its content as it is. Closing
 // the file lets go; the caller must keep it, since the garbage collector closes what nobody does. It does
 // not wait: ErrHeld when another process has it.
-func Take(path string) (*os.File, error) {
+func Take(path string) (*os.File, error) { return take(path, 0) }
+
+// TakeAppend is Take for a file to which the caller only ever appends.
+func TakeAppend(path string) (*os.File, error) { return take(path, os.O_APPEND) }
+
+func take(path string, flags int) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of locks: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|flags, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the lock: %w", err)
 	}
