@@ -101,33 +101,40 @@ func StartInternet(ctx context.Context, o InternetOptions) (*Internet, error) {
 	n := 0
 	hosts := known.Subset(names, func(internet.Host) netip.Addr { n++; return address[n-1] })
 	hosts.DNS = address[0]
-	in := &Internet{DNS: hosts.DNS.String(), CA: ca.CertPEM, parts: make([]*part, len(names))}
+	in := &Internet{DNS: hosts.DNS.String(), CA: ca.CertPEM}
 	cfg := internet.Config{Hosts: hosts, CA: ca, Upstream: internet.OwnResolver, Control: fmt.Sprintf("127.0.0.1:%d", controlPort), Token: rand.Text()}
 	if err := o.give(ctx, 0); err != nil {
 		return nil, err
 	}
 	fetch := fmt.Sprintf("http://%s", netip.AddrPortFrom(address[0], programPort))
-	begin := func(i int) error {
+	in.parts, err = beginParts(len(names), func(i int) (*part, error) {
 		c := cfg
 		c.Mine = address[i]
 		if i == 0 {
 			c.Program = netip.AddrPortFrom(address[0], programPort).String()
 		} else if err := o.exec(ctx, i, nil, "curl -sSf --retry 50 --retry-connrefused --retry-delay 1 -o /work/program "+fetch+" && chmod 755 /work/program"); err != nil {
-			return err
+			return nil, err
 		}
-		p, err := o.begin(ctx, i, c)
-		if err == nil { // every part has a place of its own: they begin side by side
-			in.parts[i] = p
-		}
-		return err
-	}
-	if err := begin(0); err != nil {
-		return nil, errors.Join(err, in.Close())
-	}
-	if err := each(len(names)-1, func(i int) error { return begin(i + 1) }); err != nil {
+		return o.begin(ctx, i, c)
+	})
+	if err != nil {
 		return nil, errors.Join(err, in.Close())
 	}
 	return in, nil
+}
+
+// beginParts begins the first part, from which the others have their program, and then those side by side. Where one
+// fails, those that have begun are returned too.
+func beginParts(n int, begin func(i int) (*part, error)) ([]*part, error) {
+	parts := make([]*part, n)
+	one := func(i int) (err error) {
+		parts[i], err = begin(i)
+		return err
+	}
+	if err := one(0); err != nil {
+		return parts, err
+	}
+	return parts, each(n-1, func(i int) error { return one(i + 1) })
 }
 
 // each runs f side by side and joins the errors.
