@@ -44,7 +44,9 @@ def cases():
         while docs[at:].strip():
             o, n = decoder.raw_decode(docs[at:].lstrip())
             at += len(docs[at:]) - len(docs[at:].lstrip()) + n
-            out += [("fixture", x) for x in (o["items"] if o["kind"] == "List" else [o])]
+            for x in o["items"] if o["kind"] == "List" else [o]:
+                x["metadata"].pop("namespace", None)  # kubectl has put it there
+                out.append(("fixture", x))
     return out
 
 

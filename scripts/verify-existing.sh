@@ -2,13 +2,12 @@
 # An embedded cluster as somebody else's, with a stranger's objects of every kind on it: all cases run, nothing of the
 # stranger's is touched, neither by a run that ends nor by one that is killed, and nothing of a run is left. Then the same
 # cluster as the harness's own, where objects of cases meet the stranger's.
-# KILLS is how many runs are killed (4), SEED chooses the moments, NAME is the cluster's.
+# KILLS is how many runs are killed (4), SEED chooses the moments, NAME is the cluster's, CASES a label filter ("").
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tool=$PWD/bin/egressctl
 name=${NAME:-existing}
 work=$(mktemp -d)
-runs=${XDG_CACHE_HOME:-$HOME/.cache}/mesh-egress-conformance/runs
 pid=
 finish() {
   [[ -z $pid ]] || kill -9 "$pid" 2>/dev/null || true
@@ -16,7 +15,7 @@ finish() {
   rm -rf "$work"
 }
 trap finish EXIT
-die() { echo "EXISTING TEST FAILED: $*" >&2; [[ -f $work/log ]] && tail -n 40 "$work/log" >&2; exit 1; }
+die() { echo "EXISTING TEST FAILED: $*" >&2; [[ -f $work/log ]] && tail -n "${TAIL:-40}" "$work/log" >&2; exit 1; }
 export EGRESSCTL=$tool KUBECTL="$tool kubectl --name $name --"
 k() { $KUBECTL "$@"; }
 untouched() { # WHAT
@@ -26,6 +25,7 @@ untouched() { # WHAT
 wants() { grep -qE -- "$1" "$work/log" || die "$2: the message lacks '$1'"; }
 
 "$tool" up --name "$name" >"$work/log" 2>&1 || die "up"
+runs=${XDG_CACHE_HOME:-$HOME/.cache}/mesh-egress-conformance/runs/$(k get namespace kube-system -o jsonpath='{.metadata.uid}')
 "$tool" run --name "$name" --case egw-gwapi-http --out "$work/out" >"$work/log" 2>&1 || die "the Gateway API" # its CRDs stay
 k create serviceaccount -n default stranger >"$work/log"
 cp "$("$tool" kubeconfig --name "$name")" "$work/kubeconfig"
@@ -36,7 +36,7 @@ k create clusterrolebinding stranger --clusterrole mesh-egress-conformance --ser
 scripts/strangers.py make 2>"$work/log" || die "a stranger's objects"
 scripts/strangers.py note "$work/note"
 
-"$tool" run --kubeconfig "$work/kubeconfig" --out "$work/out" >"$work/log" 2>&1 || die "the cases on somebody else's cluster"
+"$tool" run --kubeconfig "$work/kubeconfig" --label-filter "${CASES-}" --out "$work/out" >"$work/log" 2>&1 || die "the cases on somebody else's cluster"
 summary=$(grep 'cases in' "$work/log")
 untouched "a run of all cases"
 echo "ok  existing: $summary"
@@ -64,7 +64,7 @@ rc=0; "$tool" run --name "$name" --cases "$work/cases" --out "$work/out" >"$work
 [[ $rc == 2 ]] || die "cases that meet somebody else's objects: exit $rc"
 verdicts() { # which there are, and how many say why
   python3 -c 'import json, sys
-r = json.load(open(sys.argv[1]))["results"]
+r = json.load(open(sys.argv[1]))["cases"]
 print(" ".join(sorted({x["verdict"] for x in r})), sum("is there already and was not made by" in x.get("why", "") for x in r), len(r))' "$work/out/report.json"
 }
 [[ $(verdicts) == "inconclusive 3 3" ]] || die "cases that meet somebody else's objects: $(verdicts)"
