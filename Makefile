@@ -62,6 +62,10 @@ faults: build ## kill, interrupt and starve real clusters in every way of script
 kind: build ## the provider kind, and the same cluster as an existing one (Docker; root starts a daemon of its own)
 	scripts/verify-kind.sh
 
+.PHONY: existing
+existing: build ## an embedded cluster as an existing one, with objects of somebody else's; KILLS=20 kills more runs (root)
+	scripts/verify-existing.sh
+
 .PHONY: live
 live: build ## --internet live on embedded and kind, against a namespace that plays the real internet (root)
 	scripts/verify-live.sh embedded kind

@@ -25,7 +25,8 @@ scripts/verify-samples.sh
 echo "== the live internet, played by a network namespace"
 scripts/verify-live.sh
 
-echo "== other providers: kind, and an existing cluster"
+echo "== other providers: an existing cluster with objects of somebody else's, and kind"
+scripts/verify-existing.sh
 scripts/verify-kind.sh
 
 echo "== conformance"

@@ -81,7 +81,7 @@ rc=0; "$tool" run --kubeconfig "$work/kubeconfig" --label-filter source --out "$
 echo "ok  existing: missing permissions are named"
 sed -n '/^```yaml/,/^```/p' docs/existing.md | sed '1d;$d' | k apply -f - >"$work/log"
 k create clusterrolebinding stranger --clusterrole mesh-egress-conformance --serviceaccount default:stranger >"$work/log"
-"$tool" run --kubeconfig "$work/kubeconfig" --label-filter 'http || tls' --out "$work/out" >"$work/log" 2>&1 || die "the cases on somebody else's cluster"
+"$tool" run --kubeconfig "$work/kubeconfig" --out "$work/out" >"$work/log" 2>&1 || die "the cases on somebody else's cluster"
 echo "ok  existing: $(grep 'cases in' "$work/log")"
 # To a guest, this cluster's hermetic internet is a real one behind ordinary DNS.
 "$tool" run --kubeconfig "$work/kubeconfig" --internet live --label-filter 'source' --out "$work/out" >"$work/log" 2>&1 || die "live, on somebody else's cluster"

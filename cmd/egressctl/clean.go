@@ -12,21 +12,28 @@ func cleanCommand(o *options) *cobra.Command {
 	var run string
 	cmd := &cobra.Command{
 		Use:   "clean",
-		Short: "Remove what runs that were cut off have left in an existing cluster",
-		Long: "Clean removes the namespaces that carry the label of a run, and with them everything that the run has made.\n" +
-			"It does not tell a run that was cut off from one that is under way: name one with --run where others may work.",
+		Short: "Remove what runs that were cut off have left in a cluster",
+		Long: "Clean removes what the journals of such runs on this machine tell of, and every object that carries a run's label, of\n" +
+			"whatever kind. A run that is under way on this machine is left alone. One on another machine cannot be told from\n" +
+			"one that was cut off: name a run with --run where others may work.",
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			name, err := o.choose(cmd.Context())
 			if err != nil {
 				return err
 			}
-			removed, err := harness.Clean(cmd.Context(), harness.Options{Provider: name, Place: o.place, Name: o.name}, run)
-			for _, n := range removed {
-				fmt.Fprintln(cmd.OutOrStdout(), "removed namespace", n)
+			swept, err := harness.Clean(cmd.Context(), harness.Options{Provider: name, Place: o.place, Name: o.name}, run)
+			for _, n := range swept.Removed {
+				fmt.Fprintln(cmd.OutOrStdout(), "removed", n)
 			}
-			if err == nil && len(removed) == 0 {
-				fmt.Fprintln(cmd.OutOrStdout(), "nothing of any run is left")
+			for _, r := range swept.Alive {
+				fmt.Fprintln(cmd.OutOrStdout(), r, "is still at work on this machine: left alone")
+			}
+			for _, n := range swept.Notes {
+				fmt.Fprintln(cmd.ErrOrStderr(), "note:", n)
+			}
+			if err == nil && len(swept.Removed) == 0 {
+				fmt.Fprintln(cmd.OutOrStdout(), "nothing of any ended run is left")
 			}
 			return err
 		},

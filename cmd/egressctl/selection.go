@@ -37,6 +37,7 @@ type selected struct {
 	cases    []egress.Case
 	clients  []egress.Client
 	fixtures fs.FS
+	own      bool // the cases are the user's own
 }
 
 // load reads the cases and picks the selected ones.
@@ -48,7 +49,7 @@ func (s *selection) load() (selected, error) {
 		all, out.clients, err = suites.Load()
 	} else {
 		dir := os.DirFS(s.dir)
-		out.fixtures = overlay{dir, fixtures.FS}
+		out.fixtures, out.own = overlay{dir, fixtures.FS}, true
 		if all, out.clients, err = suites.LoadMore(dir); err != nil {
 			err = fmt.Errorf("cases in %s: %w", s.dir, err)
 		}

@@ -84,6 +84,7 @@ func Parse(file string, b []byte) (egress.Case, error) {
 	if err := decode(file, docs[0], &c); err != nil {
 		return c, err
 	}
+	c.File = file
 	if c.Area == "" {
 		c.Area = path.Base(path.Dir(file))
 	}
@@ -162,7 +163,9 @@ func decode(file string, n *yamlv3.Node, into any) error {
 	fields := map[string]reflect.Value{}
 	for i := range v.NumField() {
 		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-		fields[name] = v.Field(i)
+		if name != "-" {
+			fields[name] = v.Field(i)
+		}
 	}
 	if n.Kind != yamlv3.MappingNode {
 		return fmt.Errorf("%s:%d: fields are expected: %s", file, n.Line, known(fields))

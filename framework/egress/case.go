@@ -61,6 +61,7 @@ func (f Feature) Meaning() string { return features[f] }
 // Case is one claim about egress traffic: data, no code.
 type Case struct {
 	Name   string    `json:"name"`
+	File   string    `json:"-"` // that it was read from, for messages
 	Area   string    `json:"area"`
 	Claim  string    `json:"claim"`
 	Source string    `json:"source"`           // document, release note or issue that the claim comes from

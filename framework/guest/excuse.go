@@ -3,6 +3,7 @@ package guest
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -22,6 +23,8 @@ type Terms struct {
 	Live bool
 	// Files are the fixtures that cases name.
 	Files fs.FS
+	// Beyond says of cases, by name, which of their objects would not lie in the run's own namespaces; see Outside.
+	Beyond map[string][]string
 }
 
 // Excuse says why a case cannot run on somebody else's cluster; "" if it can.
@@ -52,23 +55,21 @@ func (t Terms) Excuse(c egress.Case) string {
 	if a := t.address(text); a != "" && !t.Live {
 		return fmt.Sprintf("it names the address %s, which no pod can own", a)
 	}
-	for _, p := range c.Probes {
-		if why := t.excuseProbe(p); why != "" && !t.Live {
-			return why
-		}
+	if why := t.unplayed(c); why != "" && !t.Live {
+		return why
 	}
 	for _, o := range slices.Concat(c.Setup, c.Objects, c.Change) {
 		kind, _ := o["kind"].(string)
-		meta, _ := o["metadata"].(map[string]any)
 		spec, _ := o["spec"].(map[string]any)
 		switch {
 		case spec["externalName"] != nil && !t.Live:
 			return "the cluster's own DNS would have to know the hermetic internet"
 		case t.OwnPolicy && kind == "Sidecar":
 			return "the mesh is not REGISTRY_ONLY, and the Sidecar that makes the run's namespaces so would meet the case's own"
-		case meta["namespace"] != nil:
-			return fmt.Sprintf("it makes a %s in namespace %v, which is not the run's", kind, meta["namespace"])
 		}
+	}
+	if beyond := t.Beyond[c.Name]; len(beyond) > 0 {
+		return strings.Join(beyond, "; ")
 	}
 	if strings.Contains(text, `"egress-`) || strings.Contains(text, "/egress-") {
 		return "it names a namespace that on this cluster is called otherwise"
@@ -76,15 +77,27 @@ func (t Terms) Excuse(c egress.Case) string {
 	return ""
 }
 
-func (t Terms) excuseProbe(p egress.Probe) string {
-	if p.Dead {
-		return "it needs an address that nobody owns"
+// unplayed says what a case asks of the internet that pods cannot play.
+func (t Terms) unplayed(c egress.Case) string {
+	var called []string
+	for _, p := range c.Probes {
+		switch {
+		case p.Dead:
+			return "it needs an address that nobody owns"
+		case p.Scheme() == "icmp":
+			return "pods without privileges cannot log echo requests"
+		}
+		called = append(called, p.Destination())
+		called = slices.AppendSeq(called, maps.Values(p.Lands))
 	}
-	if p.Scheme() == "icmp" {
-		return "pods without privileges cannot log echo requests"
+	for _, answers := range c.DNS {
+		called = slices.AppendSeq(called, maps.Values(answers))
 	}
-	if h, ok := t.Hosts.Find(p.Destination()); ok && (h.Dead || len(h.More) > 0) {
-		return fmt.Sprintf("%s is a host that no single pod can play", h.Name)
+	slices.Sort(called)
+	for _, n := range called {
+		if h, ok := t.Hosts.Find(n); ok && (h.Dead || len(h.More) > 0) {
+			return fmt.Sprintf("%s is a host that no single pod can play", h.Name)
+		}
 	}
 	return ""
 }

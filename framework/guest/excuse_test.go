@@ -46,9 +46,14 @@ func TestExcuse(t *testing.T) {
 		"several addresses":      {egress.Case{Probes: []egress.Probe{egress.GET("client", "http://multi.example/")}}, "single pod"},
 		"ping":                   {egress.Case{Probes: []egress.Probe{{From: "client", URL: "icmp://evil.example"}}}, "echo requests"},
 		"ExternalName":           {egress.Case{Probes: []egress.Probe{probe}, Objects: []egress.Object{{"kind": "Service", "spec": map[string]any{"externalName": "httpbin.org"}}}}, "own DNS"},
-		"in another's namespace": {egress.Case{Probes: []egress.Probe{probe}, Objects: []egress.Object{{"kind": "Sidecar", "metadata": map[string]any{"namespace": "istio-system"}}}}, "istio-system"},
+		"in another's namespace": {egress.Case{Name: "beyond", Probes: []egress.Probe{probe}}, "is not the run's"},
+		"answers with several":   {egress.Case{Probes: []egress.Probe{probe}, DNS: map[egress.Phase]map[string]string{egress.Applied: {"moving.example": "multi.example"}}}, "multi.example is a host that no single pod"},
+		"answers":                {egress.Case{Probes: []egress.Probe{probe}, DNS: map[egress.Phase]map[string]string{egress.Applied: {"moving.example": "httpbin.org", "other.example": "NXDOMAIN"}}}, ""},
+		"leads to several":       {egress.Case{Probes: []egress.Probe{{From: "client", URL: "http://httpbin.org/", Lands: map[egress.Phase]string{egress.Applied: "multi.example"}}}}, "single pod"},
 	} {
-		got := terms(t).Excuse(x.c)
+		guest := terms(t)
+		guest.Beyond = map[string][]string{"beyond": {"objects has the Sidecar istio-system/x, in a namespace that is not the run's"}}
+		got := guest.Excuse(x.c)
 		if (got == "") != (x.want == "") || !strings.Contains(got, x.want) {
 			t.Errorf("%s: %q, wanted %q", name, got, x.want)
 		}

@@ -56,6 +56,7 @@ type part struct {
 type InternetOptions struct {
 	Config    *rest.Config
 	Clientset kubernetes.Interface
+	Fixtures  *fixture.Client // makes its namespace
 	Run       string
 	Image     string   // has a shell, curl and gunzip
 	Names     []string // hosts that must be there
@@ -70,11 +71,11 @@ func Namespace(run string) string { return "egress-internet-" + run }
 // everything else that carries the run's label.
 func StartInternet(ctx context.Context, o InternetOptions) (*Internet, error) {
 	ns := Namespace(o.Run)
-	_, err := o.Clientset.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: ns, Labels: map[string]string{fixture.RunLabel: o.Run, "istio-injection": "disabled"},
-	}}, metav1.CreateOptions{})
+	_, err := o.Fixtures.Apply(ctx, "", &fixture.Object{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": ns, "labels": map[string]any{"istio-injection": "disabled"}},
+	}})
 	if err != nil {
-		return nil, fmt.Errorf("make namespace %s: %w", ns, err)
+		return nil, fmt.Errorf("make a namespace for the hermetic internet: %w", err)
 	}
 	known, err := internet.DefaultHosts()
 	if err != nil {
@@ -100,30 +101,40 @@ func StartInternet(ctx context.Context, o InternetOptions) (*Internet, error) {
 	n := 0
 	hosts := known.Subset(names, func(internet.Host) netip.Addr { n++; return address[n-1] })
 	hosts.DNS = address[0]
-	in := &Internet{DNS: hosts.DNS.String(), CA: ca.CertPEM, parts: make([]*part, len(names))}
+	in := &Internet{DNS: hosts.DNS.String(), CA: ca.CertPEM}
 	cfg := internet.Config{Hosts: hosts, CA: ca, Upstream: internet.OwnResolver, Control: fmt.Sprintf("127.0.0.1:%d", controlPort), Token: rand.Text()}
 	if err := o.give(ctx, 0); err != nil {
 		return nil, err
 	}
 	fetch := fmt.Sprintf("http://%s", netip.AddrPortFrom(address[0], programPort))
-	begin := func(i int) error {
+	in.parts, err = beginParts(len(names), func(i int) (*part, error) {
 		c := cfg
 		c.Mine = address[i]
 		if i == 0 {
 			c.Program = netip.AddrPortFrom(address[0], programPort).String()
 		} else if err := o.exec(ctx, i, nil, "curl -sSf --retry 50 --retry-connrefused --retry-delay 1 -o /work/program "+fetch+" && chmod 755 /work/program"); err != nil {
-			return err
+			return nil, err
 		}
-		in.parts[i], err = o.begin(ctx, i, c)
-		return err
-	}
-	if err := begin(0); err != nil {
-		return nil, errors.Join(err, in.Close())
-	}
-	if err := each(len(names)-1, func(i int) error { return begin(i + 1) }); err != nil {
+		return o.begin(ctx, i, c)
+	})
+	if err != nil {
 		return nil, errors.Join(err, in.Close())
 	}
 	return in, nil
+}
+
+// beginParts begins the first part, from which the others have their program, and then those side by side. Where one
+// fails, those that have begun are returned too.
+func beginParts(n int, begin func(i int) (*part, error)) ([]*part, error) {
+	parts := make([]*part, n)
+	one := func(i int) (err error) {
+		parts[i], err = begin(i)
+		return err
+	}
+	if err := one(0); err != nil {
+		return parts, err
+	}
+	return parts, each(n-1, func(i int) error { return one(i + 1) })
 }
 
 // each runs f side by side and joins the errors.

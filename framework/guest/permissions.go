@@ -29,22 +29,31 @@ type permission struct {
 // permissions of a run. In namespaces that do not exist yet they can only be asked for cluster-wide or,
 // where a role is bound on creation, not at all; then the first use says what is missing.
 var permissions = []permission{
-	{[]string{"create", "delete", "list"}, "", "namespaces", "", "each run has namespaces of its own"},
-	{[]string{"create", "get", "list", "watch", "deletecollection"}, "", "pods", "", "client pods and the pods of the hermetic internet"},
-	{[]string{"create"}, "", "pods/exec", "", "the probe agent runs in client pods"},
-	{[]string{"create"}, "", "pods/portforward", "", "the arrival log is read through a port-forward"},
+	{[]string{"get", "create", "patch", "delete"}, "", "namespaces", "", "each run has namespaces of its own"},
+	{[]string{"list", "watch", "create", "deletecollection"}, "", "pods", "", "client pods and the pods of the hermetic internet"},
+	{[]string{"create", "get"}, "", "pods/exec", "", "the probe agent runs in client pods"},
+	{[]string{"create", "get"}, "", "pods/portforward", "", "the arrival log is read through a port-forward"},
 	{[]string{"get"}, "", "pods/log", "", "the sidecars' access logs are a witness"},
-	{[]string{"create", "patch"}, "apps", "deployments", "", "client pods"},
-	{[]string{"create", "patch"}, "", "serviceaccounts", "", "client pods"},
-	{[]string{"create", "patch"}, "", "services", "", "client pods"},
-	{[]string{"create", "patch"}, "", "configmaps", "", "the run's certificate authority"},
-	{[]string{"create", "patch", "delete"}, "networking.istio.io", "serviceentries", "", "the cases"},
-	{[]string{"create", "patch", "delete"}, "networking.istio.io", "destinationrules", "", "the cases"},
-	{[]string{"create", "patch", "delete"}, "networking.istio.io", "virtualservices", "", "the cases"},
-	{[]string{"create", "patch", "delete"}, "networking.istio.io", "sidecars", "", "the cases"},
+	{[]string{"create"}, "apps", "deployments", "", "client pods"},
+	{[]string{"create"}, "", "serviceaccounts", "", "client pods"},
+	{[]string{"create"}, "", "services", "", "client pods"},
+	{[]string{"get", "create", "patch"}, "", "configmaps", "", "the run's certificate authority"},
+	{[]string{"get", "create", "patch", "delete"}, "networking.istio.io", "serviceentries", "", "the cases"},
+	{[]string{"get", "create", "patch", "delete"}, "networking.istio.io", "destinationrules", "", "the cases"},
+	{[]string{"get", "create", "patch", "delete"}, "networking.istio.io", "virtualservices", "", "the cases"},
+	{[]string{"get", "create", "patch", "delete"}, "networking.istio.io", "sidecars", "", "the cases"},
+	{[]string{"get", "create", "patch", "delete"}, "security.istio.io", "authorizationpolicies", "", "the cases"},
 	{[]string{"list"}, "", "pods", mesh.SystemNamespace, "istiod is found by its label"},
-	{[]string{"create"}, "", "pods/portforward", mesh.SystemNamespace, "istiod is asked which pushes the proxies have acknowledged"},
+	{[]string{"create", "get"}, "", "pods/portforward", mesh.SystemNamespace, "istiod is asked which pushes the proxies have acknowledged"},
 	{[]string{"get"}, "", "configmaps", mesh.SystemNamespace, "the mesh configuration says what the outbound policy is"},
+}
+
+// useful are permissions without which a run works too, but tells less or tidies up less.
+var useful = []permission{
+	{[]string{"list"}, "", "namespaces", "", "egressctl clean finds what another machine's runs have left"},
+	{[]string{"list"}, "", "events", "", "they say why a pod does not start"},
+	{[]string{"list"}, "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", "a missing injection webhook is said before the first pod starts"},
+	{[]string{"get", "create", "patch"}, "telemetry.istio.io", "telemetries", "", "needed where sidecars write no access log"},
 }
 
 // allowed asks the API server whether this user may do something.

@@ -44,7 +44,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	if err != nil {
 		return err
 	}
-	s.Cluster, s.owned = c, true
+	s.Cluster, s.owned, s.journal = c, true, fixture.NewJournal()
 	s.tenancy.before = "" // whatever it left is gone with its cluster
 	ctx, stop := s.alive(ctx)
 	defer stop()
@@ -85,7 +85,13 @@ func (s *Session) attach(ctx context.Context, store *components.Store) error {
 	if err := s.occupyUID(ctx, store); err != nil {
 		return err
 	}
-	if err := s.inherit(ctx); err != nil {
+	if err := s.beginJournal(ctx, store); err != nil {
+		return err
+	}
+	if err := s.connect(); err != nil { // what is made from here on is noted
+		return err
+	}
+	if err := s.inherit(ctx, store); err != nil {
 		return err
 	}
 	if !s.opts.Watch {
@@ -132,14 +138,20 @@ func (s *Session) connect() error {
 	if s.cs, err = kubernetes.NewForConfig(cfg); err != nil {
 		return fmt.Errorf("make a Kubernetes client: %w", err)
 	}
-	if s.fix, err = fixture.NewClient(cfg); err != nil {
+	owner, noted := fixture.RunOwner(s.run), s.journal
+	if s.fix, err = fixture.NewClient(cfg, owner, noted); err != nil {
 		return err
+	}
+	makes := s.fix
+	if s.owned { // the clients belong to the cluster, which may be kept
+		owner = fixture.ClusterOwner
+		makes = s.fix.As(owner)
 	}
 	var dress *pods.Guest
 	if s.visit != nil {
 		dress = s.visit.dress
 	}
-	s.pods = pods.New(pods.Options{Guest: dress, Config: cfg, Clientset: s.cs, Fixtures: s.fix, Istioctl: s.Cluster.Program("istioctl"), Kubeconfig: s.Cluster.Kubeconfig(), Run: s.run})
+	s.pods = pods.New(pods.Options{Guest: dress, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.Cluster.Program("istioctl"), Kubeconfig: s.Cluster.Kubeconfig(), Owner: owner})
 	s.logs = &logs{pods: s.pods, cs: s.cs, follow: map[string]*mesh.AccessLog{}}
 	return nil
 }
@@ -217,12 +229,15 @@ func (s *Session) makeLanes() error {
 		n = DefaultLanes
 	}
 	f := s.Cluster.Facts()
-	together, secrets := &gate{count: s.istiod.Computed}, s.secrets()
+	together, secrets, made := &gate{count: s.istiod.Computed}, s.secrets(), s.fix.Part(casesPart)
+	if s.visit != nil {
+		made = made.Confined()
+	}
 	for l := range lane(n) {
 		cl := clients{s.pods, l, s.gatewayProxy}
 		w := &world{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: s.fix, files: s.opts.Fixtures, istiod: s.istiod, config: s.config, gate: together, run: s.run,
+			clients: cl, fixtures: made, files: s.opts.Fixtures, istiod: s.istiod, config: s.config, gate: together, run: s.run,
 			expand: s.expand(l), secrets: secrets, applied: map[string][]*fixture.Object{},
 		}
 		w.engine = &engine.Engine{

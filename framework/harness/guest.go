@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/dynamic"
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
@@ -51,6 +49,19 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 	if err := s.share(ctx, store); err != nil {
 		return err
 	}
+	if err := s.beginJournal(ctx, store); err != nil {
+		return err
+	}
+	if err := s.connect(); err != nil { // what is made from here on is noted
+		return err
+	}
+	if err := s.inherit(ctx, store); err != nil {
+		return err
+	}
+	beyond, err := s.beyond(ctx)
+	if err != nil {
+		return err
+	}
 	found, err := s.istio(ctx, store)
 	if err != nil {
 		return err
@@ -60,13 +71,16 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 		return err
 	}
 	s.opts.logf("Istio %s (revision %s), outbound policy %s", found.Release, found.Revision, found.Policy)
-	v := &visit{found: found, terms: guest.Terms{Hosts: hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, OwnPolicy: found.Policy != egress.RegistryOnly, Live: s.opts.Outside == cluster.Live}}
+	v := &visit{found: found, terms: guest.Terms{Hosts: hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, Beyond: beyond, OwnPolicy: found.Policy != egress.RegistryOnly, Live: s.opts.Outside == cluster.Live}}
 	s.visit = v
 	// Namespaces of the run alone: nothing that is there already is taken over or removed.
 	for i, c := range s.opts.Clients {
 		s.opts.Clients[i].Namespace = c.Namespace + "-" + s.run
 	}
-	anyUser := s.openShift()
+	anyUser, err := s.openShift()
+	if err != nil {
+		return err
+	}
 	image := s.opts.ClientImage
 	if image == "" {
 		image = defaultClientImage
@@ -114,7 +128,7 @@ func (s *Session) bringInternet(ctx context.Context, image string, anyUser bool)
 		return err
 	}
 	s.visit.internet, err = guest.StartInternet(ctx, guest.InternetOptions{
-		Config: s.Cluster.RESTConfig(), Clientset: s.cs, Run: s.run, Image: image, Names: s.visit.terms.Names(s.opts.Cases), Program: program, AnyUser: anyUser,
+		Config: s.Cluster.RESTConfig(), Clientset: s.cs, Fixtures: s.fix, Run: s.run, Image: image, Names: s.visit.terms.Names(s.opts.Cases), Program: program, AnyUser: anyUser,
 	})
 	if err == nil {
 		s.mark("hermetic internet ready")
@@ -152,9 +166,12 @@ func (v *visit) policies(namespace string) []*fixture.Object {
 }
 
 // openShift says whether the cluster chooses its pods' users.
-func (s *Session) openShift() bool {
+func (s *Session) openShift() (bool, error) {
 	groups, err := s.cs.Discovery().ServerGroups()
-	return err == nil && slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == "security.openshift.io" })
+	if err != nil {
+		return false, fmt.Errorf("ask the cluster for its API groups, which tell whether it chooses the users of pods (OpenShift): %w", err)
+	}
+	return slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == "security.openshift.io" }), nil
 }
 
 // excuse says why a case cannot run in this session although its needs are met; "" if it can.
@@ -189,25 +206,4 @@ func (s *Session) applicable(c egress.Case) (egress.Verdict, string) {
 		return egress.Inconclusive, why
 	}
 	return "", ""
-}
-
-// Clean removes what earlier runs have left in an existing cluster: one run's, or everything of all.
-func Clean(ctx context.Context, o Options, run string) ([]string, error) {
-	s, p, _, err := open(o)
-	if err != nil {
-		return nil, err
-	}
-	defer s.end()
-	if s.Cluster, err = p.Open(ctx, o.Name); err != nil {
-		return nil, err
-	}
-	if err := s.connect(); err != nil {
-		return nil, err
-	}
-	dyn, err := dynamic.NewForConfig(s.Cluster.RESTConfig())
-	if err != nil {
-		return nil, err
-	}
-	removed, err := guest.Clean(ctx, s.cs, dyn, strings.TrimSpace(run))
-	return removed, err
 }

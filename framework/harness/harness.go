@@ -47,7 +47,10 @@ type Options struct {
 	// AllowInstall lets a session on somebody else's cluster install Istio where there is none.
 	AllowInstall bool
 	// Cases that are going to run, and the image of client pods ("" chooses): for a cluster of somebody else.
-	Cases       []egress.Case
+	Cases []egress.Case
+	// OwnCases says that they are the user's own: on such a cluster, it is an error and no reason to skip one that
+	// it would make objects outside the run's own namespaces.
+	OwnCases    bool
 	ClientImage string
 	Progress    components.Progress
 	Log         io.Writer // one line for each step; nil drops them
@@ -65,6 +68,7 @@ type Session struct {
 	opts    Options
 	cs      *kubernetes.Clientset
 	fix     *fixture.Client
+	journal *fixture.Journal // what this run makes; nil for what stays in the cluster
 	pods    *pods.Pods
 	istiod  *mesh.Istiod
 	logs    *logs
@@ -389,16 +393,10 @@ func (s *Session) Close(ctx context.Context) error {
 	if s.logs != nil {
 		s.logs.close()
 	}
-	if !dead {
-		all = errors.Join(all, s.uninstall(ctx)) // before the run's namespaces go, of which Istio's is one
-	}
 	if s.pods != nil {
-		if !dead && !s.owned && s.run != "" {
-			all = errors.Join(all, s.pods.Remove(ctx))
-		} else {
-			s.pods.Close()
-		}
+		s.pods.Close()
 	}
+	all = errors.Join(all, s.removeOwn(ctx, dead))
 	if s.Cluster != nil {
 		all = errors.Join(all, s.Cluster.Close(ctx))
 	}

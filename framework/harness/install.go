@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"k8s.io/client-go/dynamic"
-
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/guest"
@@ -30,32 +28,20 @@ func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Foun
 	if err != nil {
 		return found, err
 	}
-	if err := guest.PrepareInstall(ctx, s.cs, s.run); err != nil {
+	if err := guest.PrepareInstall(ctx, s.cs, s.fix); err != nil {
 		return found, err
 	}
 	s.installed = true
 	s.opts.logf("installing Istio %s, which this run removes again", version.Release)
 	in := mesh.NewInstaller(s.Cluster.RESTConfig(), mesh.Options{
-		Module: charts, Tag: version.Release, Hub: s.opts.Hub, OfficialProxy: s.opts.Source != components.Build, Policy: egress.RegistryOnly, Run: s.run,
+		Module: charts, Tag: version.Release, Hub: s.opts.Hub, OfficialProxy: s.opts.Source != components.Build, Policy: egress.RegistryOnly, Run: s.run, Intend: s.journal.Intend,
 	})
 	if err := in.ControlPlane(ctx); err != nil {
-		return found, err
+		return found, fmt.Errorf("install Istio: %w (what is there already, of an earlier Istio or of somebody else's, was left as it is: remove it, or install an Istio yourself)", err)
 	}
 	if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod"); err != nil {
 		return found, err
 	}
 	s.mark("istiod ready")
 	return mesh.Detect(ctx, s.cs)
-}
-
-// uninstall removes what istio has installed.
-func (s *Session) uninstall(ctx context.Context) error {
-	if !s.installed {
-		return nil
-	}
-	dyn, err := dynamic.NewForConfig(s.Cluster.RESTConfig())
-	if err != nil {
-		return err
-	}
-	return guest.Uninstall(ctx, s.cs, dyn, s.run)
 }

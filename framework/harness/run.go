@@ -13,11 +13,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/dynamic"
 
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/kube"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/report"
@@ -93,37 +90,6 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, e
 // cutShort says whether the caller gave up. When the cluster dies, every case that is left says so.
 func cutShort(ctx context.Context) bool {
 	return ctx.Err() != nil && errors.Is(context.Cause(ctx), ctx.Err())
-}
-
-// Kinds of objects that cases apply.
-var ruleKinds = []schema.GroupVersionResource{
-	{Group: "networking.istio.io", Version: "v1", Resource: "serviceentries"},
-	{Group: "networking.istio.io", Version: "v1", Resource: "destinationrules"},
-	{Group: "networking.istio.io", Version: "v1", Resource: "virtualservices"},
-	{Group: "networking.istio.io", Version: "v1", Resource: "gateways"},
-	{Group: "networking.istio.io", Version: "v1", Resource: "sidecars"},
-}
-
-// checkLeftovers demands that no rule of this run is left in the cluster.
-func (s *Session) checkLeftovers(ctx context.Context) error {
-	dyn, err := dynamic.NewForConfig(s.Cluster.RESTConfig())
-	if err != nil {
-		return err
-	}
-	var left []string
-	for _, k := range ruleKinds {
-		l, err := dyn.Resource(k).List(ctx, metav1.ListOptions{LabelSelector: fixture.RunLabel + "=" + s.run})
-		if err != nil {
-			return fmt.Errorf("look for rules that were left: %w", err)
-		}
-		for i := range l.Items {
-			left = append(left, fixture.Describe(&l.Items[i]))
-		}
-	}
-	if len(left) > 0 {
-		return fmt.Errorf("the run left rules in the cluster: %s", strings.Join(left, ", "))
-	}
-	return nil
 }
 
 // bundleTimeout bounds the collection of a debug bundle.

@@ -119,7 +119,7 @@ func (s *Session) need(name string) *future {
 // gatewayAPI makes the cluster know the Gateway API.
 func (s *Session) gatewayAPI(ctx context.Context) error {
 	f := s.Cluster.Facts()
-	if err := mesh.InstallGatewayAPI(ctx, s.fix, f.Module, f.Istio, s.run); err != nil {
+	if err := mesh.InstallGatewayAPI(ctx, s.fix, f.Module, f.Istio); err != nil {
 		return err
 	}
 	return s.istiod.Quiet(ctx)

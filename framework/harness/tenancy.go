@@ -240,19 +240,3 @@ func startingIn(store *components.Store, provider, name string) error {
 	}
 	return nil
 }
-
-// inherit removes the objects that a run which was killed has left in the cluster: they would be taken for
-// verdicts.
-func (s *Session) inherit(ctx context.Context) error {
-	if !s.tenancy.follows() {
-		return nil
-	}
-	swept, err := s.pods.Sweep(ctx)
-	if err != nil {
-		return fmt.Errorf("remove what %s, which was cut off, has left in cluster %s: %w", s.tenancy.before, s.Cluster.Name(), err)
-	}
-	if len(swept) > 0 {
-		s.opts.logf("removed what %s, which was cut off, had left: %s", s.tenancy.before, strings.Join(swept, ", "))
-	}
-	return nil
-}

@@ -23,17 +23,20 @@ const glance = 20 * time.Millisecond
 // Take locks a file, made with its folder where it is missing, and leaves its content as it is. Closing
 // the file lets go; the caller must keep it, since the garbage collector closes what nobody does. It does
 // not wait: ErrHeld when another process has it, or shares it.
-func Take(path string) (*os.File, error) { return take(path, unix.LOCK_EX) }
+func Take(path string) (*os.File, error) { return take(path, unix.LOCK_EX, 0) }
+
+// TakeAppend is Take for a file to which the caller only ever appends.
+func TakeAppend(path string) (*os.File, error) { return take(path, unix.LOCK_EX, os.O_APPEND) }
 
 // Share locks a file like Take, but any number of processes may share it. ErrHeld when one has taken it.
-func Share(path string) (*os.File, error) { return take(path, unix.LOCK_SH) }
+func Share(path string) (*os.File, error) { return take(path, unix.LOCK_SH, 0) }
 
-func take(path string, how int) (*os.File, error) {
+func take(path string, how, flags int) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of locks: %w", err)
 	}
 	for end := time.Now().Add(glance); ; {
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|flags, 0o600)
 		if err != nil {
 			return nil, fmt.Errorf("open the lock: %w", err)
 		}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/fixture"
 )
 
 func istiodPod(image string, labels map[string]string) *corev1.Pod {
@@ -100,17 +101,26 @@ func TestDetect(t *testing.T) {
 // Every object of a chart carries the run's label, so that a run that was cut off can be cleaned up after.
 func TestRunLabel(t *testing.T) {
 	in := "---\n# Source: base/x.yaml\napiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: a\n  labels: {app: x}\n---\n# nothing\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\n"
-	out, err := runLabel("run-1").Run(bytes.NewBufferString(in))
+	var intended []string
+	out, err := runLabel{"run-1", func(objs ...*fixture.Object) error {
+		for _, o := range objs {
+			intended = append(intended, fixture.Describe(o))
+		}
+		return nil
+	}}.Run(bytes.NewBufferString(in))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := strings.Count(out.String(), "mesh-egress-conformance/run: run-1"); n != 2 {
 		t.Errorf("%d labels:\n%s", n, out)
 	}
+	if strings.Join(intended, ", ") != "ServiceAccount a, ConfigMap b" {
+		t.Errorf("announced: %v", intended)
+	}
 	if !strings.Contains(out.String(), "app: x") {
 		t.Errorf("its own label is gone:\n%s", out)
 	}
-	if out, err = runLabel("").Run(bytes.NewBufferString(in)); err != nil || out.String() != in {
+	if out, err = (runLabel{}).Run(bytes.NewBufferString(in)); err != nil || out.String() != in {
 		t.Errorf("without a run: %v\n%s", err, out)
 	}
 }

@@ -38,8 +38,9 @@ var ourClass = &fixture.Object{Object: map[string]any{
 const gatewayAPIPatience = 30 * time.Second
 
 // InstallGatewayAPI applies the CRDs of the Gateway API, from the Istio module in a folder, to a cluster that
-// lacks them, and waits until istiod, of a version such as "1.31", watches them. What it makes for that is a run's.
-func InstallGatewayAPI(ctx context.Context, c *fixture.Client, module, istio, run string) error {
+// lacks them, and waits until istiod, of a version such as "1.31", watches them. The CRDs are the cluster's from then
+// on; what it makes for the wait is the client's owner's.
+func InstallGatewayAPI(ctx context.Context, c *fixture.Client, module, istio string) error {
 	if haveGatewayAPI(ctx, c) {
 		return nil
 	}
@@ -47,20 +48,18 @@ func InstallGatewayAPI(ctx context.Context, c *fixture.Client, module, istio, ru
 	if err != nil {
 		return err
 	}
-	if _, err := c.Apply(ctx, "", crds...); err != nil {
+	if _, err := c.As(fixture.ClusterOwner).Apply(ctx, "", crds...); err != nil {
 		return fmt.Errorf("install the CRDs of the Gateway API: %w", err)
 	}
-	return watched(ctx, c, trials(istio, run))
+	return watched(ctx, c, trials(istio))
 }
 
 // trials are a Gateway that no pod serves, and a route of each kind. istiod begins to watch a kind some time after its
 // CRD is there, each by itself, and what it learns then is pushed: no case may run before that.
-func trials(istio, run string) []*fixture.Object {
-	labels := map[string]any{}
-	fixture.Mark(labels, run)
+func trials(istio string) []*fixture.Object {
 	object := func(kind string, spec map[string]any) *fixture.Object {
 		return &fixture.Object{Object: map[string]any{
-			"apiVersion": GatewayAPIGroup + "/v1", "kind": kind, "metadata": map[string]any{"name": "trial", "namespace": SystemNamespace, "labels": labels}, "spec": spec,
+			"apiVersion": GatewayAPIGroup + "/v1", "kind": kind, "metadata": map[string]any{"name": "trial", "namespace": SystemNamespace}, "spec": spec,
 		}}
 	}
 	parents := []any{map[string]any{"name": "trial"}}

@@ -52,6 +52,8 @@ type Options struct {
 	Log           io.Writer // what Helm says; nil drops it
 	Hub           string    // registry that mirrors the official ones; "" is those
 	Run           string    // run whose label every object carries; "" for none
+	// Intend hears of the objects of a run before they are made; it is not nil where Run is set.
+	Intend func(objs ...*fixture.Object) error
 }
 
 // Deviations are the differences between this installation and the charts' defaults that a reader
@@ -83,9 +85,12 @@ func istiodValues(o Options) values {
 			"outboundTrafficPolicy": values{"mode": string(o.Policy)},
 		},
 	}
+	env := v["pilot"].(values)["env"].(values)
+	if o.Run != "" { // istiod would make a GatewayClass, and gateways for whoever has asked for one
+		env["PILOT_ENABLE_GATEWAY_API"] = "false"
+	}
 	if !o.OfficialProxy {
 		v["telemetry"] = values{"enabled": false}
-		env := v["pilot"].(values)["env"].(values)
 		for _, flag := range []string{"PILOT_ENABLE_ALPN_FILTER", "PILOT_ENABLE_METADATA_EXCHANGE", "PILOT_ENABLE_TELEMETRY_LABEL", "PILOT_ENDPOINT_TELEMETRY_LABEL"} {
 			env[flag] = "false"
 		}
@@ -176,7 +181,12 @@ func (i *Installer) chart(ctx context.Context, release, dir string, v values, po
 		return err
 	}
 	in := action.NewInstall(cfg)
-	in.ReleaseName, in.Namespace, in.CreateNamespace = release, i.ns, true
+	// Helm takes over what carries the name of its release. In a cluster of somebody else's, an object of an earlier
+	// Istio must not be taken for this run's.
+	if i.opts.Run != "" {
+		release += "-" + i.opts.Run
+	}
+	in.ReleaseName, in.Namespace, in.CreateNamespace = release, i.ns, i.opts.Run == ""
 	in.DisableOpenAPIValidation = true // the API server validates; a second opinion costs a second
 	in.Timeout = egress.Patience(2 * time.Minute)
 	if post != nil {
@@ -262,13 +272,16 @@ func (r renderers) Run(in *bytes.Buffer) (*bytes.Buffer, error) {
 }
 
 // runLabel marks every object as a run's; "" marks none.
-type runLabel string
+type runLabel struct {
+	run    string
+	intend func(...*fixture.Object) error
+}
 
-func (i *Installer) label() runLabel { return runLabel(i.opts.Run) }
+func (i *Installer) label() runLabel { return runLabel{i.opts.Run, i.opts.Intend} }
 
 // Run is a Helm post-renderer.
 func (l runLabel) Run(in *bytes.Buffer) (*bytes.Buffer, error) {
-	if l == "" {
+	if l.run == "" {
 		return in, nil
 	}
 	var out bytes.Buffer
@@ -280,12 +293,10 @@ func (l runLabel) Run(in *bytes.Buffer) (*bytes.Buffer, error) {
 		if len(o.Object) == 0 {
 			continue
 		}
-		labels := o.GetLabels()
-		if labels == nil {
-			labels = map[string]string{}
+		fixture.RunOwner(l.run).Mark(&o)
+		if err := l.intend(&o); err != nil {
+			return nil, err
 		}
-		labels[fixture.RunLabel] = string(l)
-		o.SetLabels(labels)
 		b, err := yaml.Marshal(o.Object)
 		if err != nil {
 			return nil, fmt.Errorf("label what a chart renders: %w", err)

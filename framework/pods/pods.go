@@ -11,7 +11,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
@@ -37,12 +36,11 @@ type Pods struct {
 	fixtures *fixture.Client
 	istioctl string // program for manual injection
 	kubecfg  string
-	run      string // run id, for labels; "" for the clients of a cluster
+	owner    fixture.Owner // whose the pods are
 	guest    *Guest
 
 	mu      sync.Mutex
 	started map[string]*Pod
-	lodgers []*fixture.Object // what this run made in namespaces that are not its own
 }
 
 // Pod is a running client.
@@ -60,13 +58,13 @@ type Options struct {
 	Fixtures   *fixture.Client
 	Istioctl   string
 	Kubeconfig string
-	Run        string
+	Owner      fixture.Owner // whose label the pods carry, as everything that Fixtures makes does
 	Guest      *Guest
 }
 
 // New returns an empty set of pods.
 func New(o Options) *Pods {
-	return &Pods{cfg: o.Config, cs: o.Clientset, fixtures: o.Fixtures, istioctl: o.Istioctl, kubecfg: o.Kubeconfig, run: o.Run, guest: o.Guest, started: map[string]*Pod{}}
+	return &Pods{cfg: o.Config, cs: o.Clientset, fixtures: o.Fixtures, istioctl: o.Istioctl, kubecfg: o.Kubeconfig, owner: o.Owner, guest: o.Guest, started: map[string]*Pod{}}
 }
 
 // Start brings clients up side by side and waits until each is ready.
@@ -122,7 +120,7 @@ func (p *Pods) adopt(ctx context.Context, c egress.Client) (*corev1.Pod, error) 
 		return nil, fmt.Errorf("look for a running pod: %w", err)
 	}
 	for i := range l.Items {
-		if pod := &l.Items[i]; (isReady(pod) || isUsable(pod)) && pod.DeletionTimestamp == nil && hasProxy(pod) == c.Sidecar() {
+		if pod := &l.Items[i]; p.ours(pod) && (isReady(pod) || isUsable(pod)) && pod.DeletionTimestamp == nil && hasProxy(pod) == c.Sidecar() {
 			return pod, nil
 		}
 	}
@@ -149,50 +147,48 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 			}
 		}
 	}
-	ours, err := p.ours(ctx, c.Namespace)
-	if err != nil {
+	if err := p.namespace(ctx, ns, c.Namespace); err != nil {
 		return nil, err
-	}
-	if ours {
-		if _, err := p.fixtures.Apply(ctx, "", append([]*fixture.Object{ns}, p.guest.objects(c.Namespace)...)...); err != nil {
-			return nil, err
-		}
 	}
 	if c.Injection == egress.ManualInjection && c.Sidecar() {
 		if objs, err = p.inject(ctx, c, objs); err != nil {
 			return nil, err
 		}
 	}
-	made, err := p.fixtures.Apply(ctx, c.Namespace, objs...)
-	if !ours {
-		p.mu.Lock()
-		p.lodgers = append(p.lodgers, made...)
-		p.mu.Unlock()
-	}
-	if err != nil {
-		return nil, err
-	}
-	return p.waitReady(ctx, c)
-}
-
-// ours says whether a namespace is this run's, or does not exist yet. One that was there before is used and
-// stays.
-func (p *Pods) ours(ctx context.Context, namespace string) (bool, error) {
-	n, err := p.cs.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		return true, nil
-	case err != nil:
-		return false, fmt.Errorf("look for namespace %s: %w", namespace, err)
-	}
-	want := map[string]any{}
-	fixture.Mark(want, p.run)
-	for k, v := range want {
-		if n.Labels[k] != v {
-			return false, nil
+	whose := p.owner
+	for _, o := range objs {
+		_, err := p.fixtures.Apply(ctx, c.Namespace, o)
+		switch {
+		case err != nil && !ofCluster(err):
+			return nil, err
+		case err != nil && o.GetKind() == "Deployment": // whose pod is still on its way
+			whose = fixture.ClusterOwner
 		}
 	}
-	return true, nil
+	return p.waitReady(ctx, c, whose)
+}
+
+// namespace makes a client's namespace with what it holds besides the client. In one that belongs to the cluster, the
+// client is a lodger.
+func (p *Pods) namespace(ctx context.Context, ns *fixture.Object, name string) error {
+	_, err := p.fixtures.Apply(ctx, "", ns)
+	if err == nil {
+		_, err = p.fixtures.Apply(ctx, "", p.guest.objects(name)...)
+	} else if ofCluster(err) {
+		return nil
+	}
+	return err
+}
+
+// ofCluster says whether an object could not be made because the cluster has it from `egressctl up`.
+func ofCluster(err error) bool {
+	var foreign *fixture.ForeignError
+	return errors.As(err, &foreign) && foreign.OfCluster()
+}
+
+// ours says whether a pod is one of this owner's or of the cluster's.
+func (p *Pods) ours(pod *corev1.Pod) bool {
+	return p.owner.Owns(pod) || fixture.ClusterOwner.Owns(pod)
 }
 
 // rename gives the sleep sample another name, so that several fit into one namespace.
@@ -217,7 +213,7 @@ func rename(o *fixture.Object, c egress.Client) {
 
 func (p *Pods) namespaceLabels(c egress.Client) map[string]any {
 	l := map[string]any{}
-	fixture.Mark(l, p.run)
+	l[p.owner.Key] = p.owner.Value
 	if c.Injection == egress.AutoInjection && c.Sidecar() {
 		l["istio-injection"] = "enabled"
 		if p.guest != nil {
@@ -260,14 +256,14 @@ func (p *Pods) decorate(o *fixture.Object, c egress.Client) error {
 	if err != nil {
 		return fmt.Errorf("label %s: %w", fixture.Describe(o), err)
 	}
-	fixture.Mark(labels, p.run)
+	labels[p.owner.Key] = p.owner.Value
 	return unstructured.SetNestedMap(o.Object, labels, "spec", "template", "metadata", "labels")
 }
 
 // waitReady watches the client's pod until it is ready; on failure the error says what the pod's
 // containers are waiting for.
-func (p *Pods) waitReady(ctx context.Context, c egress.Client) (*corev1.Pod, error) {
-	pod, err := WaitPodReady(ctx, p.cs, c.Namespace, "app="+c.Workload)
+func (p *Pods) waitReady(ctx context.Context, c egress.Client, whose fixture.Owner) (*corev1.Pod, error) {
+	pod, err := WaitPodReady(ctx, p.cs, c.Namespace, "app="+c.Workload+","+whose.Selector())
 	if err != nil {
 		return nil, err
 	}
@@ -401,6 +397,9 @@ func (p *Pods) Identity(ctx context.Context, name string) (string, error) {
 	}
 	var b strings.Builder
 	for _, pod := range pods.Items {
+		if !p.ours(&pod) {
+			continue
+		}
 		fmt.Fprintf(&b, "%s %s", pod.Name, pod.UID)
 		for _, s := range append(slices.Clone(pod.Status.InitContainerStatuses), pod.Status.ContainerStatuses...) {
 			fmt.Fprintf(&b, " %s=%s restarts=%d", s.Name, s.ImageID, s.RestartCount)
