@@ -16,6 +16,7 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/harness"
+	"mesh-egress-conformance/framework/printable"
 	"mesh-egress-conformance/framework/provider"
 )
 
@@ -63,7 +64,7 @@ func upCommand(o *options) *cobra.Command {
 		Short: "Bring a cluster up with Istio, both gateways and the client pods, and leave it running",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			what, err := (&selection{}).load()
+			what, err := (&selection{}).load(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -188,7 +189,7 @@ func kubectlCommand(o *options) *cobra.Command {
 func kubectl(cmd *cobra.Command, c cluster.Cluster, args ...string) error {
 	k := exec.CommandContext(cmd.Context(), c.Program("kubectl"), args...)
 	k.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig())
-	k.Stdin, k.Stdout, k.Stderr = os.Stdin, cmd.OutOrStdout(), cmd.ErrOrStderr()
+	k.Stdin, k.Stdout, k.Stderr = os.Stdin, cmd.OutOrStdout(), printable.Raw(cmd.ErrOrStderr())
 	err := k.Run()
 	var ee *exec.ExitError
 	if errors.As(err, &ee) {
@@ -230,7 +231,7 @@ func logsCommand(o *options) *cobra.Command {
 				return usage(err)
 			}
 			defer r.Close()
-			_, err = io.Copy(cmd.OutOrStdout(), r)
+			_, err = io.Copy(printable.Writer(cmd.OutOrStdout()), r)
 			return err
 		},
 	}

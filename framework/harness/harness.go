@@ -184,6 +184,11 @@ func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 			o.Clients[i] = spoil(c)
 		}
 	}
+	for _, c := range o.Cases {
+		if err := fixture.Check(context.Background(), o.Fixtures, c.Fixtures...); err != nil {
+			return nil, nil, nil, fmt.Errorf("case %s: %w", c.Name, err)
+		}
+	}
 	store, err := components.OpenStore()
 	if err != nil {
 		return nil, nil, nil, err
@@ -205,25 +210,33 @@ func (s *Session) alive(ctx context.Context) (context.Context, context.CancelFun
 	go func() {
 		select {
 		case <-s.Cluster.Gone():
-			cancel(fmt.Errorf("the cluster died: %w", s.Cluster.Failure()))
+			cancel(fmt.Errorf("the cluster died: %w", s.failure()))
 		case <-ctx.Done():
 		}
 	}()
 	return ctx, func() { cancel(nil) }
 }
 
+// failure is why a cluster that is gone has died.
+func (s *Session) failure() error {
+	if err := s.Cluster.Failure(); err != nil {
+		return err
+	}
+	return errors.New("somebody took it down")
+}
+
 // beginCase runs one case in a lane, up to its verdict, which the returned function makes; the clients that
 // it names are started if they are not there.
 func (s *Session) beginCase(ctx context.Context, w *world, c egress.Case) (judge func() egress.Result) {
 	not := func(v egress.Verdict, why string) func() egress.Result {
-		r := egress.Result{Case: c, Verdict: v, Why: why, Started: time.Now().UTC(), Rerun: w.engine.Rerun(c)}
+		r := w.engine.NotRun(c, v, why)
 		return func() egress.Result { return r }
 	}
 	if v, why := s.applicable(c); v != "" {
 		return not(v, why)
 	}
 	if err := s.ready(ctx, w.lane, c); err != nil {
-		return not(egress.Inconclusive, s.because(err).Error())
+		return not(egress.Inconclusive, err.Error())
 	}
 	verdict := w.engine.Begin(ctx, c)
 	return func() egress.Result { return s.concluded(verdict()) }
@@ -231,11 +244,6 @@ func (s *Session) beginCase(ctx context.Context, w *world, c egress.Case) (judge
 
 // concluded adds to a result what only the session knows.
 func (s *Session) concluded(r egress.Result) egress.Result {
-	if r.Verdict == egress.Inconclusive {
-		if cause := s.Cluster.Failure(); cause != nil {
-			r.Why = cause.Error() + "\n(seen as: " + r.Why + ")"
-		}
-	}
 	s.mu.Lock()
 	if _, done := s.timings["first verdict"]; !done && (r.Verdict == egress.Conforms || r.Verdict == egress.Violates) {
 		s.timings["first verdict"] = time.Since(s.start).Seconds()

@@ -104,11 +104,11 @@ func decode(t *testing.T, text string) ([]any, error) {
 func TestDocuments(t *testing.T) {
 	for text, want := range map[string]string{
 		"a: 1\n---\n---\n# nothing\n---\nb: yes\n": `[{"a":1},{"b":true}]`,
-		"a: &x {k: v}\nb: *x\nc: [*x]":              `[{"a":{"k":"v"},"b":{"k":"v"},"c":[{"k":"v"}]}]`,
-		"a: &x {k: v, n: 1}\nb: {<<: *x, n: 2}":     `[{"a":{"k":"v","n":1},"b":{"k":"v","n":2}}]`,
-		"a: {<<: [{k: 1}, {k: 2, l: 3}]}":            `[{"a":{"k":1,"l":3}}]`,
-		"on: 1\nyes: 2\n443: 3":                      `[{"443":3,"on":1,"yes":2}]`,
-		"a: &k key\n*k : v":                          `[{"a":"key","key":"v"}]`,
+		"a: &x {k: v}\nb: *x\nc: [*x]":             `[{"a":{"k":"v"},"b":{"k":"v"},"c":[{"k":"v"}]}]`,
+		"a: &x {k: v, n: 1}\nb: {<<: *x, n: 2}":    `[{"a":{"k":"v","n":1},"b":{"k":"v","n":2}}]`,
+		"a: {<<: [{k: 1}, {k: 2, l: 3}]}":          `[{"a":{"k":1,"l":3}}]`,
+		"on: 1\nyes: 2\n443: 3":                    `[{"443":3,"on":1,"yes":2}]`,
+		"a: &k key\n*k : v":                        `[{"a":"key","key":"v"}]`,
 	} {
 		got, err := decode(t, text)
 		b, _ := json.Marshal(got)
@@ -121,20 +121,20 @@ func TestDocuments(t *testing.T) {
 		bomb += fmt.Sprintf("a%d: &a%d [%s*a%d]\n", i, i, strings.Repeat(fmt.Sprintf("*a%d, ", i-1), 9), i-1)
 	}
 	for text, want := range map[string]string{
-		"a: 1\nb: 2\na: 3":                       `f.yaml:3: key "a" is given twice, first in line 1`,
-		"l:\n- {x: 1,\n   x: 2}":                 `f.yaml:3: key "x" is given twice, first in line 2`,
-		"a: 1\n---\nb: {\"c\": 1, c: 2}":         `f.yaml:3: key "c" is given twice`,
-		"a: &x [*x]":                             `f.yaml:1: anchor "x" contains itself`,
-		"a: &x {b: {c: *x}}":                     "contains itself",
-		"a: *nobody":                             "unknown anchor",
-		"[a, b]: c":                              "a key must be",
-		"a: {<<: 3}":                             "<< takes a mapping",
-		bomb:                                     "more than 200000 keys and values",
-		strings.Repeat("---\n", MaxDocuments+2):  "more than 10000 documents",
-		strings.Repeat("a", MaxFile+1):           "too long",
-		strings.Repeat("[", 20_000):              "depth",
-		strings.Repeat("a: {", 20_000):           "depth",
-		"a:\n \t- wrong": "f.yaml",
+		"a: 1\nb: 2\na: 3":                      `f.yaml:3: key "a" is given twice, first in line 1`,
+		"l:\n- {x: 1,\n   x: 2}":                `f.yaml:3: key "x" is given twice, first in line 2`,
+		"a: 1\n---\nb: {\"c\": 1, c: 2}":        `f.yaml:3: key "c" is given twice`,
+		"a: &x [*x]":                            `f.yaml:1: anchor "x" contains itself`,
+		"a: &x {b: {c: *x}}":                    "contains itself",
+		"a: *nobody":                            "unknown anchor",
+		"[a, b]: c":                             "a key must be",
+		"a: {<<: 3}":                            "<< takes a mapping",
+		bomb:                                    "more than 200000 keys and values",
+		strings.Repeat("---\n", MaxDocuments+2): "more than 10000 documents",
+		strings.Repeat("a", MaxFile+1):          "too long",
+		strings.Repeat("[", 20_000):             "depth",
+		strings.Repeat("a: {", 20_000):          "depth",
+		"a:\n \t- wrong":                        "f.yaml",
 	} {
 		if _, err := Documents("f.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40q: got %v, want %q", text, err, want)
