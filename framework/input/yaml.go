@@ -109,6 +109,7 @@ func (r *resolver) resolve(n *Node) (*Node, error) {
 	}
 	var err error
 	switch n.Kind {
+	default: // a scalar
 	case yamlv3.MappingNode:
 		out.Content, err = r.mapping(n)
 	case yamlv3.SequenceNode:

@@ -114,7 +114,7 @@ func (f *Folder) discard(tmp string) error {
 func (f *Folder) RemoveAll(name string) error { return f.root.RemoveAll(name) }
 
 // Close lets go of the folder.
-func (f *Folder) Close() error { return f.root.Close() }
+func (f *Folder) Close() { f.root.Close() }
 
 // File is one file that a command is going to write, such as of --write.
 type File struct {
@@ -146,4 +146,7 @@ func OpenFile(name string) (*File, error) {
 }
 
 // Write writes the file and closes it.
-func (f *File) Write(b []byte) error { return errors.Join(f.folder.Write(f.name, b), f.folder.Close()) }
+func (f *File) Write(b []byte) error {
+	defer f.folder.Close()
+	return f.folder.Write(f.name, b)
+}
