@@ -37,6 +37,14 @@ unit: ## unit tests only: no root, no cluster, no network
 	$(GO) test ./framework/... ./cmd/... ./samples/... ./fixtures/...
 	$(GO) test -run 'Test[^S]|TestSabotages' ./suites
 
+# Seconds for each fuzz test of `make fuzz`.
+FUZZTIME ?= 20s
+
+.PHONY: fuzz
+fuzz: ## fuzz everything that reads files of others; their seeds run in `make unit` too
+	for t in input:FuzzDocuments printable:FuzzText casefile:FuzzParse report:FuzzRead migrate:FuzzEgressRules; do \
+	  $(GO) test -run '^$$' -fuzz "^$${t#*:}$$" -fuzztime $(FUZZTIME) ./framework/$${t%:*}; done
+
 .PHONY: sabotage
 sabotage: build ## break the mesh on purpose in every way of the list and demand the right verdicts (root)
 	$(BIN)/egressctl selftest

@@ -7,6 +7,7 @@ import collections, json, os, platform, shutil, statistics, subprocess, sys, tem
 
 root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 runs = int(os.environ.get("RUNS", "20"))
+tempfile.TemporaryFile(dir=f"{root}/reports").close()  # hours later would be too late to find out
 verdicts, seconds, codes = collections.defaultdict(collections.Counter), [], []
 env = {}
 for i in range(runs):
@@ -29,7 +30,9 @@ for i in range(runs):
         print(f"run {i + 1}/{runs}: exit {p.returncode}, {seconds[-1]:.0f} s, {report['counts']}", flush=True)
 
 changed = {n: v for n, v in verdicts.items() if len(v) > 1}
-with open(f"{root}/reports/soak.md", "w") as f:
+print(f"{len(changed)} cases changed their verdict in {runs} runs: {({n: dict(v) for n, v in changed.items()})}", flush=True)
+fd, new = tempfile.mkstemp(dir=f"{root}/reports")  # a new file: nothing is written through a link, and it appears whole
+with os.fdopen(fd, "w") as f:
     f.write(f"# Soak\n\n{runs} complete runs, each on a fresh cluster: Istio {env['istio']}, Envoy {env['envoy']}, "
             f"Kubernetes {env['kubernetes']}, {os.cpu_count()} cores, Linux {platform.release()}.\n\n"
             f"- cases: {len(verdicts)}; exit codes: {dict(collections.Counter(codes))}\n"
@@ -37,5 +40,6 @@ with open(f"{root}/reports/soak.md", "w") as f:
             f"- cases whose verdict changed: {len(changed)}\n")
     for n, v in sorted(changed.items()):
         f.write(f"  - {n}: {dict(v)}\n")
-print(f"{len(changed)} cases changed their verdict in {runs} runs")
+os.chmod(new, 0o644)
+os.replace(new, f"{root}/reports/soak.md")
 sys.exit(1 if changed or any(codes) else 0)

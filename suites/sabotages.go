@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"sigs.k8s.io/yaml"
+	"mesh-egress-conformance/framework/input"
 )
 
 // Sabotage is a mesh that is broken on purpose and the verdicts that must come of it.
@@ -25,7 +25,7 @@ var sabotagesYAML []byte
 // Sabotages returns the list, checked against the built-in cases.
 func Sabotages() ([]Sabotage, error) {
 	var all []Sabotage
-	if err := yaml.UnmarshalStrict(sabotagesYAML, &all); err != nil {
+	if err := input.Unmarshal("sabotages.yaml", sabotagesYAML, &all); err != nil {
 		return nil, fmt.Errorf("read the list of sabotages: %w", err)
 	}
 	cases, _, err := Load()

@@ -3,6 +3,7 @@ package suites_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -68,7 +69,7 @@ func TestSuites(t *testing.T) {
 	RunSpecs(t, "mesh egress conformance")
 }
 
-func options(ctx context.Context) harness.Options {
+func options(ctx context.Context, run []egress.Case) harness.Options {
 	src, err := components.ParseSource(*source)
 	Expect(err).NotTo(HaveOccurred())
 	sab, err := harness.ParseSabotage(*sabotage)
@@ -83,48 +84,63 @@ func options(ctx context.Context) harness.Options {
 	out, err := cluster.ParseOutside(*outside)
 	Expect(err).NotTo(HaveOccurred())
 	return harness.Options{
-		Outside: out, Provider: *place, Place: where, Cases: cases, Name: *name, Istio: *istio, Source: src, Sabotage: sab, Lanes: *lanes,
+		Outside: out, Provider: *place, Place: where, Cases: run, Name: *name, Istio: *istio, Source: src, Sabotage: sab, Lanes: *lanes,
 		Clients: clients, Fixtures: fixtures.FS, Log: GinkgoWriter,
 	}
 }
 
-// environmentEntry carries the environment from the process that ran the specs to the report.
-const (
-	environmentEntry = "environment"
-	resultEntry      = "result"
-)
+// resultEntry has a case's result as JSON, for whoever reads Ginkgo's own report.
+const resultEntry = "result"
+
+// verdict is a case's result, once done is closed.
+type verdict struct {
+	done   chan struct{}
+	result egress.Result
+}
 
 var (
-	session    *harness.Session
 	previewing bool
 	selected   []string // names of the cases that the filters leave
-	verdicts   = map[string]chan egress.Result{}
+	verdicts   = map[string]*verdict{}
+	folder     *report.Folder
+	outcome    *report.Report // of the run, once its clean-up has begun
+	openErr    error          // why there was no run
 )
+
+// faultsOf begins the failure that tells Ginkgo about the faults of the run, which the report has already.
+const faultsOf = "the run had faults: "
 
 // The cases run side by side in lanes of one process, which share the pods; a spec waits for the
 // verdict of its case. Every spec is Serial, so under ginkgo -p they all run in the first process, and
 // only that one needs the cluster.
 var _ = SynchronizedBeforeSuite(func(ctx SpecContext) {
-	var err error
-	session, err = harness.Open(ctx, options(ctx))
-	Expect(err).NotTo(HaveOccurred())
+	run := chosen()
+	for _, c := range run {
+		verdicts[c.Name] = &verdict{done: make(chan struct{})}
+	}
+	folder, openErr = report.OpenFolder(*outDir)
+	Expect(openErr).NotTo(HaveOccurred())
+	var session *harness.Session
+	session, openErr = harness.Open(ctx, options(ctx, run))
+	Expect(openErr).NotTo(HaveOccurred())
 	life, end := context.WithCancel(context.Background())
-	done := make(chan struct{})
+	ran := make(chan *report.Report, 1)
 	DeferCleanup(func(ctx SpecContext) {
 		end()
-		<-done
-		Expect(session.Close(ctx)).To(Succeed())
-	})
-	var run []egress.Case
-	for _, c := range cases {
-		if slices.Contains(selected, c.Name) {
-			run = append(run, c)
-			verdicts[c.Name] = make(chan egress.Result, 1)
+		outcome = <-ran
+		if err := session.Close(ctx); err != nil {
+			outcome.Faults = append(outcome.Faults, "clean-up: "+err.Error())
 		}
-	}
-	go func() {
-		defer close(done)
-		session.Run(life, run, *outDir, func(r egress.Result) { verdicts[r.Case.Name] <- r })
+		if len(outcome.Faults) > 0 {
+			Fail(faultsOf + strings.Join(outcome.Faults, "\n"))
+		}
+	})
+	go func() { // Run hears every case before it returns, so no spec waits for ever
+		ran <- session.Run(life, run, folder, func(r egress.Result) {
+			v := verdicts[r.Case.Name]
+			v.result = r
+			close(v.done)
+		})
 	}()
 }, func(SpecContext) {}, NodeTimeout(60*time.Minute))
 
@@ -132,22 +148,31 @@ var _ = Describe("egress", Serial, func() {
 	for _, c := range cases {
 		labels := append(slices.Clone(c.Labels), c.Area)
 		It(c.Name+": "+c.Claim, Label(labels...), func(ctx SpecContext) {
-			var r egress.Result
-			Eventually(ctx, verdicts[c.Name]).WithTimeout(10 * time.Minute).Should(Receive(&r))
+			v := verdicts[c.Name]
+			select {
+			case <-v.done:
+			case <-ctx.Done():
+				Fail("Ginkgo gave up before the case had a verdict")
+			}
+			r := v.result
 			for _, p := range r.Phases {
 				By(fmt.Sprintf("%s: %d probes in %s, push acknowledged: %t", p.Phase, len(p.Probes), p.Took.Round(time.Millisecond), p.Acknowledged))
 			}
 			addEntry(resultEntry, r)
-			addEntry(environmentEntry, session.Environment())
 			switch r.Verdict {
 			case egress.Skipped, egress.NotApplicable:
 				Skip(r.Why)
 			case egress.Conforms, egress.Violates, egress.Inconclusive:
 				Expect(r.Verdict).To(Equal(egress.Conforms), report.Explain(r))
 			}
-		}, SpecTimeout(11*time.Minute))
+		})
 	}
 })
+
+// chosen are the cases that the filters leave.
+func chosen() []egress.Case {
+	return slices.DeleteFunc(slices.Clone(cases), func(c egress.Case) bool { return !slices.Contains(selected, c.Name) })
+}
 
 // addEntry attaches a value to the spec as JSON, which is what survives between processes.
 func addEntry(name string, v any) {
@@ -156,39 +181,27 @@ func addEntry(name string, v any) {
 	AddReportEntry(name, string(b), ReportEntryVisibilityNever)
 }
 
+// The report is that of the run, and not put together from specs: a spec that Ginkgo never began is in it too.
 var _ = ReportAfterSuite("truth table", func(r Report) {
-	if previewing {
+	if previewing || folder == nil {
 		return
 	}
-	var results []egress.Result
-	var env report.Environment
-	for _, s := range r.SpecReports {
-		for _, e := range s.ReportEntries {
-			raw, ok := e.GetRawValue().(string)
-			if !ok {
-				raw = e.StringRepresentation()
-			}
-			switch e.Name {
-			case resultEntry:
-				var x egress.Result
-				Expect(json.Unmarshal([]byte(raw), &x)).To(Succeed())
-				results = append(results, x)
-			case environmentEntry:
-				Expect(json.Unmarshal([]byte(raw), &env)).To(Succeed())
-			}
-		}
+	defer folder.Close()
+	if outcome == nil {
+		outcome = report.None(report.Environment{Provider: *place, Cluster: *name, Istio: *istio, Sabotage: *sabotage}, r.StartTime, chosen(), errors.Join(openErr, errNoRun))
 	}
-	slices.SortFunc(results, func(a, b egress.Result) int { return strings.Compare(a.Case.Name, b.Case.Name) })
-	rep := report.New(env, r.StartTime, results, suiteFaults(r)...)
-	Expect(rep.WriteAll(*outDir)).To(Succeed())
-	rep.WriteText(os.Stdout, false)
+	outcome.Faults = append(outcome.Faults, suiteFaults(r)...)
+	err := outcome.WriteAll(folder)
+	Expect(errors.Join(outcome.WriteText(os.Stdout, false), err)).To(Succeed())
 })
 
-// suiteFaults are failures of set-up and clean-up, which belong to no case.
+var errNoRun = errors.New("the suite's set-up failed")
+
+// suiteFaults are failures of set-up and clean-up that belong to no case.
 func suiteFaults(r Report) []string {
 	var out []string
 	for _, s := range r.SpecReports {
-		if s.LeafNodeType != types.NodeTypeIt && s.Failed() {
+		if s.LeafNodeType != types.NodeTypeIt && s.Failed() && !strings.HasPrefix(s.FailureMessage(), faultsOf) {
 			out = append(out, s.LeafNodeType.String()+": "+s.FailureMessage())
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/harness"
+	"mesh-egress-conformance/framework/printable"
 	"mesh-egress-conformance/framework/provider"
 )
 
@@ -81,7 +82,7 @@ func upCommand(o *options) *cobra.Command {
 		Short: "Bring a cluster up with Istio, both gateways and the client pods, and leave it running",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			what, err := (&selection{}).load()
+			what, err := (&selection{}).load(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -212,7 +213,7 @@ func kubectl(cmd *cobra.Command, c cluster.Cluster, args ...string) error {
 	if !c.Facts().Foreign { // what it has found out about a cluster of ours is of no use after that
 		k.Env = append(k.Env, "KUBECACHEDIR="+filepath.Join(filepath.Dir(c.Kubeconfig()), "kubectl-cache"))
 	}
-	k.Stdin, k.Stdout, k.Stderr = os.Stdin, cmd.OutOrStdout(), cmd.ErrOrStderr()
+	k.Stdin, k.Stdout, k.Stderr = os.Stdin, cmd.OutOrStdout(), printable.Raw(cmd.ErrOrStderr())
 	err := k.Run()
 	var ee *exec.ExitError
 	if errors.As(err, &ee) {
@@ -254,7 +255,7 @@ func logsCommand(o *options) *cobra.Command {
 				return usage(err)
 			}
 			defer r.Close()
-			_, err = io.Copy(cmd.OutOrStdout(), r)
+			_, err = io.Copy(printable.Writer(cmd.OutOrStdout()), r)
 			return err
 		},
 	}

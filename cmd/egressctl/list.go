@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -10,6 +11,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
 	"mesh-egress-conformance/framework/harness"
+	"mesh-egress-conformance/framework/printable"
 )
 
 func listCommand() *cobra.Command {
@@ -24,7 +26,7 @@ func listCommand() *cobra.Command {
 		Short: "List the cases and what each claims",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			what, err := sel.load()
+			what, err := sel.load(cmd.Context())
 			if err != nil {
 				return usage(err)
 			}
@@ -39,9 +41,7 @@ func listCommand() *cobra.Command {
 			}
 			version = istio.Version
 			if asJSON {
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", "  ")
-				return enc.Encode(struct {
+				return printJSON(cmd.OutOrStdout(), struct {
 					Count int            `json:"count"`
 					Areas map[string]int `json:"areas"`
 					// States are what the cases come to on an embedded cluster with locally built parts.
@@ -50,7 +50,7 @@ func listCommand() *cobra.Command {
 				}{len(cases), areas(cases), states(cases, version), cases})
 			}
 			for _, c := range cases {
-				fmt.Fprintf(cmd.OutOrStdout(), "%-28s %s\n%-28s source: %s\n", c.Name, c.Claim, "", c.Source)
+				fmt.Fprintf(cmd.OutOrStdout(), "%-28s %s\n%-28s source: %s\n", c.Name, printable.Line(c.Claim), "", printable.Line(c.Source))
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%d cases\n", len(cases))
 			return nil
@@ -60,6 +60,16 @@ func listCommand() *cobra.Command {
 	cmd.Flags().StringVar(&version, "istio", "", "Istio version for which the states are counted (default: the newest)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// printJSON prints indented JSON in which a terminal finds no control characters.
+func printJSON(w io.Writer, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(printable.JSON(b), '\n'))
+	return err
 }
 
 func areas(cases []egress.Case) map[string]int {

@@ -20,6 +20,7 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/harness"
+	"mesh-egress-conformance/framework/printable"
 	"mesh-egress-conformance/framework/provider"
 )
 
@@ -58,6 +59,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root := rootCommand()
 	root.SetArgs(args)
 	root.SetOut(stdout)
+	stderr = printable.Writer(stderr)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err == nil {

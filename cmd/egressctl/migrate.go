@@ -2,11 +2,10 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
+	"mesh-egress-conformance/framework/input"
 	"mesh-egress-conformance/framework/migrate"
 )
 
@@ -19,16 +18,16 @@ func migrateCommand() *cobra.Command {
 			var b []byte
 			var err error
 			if args[0] == "-" {
-				b, err = io.ReadAll(cmd.InOrStdin())
+				b, err = input.ReadAll(cmd.InOrStdin(), "standard input", input.MaxFile)
 			} else {
-				b, err = os.ReadFile(args[0])
+				b, err = input.ReadFile(args[0], input.MaxFile)
 			}
 			if err != nil {
 				return usage(fmt.Errorf("read the EgressRules: %w", err))
 			}
-			r, err := migrate.EgressRules(b)
+			r, err := migrate.EgressRules(args[0], b)
 			if err != nil {
-				return usage(fmt.Errorf("%s: %w", args[0], err))
+				return usage(err)
 			}
 			for _, n := range r.Notes {
 				fmt.Fprintln(cmd.ErrOrStderr(), "note:", n)

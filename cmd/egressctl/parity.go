@@ -2,16 +2,13 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/report"
 )
 
@@ -30,6 +27,13 @@ func parityCommand(o *options) *cobra.Command {
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var reps []*report.Report
+			var dest *report.File
+			if to != "" {
+				var err error
+				if dest, err = report.OpenFile(to); err != nil {
+					return err
+				}
+			}
 			switch {
 			case len(old) == 2:
 				for _, f := range old {
@@ -40,7 +44,7 @@ func parityCommand(o *options) *cobra.Command {
 					reps = append(reps, r)
 				}
 			case len(old) == 0 && len(providers) == 2:
-				what, err := sel.load()
+				what, err := sel.load(cmd.Context())
 				if err != nil {
 					return usage(err)
 				}
@@ -59,13 +63,17 @@ func parityCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if to != "" {
-				if err := os.WriteFile(to, text.Bytes(), 0o644); err != nil {
-					return fmt.Errorf("write the comparison: %w", err)
-				}
+			written := bytes.Clone(text.Bytes())
+			_, err = text.WriteTo(cmd.OutOrStdout()) // first: what cannot be written is not lost
+			if dest != nil {
+				err = errors.Join(err, dest.Write(written))
 			}
-			fmt.Fprint(cmd.OutOrStdout(), text.String())
-			if !same {
+			switch {
+			case err != nil:
+				return fmt.Errorf("write the comparison: %w", err)
+			case len(reps[0].Faults)+len(reps[1].Faults) > 0:
+				return &exitError{code: exitFault}
+			case !same:
 				return &exitError{code: 1}
 			}
 			return nil
@@ -89,15 +97,19 @@ func (o *options) runWith(cmd *cobra.Command, provider string, what selected, ou
 	if err != nil {
 		return nil, err
 	}
-	s, err := harness.Open(cmd.Context(), ho)
+	to, err := report.OpenFolder(out)
 	if err != nil {
 		return nil, err
 	}
-	rep := s.Run(cmd.Context(), what.cases, out, func(r egress.Result) {
+	defer to.Close()
+	rep, err := conduct(cmd.Context(), ho, to, false, func(r egress.Result) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%-10s %-14s %-32s %5.2fs\n", provider, r.Verdict, r.Case.Name, r.Took.Seconds())
 	})
-	if err := s.Close(context.WithoutCancel(cmd.Context())); err != nil {
-		rep.Faults = append(rep.Faults, "clean-up: "+err.Error())
+	if err != nil {
+		return nil, err
 	}
-	return rep, rep.WriteAll(out)
+	if err := rep.WriteAll(to); err != nil { // the comparison needs the results alone
+		rep.Faults = append(rep.Faults, err.Error())
+	}
+	return rep, nil
 }

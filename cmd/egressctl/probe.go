@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -10,6 +9,7 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/harness"
+	"mesh-egress-conformance/framework/printable"
 )
 
 func probeCommand(o *options) *cobra.Command {
@@ -25,7 +25,7 @@ func probeCommand(o *options) *cobra.Command {
 			if _, err := o.cluster(cmd); err != nil {
 				return err
 			}
-			what, err := (&selection{}).load()
+			what, err := (&selection{}).load(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -43,9 +43,7 @@ func probeCommand(o *options) *cobra.Command {
 				return err
 			}
 			if asJSON {
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", "  ")
-				return enc.Encode(r)
+				return printJSON(cmd.OutOrStdout(), r)
 			}
 			return printProbe(cmd, r)
 		},
@@ -56,7 +54,7 @@ func probeCommand(o *options) *cobra.Command {
 }
 
 func printProbe(cmd *cobra.Command, r egress.ProbeResult) error {
-	w := cmd.OutOrStdout()
+	w := printable.Writer(cmd.OutOrStdout()) // a server may answer with anything
 	if r.Got == 0 {
 		fmt.Fprintf(w, "inconclusive: %s\n", r.Why)
 	} else {

@@ -11,12 +11,13 @@ import (
 	"golang.org/x/term"
 
 	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/printable"
 )
 
 // newProgress shows moving bars on a terminal and plain lines everywhere else.
 func newProgress(w io.Writer) components.Progress {
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return newBars(w)
+	if f, ok := printable.Raw(w).(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return newBars(f)
 	}
 	return &lines{w: w}
 }

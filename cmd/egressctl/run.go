@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/harness"
+	"mesh-egress-conformance/framework/printable"
 	"mesh-egress-conformance/framework/report"
 )
 
@@ -29,7 +31,7 @@ func runCommand(o *options) *cobra.Command {
 			"Exit status: 0 all cases conform, 1 a violation, 2 an inconclusive case or a fault of the harness, 64 wrong usage.",
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			what, err := sel.load()
+			what, err := sel.load(cmd.Context())
 			if err != nil {
 				return usage(err)
 			}
@@ -41,14 +43,18 @@ func runCommand(o *options) *cobra.Command {
 				return usage(err)
 			}
 			ho.Lanes, ho.StrictCluster = lanes, strict
-			s, err := harness.Open(cmd.Context(), ho)
+			to, err := report.OpenFolder(out)
 			if err != nil {
 				return err
 			}
-			rep := s.Run(cmd.Context(), what.cases, out, func(r egress.Result) {
+			defer to.Close()
+			rep, err := conduct(cmd.Context(), ho, to, keep, func(r egress.Result) {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%-14s %-32s %5.2fs\n", r.Verdict, r.Case.Name, r.Took.Seconds())
 			})
-			return finish(cmd, s, rep, keep, out)
+			if err != nil {
+				return err
+			}
+			return finish(cmd, rep, to)
 		},
 	}
 	o.addUpFlags(cmd)
@@ -69,20 +75,37 @@ func inCI() bool {
 	return v != "" && v != "false" && v != "0"
 }
 
-// finish closes the session and reports, in this order: what the clean-up finds is part of the report.
-func finish(cmd *cobra.Command, s *harness.Session, rep *report.Report, keep bool, out string) error {
-	var err error
+// conduct opens a session, runs its cases and closes it; what the clean-up finds is part of the report. Where no
+// session can be opened, which is the error, the reports in the folder say of every case that it has not run.
+func conduct(ctx context.Context, o harness.Options, to *report.Folder, keep bool, each func(egress.Result)) (*report.Report, error) {
+	start := time.Now()
+	s, err := harness.Open(ctx, o)
+	if err != nil {
+		env := report.Environment{Provider: o.Provider, Cluster: o.Name, Istio: o.Istio, Sabotage: string(o.Sabotage)}
+		return nil, errors.Join(err, report.None(env, start, o.Cases, err).WriteAll(to))
+	}
+	rep := s.Run(ctx, o.Cases, to, each)
+	err = nil
 	if keep {
 		err = s.Keep()
 	}
-	if err := errors.Join(err, s.Close(context.WithoutCancel(cmd.Context()))); err != nil {
+	if err := errors.Join(err, s.Close(context.WithoutCancel(ctx))); err != nil {
 		rep.Faults = append(rep.Faults, "clean-up: "+err.Error())
 	}
-	if err := rep.WriteAll(out); err != nil {
+	return rep, nil
+}
+
+// finish reports: the verdicts are printed whether or not the files can be written.
+func finish(cmd *cobra.Command, rep *report.Report, to *report.Folder) error {
+	err := rep.WriteAll(to)
+	if err != nil {
+		rep.Faults = append(rep.Faults, err.Error())
+	}
+	err = errors.Join(err, rep.WriteText(printable.Raw(cmd.OutOrStdout()), term.IsTerminal(int(os.Stdout.Fd()))))
+	if err != nil {
 		return err
 	}
-	rep.WriteText(cmd.OutOrStdout(), term.IsTerminal(int(os.Stdout.Fd())))
-	fmt.Fprintf(cmd.OutOrStdout(), "report: %[1]s/report.json, %[1]s/junit.xml\n", out)
+	fmt.Fprintf(cmd.OutOrStdout(), "report: %s, %s\n", to.Join("report.json"), to.Join("junit.xml"))
 	if code := rep.ExitCode(); code != exitOK {
 		return &exitError{code: code}
 	}

@@ -1,11 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 
@@ -14,6 +14,8 @@ import (
 
 	"mesh-egress-conformance/fixtures"
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/input"
 	"mesh-egress-conformance/suites"
 )
 
@@ -40,15 +42,16 @@ type selected struct {
 	own      bool // the cases are the user's own
 }
 
-// load reads the cases and picks the selected ones.
-func (s *selection) load() (selected, error) {
+// load reads the cases, picks the selected ones and reads their fixtures, so that a mistake is found before anything
+// runs.
+func (s *selection) load(ctx context.Context) (selected, error) {
 	out := selected{fixtures: fixtures.FS}
 	var all []egress.Case
 	var err error
 	if s.dir == "" {
 		all, out.clients, err = suites.Load()
 	} else {
-		dir := os.DirFS(s.dir)
+		dir := input.Dir(s.dir)
 		out.fixtures, out.own = overlay{dir, fixtures.FS}, true
 		if all, out.clients, err = suites.LoadMore(dir); err != nil {
 			err = fmt.Errorf("cases in %s: %w", s.dir, err)
@@ -76,6 +79,11 @@ func (s *selection) load() (selected, error) {
 	}
 	if len(out.cases) == 0 {
 		return out, fmt.Errorf("no case matches the label filter %q", s.filter)
+	}
+	for _, c := range out.cases {
+		if err := fixture.Check(ctx, out.fixtures, c.Fixtures...); err != nil {
+			return out, fmt.Errorf("case %s: %w", c.Name, err)
+		}
 	}
 	if s.shuffle != 0 {
 		r := rand.New(rand.NewPCG(s.shuffle, 0))

@@ -6,11 +6,9 @@
 package casefile
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"reflect"
@@ -18,42 +16,65 @@ import (
 	"strings"
 
 	yamlv3 "go.yaml.in/yaml/v3"
-	"sigs.k8s.io/yaml"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/input"
 )
 
 // ClientsFile is the name of the file that describes clients, in any folder.
 const ClientsFile = "clients.yaml"
 
+// maxMistakes is how many wrong files are enough for one run.
+const maxMistakes = 50
+
 // Load reads every case below a folder, sorted by name, and the clients of its clients.yaml files.
-// Errors name file and line; all files are looked at, so that one run finds all mistakes.
+// Errors name file and line; all files are looked at, so that one run finds all mistakes, unless there are very many, or more
+// files than one folder may have (input.MaxDocuments, input.MaxFolder).
 func Load(fsys fs.FS) ([]egress.Case, []egress.Client, error) {
 	var cases []egress.Case
 	var clients []egress.Client
-	var all error
+	var mistakes []error
+	var documents, size int
+	note := func(err error) error {
+		if err != nil {
+			mistakes = append(mistakes, err)
+		}
+		if len(mistakes) >= maxMistakes {
+			return errors.New("there may be more mistakes: not all files were read")
+		}
+		return nil
+	}
 	err := fs.WalkDir(fsys, ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || path.Ext(p) != ".yaml" {
 			return err
 		}
 		b, err := fs.ReadFile(fsys, p)
 		if err != nil {
-			return err
+			return note(err)
+		}
+		if size += len(b); size > input.MaxFolder {
+			return fmt.Errorf("%s: the YAML files up to this one are longer than %d MiB together", p, input.MaxFolder>>20)
+		}
+		docs, err := nonEmpty(p, b)
+		if err != nil {
+			return note(err)
+		}
+		if documents += len(docs); documents > input.MaxDocuments {
+			return fmt.Errorf("%s: the YAML files up to this one have more than %d documents together", p, input.MaxDocuments)
 		}
 		if path.Base(p) == ClientsFile {
-			more, err := ParseClients(p, b)
-			clients, all = append(clients, more...), errors.Join(all, err)
-			return nil
+			more, err := parseClients(p, docs)
+			clients = append(clients, more...)
+			return note(err)
 		}
-		c, err := Parse(p, b)
+		c, err := parse(p, docs)
 		if err != nil {
-			all = errors.Join(all, err)
-			return nil
+			return note(err)
 		}
 		cases = append(cases, c)
 		return nil
 	})
-	if err = errors.Join(all, err); err != nil {
+	if err = errors.Join(append(mistakes, err)...); err != nil {
 		return nil, nil, err
 	}
 	slices.SortFunc(cases, func(a, b egress.Case) int { return strings.Compare(a.Name, b.Name) })
@@ -76,10 +97,14 @@ func Text(c egress.Case, fixtures fs.FS) (string, error) {
 
 // Parse reads one case file; file is its name, for errors and defaults.
 func Parse(file string, b []byte) (egress.Case, error) {
-	docs, err := documents(file, b)
+	docs, err := nonEmpty(file, b)
 	if err != nil {
 		return egress.Case{}, err
 	}
+	return parse(file, docs)
+}
+
+func parse(file string, docs []*input.Node) (egress.Case, error) {
 	var c egress.Case
 	if err := decode(file, docs[0], &c); err != nil {
 		return c, err
@@ -98,7 +123,7 @@ func Parse(file string, b []byte) (egress.Case, error) {
 	}
 	for _, d := range docs[1:] {
 		var o egress.Object
-		if err := convert(d, &o); err != nil {
+		if err := input.Decode(d, &o); err != nil {
 			return c, fmt.Errorf("%s:%d: %w", file, d.Line, err)
 		}
 		if o["kind"] == nil || o["apiVersion"] == nil {
@@ -114,13 +139,17 @@ func Parse(file string, b []byte) (egress.Case, error) {
 
 // ParseClients reads a list of clients.
 func ParseClients(file string, b []byte) ([]egress.Client, error) {
-	docs, err := documents(file, b)
+	docs, err := nonEmpty(file, b)
 	if err != nil {
 		return nil, err
 	}
+	return parseClients(file, docs)
+}
+
+func parseClients(file string, docs []*input.Node) ([]egress.Client, error) {
 	var out []egress.Client
-	if docs[0].Kind != yamlv3.SequenceNode {
-		return nil, fmt.Errorf("%s:%d: a list of clients is expected", file, docs[0].Line)
+	if docs[0].Kind != yamlv3.SequenceNode || len(docs) > 1 {
+		return nil, fmt.Errorf("%s:%d: one list of clients is expected", file, docs[0].Line)
 	}
 	for _, n := range docs[0].Content {
 		var c egress.Client
@@ -134,31 +163,17 @@ func ParseClients(file string, b []byte) ([]egress.Client, error) {
 	return out, nil
 }
 
-func documents(file string, b []byte) ([]*yamlv3.Node, error) {
-	dec := yamlv3.NewDecoder(bytes.NewReader(b))
-	var out []*yamlv3.Node
-	for {
-		var n yamlv3.Node
-		err := dec.Decode(&n)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		if len(n.Content) > 0 && n.Content[0].Tag != "!!null" {
-			out = append(out, n.Content[0])
-		}
+func nonEmpty(file string, b []byte) ([]*input.Node, error) {
+	docs, err := input.Documents(file, b)
+	if err == nil && len(docs) == 0 {
+		err = fmt.Errorf("%s: the file is empty", file)
 	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("%s: the file is empty", file)
-	}
-	return out, nil
+	return docs, err
 }
 
 // decode turns a node into a struct by its JSON field names. It goes down one level of lists of
 // structs, so that an error has the line of the element.
-func decode(file string, n *yamlv3.Node, into any) error {
+func decode(file string, n *input.Node, into any) error {
 	v := reflect.ValueOf(into).Elem()
 	fields := map[string]reflect.Value{}
 	for i := range v.NumField() {
@@ -186,7 +201,7 @@ func decode(file string, n *yamlv3.Node, into any) error {
 			}
 			continue
 		}
-		if err := convert(value, f.Addr().Interface()); err != nil {
+		if err := input.Decode(value, f.Addr().Interface()); err != nil {
 			return fmt.Errorf("%s:%d: %s: %w", file, value.Line, key.Value, err)
 		}
 	}
@@ -200,22 +215,4 @@ func known(fields map[string]reflect.Value) string {
 	}
 	slices.Sort(out)
 	return strings.Join(out, ", ")
-}
-
-// convert goes through JSON, whose rules for types are the ones of Kubernetes.
-func convert(n *yamlv3.Node, into any) error {
-	b, err := yamlv3.Marshal(n)
-	if err != nil {
-		return err
-	}
-	j, err := yaml.YAMLToJSON(b)
-	if err != nil {
-		return err
-	}
-	dec := json.NewDecoder(bytes.NewReader(j))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
-		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package casefile
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -67,6 +68,33 @@ func TestMistakes(t *testing.T) {
 	}
 	if _, err := Parse("area/x.yaml", []byte("---\n")); err == nil {
 		t.Error("an empty file is no case")
+	}
+}
+
+// An anchor of one field is for all fields of its document.
+func TestAnchors(t *testing.T) {
+	text := strings.Replace(good, "blocked OK blocked", "&w blocked OK blocked", 1)
+	c, err := Parse("area/x.yaml", []byte(strings.Replace(text, "want: BRST", "want: *w", 1)))
+	if err != nil || c.Probes[1].Wants != c.Probes[0].Wants {
+		t.Errorf("%+v %v", c.Probes, err)
+	}
+}
+
+func TestTooMuch(t *testing.T) {
+	many := fstest.MapFS{}
+	for i := range 3 {
+		many[fmt.Sprintf("team/x%d.yaml", i)] = &fstest.MapFile{Data: []byte(good + strings.Repeat("---\nkind: K\napiVersion: v\n", 4000))}
+	}
+	if _, _, err := Load(many); err == nil || !strings.Contains(err.Error(), "more than 10000 documents together") {
+		t.Errorf("12,006 documents: %v", err)
+	}
+	wrong := fstest.MapFS{}
+	for i := range 200 {
+		wrong[fmt.Sprintf("team/x%d.yaml", i)] = &fstest.MapFile{Data: []byte("claim: a\nclaim: b\n")}
+	}
+	_, _, err := Load(wrong)
+	if err == nil || !strings.Contains(err.Error(), `:2: key "claim" is given twice`) || strings.Count(err.Error(), "\n") != maxMistakes {
+		t.Errorf("200 wrong files: %v", err)
 	}
 }
 

@@ -31,13 +31,16 @@ type PhaseResult struct {
 
 // Result is a case with its verdict and everything that it rests on.
 type Result struct {
-	Case     Case          `json:"case"`
-	Verdict  Verdict       `json:"verdict"`
-	Why      string        `json:"why,omitempty"`
-	Started  time.Time     `json:"started"`
-	Took     time.Duration `json:"took"`
-	Phases   []PhaseResult `json:"phases,omitempty"`
-	Applied  []string      `json:"applied,omitempty"` // YAML of the resources
-	Rerun    string        `json:"rerun,omitempty"`   // command that runs the case again
-	BundleAt string        `json:"bundle,omitempty"`  // folder with logs and dumps
+	Case    Case    `json:"case"`
+	Verdict Verdict `json:"verdict"`
+	Why     string  `json:"why,omitempty"`
+	// Unfinished says that the run ended before the case did (somebody interrupted it, or the cluster died). The
+	// verdict is inconclusive then, and says nothing about the case.
+	Unfinished bool          `json:"unfinished,omitempty"`
+	Started    time.Time     `json:"started"`
+	Took       time.Duration `json:"took"`
+	Phases     []PhaseResult `json:"phases,omitempty"`
+	Applied    []string      `json:"applied,omitempty"` // YAML of the resources
+	Rerun      string        `json:"rerun,omitempty"`   // command that runs the case again
+	BundleAt   string        `json:"bundle,omitempty"`  // folder with logs and dumps
 }

@@ -151,6 +151,15 @@ func (e *Engine) Applicable(c egress.Case) (egress.Verdict, string) {
 	return "", ""
 }
 
+// NotRun is the result of a case that does not run, or has not run yet.
+func (e *Engine) NotRun(c egress.Case, v egress.Verdict, why string) egress.Result {
+	r := egress.Result{Case: c, Verdict: v, Why: why, Started: time.Now().UTC()}
+	if e.Rerun != nil {
+		r.Rerun = e.Rerun(c)
+	}
+	return r
+}
+
 // Run runs one case and returns its verdict with everything that it rests on. It never fails: what
 // goes wrong is part of the result. The case's resources are removed even if ctx ends.
 func (e *Engine) Run(ctx context.Context, c egress.Case) egress.Result { return e.Begin(ctx, c)() }
@@ -159,12 +168,9 @@ func (e *Engine) Run(ctx context.Context, c egress.Case) egress.Result { return 
 // written, so the next case may already run, in the same pods too.
 func (e *Engine) Begin(ctx context.Context, c egress.Case) (judge func() egress.Result) {
 	e.defaults()
-	res := egress.Result{Case: c, Started: time.Now().UTC()}
-	if e.Rerun != nil {
-		res.Rerun = e.Rerun(c)
-	}
-	if v, why := e.Applicable(c); v != "" {
-		res.Verdict, res.Why = v, why
+	v, why := e.Applicable(c)
+	res := e.NotRun(c, v, why)
+	if v != "" {
 		return func() egress.Result { return res }
 	}
 	r := e.newRun(c)

@@ -27,14 +27,19 @@ type Terms struct {
 	Beyond map[string][]string
 }
 
-// Excuse says why a case cannot run on somebody else's cluster; "" if it can.
-func (t Terms) Excuse(c egress.Case) string {
-	if c.Alone() || len(c.Ground) > 0 {
-		return "it changes what the whole mesh sees, and this cluster belongs to somebody else"
-	}
+// Excuse says why a case cannot run on somebody else's cluster; "" if it can. An error means that a fixture cannot be
+// read, which excuses nothing.
+func (t Terms) Excuse(c egress.Case) (string, error) {
 	text, err := casefile.Text(c, t.Files)
 	if err != nil {
-		return err.Error()
+		return "", err
+	}
+	return t.excuse(c, text), nil
+}
+
+func (t Terms) excuse(c egress.Case, text string) string {
+	if c.Alone() || len(c.Ground) > 0 {
+		return "it changes what the whole mesh sees, and this cluster belongs to somebody else"
 	}
 	for _, n := range c.Clients() {
 		i := slices.IndexFunc(t.Clients, func(x egress.Client) bool { return x.Name == n })
@@ -116,7 +121,7 @@ func (t Terms) address(text string) string {
 func (t Terms) Names(cases []egress.Case) []string {
 	var all strings.Builder
 	for _, c := range cases {
-		if text, err := casefile.Text(c, t.Files); err == nil && t.Excuse(c) == "" {
+		if text, err := casefile.Text(c, t.Files); err == nil && t.excuse(c, text) == "" {
 			all.WriteString(text)
 		}
 	}

@@ -39,7 +39,6 @@ func TestExcuse(t *testing.T) {
 		"address in a fixture":   {egress.Case{Probes: []egress.Probe{probe}, Fixtures: []string{"by-range.yaml"}}, "91.198.174.192/27"},
 		"address in a URL":       {egress.Case{Probes: []egress.Probe{egress.GET("client", "http://198.51.100.10/")}}, "198.51.100.10"},
 		"another address":        {egress.Case{Probes: []egress.Probe{probe}, Claim: "like 192.0.2.1"}, ""},
-		"missing fixture":        {egress.Case{Probes: []egress.Probe{probe}, Fixtures: []string{"gone.yaml"}}, "gone.yaml"},
 		"ranges of the cluster":  {egress.Case{Probes: from("include")}, "own ranges"},
 		"injected by hand":       {egress.Case{Probes: from("manual")}, "only the harness's own clusters"},
 		"dead":                   {egress.Case{Probes: []egress.Probe{{From: "client", URL: "http://dead.example/", Dead: true}}}, "nobody owns"},
@@ -53,9 +52,20 @@ func TestExcuse(t *testing.T) {
 	} {
 		guest := terms(t)
 		guest.Beyond = map[string][]string{"beyond": {"objects has the Sidecar istio-system/x, in a namespace that is not the run's"}}
-		got := guest.Excuse(x.c)
-		if (got == "") != (x.want == "") || !strings.Contains(got, x.want) {
+		got, err := guest.Excuse(x.c)
+		if err != nil || (got == "") != (x.want == "") || !strings.Contains(got, x.want) {
 			t.Errorf("%s: %q, wanted %q", name, got, x.want)
+		}
+	}
+}
+
+// A case is not skipped because its fixture cannot be read: nobody would notice that it never runs.
+func TestExcuseUnreadable(t *testing.T) {
+	c := egress.Case{Probes: []egress.Probe{egress.GET("client", "http://httpbin.org/")}, Fixtures: []string{"gone.yaml"}}
+	for _, exclusive := range []bool{false, true} {
+		c.Exclusive = exclusive
+		if why, err := terms(t).Excuse(c); err == nil || why != "" {
+			t.Errorf("a missing fixture is the excuse %q (%v)", why, err)
 		}
 	}
 }
@@ -64,11 +74,11 @@ func TestExcuse(t *testing.T) {
 func TestExcuseOwnPolicy(t *testing.T) {
 	c := egress.Case{Probes: []egress.Probe{egress.GET("client", "http://httpbin.org/")}, Objects: []egress.Object{{"kind": "Sidecar"}}}
 	x := terms(t)
-	if why := x.Excuse(c); why != "" {
-		t.Errorf("excused although the mesh is REGISTRY_ONLY: %s", why)
+	if why, err := x.Excuse(c); why != "" || err != nil {
+		t.Errorf("excused although the mesh is REGISTRY_ONLY: %s %v", why, err)
 	}
 	x.OwnPolicy = true
-	if x.Excuse(c) == "" {
+	if why, err := x.Excuse(c); why == "" || err != nil {
 		t.Error("a case's Sidecar beside the run's own")
 	}
 }

@@ -118,7 +118,7 @@ const deathNotice = time.Second
 // because adds the cluster's own explanation to an error that its death has caused. A connection that breaks
 // may be seen before the death of whoever was at its other end, so it waits a moment for that.
 func (s *Session) because(ctx context.Context, err error) error {
-	if err == nil || s.Cluster == nil || cutShort(ctx) {
+	if err == nil || s.Cluster == nil || ctx.Err() != nil && ended(ctx) == interrupted {
 		return err
 	}
 	select {

@@ -175,18 +175,26 @@ func (s *Session) openShift() (bool, error) {
 }
 
 // excuse says why a case cannot run in this session although its needs are met; "" if it can.
-func (s *Session) excuse(c egress.Case) string {
+func (s *Session) excuse(c egress.Case) (string, error) {
 	if s.visit != nil {
-		if why := s.visit.terms.Excuse(c); why != "" {
-			return "not on somebody else's cluster: " + why
+		why, err := s.visit.terms.Excuse(c)
+		if err != nil {
+			return "", err
+		}
+		if why != "" {
+			return "not on somebody else's cluster: " + why, nil
 		}
 	}
 	if s.terms != nil {
-		if why := s.terms.Excuse(c); why != "" {
-			return "not against the live internet: " + why
+		why, err := s.terms.Excuse(c)
+		if err != nil {
+			return "", err
+		}
+		if why != "" {
+			return "not against the live internet: " + why, nil
 		}
 	}
-	return ""
+	return "", nil
 }
 
 // applicable is engine.Applicable, with what only the session knows.
@@ -194,7 +202,9 @@ func (s *Session) applicable(c egress.Case) (egress.Verdict, string) {
 	if v, why := s.lanes[0].engine.Applicable(c); v != "" {
 		return v, why
 	}
-	if why := s.excuse(c); why != "" {
+	if why, err := s.excuse(c); err != nil {
+		return egress.Inconclusive, err.Error()
+	} else if why != "" {
 		return egress.Skipped, why
 	}
 	if s.terms != nil {

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -203,6 +204,11 @@ func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 			o.Clients[i] = spoil(c)
 		}
 	}
+	for _, c := range o.Cases {
+		if err := fixture.Check(context.Background(), o.Fixtures, c.Fixtures...); err != nil {
+			return nil, nil, nil, fmt.Errorf("case %s: %w", c.Name, err)
+		}
+	}
 	store, err := components.OpenStore()
 	if err != nil {
 		return nil, nil, nil, err
@@ -224,18 +230,26 @@ func (s *Session) alive(ctx context.Context) (context.Context, context.CancelFun
 	go func() {
 		select {
 		case <-s.Cluster.Gone():
-			cancel(fmt.Errorf("the cluster died: %w", s.Cluster.Failure()))
+			cancel(fmt.Errorf("the cluster died: %w", s.failure()))
 		case <-ctx.Done():
 		}
 	}()
 	return ctx, func() { cancel(nil) }
 }
 
+// failure is why a cluster that is gone has died.
+func (s *Session) failure() error {
+	if err := s.Cluster.Failure(); err != nil {
+		return err
+	}
+	return errors.New("somebody took it down")
+}
+
 // beginCase runs one case in a lane, up to its verdict, which the returned function makes; the clients that
 // it names are started if they are not there.
 func (s *Session) beginCase(ctx context.Context, w *world, c egress.Case) (judge func() egress.Result) {
 	not := func(v egress.Verdict, why string) func() egress.Result {
-		r := egress.Result{Case: c, Verdict: v, Why: why, Started: time.Now().UTC(), Rerun: w.engine.Rerun(c)}
+		r := w.engine.NotRun(c, v, why)
 		return func() egress.Result { return r }
 	}
 	if v, why := s.applicable(c); v != "" {
@@ -253,8 +267,10 @@ func (s *Session) concluded(r egress.Result) egress.Result {
 	switch r.Verdict {
 	case egress.Conforms, egress.Violates, egress.Inconclusive:
 		// A part that has died may have made the client fail where the mesh would not.
-		if cause := s.Cluster.Failure(); cause != nil {
-			r.Why = fmt.Sprintf("%v\n(seen as: %s %s)", cause, r.Verdict, r.Why)
+		if s.Cluster.Failure() != nil {
+			if r.Verdict != egress.Inconclusive {
+				r.Why = strings.TrimSpace(fmt.Sprintf("it came out as %q when the cluster was dead: %s", r.Verdict, r.Why))
+			}
 			r.Verdict = egress.Inconclusive
 		}
 	case egress.Skipped, egress.NotApplicable:

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -37,14 +35,10 @@ func (s *Session) Environment() report.Environment {
 	}
 }
 
-// Run runs cases, side by side where they allow it, and makes the report. When ctx ends, the cases
-// that have not run are left out. each hears every result, one at a time; it may be nil.
-func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, each func(egress.Result)) *report.Report {
-	if outDir != "" { // bundles of an earlier run would be taken for this one's
-		if err := os.RemoveAll(filepath.Join(outDir, "bundles")); err != nil {
-			s.opts.logf("old debug bundles: %v", err)
-		}
-	}
+// Run runs cases, side by side where they allow it, and makes the report, which has a result for every one of them:
+// when ctx ends or the cluster dies, those that have not ended are inconclusive, with the cause. Bundles go to out,
+// which may be nil. each hears every result, one at a time and before Run returns; it may be nil.
+func (s *Session) Run(ctx context.Context, cases []egress.Case, out *report.Folder, each func(egress.Result)) *report.Report {
 	order := map[string]int{}
 	for i, c := range cases {
 		order[c.Name] = i
@@ -60,36 +54,65 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, outDir string, e
 	if err != nil {
 		s.opts.logf("should istiod end, this run will not know: %v", err)
 	}
-	results := s.schedule(ctx, cases, func(w *world, c egress.Case) func() *egress.Result {
+	results := s.schedule(ctx, cases, func(w *world, c egress.Case) func() egress.Result {
 		judge := s.beginCase(ctx, w, c)
-		return func() *egress.Result {
+		return func() egress.Result {
 			r := judge()
-			if cutShort(ctx) && r.Verdict == egress.Inconclusive { // which says nothing about the case
-				return nil
+			if r.Verdict == egress.Inconclusive && s.over(ctx) { // which says nothing about the case
+				return unfinished(ctx, r)
 			}
-			s.Bundle(ctx, w.lane, &r, outDir)
-			return &r
+			s.Bundle(ctx, w.lane, &r, out)
+			return r
 		}
 	}, each)
 	slices.SortFunc(results, func(a, b egress.Result) int { return order[a.Case.Name] - order[b.Case.Name] })
 	s.blameIstiod(ctx, istiod, results)
-	var faults []string
-	if n := len(cases) - len(results); n > 0 {
-		faults = append(faults, fmt.Sprintf("interrupted: %d cases have no verdict", n))
-	}
-	if cause := s.Cluster.Failure(); cause != nil {
-		faults = append(faults, "the cluster died: "+cause.Error())
-	} else if !cutShort(ctx) { // otherwise Close removes what the cases had applied
+	rep := report.New(s.Environment(), s.start, results)
+	lost := fmt.Sprintf("%d cases have no verdict", rep.Unfinished())
+	switch over := s.over(ctx); {
+	case over && ended(ctx) == interrupted: // Close removes what the cases had applied
+		rep.Faults = append(rep.Faults, interrupted+": "+lost)
+	case over || rep.Unfinished() > 0:
+		rep.Faults = append(rep.Faults, ended(ctx), lost)
+	default:
 		if err := s.checkLeftovers(ctx); err != nil {
-			faults = append(faults, err.Error())
+			rep.Faults = append(rep.Faults, err.Error())
 		}
 	}
-	return report.New(s.Environment(), s.start, results, faults...)
+	return rep
 }
 
-// cutShort says whether the caller gave up. When the cluster dies, every case that is left says so.
-func cutShort(ctx context.Context) bool {
-	return ctx.Err() != nil && errors.Is(context.Cause(ctx), ctx.Err())
+// over says whether a run is cut short. That the cluster is gone ctx knows a moment later than the cluster.
+func (s *Session) over(ctx context.Context) bool {
+	select {
+	case <-s.Cluster.Gone():
+		<-ctx.Done()
+	default:
+	}
+	return ctx.Err() != nil
+}
+
+const interrupted = "interrupted"
+
+// ended says why a run that was not complete came to its end: the cluster died, or the caller gave up.
+func ended(ctx context.Context) string {
+	switch cause := context.Cause(ctx); {
+	case cause == nil:
+		return "the schedule lost it, which is a mistake in this program"
+	case !errors.Is(cause, ctx.Err()):
+		return cause.Error()
+	}
+	return interrupted
+}
+
+// unfinished makes a result one of a case that had not ended when the run did.
+func unfinished(ctx context.Context, r egress.Result) egress.Result {
+	why := ended(ctx)
+	if r.Why != "" {
+		why += "\n(seen as: " + r.Why + ")"
+	}
+	r.Verdict, r.Why, r.Unfinished = egress.Inconclusive, why, true
+	return r
 }
 
 // bundleTimeout bounds the collection of a debug bundle.
@@ -98,21 +121,17 @@ const bundleTimeout = 15 * time.Second
 // Bundle keeps what helps to understand a case that does not conform: logs, config dumps, resources,
 // arrivals. It names the folder in the result; what could not be had is in its errors.txt. Of a case that did not run
 // there is nothing to keep.
-func (s *Session) Bundle(ctx context.Context, l lane, r *egress.Result, outDir string) {
-	if outDir == "" || len(r.Phases) == 0 || (r.Verdict != egress.Violates && r.Verdict != egress.Inconclusive) {
+func (s *Session) Bundle(ctx context.Context, l lane, r *egress.Result, out *report.Folder) {
+	if out == nil || len(r.Phases) == 0 || (r.Verdict != egress.Violates && r.Verdict != egress.Inconclusive) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bundleTimeout)
 	defer cancel()
-	dir := filepath.Join(outDir, "bundles", r.Case.Name)
-	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
-		s.opts.logf("no debug bundle for %s: %v", r.Case.Name, err)
-		return
-	}
+	dir := "bundles/" + r.Case.Name
 	var errs error
 	keep := func(name string, b []byte, err error) {
 		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, name), b, 0o644)
+			err = out.Write(dir+"/"+name, b)
 		}
 		errs = errors.Join(errs, err)
 	}
@@ -133,9 +152,11 @@ func (s *Session) Bundle(ctx context.Context, l lane, r *egress.Result, outDir s
 		s.bundleClients(ctx, l, r.Case, keep)
 	}
 	if errs != nil {
-		_ = os.WriteFile(filepath.Join(dir, "errors.txt"), []byte(errs.Error()+"\n"), 0o644) // the bundle is best effort
+		if err := out.Write(dir+"/errors.txt", []byte(errs.Error()+"\n")); err != nil { // the bundle is best effort
+			s.opts.logf("debug bundle of %s: %v", r.Case.Name, errors.Join(errs, err))
+		}
 	}
-	r.BundleAt = dir
+	r.BundleAt = out.Join(dir)
 }
 
 func (s *Session) bundleClients(ctx context.Context, l lane, c egress.Case, keep func(string, []byte, error)) {

@@ -11,22 +11,20 @@ import (
 	"mesh-egress-conformance/framework/fixture"
 )
 
-// schedule runs cases on all lanes. run returns when a case is over; its verdict is made while the next one
-// runs, and is nil for a case that was cut short. Cases stand in groups by the mesh configuration that they need
+// schedule runs cases on all lanes, and returns a result for each of them, whenever ctx ends. run returns when a case
+// is over; its verdict is made while the next one runs. Cases stand in groups by the mesh configuration that they need
 // from the start, so that it changes once for each group; in a group, the cases that touch what others
 // see come last, one by one.
-func (s *Session) schedule(ctx context.Context, cases []egress.Case, run func(*world, egress.Case) func() *egress.Result, each func(egress.Result)) []egress.Result {
+func (s *Session) schedule(ctx context.Context, cases []egress.Case, run func(*world, egress.Case) func() egress.Result, each func(egress.Result)) []egress.Result {
 	var mu sync.Mutex
 	var results []egress.Result
-	done := func(r *egress.Result) {
-		if r == nil {
-			return
-		}
+	have := map[string]bool{}
+	done := func(r egress.Result) {
 		mu.Lock()
 		defer mu.Unlock()
-		results = append(results, *r)
+		results, have[r.Case.Name] = append(results, r), true
 		if each != nil {
-			each(*r)
+			each(r)
 		}
 	}
 	first := true
@@ -57,12 +55,22 @@ func (s *Session) schedule(ctx context.Context, cases []egress.Case, run func(*w
 			s.opts.logf("restore the mesh configuration: %v", err)
 		}
 	}
+	for _, c := range cases {
+		if !have[c.Name] {
+			done(unfinished(ctx, s.notRun(c, "")))
+		}
+	}
 	return results
 }
 
-func (s *Session) failGroup(g *group, err error, done func(*egress.Result)) {
+// notRun is the result of a case that could not be run.
+func (s *Session) notRun(c egress.Case, why string) egress.Result {
+	return s.lanes[0].engine.NotRun(c, egress.Inconclusive, why)
+}
+
+func (s *Session) failGroup(g *group, err error, done func(egress.Result)) {
 	for _, c := range g.cases {
-		done(&egress.Result{Case: c, Verdict: egress.Inconclusive, Why: fmt.Sprintf("the mesh configuration that it stands on could not be set: %v", err)})
+		done(s.notRun(c, fmt.Sprintf("the mesh configuration that it stands on could not be set: %v", err)))
 	}
 }
 
@@ -116,7 +124,7 @@ func (s *Session) resources(c egress.Case) []string {
 }
 
 // group runs the cases of one group: side by side first, then those that must be alone.
-func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.Case) func() *egress.Result, done func(*egress.Result)) {
+func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.Case) func() egress.Result, done func(egress.Result)) {
 	var pending, alone, tied []egress.Case
 	for _, c := range g.cases {
 		switch v, _ := s.applicable(c); {
@@ -267,7 +275,7 @@ func (q *queue) take(ctx context.Context, l lane) (egress.Case, bool) {
 	if l == 0 {
 		lists = []*[]egress.Case{&q.tied, &q.pending}
 	}
-	for !cutShort(ctx) {
+	for ctx.Err() == nil {
 		left := 0
 		for _, patient := range []bool{false, true} { // whose clients are there already comes first
 			left = 0
@@ -278,7 +286,7 @@ func (q *queue) take(ctx context.Context, l lane) (egress.Case, bool) {
 				left += len(*list)
 			}
 		}
-		if left == 0 || ctx.Err() != nil {
+		if left == 0 {
 			break
 		}
 		q.free.Wait()

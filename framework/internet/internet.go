@@ -12,7 +12,7 @@ import (
 	"regexp"
 	"slices"
 
-	"sigs.k8s.io/yaml"
+	"mesh-egress-conformance/framework/input"
 )
 
 // Kind is what a service speaks.
@@ -68,7 +68,7 @@ var hostsYAML []byte
 // DefaultHosts returns the built-in hosts.
 func DefaultHosts() (*Hosts, error) {
 	var h Hosts
-	if err := yaml.UnmarshalStrict(hostsYAML, &h); err != nil {
+	if err := input.Unmarshal("hosts.yaml", hostsYAML, &h); err != nil {
 		return nil, fmt.Errorf("read the built-in hosts of the hermetic internet: %w", err)
 	}
 	return &h, nil

@@ -49,12 +49,17 @@ func (t Terms) Names(cases []egress.Case) []string {
 	return out
 }
 
-// Excuse says why a case makes no sense against the real internet; "" if it does.
-func (t Terms) Excuse(c egress.Case) string {
+// Excuse says why a case makes no sense against the real internet; "" if it does. An error means that a fixture cannot
+// be read, which excuses nothing.
+func (t Terms) Excuse(c egress.Case) (string, error) {
 	text, err := casefile.Text(c, t.Files)
 	if err != nil {
-		return err.Error()
+		return "", err
 	}
+	return t.excuse(c, text), nil
+}
+
+func (t Terms) excuse(c egress.Case, text string) string {
 	for _, h := range t.Hosts.Hosts {
 		if !h.Real && slices.ContainsFunc(append([]string{h.Name}, h.Aliases...), func(n string) bool { return strings.Contains(text, n) }) {
 			return fmt.Sprintf("%s exists in the hermetic internet alone", h.Name)

@@ -3,16 +3,15 @@
 package migrate
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"strings"
 
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
+
+	"mesh-egress-conformance/framework/input"
 )
 
 // egressRule is config.istio.io/v1alpha2 EgressRule, as in Istio 0.2 to 0.7
@@ -49,30 +48,23 @@ type object = map[string]any
 // that the application speaks HTTP and the sidecar opens TLS.
 var protocols = map[string]string{"http": "HTTP", "http2": "HTTP2", "grpc": "GRPC", "tcp": "TCP", "mongo": "MONGO"}
 
-// EgressRules converts a YAML file. Documents of other kinds are an error: nothing is dropped
-// silently. The error names the document by its number, beginning with 1.
-func EgressRules(in []byte) (*Result, error) {
+// EgressRules converts a YAML file; file is its name, for errors, which have the line too. Documents of other kinds
+// are an error: nothing is dropped silently.
+func EgressRules(file string, in []byte) (*Result, error) {
 	res := &Result{}
 	var out bytes.Buffer
-	dec := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(in)))
-	for n := 1; ; n++ {
-		doc, err := dec.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("document %d: %w", n, err)
-		}
-		if len(bytes.TrimSpace(doc)) == 0 {
-			continue
-		}
+	docs, err := input.Documents(file, in)
+	if err != nil {
+		return nil, err
+	}
+	for _, doc := range docs {
 		var r egressRule
-		if err := yaml.UnmarshalStrict(doc, &r); err != nil {
-			return nil, fmt.Errorf("document %d is no EgressRule: %w", n, err)
+		if err := input.Decode(doc, &r); err != nil {
+			return nil, fmt.Errorf("%s:%d: this is no EgressRule: %w", file, doc.Line, err)
 		}
 		objs, notes, err := convert(r)
 		if err != nil {
-			return nil, fmt.Errorf("document %d, EgressRule %q: %w", n, r.Metadata.Name, err)
+			return nil, fmt.Errorf("%s:%d: EgressRule %q: %w", file, doc.Line, r.Metadata.Name, err)
 		}
 		res.Rules++
 		res.Notes = append(res.Notes, notes...)
@@ -85,7 +77,7 @@ func EgressRules(in []byte) (*Result, error) {
 		}
 	}
 	if res.Rules == 0 {
-		return nil, errors.New("no EgressRule in it")
+		return nil, fmt.Errorf("%s: no EgressRule in it", file)
 	}
 	res.YAML = out.Bytes()
 	return res, nil

@@ -26,7 +26,7 @@ func TestEgressRules(t *testing.T) {
 		"two":      {rule("a.example", "[{port: 80, protocol: http}]") + "---\n" + rule("b.example", "[{port: 80, protocol: grpc}]"), "ServiceEntry ServiceEntry", []string{"GRPC"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := EgressRules([]byte(x.in))
+			r, err := EgressRules("rules.yaml", []byte(x.in))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -55,9 +55,10 @@ func TestEgressRules(t *testing.T) {
 		"out of range":    rule("a", "[{port: 99999, protocol: http}]"),
 		"protocol":        rule("a", "[{port: 80, protocol: carrier-pigeon}]"),
 		"must be set":     rule("", "[]"),
-		"document 2":      rule("a", "[{port: 80, protocol: http}]") + "---\n{",
+		"rules.yaml:9":    rule("a", "[{port: 80, protocol: http}]") + "---\nkind: EgressRule\nmetadata: {name: b, name: c}",
+		"yaml: line":      rule("a", "[{port: 80, protocol: http}]") + "---\n{",
 	} {
-		if _, err := EgressRules([]byte(in)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := EgressRules("rules.yaml", []byte(in)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}
@@ -66,7 +67,7 @@ func TestEgressRules(t *testing.T) {
 func FuzzEgressRules(f *testing.F) {
 	f.Add([]byte(rule("httpbin.org", "[{port: 80, protocol: http}]")))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := EgressRules(b)
+		r, err := EgressRules("rules.yaml", b)
 		if err == nil && (r.Rules == 0 || len(r.YAML) == 0) {
 			t.Errorf("%q gives nothing and no error", b)
 		}

@@ -3,16 +3,23 @@ package report
 import (
 	"encoding/xml"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/onsi/ginkgo/v2/reporters"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/printable"
 )
 
+// runName is the JUnit test case that stands for the run itself.
+const runName = "run"
+
 // JUnit renders the report as JUnit XML, with Ginkgo's own types for it: one test case for each
-// case, a violation as a failure, an inconclusive case as an error, a skip with its reason.
+// case, a violation as a failure, an inconclusive case as an error, a skip with its reason. Faults of the run are the
+// error of one more test case. What XML 1.0 cannot carry is escaped.
 func (r *Report) JUnit() ([]byte, error) {
+	r = printable.Copy(r)
 	suite := reporters.JUnitTestSuite{
 		Name: "mesh-egress-conformance", Package: "suites", Tests: r.Counts.Total,
 		Disabled: 0, Skipped: r.Counts.Skipped + r.Counts.NotApplicable,
@@ -40,6 +47,15 @@ func (r *Report) JUnit() ([]byte, error) {
 			tc.SystemOut = c.Case.Claim
 		}
 		suite.TestCases = append(suite.TestCases, tc)
+	}
+	if len(r.Faults) > 0 {
+		first, _, _ := strings.Cut(r.Faults[0], "\n")
+		suite.TestCases = append(suite.TestCases, reporters.JUnitTestCase{
+			Name: runName, Classname: "egress." + runName, Status: "fault", Time: r.Took,
+			Error: &reporters.JUnitError{Type: "fault", Message: first, Description: strings.Join(r.Faults, "\n")},
+		})
+		suite.Tests++
+		suite.Errors++
 	}
 	all := reporters.JUnitTestSuites{
 		Tests: suite.Tests, Disabled: suite.Disabled + suite.Skipped, Failures: suite.Failures,

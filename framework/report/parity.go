@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/printable"
 )
 
 // Difference is something that came out otherwise in one run than in another.
@@ -31,7 +33,8 @@ func (d Difference) String() string {
 }
 
 // Parity compares two runs of the same cases in different places: verdicts, and the outcome of every probe
-// in every phase. What is skipped in one of them counts as a difference too.
+// in every phase. What is skipped in one of them counts as a difference too, and so does what is inconclusive, in
+// both too: it says nothing, so there is nothing in which they agree.
 func Parity(a, b *Report) []Difference {
 	var out []Difference
 	other := map[string]egress.Result{}
@@ -44,7 +47,7 @@ func Parity(a, b *Report) []Difference {
 		switch {
 		case !ok:
 			out = append(out, Difference{Case: x.Case.Name, Got: []string{string(x.Verdict), "not run"}})
-		case x.Verdict != y.Verdict:
+		case x.Verdict != y.Verdict || x.Verdict == egress.Inconclusive:
 			out = append(out, Difference{Case: x.Case.Name, Got: []string{string(x.Verdict), string(y.Verdict)}})
 		default:
 			out = append(out, outcomes(x, y)...)
@@ -61,14 +64,15 @@ func Parity(a, b *Report) []Difference {
 // outcomes compares two results with the same verdict, phase by phase. Probes are in the order of the case.
 func outcomes(x, y egress.Result) []Difference {
 	var out []Difference
+	if len(x.Phases) != len(y.Phases) {
+		return []Difference{{Case: x.Case.Name, Probe: "phases", Got: []string{strconv.Itoa(len(x.Phases)), strconv.Itoa(len(y.Phases))}}}
+	}
 	for i, ph := range x.Phases {
-		if i >= len(y.Phases) {
-			break
+		if n, m := len(ph.Probes), len(y.Phases[i].Probes); n != m {
+			out = append(out, Difference{Case: x.Case.Name, Probe: ph.Phase.String() + ", probes", Got: []string{strconv.Itoa(n), strconv.Itoa(m)}})
+			continue
 		}
 		for k, p := range ph.Probes {
-			if k >= len(y.Phases[i].Probes) {
-				break
-			}
 			if q := y.Phases[i].Probes[k]; p.Got != q.Got {
 				out = append(out, Difference{
 					Case: x.Case.Name, Probe: ph.Phase.String() + ", " + p.Probe,
@@ -80,8 +84,11 @@ func outcomes(x, y egress.Result) []Difference {
 	return out
 }
 
-// WriteParity writes what a comparison came to as Markdown, and says whether the places agree.
+// WriteParity writes what a comparison came to as Markdown, and says whether the places agree. Faults of a run are
+// in it; whether they forbid a comparison is the caller's business.
 func WriteParity(w io.Writer, a, b *Report) (same bool, err error) {
+	a, b = printable.Copy(a), printable.Copy(b)
+	here, there := printable.Line(a.Environment.Provider), printable.Line(b.Environment.Provider)
 	all := Parity(a, b)
 	allowed := slices.DeleteFunc(slices.Clone(all), func(d Difference) bool { return !d.Allowed })
 	real := slices.DeleteFunc(slices.Clone(all), func(d Difference) bool { return d.Allowed })
@@ -92,9 +99,11 @@ func WriteParity(w io.Writer, a, b *Report) (same bool, err error) {
 		}
 	}
 	var s strings.Builder
-	fmt.Fprintf(&s, "# Parity of %s and %s\n\n", a.Environment.Provider, b.Environment.Provider)
-	fmt.Fprintf(&s, "| | %s | %s |\n|---|---|---|\n", a.Environment.Provider, b.Environment.Provider)
-	row := func(name string, f func(*Report) any) { fmt.Fprintf(&s, "| %s | %v | %v |\n", name, f(a), f(b)) }
+	fmt.Fprintf(&s, "# Parity of %s and %s\n\n", here, there)
+	fmt.Fprintf(&s, "| | %s | %s |\n|---|---|---|\n", here, there)
+	row := func(name string, f func(*Report) any) {
+		fmt.Fprintf(&s, "| %s | %s | %s |\n", name, printable.Line(fmt.Sprint(f(a))), printable.Line(fmt.Sprint(f(b))))
+	}
 	row("Kubernetes", func(r *Report) any { return r.Environment.Kubernetes })
 	row("Istio", func(r *Report) any { return r.Environment.Istio })
 	row("Envoy", func(r *Report) any { return r.Environment.Envoy })
@@ -110,7 +119,12 @@ func WriteParity(w io.Writer, a, b *Report) (same bool, err error) {
 	}
 	s.WriteString(".\n\n")
 	for _, d := range append(real, allowed...) {
-		fmt.Fprintf(&s, "- %s\n", d)
+		fmt.Fprintf(&s, "- %s\n", printable.Line(d.String()))
+	}
+	for _, r := range []*Report{a, b} {
+		for _, f := range r.Faults {
+			fmt.Fprintf(&s, "- FAULT of the run on %s: %s\n", printable.Line(r.Environment.Provider), printable.Line(f))
+		}
 	}
 	_, err = io.WriteString(w, s.String())
 	return len(real) == 0, err

@@ -3,13 +3,15 @@
 package report
 
 import (
-	"encoding/json"
+	encjson "encoding/json"
+	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
+	"sigs.k8s.io/json"
+
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/input"
 )
 
 // Schema names the format of report.json; docs/report.md describes it. A reader refuses others.
@@ -23,7 +25,7 @@ type Report struct {
 	Environment Environment     `json:"environment"`
 	Counts      Counts          `json:"counts"`
 	Cases       []egress.Result `json:"cases"`
-	// Faults are what went wrong outside any case, such as a clean-up that failed.
+	// Faults are what went wrong outside any case, such as a clean-up that failed. A report with faults is no success.
 	Faults []string `json:"faults,omitempty"`
 }
 
@@ -65,23 +67,39 @@ type Counts struct {
 
 // New makes a report of results.
 func New(env Environment, started time.Time, results []egress.Result, faults ...string) *Report {
-	r := &Report{Schema: Schema, Started: started.UTC(), Took: time.Since(started).Seconds(), Environment: env, Cases: results, Faults: faults}
+	return &Report{
+		Schema: Schema, Started: started.UTC(), Took: time.Since(started).Seconds(), Environment: env,
+		Counts: count(results), Cases: results, Faults: faults,
+	}
+}
+
+// None is the report of a run that could not begin.
+func None(env Environment, started time.Time, cases []egress.Case, cause error) *Report {
+	results := make([]egress.Result, len(cases))
+	for i, c := range cases {
+		results[i] = egress.Result{Case: c, Verdict: egress.Inconclusive, Why: "the run could not begin: " + cause.Error(), Started: started.UTC(), Unfinished: true}
+	}
+	return New(env, started, results, "the run could not begin: "+cause.Error(), fmt.Sprintf("%d cases have no verdict", len(cases)))
+}
+
+func count(results []egress.Result) Counts {
+	var n Counts
 	for _, c := range results {
-		r.Counts.Total++
+		n.Total++
 		switch c.Verdict {
 		case egress.Conforms:
-			r.Counts.Conforms++
+			n.Conforms++
 		case egress.Violates:
-			r.Counts.Violates++
+			n.Violates++
 		case egress.Inconclusive:
-			r.Counts.Inconclusive++
+			n.Inconclusive++
 		case egress.Skipped:
-			r.Counts.Skipped++
+			n.Skipped++
 		case egress.NotApplicable:
-			r.Counts.NotApplicable++
+			n.NotApplicable++
 		}
 	}
-	return r
+	return n
 }
 
 // ExitCode is the exit status that the run deserves: 0 all conform, 1 a violation, 2 an inconclusive
@@ -98,48 +116,75 @@ func (r *Report) ExitCode() int {
 	return code
 }
 
-// Read reads a report.json.
+// Unfinished is how many cases have no verdict because the run ended before they did.
+func (r *Report) Unfinished() int {
+	n := 0
+	for _, c := range r.Cases {
+		if c.Unfinished {
+			n++
+		}
+	}
+	return n
+}
+
+// Read reads a report.json, and refuses one that contradicts itself.
 func Read(path string) (*Report, error) {
-	b, err := os.ReadFile(path)
+	b, err := input.ReadFile(path, input.MaxReport)
 	if err != nil {
 		return nil, fmt.Errorf("read report: %w", err)
 	}
-	var r Report
-	if err := json.Unmarshal(b, &r); err != nil {
+	r, err := parse(b)
+	if err != nil {
 		return nil, fmt.Errorf("read report %s: %w", path, err)
 	}
+	return r, nil
+}
+
+func parse(b []byte) (*Report, error) {
+	var r Report
+	strict, err := json.UnmarshalStrict(b, &r, json.DisallowDuplicateFields)
+	if err = errors.Join(append(strict, err)...); err != nil {
+		return nil, err
+	}
 	if r.Schema != Schema {
-		return nil, fmt.Errorf("read report %s: schema %q is not %q", path, r.Schema, Schema)
+		return nil, fmt.Errorf("schema %q is not %q", r.Schema, Schema)
+	}
+	seen := map[string]bool{}
+	for _, c := range r.Cases {
+		switch c.Verdict {
+		case egress.Conforms, egress.Violates, egress.Inconclusive, egress.Skipped, egress.NotApplicable:
+		default:
+			return nil, fmt.Errorf("case %q has the unknown verdict %q", c.Case.Name, c.Verdict)
+		}
+		if seen[c.Case.Name] {
+			return nil, fmt.Errorf("case %q is in it twice", c.Case.Name)
+		}
+		seen[c.Case.Name] = true
+	}
+	if have := count(r.Cases); have != r.Counts {
+		return nil, fmt.Errorf("its counts are %+v, and its cases are %+v", r.Counts, have)
 	}
 	return &r, nil
 }
 
-// WriteAll writes report.json and junit.xml into a folder. Each appears whole or not at all.
-func (r *Report) WriteAll(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make the report folder: %w", err)
-	}
-	j, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode the report: %w", err)
-	}
-	if err := replace(filepath.Join(dir, "report.json"), append(j, '\n')); err != nil {
-		return err
-	}
-	x, err := r.JUnit()
-	if err != nil {
-		return err
-	}
-	return replace(filepath.Join(dir, "junit.xml"), x)
-}
+// Names of the two reports in their folder.
+const (
+	reportFile = "report.json"
+	junitFile  = "junit.xml"
+)
 
-func replace(path string, b []byte) error {
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, b, 0o644); err != nil {
-		return fmt.Errorf("write report: %w", err)
+// WriteAll writes report.json and junit.xml into a folder; where one fails, the other is written all the same.
+func (r *Report) WriteAll(to *Folder) error {
+	j, err := encjson.MarshalIndent(r, "", "  ")
+	if err == nil {
+		err = to.Write(reportFile, append(j, '\n'))
 	}
-	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("write report: %w", err)
+	x, err2 := r.JUnit()
+	if err2 == nil {
+		err2 = to.Write(junitFile, x)
+	}
+	if err = errors.Join(err, err2); err != nil {
+		return fmt.Errorf("the reports could not be written: %w", err)
 	}
 	return nil
 }

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/onsi/ginkgo/v2/reporters"
 
@@ -68,9 +71,7 @@ func TestCountsAndExitCode(t *testing.T) {
 
 func TestWriteAndRead(t *testing.T) {
 	dir := t.TempDir()
-	if err := all().WriteAll(dir); err != nil {
-		t.Fatal(err)
-	}
+	write(t, all(), dir)
 	back, err := Read(filepath.Join(dir, "report.json"))
 	if err != nil || back.Counts != all().Counts || back.Cases[1].Phases[1].Probes[0].Got != egress.B502 {
 		t.Errorf("%+v %v", back, err)
@@ -88,14 +89,196 @@ func TestWriteAndRead(t *testing.T) {
 		cases[3].Skipped == nil || !strings.Contains(cases[3].Skipped.Message, "needs something") || cases[0].Failure != nil {
 		t.Errorf("%s", b)
 	}
-	for name, content := range map[string]string{"cut": `{"schema":`, "foreign": `{"schema":"other/v9"}`} {
-		f := filepath.Join(dir, name)
+	good, err := os.ReadFile(filepath.Join(dir, "report.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace := func(old, by string) string { return strings.Replace(string(good), old, by, 1) }
+	for want, content := range map[string]string{
+		"unexpected end":    `{"schema":`,
+		`schema "other/v9"`: `{"schema":"other/v9"}`,
+		"counts":            replace(`"violates": 1`, `"violates": 0`),
+		"is in it twice":    replace(`"name": "http-bad"`, `"name": "http-good"`),
+		"unknown verdict":   replace(`"verdict": "conforms",`, `"verdict": "excellent",`),
+		"duplicate field":   replace(`"tookSeconds"`, `"schema": "mesh-egress-conformance/report/v2", "tookSeconds"`),
+	} {
+		f := filepath.Join(dir, "spoiled")
 		if err := os.WriteFile(f, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Read(f); err == nil || !strings.Contains(err.Error(), f) {
+		if _, err := Read(f); err == nil || !strings.Contains(err.Error(), f) || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	if _, err := Read("/dev/zero"); err == nil || !strings.Contains(err.Error(), "device") {
+		t.Errorf("/dev/zero is a report: %v", err)
+	}
+}
+
+func write(t *testing.T, r *Report, dir string) {
+	t.Helper()
+	f, err := OpenFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := r.WriteAll(f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A run that was not complete is no success, in whatever form somebody reads of it.
+func TestFaultsInJUnit(t *testing.T) {
+	lost := result("http-lost", egress.Inconclusive)
+	lost.Phases, lost.Why, lost.Unfinished = nil, "the cluster died: etcd", true
+	r := New(Environment{}, time.Now(), []egress.Result{result("http-good", egress.Conforms), lost}, "the cluster died: etcd\nits log", "1 cases have no verdict")
+	b, err := r.JUnit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var x reporters.JUnitTestSuites
+	if err := xml.Unmarshal(b, &x); err != nil {
+		t.Fatal(err)
+	}
+	s := x.TestSuites[0]
+	if len(s.TestCases) != 3 || x.Tests != 3 || x.Errors != 2 || s.Errors != 2 || s.TestCases[1].Error == nil {
+		t.Fatalf("%s", b)
+	}
+	if run := s.TestCases[2]; run.Name != "run" || run.Error == nil || run.Error.Message != "the cluster died: etcd" || !strings.Contains(run.Error.Description, "1 cases have no verdict") {
+		t.Errorf("%+v", run)
+	}
+	if r.ExitCode() != 2 || r.Unfinished() != 1 {
+		t.Errorf("exit %d, %d unfinished", r.ExitCode(), r.Unfinished())
+	}
+	if n := None(Environment{}, time.Now(), []egress.Case{lost.Case}, errors.New("no room")); n.Unfinished() != 1 || n.ExitCode() != 2 || len(n.Faults) == 0 {
+		t.Errorf("%+v", n)
+	}
+}
+
+// hostile is a report whose every text tries to do something to a terminal, to XML or to a reader's eyes.
+func hostile() *Report {
+	const bad = "\x1b]0;owned\x07\u009b31m\u202egnp.exe\x00\ufffe\xff\nVIOLATES forged"
+	r := all()
+	r.Faults, r.Environment.Provider = []string{bad}, bad
+	for i := range r.Cases {
+		c := &r.Cases[i]
+		c.Case.Claim, c.Case.Source, c.Why, c.Rerun, c.Case.Probes[0].URL = bad, bad, bad, bad, bad
+		c.Applied = []string{bad}
+		for k := range c.Phases {
+			for n := range c.Phases[k].Probes {
+				p := &c.Phases[k].Probes[n]
+				p.Probe, p.Why, p.Evidence = bad, bad, bad
+				for o := range p.Observations {
+					p.Observations[o].Client.Stderr, p.Observations[o].Arrivals[0].Path = bad, bad
+				}
+			}
+		}
+	}
+	return r
+}
+
+func TestNothingReachesTheTerminal(t *testing.T) {
+	var b bytes.Buffer
+	if err := hostile().WriteText(&b, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := WriteParity(&b, hostile(), all()); err != nil {
+		t.Fatal(err)
+	}
+	b.WriteString(Explain(hostile().Cases[1]))
+	for line := range strings.Lines(b.String()) {
+		if strings.ContainsFunc(strings.TrimSuffix(line, "\n"), func(r rune) bool { return !unicode.IsGraphic(r) }) || !utf8.ValidString(line) {
+			t.Errorf("%q", line)
+		}
+		if strings.HasPrefix(line, "VIOLATES forged") {
+			t.Error("a text of a case looks like a line of the report")
+		}
+	}
+}
+
+// validXML is whether every character is one that XML 1.0 has.
+func validXML(b []byte) bool {
+	for _, r := range string(b) {
+		if r != '\t' && r != '\n' && r != '\r' && (r < 0x20 || r == 0xfffe || r == 0xffff) {
+			return false
+		}
+	}
+	return utf8.Valid(b) && !bytes.Contains(b, []byte("&#x0;"))
+}
+
+func TestFolder(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for _, err := range []error{
+		os.Mkdir(at("out"), 0o755), os.Mkdir(at("elsewhere"), 0o755), os.Symlink("out", at("link")),
+		os.WriteFile(at("file"), []byte("mine"), 0o644), os.WriteFile(at("elsewhere/x"), []byte("mine"), 0o644),
+		os.Symlink(at("file"), at("out/report.json")), os.Symlink(at("file"), at("out/report.json.new")), os.Symlink(at("elsewhere"), at("out/bundles")),
+		os.WriteFile(at("out/junit.xml"), []byte("of an earlier run"), 0o644),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{"file": "not a directory", "link": "symbolic link", "file/sub": "not a directory"} {
+		if _, err := OpenFolder(at(name)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	f, err := OpenFolder(at("out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := os.Stat(at("out/junit.xml")); err == nil {
+		t.Error("an earlier run's report is still there when a run begins")
+	}
+	if err := os.Symlink(at("elsewhere"), at("out/bundles")); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Write("bundles/x", []byte("theirs")); err == nil {
+		t.Error("a bundle was written through a symbolic link")
+	}
+	if err := os.Symlink(at("file"), at("out/report.json")); err != nil {
+		t.Fatal(err)
+	}
+	if err := all().WriteAll(f); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []string{"file", "elsewhere/x"} {
+		if b, err := os.ReadFile(at(n)); err != nil || string(b) != "mine" {
+			t.Errorf("%s is now %q (%v)", n, b, err)
+		}
+	}
+	if _, err := Read(at("out/report.json")); err != nil {
+		t.Error(err)
+	}
+	left, err := filepath.Glob(at("out/.*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left: %v %v", left, err)
+	}
+	for name, want := range map[string]string{"link": "no regular file", "gone/x": "", "file": ""} {
+		o, err := OpenFile(at(name))
+		if (err == nil) != (want == "") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil {
+			if err := o.Write([]byte("text")); err != nil {
+				t.Error(err)
+			}
+			if b, err := os.ReadFile(at(name)); err != nil || string(b) != "text" {
+				t.Errorf("%s: %q %v", name, b, err)
+			}
+		}
+	}
+}
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left") }
+
+func TestFullTerminal(t *testing.T) {
+	if err := all().WriteText(full{}, false); err == nil {
+		t.Error("nothing was printed, and that is no error")
 	}
 }
 
@@ -105,14 +288,39 @@ func FuzzRead(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b)
-	dir := f.TempDir()
+	if b, err = json.Marshal(hostile()); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p := filepath.Join(dir, "r.json")
-		if err := os.WriteFile(p, b, 0o644); err != nil {
+		r, err := parse(b)
+		if err != nil {
+			return
+		}
+		var text bytes.Buffer // whatever it holds, it can be shown
+		if err := r.WriteText(&text, false); err != nil {
 			t.Fatal(err)
 		}
-		if r, err := Read(p); err == nil {
-			r.WriteText(&bytes.Buffer{}, true) // whatever it holds, it can be shown
+		if _, err := WriteParity(&text, r, r); err != nil {
+			t.Fatal(err)
+		}
+		if strings.ContainsFunc(text.String(), func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsGraphic(r) }) {
+			t.Errorf("%q", text.String())
+		}
+		x, err := r.JUnit()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back reporters.JUnitTestSuites
+		if err := xml.Unmarshal(x, &back); err != nil || !validXML(x) {
+			t.Fatalf("%v\n%q", err, x)
+		}
+		want := len(r.Cases)
+		if len(r.Faults) > 0 {
+			want++
+		}
+		if len(back.TestSuites) != 1 || len(back.TestSuites[0].TestCases) != want {
+			t.Errorf("%d cases became %+v", want, back)
 		}
 	})
 }
@@ -122,7 +330,9 @@ func TestText(t *testing.T) {
 	r := all()
 	r.Environment.Sabotage = "allow-any"
 	r.Faults = []string{"clean-up: something stayed"}
-	r.WriteText(&b, false)
+	if err := r.WriteText(&b, false); err != nil {
+		t.Fatal(err)
+	}
 	for _, want := range []string{
 		"✓ http-good", "✗ http-bad", "B502 want OK", "VIOLATES http-bad", "claim:  a claim", "destination: httpbin.org",
 		"control client", "kind: ServiceEntry", "rerun:  egressctl run --case http-bad", "a note", "SABOTAGED", "something stayed", "needs something",

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -10,11 +11,12 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/printable"
 )
 
-// WriteTable prints the truth table: case, probe, what was wanted and got in each phase, and the
+// table prints the truth table: case, probe, what was wanted and got in each phase, and the
 // witnesses of the phase that tells most.
-func (r *Report) WriteTable(w io.Writer, color bool) {
+func (r *Report) table(w io.Writer, color bool) {
 	t := table.NewWriter()
 	t.SetOutputMirror(w)
 	t.SetStyle(table.StyleLight)
@@ -31,11 +33,15 @@ func (r *Report) WriteTable(w io.Writer, color bool) {
 func (r *Report) rows(t table.Writer, c egress.Result, color bool) {
 	name := paint(c.Verdict, mark(c.Verdict)+" "+c.Case.Name, color)
 	if len(c.Phases) == 0 {
-		t.AppendRow(table.Row{name, string(c.Verdict), "", "", "", c.Why})
+		why, _, more := strings.Cut(c.Why, "\n")
+		if more {
+			why += " ..."
+		}
+		t.AppendRow(table.Row{name, string(c.Verdict), "", "", "", printable.Line(why)})
 		return
 	}
 	for i, p := range c.Case.Probes {
-		row := table.Row{name, p.String()}
+		row := table.Row{name, printable.Line(p.String())}
 		name = ""
 		evidence := ""
 		for _, ph := range []egress.Phase{egress.Before, egress.Applied, egress.Removed} {
@@ -46,7 +52,7 @@ func (r *Report) rows(t table.Writer, c egress.Result, color bool) {
 			}
 			row = append(row, text)
 			if x != nil && (ph == egress.Applied || x.Verdict != egress.Conforms) {
-				evidence = x.Evidence
+				evidence = printable.Line(x.Evidence)
 			}
 		}
 		t.AppendRow(append(row, evidence))
@@ -103,36 +109,52 @@ func (r *Report) Summary() string {
 		c.Total, r.Took, c.Conforms, c.Violates, c.Inconclusive, c.Skipped, c.NotApplicable)
 }
 
-// WriteText prints the table, every case that does not conform in full, and the summary.
-func (r *Report) WriteText(w io.Writer, color bool) {
-	r.WriteTable(w, color)
+// WriteText prints the table, every case that does not conform in full, and the summary. Control characters of
+// what the report holds are escaped. An error means that w did not take all of it.
+func (r *Report) WriteText(w io.Writer, color bool) error {
+	var b bytes.Buffer
+	printable.Copy(r).text(&b, color)
+	if _, err := w.Write(b.Bytes()); err != nil {
+		return fmt.Errorf("print the report: %w", err)
+	}
+	return nil
+}
+
+func (r *Report) text(w io.Writer, color bool) {
+	r.table(w, color)
 	for _, c := range r.Cases {
-		if c.Verdict == egress.Violates || c.Verdict == egress.Inconclusive {
+		if c.Verdict == egress.Violates || c.Verdict == egress.Inconclusive && (!c.Unfinished || len(c.Phases) > 0) {
 			fmt.Fprintf(w, "\n%s\n", Explain(c))
 		}
 	}
 	for _, f := range r.Faults {
-		fmt.Fprintf(w, "\nFAULT outside any case: %s\n", f)
+		fmt.Fprintf(w, "\nFAULT outside any case: %s\n", further(f))
 	}
 	e := r.Environment
-	fmt.Fprintf(w, "\n%s, Kubernetes %s, Istio %s, Envoy %s, components from source %q\n", e.Provider, e.Kubernetes, e.Istio, e.Envoy, e.Source)
+	line := printable.Line
+	fmt.Fprintf(w, "\n%s, Kubernetes %s, Istio %s, Envoy %s, components from source %q\n", line(e.Provider), line(e.Kubernetes), line(e.Istio), line(e.Envoy), e.Source)
 	if e.Internet != "" {
-		fmt.Fprintf(w, "internet: %s\n", e.Internet)
+		fmt.Fprintf(w, "internet: %s\n", line(e.Internet))
 	}
 	if e.Sabotage != "" {
-		fmt.Fprintf(w, "SABOTAGED on purpose: %s\n", e.Sabotage)
+		fmt.Fprintf(w, "SABOTAGED on purpose: %s\n", line(e.Sabotage))
 	}
 	fmt.Fprintln(w, r.Summary())
 }
 
+// further indents all lines of a text but the first, so that none of them looks like one of the report's own.
+func further(s string) string { return strings.ReplaceAll(s, "\n", "\n    ") }
+
 // Explain tells a case that does not conform: want against got, the phase that failed with all three
-// witnesses, what was applied, how to run it again.
+// witnesses, what was applied, how to run it again. Control characters are escaped.
 func Explain(c egress.Result) string {
+	c = printable.Copy(c)
+	line := printable.Line
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s: %s\n  claim:  %s\n  source: %s\n", strings.ToUpper(string(c.Verdict)), c.Case.Name, c.Why, c.Case.Claim, c.Case.Source)
+	fmt.Fprintf(&b, "%s %s: %s\n  claim:  %s\n  source: %s\n", strings.ToUpper(string(c.Verdict)), line(c.Case.Name), further(c.Why), line(c.Case.Claim), line(c.Case.Source))
 	for _, ph := range c.Phases {
 		for _, p := range ph.Probes {
-			fmt.Fprintf(&b, "  %-8s %-10s want %-9s got %-7s %s\n", ph.Phase, mark(p.Verdict)+" "+string(p.Verdict), p.Want, p.Got, p.Probe)
+			fmt.Fprintf(&b, "  %-8s %-10s want %-9s got %-7s %s\n", ph.Phase, mark(p.Verdict)+" "+string(p.Verdict), p.Want, p.Got, line(p.Probe))
 		}
 	}
 	for _, ph := range c.Phases {
@@ -146,22 +168,22 @@ func Explain(c egress.Result) string {
 		fmt.Fprintf(&b, "  applied:\n%s", indent(y, "    "))
 	}
 	if c.BundleAt != "" {
-		fmt.Fprintf(&b, "  bundle: %s\n", c.BundleAt)
+		fmt.Fprintf(&b, "  bundle: %s\n", line(c.BundleAt))
 	}
 	if c.Rerun != "" {
-		fmt.Fprintf(&b, "  rerun:  %s\n", c.Rerun)
+		fmt.Fprintf(&b, "  rerun:  %s\n", line(c.Rerun))
 	}
 	return b.String()
 }
 
 func explainProbe(b *strings.Builder, ph egress.PhaseResult, p egress.ProbeResult) {
-	fmt.Fprintf(b, "  phase %s (took %s, push acknowledged: %t), %s: %s\n", ph.Phase, seconds(ph.Took), ph.Acknowledged, p.Probe, p.Why)
+	fmt.Fprintf(b, "  phase %s (took %s, push acknowledged: %t), %s: %s\n", ph.Phase, seconds(ph.Took), ph.Acknowledged, printable.Line(p.Probe), further(p.Why))
 	for _, n := range ph.Notes {
-		fmt.Fprintf(b, "    note: %s\n", n)
+		fmt.Fprintf(b, "    note: %s\n", further(n))
 	}
 	for i, o := range p.Observations {
 		fmt.Fprintf(b, "    round %d\n", i+1)
-		fmt.Fprintf(b, "      client:      exit %d, status %03d, from %s to %s %s\n", o.Client.ExitCode, o.Client.HTTPCode, o.Client.Local, o.Client.Remote, strings.TrimSpace(o.Client.Stderr))
+		fmt.Fprintf(b, "      client:      exit %d, status %03d, from %s to %s %s\n", o.Client.ExitCode, o.Client.HTTPCode, o.Client.Local, o.Client.Remote, further(strings.TrimSpace(o.Client.Stderr)))
 		for _, l := range o.Mesh {
 			fmt.Fprintf(b, "      sidecar:     %d %s cluster %q route %q upstream %s from %s, details %s\n", l.ResponseCode, l.ResponseFlags, l.UpstreamCluster, l.RouteName, l.UpstreamHost, l.UpstreamLocal, l.ResponseDetails)
 		}
@@ -169,14 +191,14 @@ func explainProbe(b *strings.Builder, ph egress.PhaseResult, p egress.ProbeResul
 			fmt.Fprintf(b, "      sidecar:     no line for this connection\n")
 		}
 		for _, a := range o.Arrivals {
-			fmt.Fprintf(b, "      destination: %s at %s from %s, %s %s%s\n", a.Server, a.Local, a.Peer, a.Kind, a.Method, a.Path)
+			fmt.Fprintf(b, "      destination: %s\n", printable.Line(fmt.Sprintf("%s at %s from %s, %s %s%s", a.Server, a.Local, a.Peer, a.Kind, a.Method, a.Path)))
 		}
 		if len(o.Arrivals) == 0 && !o.Blind {
 			fmt.Fprintf(b, "      destination: nothing arrived\n")
 		}
 	}
 	if p.Control != nil {
-		fmt.Fprintf(b, "    control client: reached: %t, %s\n", p.Control.Reached, p.Control.Detail)
+		fmt.Fprintf(b, "    control client: reached: %t, %s\n", p.Control.Reached, further(p.Control.Detail))
 	}
 }
 

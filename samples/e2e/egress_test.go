@@ -14,7 +14,9 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/harness"
+	"mesh-egress-conformance/framework/input"
 	"mesh-egress-conformance/framework/provider"
+	"mesh-egress-conformance/framework/report"
 	"mesh-egress-conformance/suites"
 )
 
@@ -31,13 +33,18 @@ func TestEgress(t *testing.T) {
 		t.Skip("KUBECONFIG names no cluster")
 	}
 	testenv.Test(t, features.New("egress").Assess("every claim conforms", func(ctx context.Context, t *testing.T, cfg *envconf.Config) context.Context {
-		cases, clients, err := suites.LoadMore(os.DirFS("cases"))
+		cases, clients, err := suites.LoadMore(input.Dir("cases"))
 		if err != nil {
 			t.Fatal(err)
 		}
+		out, err := report.OpenFolder(t.ArtifactDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer out.Close()
 		s, err := harness.Open(ctx, harness.Options{
 			Provider: "existing", Place: provider.Options{Kubeconfig: cfg.KubeconfigFile()},
-			Cases: cases, Clients: clients, Fixtures: os.DirFS("cases"),
+			Cases: cases, Clients: clients, Fixtures: input.Dir("cases"),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -47,11 +54,14 @@ func TestEgress(t *testing.T) {
 				t.Error(err)
 			}
 		}()
-		s.Run(ctx, cases, t.ArtifactDir(), func(r egress.Result) {
+		rep := s.Run(ctx, cases, out, func(r egress.Result) {
 			if t.Logf("%s: %s", r.Case.Name, r.Verdict); r.Verdict == egress.Violates || r.Verdict == egress.Inconclusive {
-				t.Errorf("%s: %s", r.Case.Claim, r.Why)
+				t.Error(report.Explain(r))
 			}
 		})
+		for _, f := range rep.Faults {
+			t.Error(f)
+		}
 		return ctx
 	}).Feature())
 }
