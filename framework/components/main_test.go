@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 func make1() {
 	st, err := OpenStore()
 	if err == nil {
-		_, err = st.Ensure(context.Background(), recipe("slow"), func(ctx context.Context, w *Work) error { //nolint:forbidigo // ends with the process
+		_, err = st.Ensure(context.Background(), recipe("slow"), func(ctx context.Context, w *Work) error {
 			script := `touch "$TMPDIR/temporary"; sh -c 'sleep 600 & echo $! $$ >>pids; wait' & echo $$ >>pids; wait`
 			_, err := w.run(ctx, w.Out, nil, "sh", "-c", script)
 			return err

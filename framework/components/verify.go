@@ -162,7 +162,7 @@ func (v *verifier) moduleFolder(e Entry) (unchecked []string, err error) {
 		if filepath.Base(module) != e.Manifest.Version {
 			continue
 		}
-		if _, err := os.Stat(string(b)); err != nil {
+		if _, err := os.Stat(string(b)); errors.Is(err, fs.ErrNotExist) {
 			return []string{"the folder " + string(b) + " is no longer in the Go module cache and will be downloaded when it is needed"}, nil
 		}
 		return nil, checkModule(string(b), module, sum)

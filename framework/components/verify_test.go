@@ -254,8 +254,12 @@ func TestVerify(t *testing.T) {
 	}
 	st := &Store{Root: t.TempDir()}
 	for _, r := range []Recipe{
-		{Name: "node-tools", Version: "distribution", Source: Build}, {Name: "old", Version: "v0", Source: Build}, {Name: "envoy", Version: cat.Istio[0].Envoy, Source: Build},
-		{Name: "image-pilot", Version: cat.Istio[0].Release, Source: Image}, {Name: "image-pause", Version: "1", Source: Image}, {Name: "etcd", Version: "v3.6.5", Source: Build},
+		{Name: "node-tools", Version: "distribution", Source: Build},
+		{Name: "old", Version: "v0", Source: Build},
+		{Name: "envoy", Version: cat.Istio[0].Envoy, Source: Build},
+		{Name: "image-pilot", Version: cat.Istio[0].Release, Source: Image},
+		{Name: "image-pause", Version: "1", Source: Image},
+		{Name: "etcd", Version: "v3.6.5", Source: Build},
 	} {
 		if _, err := st.Ensure(t.Context(), r, func(_ context.Context, w *Work) error {
 			w.came(Origin{Kind: "deb", Name: "runc"})

@@ -22,7 +22,7 @@ const holder = "PROCGROUP_TEST_HOLDER"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(holder) != "" {
-		cmd := exec.CommandContext(context.Background(), "sh", "-c", tree) //nolint:forbidigo // ends with this process, which is the test
+		cmd := exec.CommandContext(context.Background(), "sh", "-c", tree)
 		cmd.Stdout = os.Stdout
 		_ = Run(cmd)
 		os.Exit(0)
