@@ -9,7 +9,7 @@ work=$(mktemp -d)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/mesh-egress-conformance
 dir=$cache/clusters/$name
 # A test that fails must not leave the run that it had started.
-trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$work" "${own:-}"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work" "${own:-}"' EXIT
 
 die() { echo "FAULT TEST FAILED: $*" >&2; [[ -f $work/log ]] && tail -n 30 "$work/log" >&2; exit 1; }
 cgroups() { find /sys/fs/cgroup -maxdepth 2 -type d -name "mesh-egress-$name-*" 2>/dev/null || true; }
