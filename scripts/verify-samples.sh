@@ -24,7 +24,7 @@ echo "ok  Istio's own samples (sleep, curl, httpbin) apply unmodified and work"
 
 own() { # EXIT FLAGS...
   local rc=0
-  bin/egressctl run --name "$cluster" --cases samples/cases --out "$out" "${@:2}" >"$out/log" 2>&1 || rc=$?
+  bin/egressctl run --name "$cluster" --strict-cluster=false --cases samples/cases --out "$out" "${@:2}" >"$out/log" 2>&1 || rc=$?
   [[ $rc == "$1" ]] || { tail -n 40 "$out/log" >&2; echo "a case of one's own ${*:2}: exit $rc, wanted $1" >&2; exit 1; }
 }
 own 0
