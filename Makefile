@@ -55,7 +55,7 @@ order: build ## ten orders, and one lane instead of six: the verdicts must be th
 	scripts/verify-order.sh
 
 .PHONY: soak
-soak: build ## twenty complete runs without one changed verdict; the report goes to reports/soak.md (root)
+soak: build ## ten complete runs (RUNS), beside LOAD busy loops, without one unexpected verdict; reports/soak.md or soak-loaded.md (root)
 	scripts/soak.py
 
 .PHONY: fault

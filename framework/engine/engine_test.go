@@ -398,49 +398,6 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// No two probes from one pod may share a client port while conntrack remembers the earlier one.
-func TestPortsDiffer(t *testing.T) {
-	s := newIDSource()
-	seen := map[int]bool{}
-	for i := range (lastPort - firstPort) / commandPorts * 9 / 10 {
-		p := s.take("pod", []int{probePorts, commandPorts}[i%2])
-		for n := p[0]; n <= p[1]; n++ {
-			if seen[n] || n < firstPort || n > lastPort {
-				t.Fatalf("port %d is used twice or out of range", n)
-			}
-			seen[n] = true
-		}
-	}
-	if a, b := s.take("one", 2), s.take("two", 2); a[1]-a[0] != 1 || b[1]-b[0] != 1 {
-		t.Errorf("%v %v", a, b)
-	}
-}
-
-// A run must not meet the ports of an earlier one in the same pod, however long that took: conntrack remembers
-// a connection for two minutes.
-func TestPortsOfEarlierRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const memory = 120 * time.Second
-		for _, took := range []time.Duration{20 * time.Second, 100 * time.Second, 150 * time.Second, 170 * time.Second, 400 * time.Second} {
-			used := map[int]time.Time{}
-			for _, pace := range []time.Duration{took / 1000, 30 * time.Millisecond} { // an earlier run, and the next one
-				s := newIDSource()
-				for range 1000 {
-					p := s.take("pod", probePorts)
-					for n := p[0]; n <= p[1]; n++ {
-						if at, ok := used[n]; ok && time.Since(at) < memory {
-							t.Fatalf("after a run of %s: port %d is used again after %s", took, n, time.Since(at))
-						}
-						used[n] = time.Now()
-					}
-					<-time.After(pace)
-				}
-			}
-			<-time.After(memory)
-		}
-	})
-}
-
 // A case may change its rule while it is applied.
 func TestChanged(t *testing.T) {
 	c := theCase()
@@ -487,16 +444,6 @@ func TestDetails(t *testing.T) {
 		r := e.Run(t.Context(), c)
 		if (r.Verdict == egress.Conforms) != (why == "") || !strings.Contains(r.Why, why) {
 			t.Errorf("%q: %s %s", why, r.Verdict, r.Why)
-		}
-	}
-}
-
-// The sidecar's own listening ports are no client's.
-func TestPortsOfTheSidecar(t *testing.T) {
-	s := newIDSource()
-	for range 3 * (lastPort - firstPort) / probePorts {
-		if p := s.take("10.0.0.1", probePorts); p[1] >= firstSidecarPort && p[0] <= lastSidecarPort {
-			t.Fatalf("ports %v belong to the sidecar", p)
 		}
 	}
 }

@@ -61,15 +61,24 @@ func (s *Session) lookForForeign(ctx context.Context) error {
 	if len(found) == 0 {
 		return nil
 	}
-	s.opts.logf("in this cluster, not the harness's: %s", strings.Join(s.foreignNames(), "; "))
+	s.opts.logf("in this cluster, not the harness's: %s", some(s.foreignNames()))
 	if s.opts.StrictCluster && s.visit == nil {
 		return fmt.Errorf("cluster %s has what the harness has not installed: %s. Verdicts could be about that: remove it, use another cluster (--name), or accept it with --strict-cluster=false",
-			s.Cluster.Name(), strings.Join(s.foreignNames(), "; "))
+			s.Cluster.Name(), some(s.foreignNames()))
 	}
 	return nil
 }
 
-// foreignNames are what was found, for messages.
+// some joins names, the first ones of many; all of them are in the report.
+func some(names []string) string {
+	const most = 10
+	if len(names) <= most {
+		return strings.Join(names, "; ")
+	}
+	return fmt.Sprintf("%s; and %d more", strings.Join(names[:most], "; "), len(names)-most)
+}
+
+// foreignNames are what was found, as the report has it.
 func (s *Session) foreignNames() []string {
 	out := make([]string, len(s.foreign))
 	for i, f := range s.foreign {
@@ -228,7 +237,7 @@ func (s *Session) blame(r egress.Result) egress.Result {
 		}
 	}
 	if len(may) > 0 {
-		r.Why += "\n(not the harness's, and may explain it: " + strings.Join(may, "; ") + ")"
+		r.Why += "\n(not the harness's, and may explain it: " + some(may) + ")"
 	}
 	return r
 }

@@ -112,6 +112,9 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 	if err := s.connect(); err != nil { // the clients are dressed from here on
 		return err
 	}
+	if err := s.lookForForeign(ctx); err != nil {
+		return err
+	}
 	for _, n := range baseClients {
 		s.launch(n)
 	}
