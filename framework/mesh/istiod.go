@@ -31,7 +31,7 @@ type Istiod struct {
 	config *shared[config]
 	mesh   *shared[string]
 	// computed counts the pushes that istiod has computed, for nobody too; nil where it cannot be asked.
-	computed *shared[int64]
+	computed *shared[computed]
 }
 
 // Ports of istiod (istio.io, "Ports used by Istio").
@@ -65,7 +65,7 @@ func ConnectIstiod(ctx context.Context, cfg *rest.Config, cs kubernetes.Interfac
 // count lets pushes be counted by the metrics at a URL.
 func (i *Istiod) count(url string) {
 	m := &Istiod{url: url, http: i.http}
-	i.computed = newShared(lookEvery, func(ctx context.Context) (int64, error) { return read(ctx, m, "/metrics", parseComputed) })
+	i.computed = newShared(lookEvery, func(ctx context.Context) (computed, error) { return read(ctx, m, "/metrics", parseComputed) })
 }
 
 // local makes a client for the near end of a port-forward. istiod would compress its metrics, at a cost.

@@ -163,8 +163,8 @@ func TestSettleUnconcerned(t *testing.T) {
 		metrics string // from the second question on
 		acked   bool
 	}{
-		"computed":     {"pilot_pushcontext_init_seconds_count 8\n", true},
-		"not computed": {"pilot_pushcontext_init_seconds_count 7\n", false},
+		"computed":     {"pilot_pushcontext_init_seconds_sum 0.02\npilot_pushcontext_init_seconds_count 8\n", true},
+		"not computed": {"pilot_pushcontext_init_seconds_sum 0.01\npilot_pushcontext_init_seconds_count 7\n", false},
 		"no metric":    {"pilot_something 8\n", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -173,7 +173,7 @@ func TestSettleUnconcerned(t *testing.T) {
 			var n atomic.Int64
 			metrics := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				if n.Add(1) == 1 {
-					_, _ = w.Write([]byte("# HELP x\npilot_pushcontext_init_seconds_count 7\n"))
+					_, _ = w.Write([]byte("# HELP x\npilot_pushcontext_init_seconds_sum 0.01\npilot_pushcontext_init_seconds_count 7\n"))
 					return
 				}
 				_, _ = w.Write([]byte(x.metrics))
@@ -208,6 +208,39 @@ func TestSettleTorn(t *testing.T) {
 		if err != nil || !s.Acknowledged || whole.Load() > 0 != want {
 			t.Errorf("a change that took %s: %+v %v, the later push was seen %d times", took, s, err, whole.Load())
 		}
+	}
+}
+
+// istiod's metrics tell whether the push began when it had seen the whole change.
+func TestFollow(t *testing.T) {
+	seen := time.Now()
+	at := func(ms int) time.Time { return seen.Add(time.Duration(ms) * time.Millisecond) }
+	took := func(pushes int64, ms int) computed { return computed{pushes, time.Duration(ms) * time.Millisecond} }
+	type answer struct {
+		asked time.Time
+		c     computed
+	}
+	for name, x := range map[string]struct {
+		answers []answer
+		torn    bool
+	}{
+		"it began after that":           {[]answer{{at(1), took(5, 100)}, {at(31), took(5, 100)}, {at(61), took(6, 104)}}, false},
+		"it may have begun before that": {[]answer{{at(1), took(5, 100)}, {at(31), took(6, 104)}}, true},
+		"it took long":                  {[]answer{{at(1), took(5, 100)}, {at(31), took(5, 100)}, {at(61), took(6, 140)}}, true},
+		"nobody asked before it":        {[]answer{{at(1), took(6, 104)}}, true},
+		"there were two":                {[]answer{{at(1), took(5, 100)}, {at(31), took(5, 100)}, {at(61), took(7, 104)}}, true},
+		"none came":                     {[]answer{{at(1), took(5, 100)}, {at(31), took(5, 100)}}, true},
+	} {
+		w := watch{Change: Change{Before: 5}, seen: seen, torn: true}
+		for _, a := range x.answers {
+			w.follow(a.asked, a.c)
+		}
+		if w.torn != x.torn {
+			t.Errorf("%s: torn %t", name, w.torn)
+		}
+	}
+	if _, err := parseComputed([]byte("pilot_pushcontext_init_seconds_count 7\n")); err == nil {
+		t.Error("metrics without the sum are accepted")
 	}
 }
 

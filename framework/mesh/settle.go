@@ -59,15 +59,33 @@ const debounce = 100 * time.Millisecond
 // soonest is how long after istiod has heard of a change it makes no sense to look for the push.
 const soonest = debounce * 3 / 4
 
-var computedRE = regexp.MustCompile(`(?m)^pilot_pushcontext_init_seconds_count (\d+)$`)
+var computedRE = regexp.MustCompile(`(?m)^pilot_pushcontext_init_seconds_(count|sum) (\S+)$`)
 
-// parseComputed reads the number of pushes that istiod has computed out of its metrics.
-func parseComputed(metrics []byte) (int64, error) {
-	m := computedRE.FindSubmatch(metrics)
-	if m == nil {
-		return 0, errors.New("istiod's metrics do not have pilot_pushcontext_init_seconds_count")
+// computed is what istiod's metrics say of the pushes that it has computed.
+type computed struct {
+	pushes int64
+	took   time.Duration // all of them
+}
+
+// parseComputed reads it out of the metrics.
+func parseComputed(metrics []byte) (computed, error) {
+	var c computed
+	found := computedRE.FindAllSubmatch(metrics, -1)
+	if len(found) != 2 {
+		return c, errors.New("istiod's metrics do not have pilot_pushcontext_init_seconds")
 	}
-	return strconv.ParseInt(string(m[1]), 10, 64)
+	for _, m := range found {
+		v, err := strconv.ParseFloat(string(m[2]), 64)
+		if err != nil {
+			return c, fmt.Errorf("read istiod's metric %s: %w", m[0], err)
+		}
+		if string(m[1]) == "count" {
+			c.pushes = int64(v)
+		} else {
+			c.took = time.Duration(v * float64(time.Second))
+		}
+	}
+	return c, nil
 }
 
 // Computed is the number of pushes that istiod has computed, which is also the counter of the last one of them in the
@@ -75,7 +93,8 @@ func parseComputed(metrics []byte) (int64, error) {
 // the last push that was sent to any proxy; one that is computed and not sent yet is not in it then.
 func (i *Istiod) Computed(ctx context.Context) (int64, error) {
 	if i.computed != nil {
-		return i.computed.ask(ctx)
+		c, err := i.computed.ask(ctx)
+		return c.pushes, err
 	}
 	p, err := i.pushes.ask(ctx)
 	return p.latest, err
@@ -116,8 +135,10 @@ func (i *Istiod) Settle(ctx context.Context, c Change) (Settled, error) {
 		}
 	}
 	// istiod begins no push sooner after a change than debounce, so where it has seen everything before that, the next
-	// push has everything. Otherwise one may have begun, or be under way, that has a part of it.
-	w.torn = time.Since(c.Began) >= debounce
+	// push has everything. Otherwise one may have begun, or be under way, that has a part of it, until istiod's metrics
+	// say otherwise.
+	w.seen = time.Now()
+	w.torn = w.seen.Sub(c.Began) >= debounce
 	select {
 	case <-time.After(soonest - time.Since(c.Began)):
 	case <-ctx.Done():
@@ -129,12 +150,13 @@ func (i *Istiod) Settle(ctx context.Context, c Change) (Settled, error) {
 		if err != nil {
 			return false, err
 		}
-		if w.torn {
-			n, err := i.Computed(ctx)
+		if w.torn && i.computed != nil {
+			asked := time.Now()
+			c, err := i.computed.ask(ctx)
 			if err != nil {
 				return false, err
 			}
-			w.follow(n)
+			w.follow(asked, c)
 		}
 		return w.look(ctx, i, p) && (!w.torn || echo.over(w.still, w.stillFor)), nil
 	})
@@ -152,21 +174,32 @@ var seenPatience = within(30 * time.Second)
 // watch follows the push of a change.
 type watch struct {
 	Change
-	torn  bool
+	seen  time.Time // when istiod had all of the change
+	torn  bool      // a push may have a part of it
 	asked time.Time // when the watch began
 
 	last     push
-	computed int64     // pushes, where the change is torn
+	computed computed  // where the change may be torn
+	idle     time.Time // when istiod was last asked before it had computed the first push since Before
 	still    time.Time // when the last push was computed or sent
 	stillFor int       // how many answers ago that was
 	out      time.Time // when the push was first known to have reached a proxy, or to have been computed for none
 	outFor   int       // how many answers ago that was
 }
 
-// follow notes how many pushes have been computed.
-func (w *watch) follow(n int64) {
-	if n != w.computed {
-		w.computed, w.still, w.stillFor = n, time.Now(), 0
+// follow notes which pushes have been computed. Where the first one since Before began after istiod had seen the whole
+// change, that is not torn: it had not been computed when istiod was last asked, and the metrics tell how long it took.
+func (w *watch) follow(asked time.Time, c computed) {
+	last := w.computed
+	w.computed = c
+	switch {
+	case c.pushes == w.Before:
+		w.idle = asked
+	case last.pushes == w.Before && c.pushes == w.Before+1 && !w.idle.IsZero():
+		w.torn = !w.idle.Add(last.took - c.took).After(w.seen)
+	}
+	if c.pushes != last.pushes {
+		w.still, w.stillFor = time.Now(), 0
 	}
 }
 
@@ -204,9 +237,9 @@ func (w *watch) unheard(ctx context.Context, i *Istiod) bool {
 	if i.computed == nil || time.Since(w.asked) < unheard {
 		return false
 	}
-	n, err := i.computed.ask(ctx)
-	w.pushed(err == nil && n > w.Before)
-	return err == nil && n > w.Before
+	c, err := i.computed.ask(ctx)
+	w.pushed(err == nil && c.pushes > w.Before)
+	return err == nil && c.pushes > w.Before
 }
 
 // pushed tells that the push has been computed. A torn change may cause another one.
