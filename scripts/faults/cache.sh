@@ -24,7 +24,7 @@ mkdir "$work/full"
 mount -t tmpfs -o size=8m tmpfs "$work/full"
 rc=0; XDG_CACHE_HOME=$work/full GOCACHE=$(go env GOCACHE) "$tool" up --name "$name" >"$work/log" 2>&1 || rc=$?
 parts=$(find "$work/full" -mindepth 3 -path '*/work/*' | wc -l)
-umount "$work/full"
+wait_for 10 umount "$work/full" || die "a full disk: something of the build still uses it"
 [[ $rc == 2 ]] || die "a full disk: exit $rc"
 wants '[Nn]o space left on device' "a full disk"
 [[ $parts == 0 ]] || die "a full disk: half-made entries are left"
