@@ -22,6 +22,7 @@ pid_of() {
   local p args
   for p in $(members) $(helpers); do
     mapfile -d '' -t args 2>/dev/null <"/proc/$p/cmdline" || continue
+    ((${#args[@]})) || continue # it has ended
     [[ ${args[0]##*/} == "$1" || ${args[1]:-} == "$1" ]] && { echo "$p"; return; }
   done
   return 1
