@@ -122,7 +122,7 @@ func (p *Provider) orphaned(ctx context.Context, name string) (bool, error) {
 		return false, err
 	}
 	defer lock.Close()
-	return true, p.remove(ctx, name)
+	return true, p.removeForGood(ctx, name) // a docker command of the killed run may still be at work
 }
 
 func waitABit(ctx context.Context) error {
