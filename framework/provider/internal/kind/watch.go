@@ -110,8 +110,8 @@ func (p *Provider) orphaned(ctx context.Context, name string) (bool, error) {
 			return false, fmt.Errorf("wait until the kind cluster %q of a killed run is removed: %w", name, err)
 		}
 	}
-	ours, err := isOurs(ctx, name)
-	if err != nil || !ours {
+	there, err := anything(ctx, name)
+	if err != nil || !there {
 		return false, err
 	}
 	if _, err := os.Stat(p.livesOn(name)); err == nil || !errors.Is(err, fs.ErrNotExist) {
@@ -207,12 +207,13 @@ func (p *Provider) removeForGood(ctx context.Context, name string) error {
 	return removeNetworks(ctx)
 }
 
-// anything says whether there is a container of a cluster of that name.
+// anything says whether there is a container of a cluster of ours of that name. Its nodes carry kind's label alone; that
+// they are ours their network tells.
 func anything(ctx context.Context, name string) (bool, error) {
 	ours, err := isOurs(ctx, name)
 	if err != nil || ours {
 		return ours, err
 	}
-	nodes, err := docker(ctx, nil, "ps", "-aq", "--filter", "label=io.x-k8s.kind.cluster="+clusterName(name))
+	nodes, err := docker(ctx, nil, "ps", "-aq", "--filter", "label=io.x-k8s.kind.cluster="+clusterName(name), "--filter", "network="+network)
 	return nodes != "", err
 }
