@@ -122,6 +122,8 @@ func (p *Provider) orphaned(ctx context.Context, name string) (bool, error) {
 		return false, err
 	}
 	defer lock.Close()
+	ctx, cancel := context.WithTimeout(ctx, removeTimeout)
+	defer cancel()
 	return true, p.removeForGood(ctx, name) // a docker command of the killed run may still be at work
 }
 
