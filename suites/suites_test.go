@@ -110,6 +110,18 @@ var (
 // faultsOf begins the failure that tells Ginkgo about the faults of the run, which the report has already.
 const faultsOf = "the run had faults: "
 
+// heard says whether every case has its verdict. The run is then about to return by itself.
+func heard() bool {
+	for _, v := range verdicts {
+		select {
+		case <-v.done:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
 // The cases run side by side in lanes of one process, which share the pods; a spec waits for the
 // verdict of its case. Every spec is Serial, so under ginkgo -p they all run in the first process, and
 // only that one needs the cluster.
@@ -126,8 +138,11 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) {
 	life, end := context.WithCancel(context.Background())
 	ran := make(chan *report.Report, 1)
 	DeferCleanup(func(ctx SpecContext) {
-		end()
+		if !heard() { // Ginkgo ends before its specs have: on a failure with --fail-fast, a timeout, an interrupt
+			end()
+		}
 		outcome = <-ran
+		end()
 		if err := session.Close(ctx); err != nil {
 			outcome.Faults = append(outcome.Faults, "clean-up: "+err.Error())
 		}
