@@ -88,12 +88,6 @@ func (s *Session) attach(ctx context.Context, store *components.Store) error {
 	if err := s.beginJournal(ctx, store); err != nil {
 		return err
 	}
-	if err := s.connect(); err != nil { // what is made from here on is noted
-		return err
-	}
-	if err := s.inherit(ctx, store); err != nil {
-		return err
-	}
 	if !s.opts.Watch {
 		if err := s.lookForForeign(ctx); err != nil {
 			return err

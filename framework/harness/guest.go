@@ -52,12 +52,6 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 	if err := s.beginJournal(ctx, store); err != nil {
 		return err
 	}
-	if err := s.connect(); err != nil { // what is made from here on is noted
-		return err
-	}
-	if err := s.inherit(ctx, store); err != nil {
-		return err
-	}
 	beyond, err := s.beyond(ctx)
 	if err != nil {
 		return err

@@ -31,28 +31,28 @@ func (s *Session) journals(ctx context.Context, store *components.Store) (string
 	return filepath.Join(store.Root, "runs", string(ns.UID)), nil
 }
 
-// beginJournal begins to note what this run makes in a cluster that outlives it.
+// beginJournal begins to note what this run makes in a cluster that outlives it, and removes what earlier ones have left
+// there. The session must be connected; it is connected anew, since what it makes from here on is noted.
 func (s *Session) beginJournal(ctx context.Context, store *components.Store) error {
+	dir, err := s.journals(ctx, store)
+	if err != nil {
+		return err
+	}
+	if s.journal, err = fixture.CreateJournal(dir, s.run); err != nil {
+		return err
+	}
 	if err := s.connect(); err != nil {
 		return err
 	}
-	dir, err := s.journals(ctx, store)
-	if err == nil {
-		s.journal, err = fixture.CreateJournal(dir, s.run)
-	}
-	return err
+	return s.inherit(ctx, dir)
 }
 
 // inherit removes the objects that runs which were killed have left in the cluster: they would be taken for
 // verdicts. In a cluster of somebody else's it goes by the journals alone, since a run may be at work on another
 // machine.
-func (s *Session) inherit(ctx context.Context, store *components.Store) error {
+func (s *Session) inherit(ctx context.Context, dir string) error {
 	if s.opts.Watch {
 		return nil
-	}
-	dir, err := s.journals(ctx, store)
-	if err != nil {
-		return err
 	}
 	swept, err := guest.Clean(ctx, s.cs, s.fix, dir, "", s.tenancy.follows())
 	if err != nil {
