@@ -17,7 +17,7 @@ probes:
     from: other
     sni: www.google.com
     want: BRST
-    sees: {applied: {sni: google}}
+    arrival: {applied: {sni: google}}
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -41,7 +41,7 @@ func TestLoad(t *testing.T) {
 	if p := c.Probes[0]; p.From != "client" || p.Wants != (egress.Wants{egress.Blocked, egress.OK, 0, egress.Blocked}) {
 		t.Errorf("%+v", p)
 	}
-	if p := c.Probes[1]; p.From != "other" || p.Wants[egress.Applied] != egress.BRST || p.Sees[egress.Applied]["sni"] != "google" {
+	if p := c.Probes[1]; p.From != "other" || p.Wants[egress.Applied] != egress.BRST || p.Arrival[egress.Applied]["sni"] != "google" {
 		t.Errorf("%+v", p)
 	}
 	if len(clients) != 1 || clients[0].Namespace != "egress-other" || clients[0].Annotations["a"] != "b" {
@@ -52,13 +52,13 @@ func TestLoad(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	for want, spoil := range map[string][2]string{
 		`x.yaml:1: field "clam" is unknown; allowed: area, `:        {"claim:", "clam:"},
-		`x.yaml:4: field "ulr" is unknown; allowed: args, command,`: {"{url:", "{ulr:"},
+		`x.yaml:4: field "ulr" is unknown; allowed: accessLog, args,`: {"{url:", "{ulr:"},
 		`x.yaml:4: want: outcome "open" is unknown; known: OK|`:     {"blocked OK blocked", "blocked open blocked"},
 		`x.yaml:4: want: want "blocked OK": give 1 outcome`:         {"blocked OK blocked", "blocked OK"},
 		`x.yaml:1: case "area-x": source is missing`:                {"source: our runbook\n", ""},
 		`x.yaml:11: every document after the case must`:             {"kind: ServiceEntry\n", ""},
 		`scheme "gopher" is unknown; known: http, https, dns`:       {"tls://", "gopher://"},
-		`x.yaml:9: sees: phase "later" is unknown`:                  {"{applied: {sni", "{later: {sni"},
+		`x.yaml:9: arrival: phase "later" is unknown`:               {"{applied: {sni", "{later: {sni"},
 		`yaml: line`: {"probes:", "probes: ["},
 	} {
 		b := strings.Replace(good, spoil[0], spoil[1], 1)

@@ -60,17 +60,17 @@ func (f Feature) Meaning() string { return features[f] }
 
 // Case is one claim about egress traffic: data, no code.
 type Case struct {
-	Name   string    `json:"name"`
-	File   string    `json:"-"` // that it was read from, for messages
-	Area   string    `json:"area"`
-	Claim  string    `json:"claim"`
-	Source string    `json:"source"`           // document, release note or issue that the claim comes from
-	Seen   string    `json:"seen,omitempty"`   // where the sources are silent or wrong: what was observed, and on what
-	Row    string    `json:"row,omitempty"`    // row of the catalogue that it covers, such as "http/dns-allow"
-	Since  string    `json:"since,omitempty"`  // first Istio minor version of which the claim holds
-	Until  string    `json:"until,omitempty"`  // last one
-	Needs  []Feature `json:"needs,omitempty"`  // without them the case is skipped
-	Labels []string  `json:"labels,omitempty"` // for --label-filter; the area is one too
+	Name     string    `json:"name"`
+	File     string    `json:"-"` // that it was read from, for messages
+	Area     string    `json:"area"`
+	Claim    string    `json:"claim"`
+	Source   string    `json:"source"`             // document, release note or issue that the claim comes from
+	Observed string    `json:"observed,omitempty"` // where the sources are silent or wrong: what was observed, and on what
+	Row      string    `json:"row,omitempty"`      // row of the catalogue that it covers, such as "http/dns-allow"
+	Since    string    `json:"since,omitempty"`    // first Istio minor version of which the claim holds
+	Until    string    `json:"until,omitempty"`    // last one
+	Needs    []Feature `json:"needs,omitempty"`    // without them the case is skipped
+	Labels   []string  `json:"labels,omitempty"`   // for --label-filter; the area is one too
 
 	// Setup is objects that are there from before the first phase until after the last one.
 	Setup    []Object `json:"setup,omitempty"`
@@ -84,11 +84,11 @@ type Case struct {
 	Refused []Object `json:"refused,omitempty"`
 	// Policy is the mesh-wide outbound policy while the case is applied; "" leaves REGISTRY_ONLY.
 	Policy Policy `json:"policy,omitempty"`
-	// Ground is merged into the mesh configuration before phase before and stays until the end; cases
-	// with the same ground share it.
-	Ground Object `json:"ground,omitempty"`
-	// Mesh is merged into the mesh configuration while the case is applied.
-	Mesh Object `json:"mesh,omitempty"`
+	// BaseMeshConfig is merged into the mesh configuration before phase before and stays until the end; cases
+	// with the same one share it.
+	BaseMeshConfig Object `json:"baseMeshConfig,omitempty"`
+	// MeshConfig is merged into the mesh configuration while the case is applied.
+	MeshConfig Object `json:"meshConfig,omitempty"`
 	// DNS is what names resolve to from a phase on: the name of a host of the internet, NXDOMAIN or SERVFAIL. It
 	// is forgotten when the case ends.
 	DNS map[Phase]map[string]string `json:"dns,omitempty"`
@@ -118,22 +118,22 @@ type Probe struct {
 	Send    string   `json:"send,omitempty"`    // what a tcp, tls or udp probe writes first
 	// Server is the host of the internet that the control client reaches; the dialled host if empty.
 	Server string `json:"server,omitempty"`
-	// Lands is where the mesh leads the probe in a phase, if that is another host.
-	Lands map[Phase]string `json:"lands,omitempty"`
+	// ArrivesAt is where the mesh leads the probe in a phase, if that is another host.
+	ArrivesAt map[Phase]string `json:"arrivesAt,omitempty"`
 	// Through names the client whose sidecar carries the egress, when From only calls it.
 	Through string `json:"through,omitempty"`
 	// Within is a CIDR that the address at which the connection arrived must lie in.
 	Within string `json:"within,omitempty"`
 	// Output is a regular expression for the output wherever there is an answer.
 	Output string `json:"output,omitempty"`
-	// Steady demands that the output is the same in all phases.
-	Steady bool `json:"steady,omitempty"`
-	// Sees are regular expressions for fields of the arrival, such as sni, alpn, host, clientCert or
-	// "header x-forwarded-proto"; Logs for fields of the sidecar's access log line.
-	Sees map[Phase]map[string]string `json:"sees,omitempty"`
-	Logs map[Phase]map[string]string `json:"logs,omitempty"`
-	// Hits is how many arrivals one attempt causes.
-	Hits map[Phase]int `json:"hits,omitempty"`
+	// SameOutput demands that the output is the same in all phases.
+	SameOutput bool `json:"sameOutput,omitempty"`
+	// Arrival has regular expressions for fields of the arrival, such as sni, alpn, host, clientCert or
+	// "header x-forwarded-proto"; AccessLog for fields of the sidecar's access log line.
+	Arrival   map[Phase]map[string]string `json:"arrival,omitempty"`
+	AccessLog map[Phase]map[string]string `json:"accessLog,omitempty"`
+	// Arrivals is how many arrivals one attempt causes.
+	Arrivals map[Phase]int `json:"arrivals,omitempty"`
 	// Counts is by how much one attempt makes counters of the client's sidecar grow, by Envoy's names for them, such
 	// as tcp.BlackHoleCluster.downstream_cx_total. The sidecar must keep them (proxyStatsMatcher).
 	Counts map[Phase]map[string]int64 `json:"counts,omitempty"`
@@ -170,12 +170,12 @@ func (p Probe) Destination() string {
 	return u.Hostname()
 }
 
-// Anywhere in Lands says that it does not matter where the mesh leads the probe.
+// Anywhere in ArrivesAt says that it does not matter where the mesh leads the probe.
 const Anywhere = "*"
 
 // Target is the name of the host to which the mesh must lead the probe in a phase.
 func (p Probe) Target(ph Phase) string {
-	if l := p.Lands[ph]; l != "" {
+	if l := p.ArrivesAt[ph]; l != "" {
 		return l
 	}
 	return p.Destination()
@@ -338,7 +338,7 @@ func isAgent(scheme string) bool { _, ok := agentSchemes[scheme]; return ok }
 
 func (p Probe) patterns() []string {
 	out := []string{p.Output}
-	for _, m := range []map[Phase]map[string]string{p.Sees, p.Logs} {
+	for _, m := range []map[Phase]map[string]string{p.Arrival, p.AccessLog} {
 		for _, fields := range m {
 			out = append(out, slices.Collect(maps.Values(fields))...)
 		}
@@ -387,7 +387,7 @@ func (c Case) Phases() []Phase {
 }
 
 // Alone says whether no other case may run beside it.
-func (c Case) Alone() bool { return c.Exclusive || c.Policy != "" || len(c.Mesh) > 0 }
+func (c Case) Alone() bool { return c.Exclusive || c.Policy != "" || len(c.MeshConfig) > 0 }
 
 // AppliesTo says whether the claim is about an Istio version such as "1.31", and if not, why.
 func (c Case) AppliesTo(version string) (bool, string) {

@@ -329,8 +329,8 @@ func (o Observation) Encrypted() bool {
 	return strings.HasSuffix(o.Reached(), ":443") && o.Client.ExitCode == 0 && (o.Client.Raw || o.Client.Shell || o.Client.HTTPCode != http.StatusBadRequest)
 }
 
-// Hits counts the arrivals that the attempt caused: by its id where the protocol carries one.
-func (o Observation) Hits() int {
+// Caused counts the arrivals that the attempt caused: by its id where the protocol carries one.
+func (o Observation) Caused() int {
 	n := 0
 	for _, a := range o.Arrivals {
 		if a.ProbeID == o.ID {

@@ -442,10 +442,10 @@ func plausible(p egress.Probe, want egress.Outcome, x round) bool {
 	c := x.client
 	switch {
 	case c.ExitCode != 0:
-		return want&^egress.Reached != 0 || len(p.Hits) > 0
+		return want&^egress.Reached != 0 || len(p.Arrivals) > 0
 	case c.HTTPCode < 400:
 		return want&(egress.Reached|egress.Self|egress.Named) != 0
-	case want.Gives(c.HTTPCode) || len(p.Hits) > 0:
+	case want.Gives(c.HTTPCode) || len(p.Arrivals) > 0:
 		return true
 	}
 	// Whose error it is a client cannot tell. Even after an acknowledged push a connection to a gateway that was open

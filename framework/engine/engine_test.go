@@ -430,12 +430,18 @@ func TestSetup(t *testing.T) {
 
 func TestDetails(t *testing.T) {
 	for why, spoil := range map[string]func(*egress.Probe){
-		"":                  func(p *egress.Probe) { p.Sees = map[egress.Phase]map[string]string{egress.Applied: {"kind": "^http$"}} },
-		"has kind \"http\"": func(p *egress.Probe) { p.Sees = map[egress.Phase]map[string]string{egress.Applied: {"kind": "^tls$"}} },
-		"has sni \"\"":      func(p *egress.Probe) { p.Sees = map[egress.Phase]map[string]string{egress.Applied: {"sni": "x"}} },
-		"route_name":        func(p *egress.Probe) { p.Logs = map[egress.Phase]map[string]string{egress.Before: {"route_name": "x"}} },
-		"1 arrivals":        func(p *egress.Probe) { p.Hits = map[egress.Phase]int{egress.Applied: 2} },
-		"wanted other.test": func(p *egress.Probe) { p.Lands = map[egress.Phase]string{egress.Applied: "other.test"} },
+		"": func(p *egress.Probe) {
+			p.Arrival = map[egress.Phase]map[string]string{egress.Applied: {"kind": "^http$"}}
+		},
+		"has kind \"http\"": func(p *egress.Probe) {
+			p.Arrival = map[egress.Phase]map[string]string{egress.Applied: {"kind": "^tls$"}}
+		},
+		"has sni \"\"": func(p *egress.Probe) { p.Arrival = map[egress.Phase]map[string]string{egress.Applied: {"sni": "x"}} },
+		"route_name": func(p *egress.Probe) {
+			p.AccessLog = map[egress.Phase]map[string]string{egress.Before: {"route_name": "x"}}
+		},
+		"1 arrivals":        func(p *egress.Probe) { p.Arrivals = map[egress.Phase]int{egress.Applied: 2} },
+		"wanted other.test": func(p *egress.Probe) { p.ArrivesAt = map[egress.Phase]string{egress.Applied: "other.test"} },
 	} {
 		c := theCase()
 		spoil(&c.Probes[0])

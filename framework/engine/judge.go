@@ -295,11 +295,11 @@ func (r *run) details(p *egress.ProbeResult, t *try, fail func(egress.Verdict, s
 			fail(egress.Violates, "%s, but the output is %.100q", p.Got, o.Client.Stdout)
 			return
 		}
-		if why := unlike("the sidecar's line", o.Line(), t.probe.Logs[t.phase]); why != "" {
+		if why := unlike("the sidecar's line", o.Line(), t.probe.AccessLog[t.phase]); why != "" {
 			fail(egress.Violates, "%s", why)
 			return
 		}
-		if why := unlike("the arrival", a, t.probe.Sees[t.phase]); why != "" {
+		if why := unlike("the arrival", a, t.probe.Arrival[t.phase]); why != "" {
 			fail(egress.Violates, "%s", why)
 			return
 		}
@@ -307,8 +307,8 @@ func (r *run) details(p *egress.ProbeResult, t *try, fail func(egress.Verdict, s
 			fail(egress.Violates, "%s", why)
 			return
 		}
-		if n, ok := t.probe.Hits[t.phase]; ok && o.Hits() != n {
-			fail(egress.Violates, "%d arrivals, wanted %d", o.Hits(), n)
+		if n, ok := t.probe.Arrivals[t.phase]; ok && o.Caused() != n {
+			fail(egress.Violates, "%d arrivals, wanted %d", o.Caused(), n)
 			return
 		}
 	}
@@ -343,7 +343,7 @@ func (r *run) checkUnchanged(res *egress.Result) {
 func (r *run) checkSteady(res *egress.Result) {
 	first := map[int]string{}
 	for _, t := range r.tries {
-		if !t.probe.Steady || len(t.rounds) == 0 || res.Verdict != egress.Conforms {
+		if !t.probe.SameOutput || len(t.rounds) == 0 || res.Verdict != egress.Conforms {
 			continue
 		}
 		now := t.rounds[len(t.rounds)-1].client.Stdout

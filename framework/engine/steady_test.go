@@ -21,7 +21,7 @@ func TestSteady(t *testing.T) {
 			r := &run{}
 			for i, out := range []string{"NOERROR 240.240.0.1", "NOERROR 240.240.0.1", c.later} {
 				r.tries = append(r.tries, &try{
-					probe: egress.Probe{URL: "dns:///x", Steady: c.steady}, phase: egress.Phase(i),
+					probe: egress.Probe{URL: "dns:///x", SameOutput: c.steady}, phase: egress.Phase(i),
 					rounds: []round{{}, {client: egress.ClientWitness{Stdout: out}}},
 				})
 			}

@@ -38,7 +38,7 @@ func (t Terms) Excuse(c egress.Case) (string, error) {
 }
 
 func (t Terms) excuse(c egress.Case, text string) string {
-	if c.Alone() || len(c.Ground) > 0 {
+	if c.Alone() || len(c.BaseMeshConfig) > 0 {
 		return "it changes what the whole mesh sees, and this cluster belongs to somebody else"
 	}
 	for _, n := range c.Clients() {
@@ -93,7 +93,7 @@ func (t Terms) unplayed(c egress.Case) string {
 			return "pods without privileges cannot log echo requests"
 		}
 		called = append(called, p.Destination())
-		called = slices.AppendSeq(called, maps.Values(p.Lands))
+		called = slices.AppendSeq(called, maps.Values(p.ArrivesAt))
 	}
 	for _, answers := range c.DNS {
 		called = slices.AppendSeq(called, maps.Values(answers))

@@ -48,7 +48,7 @@ func TestExcuse(t *testing.T) {
 		"in another's namespace": {egress.Case{Name: "beyond", Probes: []egress.Probe{probe}}, "is not the run's"},
 		"answers with several":   {egress.Case{Probes: []egress.Probe{probe}, DNS: map[egress.Phase]map[string]string{egress.Applied: {"moving.example": "multi.example"}}}, "multi.example is a host that no single pod"},
 		"answers":                {egress.Case{Probes: []egress.Probe{probe}, DNS: map[egress.Phase]map[string]string{egress.Applied: {"moving.example": "httpbin.org", "other.example": "NXDOMAIN"}}}, ""},
-		"leads to several":       {egress.Case{Probes: []egress.Probe{{From: "client", URL: "http://httpbin.org/", Lands: map[egress.Phase]string{egress.Applied: "multi.example"}}}}, "single pod"},
+		"leads to several":       {egress.Case{Probes: []egress.Probe{{From: "client", URL: "http://httpbin.org/", ArrivesAt: map[egress.Phase]string{egress.Applied: "multi.example"}}}}, "single pod"},
 	} {
 		guest := terms(t)
 		guest.Beyond = map[string][]string{"beyond": {"objects has the Sidecar istio-system/x, in a namespace that is not the run's"}}

@@ -173,7 +173,7 @@ func (r *rules) patch(c egress.Case) egress.Object {
 	if c.Policy != "" {
 		return egress.Object{"outboundTrafficPolicy": egress.Object{"mode": string(c.Policy)}}
 	}
-	return c.Mesh
+	return c.MeshConfig
 }
 
 // refused offers objects to the API server, without storing them, and names those it would take.

@@ -80,8 +80,8 @@ func list() []egress.Case {
 		{Name: "shares too", Probes: []egress.Probe{{From: "shared", URL: "http://httpbin.org/"}}},
 		{Name: "alone", Probes: probe, Exclusive: true},
 		{Name: "alone too", Probes: probe, Exclusive: true},
-		{Name: "on other ground", Probes: probe, Ground: egress.Object{"a": "b"}},
-		{Name: "on other ground, alone", Probes: probe, Ground: egress.Object{"a": "b"}, Exclusive: true},
+		{Name: "on other ground", Probes: probe, BaseMeshConfig: egress.Object{"a": "b"}},
+		{Name: "on other ground, alone", Probes: probe, BaseMeshConfig: egress.Object{"a": "b"}, Exclusive: true},
 	}
 }
 

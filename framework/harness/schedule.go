@@ -90,13 +90,13 @@ func groups(cases []egress.Case) []*group {
 	out := []*group{{}}
 	index := map[string]*group{"null": out[0]}
 	for _, c := range cases {
-		key, err := json.Marshal(c.Ground)
+		key, err := json.Marshal(c.BaseMeshConfig)
 		if err != nil {
 			key = []byte(c.Name)
 		}
 		g := index[string(key)]
 		if g == nil {
-			g = &group{ground: c.Ground}
+			g = &group{ground: c.BaseMeshConfig}
 			index[string(key)], out = g, append(out, g)
 		}
 		g.cases = append(g.cases, c)
@@ -193,7 +193,7 @@ func stirring(c egress.Case) int {
 	switch {
 	case slices.ContainsFunc(slices.Concat(c.Setup, c.Objects), func(o egress.Object) bool { return unshown(&fixture.Object{Object: o}) }):
 		return 2
-	case c.Policy != "" || len(c.Mesh) > 0:
+	case c.Policy != "" || len(c.MeshConfig) > 0:
 		return 1
 	}
 	return 0

@@ -38,7 +38,7 @@ func TestExcuse(t *testing.T) {
 		"another port":        {egress.Case{Probes: []egress.Probe{egress.GET("client", "http://httpbin.org:8080/")}}, nil, "port 8080"},
 		"the usual port":      {egress.Case{Probes: []egress.Probe{egress.GET("client", "http://www.google.com:443/")}}, nil, ""},
 		"dials another port":  {egress.Case{Probes: []egress.Probe{{URL: "http://httpbin.org/", Connect: "httpbin.org:81"}}}, nil, "port 81"},
-		"arrivals":            {egress.Case{Probes: []egress.Probe{{URL: "http://httpbin.org/", Hits: map[egress.Phase]int{egress.Applied: 2}}}}, nil, "what arrived"},
+		"arrivals":            {egress.Case{Probes: []egress.Probe{{URL: "http://httpbin.org/", Arrivals: map[egress.Phase]int{egress.Applied: 2}}}}, nil, "what arrived"},
 		"dead":                {egress.Case{Probes: []egress.Probe{{URL: "http://httpbin.org/", Dead: true}}}, nil, "nobody owns"},
 		"provoked error":      {egress.Case{Probes: []egress.Probe{egress.GET("client", "http://httpbin.org/status/503")}}, nil, "trouble"},
 		"address of ours":     {egress.Case{Probes: []egress.Probe{probe}, Claim: "like 203.0.113.66"}, nil, "203.0.113.66"},
