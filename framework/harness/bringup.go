@@ -141,11 +141,11 @@ func (s *Session) connect() error {
 		owner = fixture.ClusterOwner
 		makes = s.fix.As(owner)
 	}
-	var dress *pods.Guest
+	var custom *pods.Customization
 	if s.visit != nil {
-		dress = s.visit.dress
+		custom = s.visit.dress
 	}
-	s.pods = pods.New(pods.Options{Guest: dress, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.Cluster.Program("istioctl"), Kubeconfig: s.Cluster.Kubeconfig(), Owner: owner})
+	s.pods = pods.New(pods.Options{Custom: custom, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.Cluster.Program("istioctl"), Kubeconfig: s.Cluster.Kubeconfig(), Owner: owner})
 	s.logs = mesh.NewAccessLogs(s.cs, caller(s.pods))
 	return nil
 }

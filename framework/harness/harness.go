@@ -88,7 +88,7 @@ type Session struct {
 	gateways func(context.Context) error
 	visit    *visit // nil on a cluster of the harness
 	// terms are what is known of the live internet, once it was looked at; nil for the hermetic one.
-	terms *live.Terms
+	terms *live.Constraints
 
 	// life ends when the session is closed; what runs in the background ends with it.
 	life context.Context //nolint:containedctx // the session is a lifetime
