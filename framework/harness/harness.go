@@ -72,8 +72,8 @@ type Session struct {
 	journal *fixture.Journal // what this run makes; nil for what stays in the cluster
 	pods    *pods.Pods
 	istiod  *mesh.Istiod
-	logs    *logs
-	config  *meshConfig
+	logs    *mesh.AccessLogs
+	changer *mesh.Changer // nil until istiod is there
 	lanes   []*laneRunner // one for each lane; the first has the clients as the cases name them
 	starter *starter
 	times   *recorder
@@ -86,7 +86,7 @@ type Session struct {
 	lookOnce  sync.Once // for what a case suspects
 	visit     *visit    // nil on a cluster of the harness
 	// terms are what is known of the live internet, once it was looked at; nil for the hermetic one.
-	terms *live.Terms
+	terms *live.Constraints
 
 	tenancy *tenancy // nil for a watcher
 }
@@ -292,11 +292,11 @@ func (s *Session) Close(ctx context.Context) error {
 	var all error
 	all = errors.Join(all, s.starter.close(ctx))
 	dead := s.Cluster == nil || s.Cluster.Failure() != nil
-	if !dead && !s.owned && s.run != "" && s.config != nil {
+	if !dead && !s.owned && s.run != "" && s.changer != nil {
 		for _, w := range s.lanes {
 			all = errors.Join(all, w.rules.removeAll(ctx))
 		}
-		all = errors.Join(all, s.config.restore(ctx), s.mend(ctx))
+		all = errors.Join(all, s.changer.Restore(ctx), s.mend(ctx))
 	}
 	if s.istiod != nil {
 		s.istiod.Close()
@@ -305,7 +305,7 @@ func (s *Session) Close(ctx context.Context) error {
 		all = errors.Join(all, s.visit.internet.Close())
 	}
 	if s.logs != nil {
-		s.logs.close()
+		s.logs.Close()
 	}
 	if s.pods != nil {
 		s.pods.Close()

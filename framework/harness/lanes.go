@@ -88,8 +88,8 @@ func (w worker) Join(ctx context.Context) (leave func(), err error) {
 		s.opts.logf("lane %d is not used: %v", l.lane, err)
 		return nil, fmt.Errorf("lane %d: %w", l.lane, err)
 	}
-	l.rules.gate.staff(1)
-	return func() { l.rules.gate.staff(-1) }, nil
+	s.changer.AddWorkers(1)
+	return func() { s.changer.AddWorkers(-1) }, nil
 }
 
 func (w worker) Waits(p schedule.Plan) bool { return w.run.s.starter.waits(w.lane.lane, p.Case) }
@@ -111,7 +111,7 @@ func (w worker) Begin(ctx context.Context, p schedule.Plan, hear schedule.Listen
 type environment struct{ s *Session }
 
 func (e environment) SetBase(ctx context.Context, base egress.Object) error {
-	err := e.s.config.setGround(ctx, base, e.s.proxies())
+	err := e.s.changer.SetBase(ctx, base, e.s.proxies())
 	if err != nil {
 		e.s.opts.logf("set the mesh configuration that cases stand on: %v", err)
 	}
@@ -127,7 +127,7 @@ func (e environment) Prepare(ctx context.Context, plans []schedule.Plan) error {
 		return err
 	}
 	e.s.starter.startRest(ctx, cases)
-	e.s.config.stir()
+	e.s.changer.EndpointsChange()
 	return nil
 }
 

@@ -41,7 +41,7 @@ type starter struct {
 	// The connection to the cluster, once there is one.
 	cs   kubernetes.Interface
 	pods *pods.Pods
-	logs *logs
+	logs *mesh.AccessLogs
 	// gateways starts the gateways, or finds them; gatewayAPI makes the cluster know the Gateway API.
 	gateways, gatewayAPI func(context.Context) error
 
@@ -133,11 +133,11 @@ func (s *starter) startClient(name string) *startup {
 		if err != nil {
 			return err
 		}
-		if err := s.logs.start(ctx, name, pod.Namespace, pod.PodName); err != nil {
+		if err := s.logs.Start(ctx, name, logSource(pod)); err != nil {
 			return err
 		}
 		if c.Container != "" && !c.Escapes {
-			if err := s.logs.attached(ctx, name); err != nil {
+			if err := s.logs.Attached(ctx, name); err != nil {
 				return err
 			}
 		}
@@ -191,7 +191,7 @@ func (s *starter) findGateways(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.logs.start(ctx, g, mesh.SystemNamespace, pod.Name); err != nil {
+		if err := s.logs.Start(ctx, g, mesh.LogSource{Namespace: mesh.SystemNamespace, Pod: pod.Name, Gateway: true}); err != nil {
 			return err
 		}
 		s.mu.Lock()
