@@ -152,9 +152,9 @@ func (e *Engine) Applicable(c egress.Case) (egress.Verdict, string) {
 	return "", ""
 }
 
-// NotRun is the result of a case that does not run, or has not run yet.
+// NotRun is egress.NotRun with the command that runs the case again.
 func (e *Engine) NotRun(c egress.Case, v egress.Verdict, why string) egress.Result {
-	r := egress.Result{Case: c, Verdict: v, Why: why, Started: time.Now().UTC()}
+	r := egress.NotRun(c, v, why)
 	if e.Rerun != nil {
 		r.Rerun = e.Rerun(c)
 	}
