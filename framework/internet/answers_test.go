@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -20,7 +21,7 @@ func TestAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := NewTCPClient(u.Host, "")
+	c := NewTCPClient(u.Host, "", 5*time.Second)
 	for _, x := range []struct {
 		host  string
 		rcode int
