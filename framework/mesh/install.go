@@ -267,7 +267,10 @@ func (eagerProbe) Run(in *bytes.Buffer) (*bytes.Buffer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("change the chart's Deployment of istiod: %w", err)
 		}
-		docs[i], found = strings.TrimSuffix(string(b), "\n"), true
+		if found = true; !strings.HasSuffix(doc, "\n") {
+			b = bytes.TrimSuffix(b, []byte("\n"))
+		}
+		docs[i] = string(b)
 	}
 	if !found {
 		return nil, errors.New("make istiod's readiness probe run every second: the chart renders no Deployment with a readiness probe of a container \"discovery\"; this version of Istio needs another way")

@@ -44,22 +44,45 @@ type pending struct {
 // settle waits until istiod has seen a change and every proxy has acknowledged its push.
 func (i *Istiod) settle(ctx context.Context, c pending) (Settled, error) {
 	start := time.Now()
-	if c.seen != nil {
-		if err := poll(ctx, i.pace(), i.limits.Seen, c.seen); err != nil {
-			return Settled{}, fmt.Errorf("wait until istiod has seen the change: %w", err)
+	var w *watch
+	err := errFurther
+	for errors.Is(err, errFurther) { // which may not have seen the change yet
+		if c.seen != nil {
+			if err := poll(ctx, i.pace(), i.limits.Seen, c.seen); err != nil {
+				return Settled{}, fmt.Errorf("wait until istiod has seen the change: %w", err)
+			}
 		}
+		w = newWatch(i, c)
+		err = w.wait(ctx)
+		c.before = w.before
 	}
-	w := newWatch(i, c)
+	s := Settled{Acknowledged: err == nil, Took: time.Since(start), Rejections: w.rejections()}
+	if errors.Is(err, errPatience) {
+		s.Note = "no later push was acknowledged by every proxy under test; equal results in a row decide alone"
+		err = nil
+	}
+	return s, err
+}
+
+// errFurther says that a further replica of istiod was found.
+var errFurther = errors.New("a further replica of istiod was found")
+
+// wait waits until every proxy has acknowledged the change.
+func (w *watch) wait(ctx context.Context) error {
+	i := w.istiod
 	select {
-	case <-time.After(i.limits.Soonest - time.Since(c.began)):
+	case <-time.After(i.limits.Soonest - time.Since(w.began)):
 	case <-ctx.Done():
-		return Settled{}, ctx.Err()
+		return ctx.Err()
 	}
 	w.asked = time.Now()
-	err := poll(ctx, i.pace(), i.limits.Acknowledged, func(ctx context.Context) (bool, error) {
+	return poll(ctx, i.pace(), i.limits.Acknowledged, func(ctx context.Context) (bool, error) {
 		sent, err := i.sent(ctx)
 		if err != nil {
 			return false, err
+		}
+		if w.further(sent) {
+			return false, errFurther
 		}
 		if w.split {
 			asked := time.Now()
@@ -72,12 +95,17 @@ func (i *Istiod) settle(ctx context.Context, c pending) (Settled, error) {
 		done, err := w.look(ctx, sent)
 		return done && (!w.split || w.still.longAgo(i.limits.Next)), err
 	})
-	s := Settled{Acknowledged: err == nil, Took: time.Since(start), Rejections: w.rejections()}
-	if errors.Is(err, errPatience) {
-		s.Note = "no later push was acknowledged by every proxy under test; equal results in a row decide alone"
-		err = nil
+}
+
+// further says whether there is a replica that was not there before the change. What it sends from now on counts.
+func (w *watch) further(sent map[string]push) bool {
+	found := false
+	for pod, p := range sent {
+		if _, known := w.before[pod]; !known {
+			w.before[pod], found = p.latest, true
+		}
 	}
-	return s, err
+	return found
 }
 
 // watch follows the push of a change.
@@ -173,9 +201,6 @@ func (w *watch) look(ctx context.Context, sent map[string]push) (bool, error) {
 	newest := counts{}
 	for pod, p := range sent {
 		newest[pod] = p.newest()
-		if _, known := w.before[pod]; !known { // a new replica
-			w.before[pod] = p.latest
-		}
 	}
 	w.report(newest.allAfter(w.before))
 	done := 0
