@@ -10,8 +10,8 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/existing"
+	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
@@ -111,6 +111,9 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 	}
 	for _, n := range baseClients {
 		s.launch(n)
+	}
+	if err := s.followGateways(ctx); err != nil {
+		return err
 	}
 	s.gateways = func(context.Context) error {
 		return fmt.Errorf("gateways of somebody else's cluster are not used")

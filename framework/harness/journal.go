@@ -13,8 +13,8 @@ import (
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
-	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/existing"
+	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/mesh"
 )
 
