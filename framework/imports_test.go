@@ -17,7 +17,7 @@ const module = "mesh-egress-conformance/"
 var tiers = [][]string{
 	{"framework/egress", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "fixtures", "samples"},
 	{"framework/casefile", "framework/components", "framework/internet", "framework/fixture", "framework/kube"},
-	{"framework/cluster", "framework/pods"},
+	{"framework/cluster", "framework/pods", "framework/check"},
 	{"framework/mesh"},
 	{"framework/engine", "framework/guest", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},
 	{"framework/report", "framework/provider", "framework/migrate"},

@@ -89,7 +89,7 @@ func (f *Folder) EgressClients() []egress.Client {
 
 // Load reads every case below a folder, and what cases share. All files are looked at, so that one run finds all
 // mistakes, unless there are very many, or more files than one folder may have (input.MaxDocuments, input.MaxFolder).
-// Fixtures are looked for beside the case, in the folder, and in the further file systems.
+// Fixtures are looked for beside the case, in the folders above it, and in the further file systems.
 func Load(fsys fs.FS, more ...fs.FS) *Folder {
 	r := &reader{fsys: fsys, more: more, folder: &Folder{}, setup: map[string][]Document{}, manifests: map[string][]*input.Node{}, files: map[string]file{}}
 	if err := fs.WalkDir(fsys, ".", r.visit); err != nil {

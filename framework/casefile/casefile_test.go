@@ -84,7 +84,7 @@ func TestMistakes(t *testing.T) {
 		`area/x.yaml:3: this is no YAML: did not find expected node content`:                                        {"probes:", "probes: ["},
 		`area/x.yaml:3: probes: fields are expected: accessLog, args,`:                                              {"probes:\n", "probes: [a]\nx:\n"},
 		`area/x.yaml:13: key "kind" is given twice, first in line 12`:                                               {"kind:", "kind: X\nkind:"},
-		`area/x.yaml:2: fixtures: no file is called gone.yaml; it is looked for beside the case, then below DIR`:    {"source:", "fixtures: [gone.yaml]\nsource:"},
+		`area/x.yaml:2: fixtures: no file is called gone.yaml; it is looked for beside the case, in the folders above it`:    {"source:", "fixtures: [gone.yaml]\nsource:"},
 		`area/x.yaml:2: fixtures: area is a folder; name its files: area/*.yaml`:                                    {"source:", "fixtures: [area]\nsource:"},
 		`area/x.yaml:2: fixtures: "[" is no pattern: syntax error in pattern`:                                       {"source:", "fixtures: ['[']\nsource:"},
 		`area/x.yaml:2: fixtures: area/x.yaml is a case file`:                                                       {"source:", "fixtures: [x.yaml]\nsource:"},

@@ -59,7 +59,7 @@ type file struct {
 	err  error
 }
 
-// fixtures finds the files that a case names, beside itself, in the folder, and among the built-in ones; names may be
+// fixtures finds the files that a case names, beside itself, in the folders above it up to DIR, and among the built-in ones; names may be
 // patterns, such as ../../deploy/*.yaml. The case has the names of all files then, as the folder's file system has them.
 func (r *reader) fixtures(l *Loaded) {
 	named := l.Case.Fixtures
@@ -93,8 +93,12 @@ func (r *reader) find(l *Loaded, i int, name string) ([]string, fs.FS, *input.Mi
 		return nil, nil, bad("a name is empty", "")
 	}
 	places := []string{path.Clean(name)}
-	if dir := path.Dir(l.Case.File); !path.IsAbs(name) && dir != "." {
-		places = []string{path.Join(dir, name), path.Clean(name)}
+	if !path.IsAbs(name) {
+		places = nil
+		for dir := path.Dir(l.Case.File); dir != "."; dir = path.Dir(dir) {
+			places = append(places, path.Join(dir, name))
+		}
+		places = append(places, path.Clean(name))
 	}
 	for at, fsys := range append([]fs.FS{r.fsys}, r.more...) {
 		tries := places
@@ -121,7 +125,7 @@ func (r *reader) find(l *Loaded, i int, name string) ([]string, fs.FS, *input.Mi
 			}
 		}
 	}
-	return nil, nil, bad(fmt.Sprintf("no file is called %s", name), "it is looked for beside the case, then below DIR, then among the built-in fixtures; patterns such as ../../deploy/*.yaml are allowed")
+	return nil, nil, bad(fmt.Sprintf("no file is called %s", name), "it is looked for beside the case, in the folders above it up to DIR, and among the built-in fixtures; patterns such as ../../deploy/*.yaml are allowed")
 }
 
 // fixture reads one file for a case; false means that it has no objects for it.

@@ -61,7 +61,7 @@ func (m Mistakes) Err() error {
 func (m Mistakes) Sorted() Mistakes {
 	out := slices.Clone(m)
 	slices.SortStableFunc(out, func(a, b Mistake) int {
-		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), strings.Compare(a.What, b.What))
 	})
 	return slices.Compact(out)
 }
@@ -132,8 +132,11 @@ func child(n *Node, step any) (key, value *Node) {
 }
 
 // Near is the known word that a misspelled one is likely to mean; "" if none is close.
-func Near(word string, known []string) string {
-	best, least := "", max(1, len(word)/3)+1
+func Near(word string, known []string) string { return Within(max(1, len(word)/3), word, known) }
+
+// Within is the known word that is the closest to another one, if at most so many letters are wrong; "" if there is none.
+func Within(letters int, word string, known []string) string {
+	best, least := "", letters+1
 	for _, k := range known {
 		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < least {
 			best, least = k, d
