@@ -14,9 +14,6 @@ import (
 	"mesh-egress-conformance/framework/internet"
 )
 
-// ports by scheme: the one that a URL without a port means. tcp and udp have none.
-var defaultPorts = map[string]string{"http": "80", "https": "443", "ws": "80", "wss": "443", "keep": "80", "grpc": "80", "tls": "443"}
-
 // target is what a probe calls and the field that says so.
 type target struct {
 	host, port string
@@ -30,7 +27,7 @@ func targetOf(p egress.Probe) target {
 		authority = authority[:end]
 	}
 	authority = authority[strings.LastIndex(authority, "@")+1:]
-	t := target{host: authority, port: defaultPorts[p.Scheme()], field: "url"}
+	t := target{host: authority, port: p.Protocol().Port, field: "url"}
 	if host, port, err := net.SplitHostPort(authority); err == nil {
 		t.host, t.port = host, port
 	}
@@ -71,7 +68,7 @@ func (c *checker) hosts(l *casefile.Loaded) {
 		if t.host == "" || placeholderRE.MatchString(t.host) || p.Dead || t.field != "server" && wanted(p, egress.DNSX) || slices.Contains(l.Case.Names(), t.host) {
 			continue
 		}
-		if p.Scheme() == "dns" && t.host == c.env.Hosts.DNS.String() {
+		if p.Protocol().Question && t.host == c.env.Hosts.DNS.String() {
 			continue
 		}
 		if _, known := c.find(t.host); known {
@@ -100,7 +97,7 @@ func (c *checker) addHost(l *casefile.Loaded, t target, p egress.Probe) string {
 // hostEntry is the entry of hosts.yaml that makes a target reachable.
 func hostEntry(t target, p egress.Probe) string {
 	services := ""
-	if port, err := strconv.Atoi(t.port); err == nil && p.Scheme() != "icmp" && p.Scheme() != "dns" {
+	if port, err := strconv.Atoi(t.port); err == nil && !p.Protocol().Question {
 		services = fmt.Sprintf(", services: [{port: %d, kind: %s}]", port, kindFor(p.Scheme(), port))
 	}
 	if _, err := netip.ParseAddr(t.host); err == nil {
@@ -151,8 +148,7 @@ func kindFor(scheme string, port int) string {
 func (c *checker) ports(l *casefile.Loaded) {
 	for i, p := range l.Case.Probes {
 		t := targetOf(p)
-		needsPort := p.Scheme() == "tcp" || p.Scheme() == "udp"
-		if needsPort && p.Connect == "" && t.port == "" {
+		if p.Protocol().NeedsPort && p.Connect == "" && t.port == "" {
 			c.mistake(l.At(fmt.Sprintf("%s names no port, and %s has no usual one", p.URL, p.Scheme()), "probes", i, "url"), "write it: %s:3306", strings.TrimSuffix(p.URL, "/"))
 			continue
 		}
@@ -169,10 +165,7 @@ func (c *checker) ports(l *casefile.Loaded) {
 // served looks whether the host that the control client calls answers at the port.
 func (c *checker) served(l *casefile.Loaded, i int, p egress.Probe, t target) {
 	port, err := strconv.ParseUint(t.port, 10, 16)
-	if c.env.Hosts == nil || err != nil || p.Server != "" || p.Dead || p.Command != "" || wanted(p, egress.REF|egress.TMO) {
-		return
-	}
-	if s := p.Scheme(); s == "dns" || s == "icmp" {
+	if c.env.Hosts == nil || err != nil || p.Server != "" || p.Dead || p.Command != "" || wanted(p, egress.REF|egress.TMO) || p.Protocol().Question {
 		return
 	}
 	h, ok := c.find(t.host)
