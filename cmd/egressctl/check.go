@@ -65,6 +65,7 @@ func checkCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&with.istio, "istio", "", "Istio version whose schemas objects are compared with (default: the newest)")
+	f.StringVar(&with.hosts, "hosts", "", "file with hosts of your own, beside hosts.yaml in DIR")
 	f.StringVar(&live, "internet", "", "hermetic (the default), or live: hosts are not looked at")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -73,6 +74,7 @@ func checkCommand() *cobra.Command {
 // circumstances are what the cases of a folder are checked against.
 type circumstances struct {
 	istio   string
+	hosts   string      // file with hosts beside those of the folder; "" is none
 	live    func() bool // whether they call the real internet, asked when it matters; nil is no
 	others  bool        // the cluster is somebody else's, and may have kinds of its own
 	notices io.Writer   // nil drops them
@@ -95,13 +97,18 @@ func (o *options) circumstances(cmd *cobra.Command) circumstances {
 
 // check reads a folder and finds its mistakes.
 func (c circumstances) check(dir string) (f *casefile.Folder, mistakes, notices input.Mistakes, err error) {
-	hosts, err := internet.DefaultHosts()
+	base, err := internet.DefaultHosts()
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	env := suites.Environment()
-	env.Hosts, env.OthersKinds = hosts, c.others
+	env.Hosts, env.OthersKinds = base, c.others
 	f = suites.Read(input.Tree(dir))
+	if more, err := moreHosts(c.hosts); err != nil {
+		f.Mistakes = append(f.Mistakes, input.Lines(c.hosts, err)...)
+	} else {
+		f.Hosts = append(f.Hosts, more)
+	}
 	cat, err := components.LoadCatalogue()
 	if err != nil {
 		return nil, nil, nil, err
@@ -127,21 +134,43 @@ func (c circumstances) check(dir string) (f *casefile.Folder, mistakes, notices 
 	return f, mistakes, notices, nil
 }
 
-// sound is a folder without mistakes.
-func (c circumstances) sound(dir string) (*casefile.Folder, error) {
-	f, mistakes, notices, err := c.check(dir)
+// moreHosts reads a file with hosts; "" has none. The file's name is absolute in mistakes, for they may stand among those of
+// a folder.
+func moreHosts(file string) (*internet.Hosts, error) {
+	if file == "" {
+		return &internet.Hosts{}, nil
+	}
+	full, err := filepath.Abs(file)
 	if err != nil {
 		return nil, err
+	}
+	b, err := input.ReadFile(full, input.MaxFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the hosts: %w", err)
+	}
+	return internet.ReadHosts(full, b)
+}
+
+// sound is a folder without mistakes, and the internet with its hosts.
+func (c circumstances) sound(dir string) (*casefile.Folder, *internet.Hosts, error) {
+	f, mistakes, notices, err := c.check(dir)
+	if err != nil {
+		return nil, nil, err
 	}
 	if len(mistakes) > 0 {
 		var text strings.Builder
 		check.Write(&text, dir, mistakes, notices)
-		return nil, &exitError{exitFault, fmt.Errorf("%s in the cases of %s, so nothing was run:\n%s", counted(len(mistakes), "mistake"), dir, strings.TrimSuffix(text.String(), "\n"))}
+		return nil, nil, &exitError{exitFault, fmt.Errorf("%s in the cases of %s, so nothing was run:\n%s", counted(len(mistakes), "mistake"), dir, strings.TrimSuffix(text.String(), "\n"))}
 	}
 	if c.notices != nil {
 		check.Write(c.notices, dir, nil, notices)
 	}
-	return f, nil
+	base, err := internet.DefaultHosts()
+	if err != nil {
+		return nil, nil, err
+	}
+	hosts, wrong := f.Internet(base)
+	return f, hosts, wrong.Err()
 }
 
 // schemas are those of an Istio version that an earlier command has fetched. Nothing is fetched for a check.
@@ -165,7 +194,7 @@ func schemas(istio string) (*check.Schemas, error) {
 func below(dir string, in input.Mistakes) input.Mistakes {
 	out := make(input.Mistakes, len(in)) // not nil: JSON has a list
 	for i, m := range in {
-		m.File = filepath.Join(dir, filepath.FromSlash(m.File))
+		m.File = check.Path(dir, m.File)
 		out[i] = m
 	}
 	return out

@@ -16,6 +16,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/input"
+	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/suites"
 )
 
@@ -40,7 +41,8 @@ type selected struct {
 	cases    []egress.Case
 	clients  []egress.Client
 	fixtures fs.FS
-	own      bool // the cases are the user's own
+	own      bool            // the cases are the user's own
+	hosts    *internet.Hosts // with those of the user's own; nil: the built-in ones alone
 }
 
 // load reads the cases, checks those of the user's own, picks the selected ones and reads their fixtures, so that a mistake is found before anything
@@ -54,10 +56,11 @@ func (s *selection) load(ctx context.Context) (selected, error) {
 	}
 	if s.dir != "" {
 		out.fixtures, out.own = overlay{input.Tree(s.dir), fixtures.FS}, true
-		f, err := s.against.sound(s.dir)
+		f, hosts, err := s.against.sound(s.dir)
 		if err != nil {
 			return out, err
 		}
+		out.hosts = hosts
 		all, out.clients = f.Cases(), append(out.clients, f.EgressClients()...)
 	}
 	for _, n := range s.names {

@@ -17,6 +17,7 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/input"
+	"mesh-egress-conformance/framework/internet"
 )
 
 // Names of files with a meaning of their own, without the ending, as long as there is no case in them.
@@ -33,7 +34,8 @@ const maxMistakes = 50
 type Folder struct {
 	Loaded  []*Loaded // sorted by the case's name
 	Clients []Client
-	Hosts   []Document // of hosts.yaml files
+	// Hosts are those of hosts.yaml files and of cases, added up by Internet.
+	Hosts []*internet.Hosts
 	// Mistakes are all that were found, unless there are very many.
 	Mistakes input.Mistakes
 	// Notices are what is no mistake, and may still be meant otherwise, such as files that are not read.
@@ -55,7 +57,7 @@ func (l *Loaded) At(what string, path ...any) input.Mistake {
 	return input.Mistake{File: l.Case.File, Line: input.At(l.Node, path...).Line, What: what}
 }
 
-// Document is a part of a file: a Kubernetes object, or a list of hosts.
+// Document is a Kubernetes object with its place.
 type Document struct {
 	File  string
 	Node  *input.Node
@@ -67,6 +69,18 @@ type Client struct {
 	egress.Client
 	File string
 	Node *input.Node
+}
+
+// Internet is a hermetic internet with the folder's hosts added. Where they do not fit there or each other, the mistakes
+// say it.
+func (f *Folder) Internet(base *internet.Hosts) (*internet.Hosts, input.Mistakes) {
+	all := &internet.Hosts{}
+	for _, h := range f.Hosts {
+		all.Hosts = append(all.Hosts, h.Hosts...)
+		all.ClientCertificates = append(all.ClientCertificates, h.ClientCertificates...)
+	}
+	out, err := base.Add(all)
+	return out, input.Lines(".", err)
 }
 
 // Cases are the cases alone.
@@ -205,9 +219,7 @@ func (r *reader) file(p string, docs []*input.Node) {
 	case base == clientsFile:
 		r.clients(p, docs)
 	case base == hostsFile:
-		for _, d := range docs {
-			r.folder.Hosts = append(r.folder.Hosts, Document{File: p, Node: d})
-		}
+		r.hosts(p, docs)
 	case base == setupFile:
 		for _, d := range docs {
 			if r.isObject(p, d, "every document of "+path.Base(p)) {
@@ -267,9 +279,10 @@ func (r *reader) object(p string, d *input.Node) egress.Object {
 func (r *reader) oneCase(p string, d *input.Node, further bool) *Loaded {
 	l := &Loaded{Node: d}
 	c := &l.Case
-	dec := decoder{file: p}
+	dec := decoder{file: p, also: []string{"hosts", "clientCertificates"}}
 	dec.value(d, c)
 	c.File = p
+	r.addHosts(p, input.Value(d, "hosts"), input.Value(d, "clientCertificates"))
 	if c.Area == "" {
 		c.Area = r.area(p)
 	}
@@ -347,6 +360,26 @@ func (r *reader) share(l *Loaded) {
 	}
 	l.Case.Setup = append(objs, l.Case.Setup...)
 	l.Objects = append(slices.Clone(docs), l.Objects...)
+}
+
+// hosts reads a hosts.yaml.
+func (r *reader) hosts(p string, docs []*input.Node) {
+	for _, d := range docs {
+		var also struct{}
+		dec := decoder{file: p, also: []string{"hosts", "clientCertificates"}}
+		dec.value(d, &also)
+		r.folder.Mistakes = append(r.folder.Mistakes, dec.found...)
+		r.addHosts(p, input.Value(d, "hosts"), input.Value(d, "clientCertificates"))
+	}
+}
+
+func (r *reader) addHosts(p string, hosts, certificates *input.Node) {
+	h, err := internet.HostsFrom(p, hosts, certificates)
+	if err != nil {
+		r.folder.Mistakes = append(r.folder.Mistakes, input.Lines(p, err)...)
+		return
+	}
+	r.folder.Hosts = append(r.folder.Hosts, h)
 }
 
 func (r *reader) clients(p string, docs []*input.Node) {

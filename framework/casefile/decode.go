@@ -17,6 +17,7 @@ import (
 // decoder turns nodes into values by their JSON field names, and notes every mistake with the line of what is wrong.
 type decoder struct {
 	file  string
+	also  []string // fields of the document that are read elsewhere
 	found input.Mistakes
 }
 
@@ -94,7 +95,11 @@ func (d *decoder) fields(n *input.Node, field string, v reflect.Value) {
 			known[name] = v.Field(i)
 		}
 	}
-	names := slices.Sorted(maps.Keys(known))
+	names := slices.Collect(maps.Keys(known))
+	if field == "" {
+		names = append(names, d.also...)
+	}
+	slices.Sort(names)
 	if n.Kind != yamlv3.MappingNode {
 		d.mistake(n, strings.TrimPrefix(field+": fields are expected: ", ": ")+strings.Join(names, ", "), "")
 		return
@@ -102,6 +107,9 @@ func (d *decoder) fields(n *input.Node, field string, v reflect.Value) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		f, ok := known[key.Value]
+		if !ok && slices.Contains(names, key.Value) {
+			continue
+		}
 		if !ok {
 			remedy := "allowed: " + strings.Join(names, ", ")
 			if near := input.Near(key.Value, names); near != "" {

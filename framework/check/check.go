@@ -17,7 +17,8 @@ import (
 
 // Environment is what cases may count on.
 type Environment struct {
-	// Hosts are those of the hermetic internet; nil does not check hosts, as for the real internet.
+	// Hosts are those of the hermetic internet, to which the folder adds its own; nil does not check hosts, as for the real
+	// internet.
 	Hosts *internet.Hosts
 	// Clients may be named besides those of the folder.
 	Clients []egress.Client
@@ -66,6 +67,12 @@ type checker struct {
 // Folder finds all mistakes in a folder, those of reading it among them, sorted by file and line.
 func Folder(f *casefile.Folder, env Environment) (mistakes, notices input.Mistakes) {
 	c := &checker{env: env, known: map[string]egress.Client{}, cases: map[string]*casefile.Loaded{}}
+	if env.Hosts != nil {
+		var wrong input.Mistakes
+		// Without the hosts that do not fit, every probe that calls one would be a mistake too.
+		c.env.Hosts, wrong = f.Internet(env.Hosts)
+		c.mistakes = append(c.mistakes, wrong...)
+	}
 	for _, k := range env.Clients {
 		c.known[k.Name] = k
 	}

@@ -89,10 +89,11 @@ func choice(name string, known []string) string {
 // placeholderRE finds what stands for something in URLs and objects.
 var placeholderRE = regexp.MustCompile(`\$\{[A-Z][A-Z0-9_]*(?::[^}]*)?\}`)
 
-var (
-	placesPlaceholders = []string{"${NAMESPACE}", "${INGRESS_IP}"}
-	credentials        = []string{"${INTERNET_CA}", "${CLIENT_CERT}", "${CLIENT_KEY}"}
-)
+// placesPlaceholders may stand in URLs; objects may have those of the internet's certificates too.
+var placesPlaceholders = []string{"${NAMESPACE}", "${INGRESS_IP}"}
+
+// credentialRE is a placeholder that is meant as one of a certificate.
+var credentialRE = regexp.MustCompile(`^\$\{(CLIENT_|CA\b)`)
 
 // placeholders looks at URLs and at the case's own objects; manifests are applied as they are.
 func (c *checker) placeholders(l *casefile.Loaded) {
@@ -105,7 +106,10 @@ func (c *checker) placeholders(l *casefile.Loaded) {
 			}
 		}
 	}
-	known := slices.Concat(placesPlaceholders, credentials)
+	if c.env.Hosts == nil { // whose certificates are not known
+		return
+	}
+	known := slices.Concat(placesPlaceholders, c.env.Hosts.Placeholders())
 	for _, d := range l.Objects {
 		if d.Field == "fixtures" {
 			continue
@@ -115,9 +119,14 @@ func (c *checker) placeholders(l *casefile.Loaded) {
 				return
 			}
 			for _, found := range placeholderRE.FindAllString(n.Value, -1) {
-				if !slices.Contains(known, found) {
-					c.mistake(input.Mistake{File: d.File, Line: n.Line, What: found + " is unknown: nothing replaces it"}, "known: %s", list(known))
+				if slices.Contains(known, found) {
+					continue
 				}
+				remedy := "known: " + list(known)
+				if credentialRE.MatchString(found) {
+					remedy += "\nfor a certificate of your own add to hosts.yaml:\nclientCertificates:\n  - {name: b.example}\nand write ${CLIENT_CERT:b.example} and ${CLIENT_KEY:b.example}"
+				}
+				c.mistake(input.Mistake{File: d.File, Line: n.Line, What: found + " is unknown: nothing replaces it"}, "%s", remedy)
 			}
 		})
 	}

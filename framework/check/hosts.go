@@ -85,7 +85,7 @@ func (c *checker) addHost(l *casefile.Loaded, t target, p egress.Probe) string {
 	}
 	var names []string
 	for _, h := range c.env.Hosts.Hosts {
-		names = append(append(names, h.Name), h.Aliases...)
+		names = append(names, h.Names()...)
 	}
 	remedy := fmt.Sprintf("add it to hosts.yaml:\nhosts:\n  - %s", hostEntry(t, p))
 	if near := input.Within(slipsInNames, t.host, names); near != "" {
@@ -98,7 +98,7 @@ func (c *checker) addHost(l *casefile.Loaded, t target, p egress.Probe) string {
 func hostEntry(t target, p egress.Probe) string {
 	services := ""
 	if port, err := strconv.Atoi(t.port); err == nil && !p.Protocol().Question {
-		services = fmt.Sprintf(", services: [{port: %d, kind: %s}]", port, kindFor(p.Scheme(), port))
+		services = fmt.Sprintf(", services: [{port: %d, kind: %s}]", port, kindFor(p.Protocol(), port))
 	}
 	if _, err := netip.ParseAddr(t.host); err == nil {
 		return fmt.Sprintf("{name: host-%s, address: %q%s}", strings.NewReplacer(".", "-", ":", "-").Replace(t.host), t.host, services)
@@ -126,23 +126,26 @@ func madeByCase(l *casefile.Loaded, name string) bool {
 	return false
 }
 
-// kinds of services by the port that they usually have.
-var usual = map[int]string{25: "smtp", 587: "smtp", 3306: "mysql", 5432: "postgres", 5672: "amqp", 6379: "redis", 9092: "kafka", 27017: "mongodb"}
+// usual are kinds of services by the port that they usually have.
+var usual = map[int]internet.Kind{
+	25: internet.SMTP, 587: internet.SMTP, 3306: internet.MySQL, 5432: internet.Postgres, 5672: internet.AMQP,
+	6379: internet.Redis, 9092: internet.Kafka, 27017: internet.MongoDB,
+}
 
 // kindFor guesses what is served at a port.
-func kindFor(scheme string, port int) string {
-	switch scheme {
-	case "http", "keep", "ws", "grpc":
-		return string(internet.HTTP)
-	case "https", "tls", "wss":
-		return string(internet.HTTPS)
-	case "udp":
-		return string(internet.UDPEcho)
-	}
-	if k, ok := usual[port]; ok {
+func kindFor(p egress.Protocol, port int) internet.Kind {
+	k, known := usual[port]
+	switch {
+	case p.TLS:
+		return internet.HTTPS
+	case p.Status:
+		return internet.HTTP
+	case !p.Stream && p.Scheme != "":
+		return internet.UDPEcho
+	case known:
 		return k
 	}
-	return string(internet.Echo)
+	return internet.Echo
 }
 
 func (c *checker) ports(l *casefile.Loaded) {
@@ -174,7 +177,7 @@ func (c *checker) served(l *casefile.Loaded, i int, p egress.Probe, t target) {
 	}
 	var have []string
 	for _, s := range h.Services {
-		if udp := s.Kind == internet.UDPEcho; udp != (p.Scheme() == "udp") {
+		if udp := s.Kind.Network() == "udp"; udp != (p.Scheme() == "udp") {
 			continue
 		}
 		if uint64(s.Port) == port {
@@ -184,7 +187,7 @@ func (c *checker) served(l *casefile.Loaded, i int, p egress.Probe, t target) {
 	}
 	c.mistake(l.At(fmt.Sprintf("%s serves nothing at port %d", t.host, port), "probes", i, t.field),
 		"it serves %s; for another service add a host of your own to hosts.yaml:\nhosts:\n  - {name: %s, services: [{port: %d, kind: %s}]}",
-		list(have), ownName(t.host), port, kindFor(p.Scheme(), int(port)))
+		list(have), ownName(t.host), port, kindFor(p.Protocol(), int(port)))
 }
 
 // ownName makes a name for a host of the user's own beside an existing one.
@@ -240,7 +243,7 @@ func (c *checker) place(l *casefile.Loaded, name, field string, path ...any) {
 	remedy := hostsHint + fmt.Sprintf(":\nhosts:\n  - {name: %s, services: [{port: 443, kind: https}]}", name)
 	var names []string
 	for _, h := range c.env.Hosts.Hosts {
-		names = append(append(names, h.Name), h.Aliases...)
+		names = append(names, h.Names()...)
 	}
 	if near := input.Within(slipsInNames, name, names); near != "" {
 		remedy = fmt.Sprintf("did you mean %s? %s", near, remedy)

@@ -77,6 +77,29 @@ func AsMistake(file string, line int, err error) Mistake {
 	return Mistake{File: file, Line: line, What: err.Error()}
 }
 
+var placeRE = regexp.MustCompile(`^([^:]+):(\d+): (.*)$`)
+
+// Lines are the lines of an error as mistakes; those that begin with file and line have them as their place.
+func Lines(file string, err error) Mistakes {
+	var out Mistakes
+	var known Mistakes
+	if err == nil {
+		return nil
+	}
+	if errors.As(err, &known) {
+		return known
+	}
+	for line := range strings.Lines(err.Error()) {
+		m := Mistake{File: file, What: strings.TrimSpace(line)}
+		if place := placeRE.FindStringSubmatch(m.What); place != nil {
+			m.File, m.What = place[1], place[3]
+			m.Line, _ = strconv.Atoi(place[2]) // digits; too many of them leave 0
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
 // syntax is an error of the YAML parser with the line in its place.
 func syntax(file string, err error) Mistake {
 	text := err.Error()
