@@ -17,7 +17,8 @@ const module = "mesh-egress-conformance/"
 var tiers = [][]string{
 	{"framework/probe/wire"},
 	{"framework/egress", "framework/limits", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "fixtures", "samples"},
-	{"framework/casefile", "framework/components", "framework/internet", "framework/fixture", "framework/kube"},
+	{"framework/internet"},
+	{"framework/casefile", "framework/components", "framework/fixture", "framework/kube"},
 	{"framework/cluster", "framework/pods"},
 	{"framework/mesh"},
 	{"framework/engine", "framework/existing", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},

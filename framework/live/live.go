@@ -5,6 +5,7 @@ package live
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -58,7 +59,7 @@ func (t Constraints) SkipReason(c egress.Case) (string, error) {
 
 func (t Constraints) skipReason(c egress.Case, text string) string {
 	for _, h := range t.Hosts.Hosts {
-		if !h.Real && slices.ContainsFunc(append([]string{h.Name}, h.Aliases...), func(n string) bool { return strings.Contains(text, n) }) {
+		if !h.Real && h.NamedIn(text) {
 			return fmt.Sprintf("%s exists in the hermetic internet alone", h.Name)
 		}
 	}
@@ -118,7 +119,11 @@ func (t Constraints) skipRanges(c egress.Case, ranges []netip.Prefix) string {
 		}
 		holds := func(r netip.Prefix) bool { return r.Contains(now) }
 		meant := slices.ContainsFunc(ranges, h.In)
-		if within, err := netip.ParsePrefix(p.Within); meant != slices.ContainsFunc(ranges, holds) || p.Within != "" && (err != nil || !holds(within.Masked())) {
+		outside := func(cidr string) bool {
+			within, err := netip.ParsePrefix(cidr)
+			return err != nil || !holds(within.Masked())
+		}
+		if meant != slices.ContainsFunc(ranges, holds) || slices.ContainsFunc(slices.Collect(maps.Values(p.Within)), outside) {
 			return fmt.Sprintf("it is about address ranges, and %s is at %s today", p.Destination(), now)
 		}
 	}
