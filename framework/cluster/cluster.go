@@ -100,7 +100,9 @@ type Options struct {
 	Name    string
 	Set     *components.Set
 	Outside Outside // "" is Hermetic
-	Port    int     // loopback port of the API server; 0 picks one
+	// Hosts are those of the hermetic internet; nil means those that are built in.
+	Hosts *internet.Hosts
+	Port  int // loopback port of the API server; 0 picks one
 	// Progress hears about what a provider must make before it can begin; it may be nil.
 	Progress components.Progress
 }

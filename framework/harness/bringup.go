@@ -14,7 +14,6 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
 	"mesh-egress-conformance/framework/fixture"
-	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 )
@@ -40,12 +39,12 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return err
 	}
 	s.mark("components in the cache")
-	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Outside: s.opts.Outside, Port: s.opts.Port, Progress: s.opts.Progress})
+	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Outside: s.opts.Outside, Hosts: s.opts.Hosts, Port: s.opts.Port, Progress: s.opts.Progress})
 	if err != nil {
 		return err
 	}
-	s.Cluster, s.owned, s.journal = c, true, fixture.NewJournal()
-	s.tenancy.before = "" // whatever it left is gone with its cluster
+	s.env, s.made = s.ownEnvironment(c), made{journal: fixture.NewJournal(), temporary: true}
+	s.lock.before = "" // whatever it left is gone with its cluster
 	ctx, stop := s.alive(ctx)
 	defer stop()
 	s.mark("cluster processes started")
@@ -57,8 +56,8 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return err
 	}
 	s.mark("API server ready")
-	if err := s.occupyUID(ctx, store); err != nil {
-		return err
+	if err := s.lock.acquireUID(ctx, store, s.cs); err != nil {
+		return fmt.Errorf("cluster %s: %w", s.opts.Name, err)
 	}
 	s.launch(egress.ControlClient)
 	if err := in.ControlPlane(ctx); err != nil {
@@ -82,14 +81,14 @@ func (s *Session) attach(ctx context.Context, store *components.Store) error {
 	if err := s.connect(); err != nil {
 		return err
 	}
-	if err := s.occupyUID(ctx, store); err != nil {
-		return err
+	if err := s.lock.acquireUID(ctx, store, s.cs); err != nil {
+		return fmt.Errorf("cluster %s: %w", s.opts.Name, err)
 	}
 	if err := s.beginJournal(ctx, store); err != nil {
 		return err
 	}
 	if !s.opts.Watch {
-		if err := s.lookForForeign(ctx); err != nil {
+		if err := s.lookForForeign(ctx, searched.ofOurs); err != nil {
 			return err
 		}
 	}
@@ -102,8 +101,8 @@ func (s *Session) attach(ctx context.Context, store *components.Store) error {
 
 // installer installs the Istio of the session's cluster, which must be one of the harness's own.
 func (s *Session) installer() *mesh.Installer {
-	f := s.Cluster.Facts()
-	return mesh.NewInstaller(s.Cluster.RESTConfig(), mesh.Options{Module: f.Module, Tag: f.IstioTag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly})
+	f := s.env.facts
+	return mesh.NewInstaller(s.env.cluster.RESTConfig(), mesh.Options{Module: f.Module, Tag: f.IstioTag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly})
 }
 
 // deathNotice is how much later than its effects the death of a cluster may be known.
@@ -112,40 +111,36 @@ const deathNotice = time.Second
 // because adds the cluster's own explanation to an error that its death has caused. A connection that breaks
 // may be seen before the death of whoever was at its other end, so it waits a moment for that.
 func (s *Session) because(ctx context.Context, err error) error {
-	if err == nil || s.Cluster == nil || ctx.Err() != nil && ended(ctx) == interrupted {
+	if err == nil || s.env.cluster == nil || ctx.Err() != nil && ended(ctx) == interrupted {
 		return err
 	}
 	select {
-	case <-s.Cluster.Gone():
+	case <-s.env.cluster.Gone():
 	case <-s.life.Done():
 	case <-time.After(egress.Patience(deathNotice)):
 	}
-	if cause := s.Cluster.Failure(); cause != nil {
+	if cause := s.env.cluster.Failure(); cause != nil {
 		return fmt.Errorf("%w\n(seen as: %w)", cause, err)
 	}
 	return err
 }
 
 func (s *Session) connect() error {
-	cfg := s.Cluster.RESTConfig()
+	cfg := s.env.cluster.RESTConfig()
 	var err error
 	if s.cs, err = kubernetes.NewForConfig(cfg); err != nil {
 		return fmt.Errorf("make a Kubernetes client: %w", err)
 	}
-	owner, noted := fixture.RunOwner(s.run), s.journal
+	owner, noted := fixture.RunOwner(s.run), s.made.journal
 	if s.fix, err = fixture.NewClient(cfg, owner, noted); err != nil {
 		return err
 	}
 	makes := s.fix
-	if s.owned { // the clients belong to the cluster, which may be kept
+	if s.made.temporary { // the clients belong to the cluster, which may be kept
 		owner = fixture.ClusterOwner
 		makes = s.fix.As(owner)
 	}
-	var custom *pods.Customization
-	if s.visit != nil {
-		custom = s.visit.dress
-	}
-	s.pods = pods.New(pods.Options{Custom: custom, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.Cluster.Program("istioctl"), Kubeconfig: s.Cluster.Kubeconfig(), Owner: owner})
+	s.pods = pods.New(pods.Options{Custom: s.env.custom, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.env.cluster.Program("istioctl"), Kubeconfig: s.env.cluster.Kubeconfig(), Owner: owner})
 	s.logs = &logs{pods: s.pods, cs: s.cs, follow: map[string]*mesh.AccessLog{}}
 	return nil
 }
@@ -163,7 +158,7 @@ func (s *Session) waitAPI(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if s.Cluster.Failure() != nil {
+		if s.env.cluster.Failure() != nil {
 			return err
 		}
 		select {
@@ -183,24 +178,27 @@ func (s *Session) join(ctx context.Context) error {
 	}
 	s.mark("client pods ready")
 	var err error
-	if s.istiod, err = mesh.ConnectIstiod(ctx, s.Cluster.RESTConfig(), s.cs); err != nil {
+	if s.istiod, err = mesh.ConnectIstiod(ctx, s.env.cluster.RESTConfig(), s.cs); err != nil {
 		return err
 	}
-	if s.visit != nil || s.opts.Watch {
+	if !s.env.ours || s.opts.Watch {
 		s.config = &meshConfig{} // not ours to change
 	} else if s.config, err = newMeshConfig(ctx, s.cs, s.istiod); err != nil {
 		return err
 	}
-	if s.tenancy.follows() {
+	if s.lock.follows() {
 		if err := s.config.setGround(ctx, nil, s.proxies()); err != nil {
 			return err
 		}
-		s.tenancy.before = "" // its objects went in inherit
+		s.lock.before = "" // its objects went in cleanUpPrevious
 	}
 	if err := s.makeLanes(); err != nil {
 		return err
 	}
-	return s.sabotage(ctx)
+	if s.opts.Sabotage != NoSabotage {
+		s.opts.logf("SABOTAGE: %s", s.opts.Sabotage)
+	}
+	return s.opts.Sabotage.begin(ctx, s.target())
 }
 
 // world is one lane with the engine that runs in it.
@@ -214,71 +212,39 @@ type world struct {
 const DefaultLanes = 6
 
 func (s *Session) makeLanes() error {
-	hosts, err := internet.DefaultHosts()
-	if err != nil {
-		return err
-	}
 	n := s.opts.Lanes
 	if n <= 0 {
 		n = DefaultLanes
 	}
-	f := s.Cluster.Facts()
-	together, secrets, made := &gate{count: s.istiod.Computed}, s.secrets(), s.fix.Part(casesPart)
-	if s.visit != nil {
-		made = made.Confined()
-	}
+	together, secrets, objects := &gate{count: s.istiod.Computed}, s.secrets(), s.env.limit(s.fix.Part(casesPart))
 	for l := range lane(n) {
 		cl := clients{s.pods, l, s.gatewayProxy}
 		w := &world{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: made, files: s.opts.Fixtures, istiod: s.istiod, config: s.config, gate: together, run: s.run,
+			clients: cl, fixtures: objects, files: s.opts.Fixtures, istiod: s.istiod, config: s.config, gate: together, run: s.run,
 			expand: s.expand(l), secrets: secrets, applied: map[string][]*fixture.Object{},
 		}
 		w.engine = &engine.Engine{
 			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, l},
-			Version:  f.Istio,
-			Features: s.features(),
+			Version:  s.env.facts.Istio,
+			Features: s.env.features(),
 			Canonical: func(n string) string {
-				if h, ok := hosts.Find(n); ok {
+				if h, ok := s.env.hosts.Find(n); ok {
 					return h.Name
 				}
 				return n
 			},
 			Expand: s.expand(l),
 			Rerun: func(c egress.Case) string {
-				return fmt.Sprintf("egressctl run %s --case %s", s.where(), c.Name)
+				return fmt.Sprintf("egressctl run %s --case %s", s.env.flags(s.opts.Name), c.Name)
 			},
 		}
-		if in := s.Cluster.Internet(); in != nil {
+		if in := s.env.internet; in != nil {
 			w.engine.Outside, w.rules.outside = in, in
 		}
 		s.lanes = append(s.lanes, w)
 	}
 	return nil
-}
-
-// where is the flags that mean this cluster.
-func (s *Session) where() string {
-	internet := ""
-	if s.Cluster.Internet() == nil {
-		internet = " --internet " + string(cluster.Live)
-	}
-	if s.visit != nil {
-		return fmt.Sprintf("--kubeconfig %s --context %s", s.Cluster.Kubeconfig(), s.Cluster.Name()) + internet
-	}
-	return fmt.Sprintf("--provider %s --name %s", s.Cluster.Facts().Provider, s.opts.Name) + internet
-}
-
-// features are those of the cluster, and of what every cluster of ours has besides.
-func (s *Session) features() []egress.Feature {
-	f := slices.Clone(s.Cluster.Facts().Features)
-	if s.visit == nil {
-		f = append(f, egress.IngressGateway, egress.EgressGateway, egress.GatewayAPI, egress.NFTables)
-		if s.Cluster.Internet() != nil {
-			f = append(f, egress.Credential)
-		}
-	}
-	return f
 }
 
 // proxies names every running client's proxy.

@@ -11,7 +11,9 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 
+	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
 	"mesh-egress-conformance/framework/mesh"
@@ -26,26 +28,35 @@ type Sabotage string
 const NoSabotage Sabotage = ""
 
 // action is what a sabotage does: to the clients before they start, to the world once everything
-// runs, or to what the engine hears of it. mend undoes what open did.
+// runs, or to what the engine hears of it. mend undoes what begin did.
 type action struct {
 	clients func(egress.Client) egress.Client
-	open    func(context.Context, *Session) error
-	mend    func(context.Context, *Session) error
+	begin   func(context.Context, target) error
+	mend    func(context.Context, target) error
 	wrap    func(*engine.Engine)
-	// outside says that it is the hermetic internet which is broken, or its log.
-	outside bool
+	// internet says that it is the hermetic internet which is broken, or its log.
+	internet bool
+}
+
+// target is what a sabotage breaks.
+type target struct {
+	internet cluster.Internet // nil for the live one
+	cs       kubernetes.Interface
+	config   *meshConfig
+	proxies  func() []string
+	engines  []*engine.Engine
 }
 
 var actions = map[Sabotage]action{
-	"allow-any": {open: func(ctx context.Context, s *Session) error {
-		s.config.bend = func(c mesh.Config) mesh.Config {
+	"allow-any": {begin: func(ctx context.Context, t target) error {
+		t.config.bend = func(c mesh.Config) mesh.Config {
 			return mesh.Merge(c, mesh.Config{"outboundTrafficPolicy": mesh.Config{"mode": string(egress.AllowAny)}})
 		}
-		return s.config.setGround(ctx, nil, s.proxies())
+		return t.config.setGround(ctx, nil, t.proxies())
 	}},
-	"internet-down": {open: breakInternet("down"), mend: breakInternet("mend"), outside: true},
-	"dns-dead":      {open: breakInternet("dns"), mend: breakInternet("mend"), outside: true},
-	"wrong-ca":      {open: breakInternet("ca"), mend: breakInternet("mend"), outside: true},
+	"internet-down": {begin: breakInternet("down"), mend: breakInternet("mend"), internet: true},
+	"dns-dead":      {begin: breakInternet("dns"), mend: breakInternet("mend"), internet: true},
+	"wrong-ca":      {begin: breakInternet("ca"), mend: breakInternet("mend"), internet: true},
 	"not-injected": {clients: func(c egress.Client) egress.Client {
 		c.Pretend = true
 		return elsewhere(c)
@@ -67,8 +78,8 @@ var actions = map[Sabotage]action{
 	"proxy-stale":           {wrap: func(e *engine.Engine) { e.Rules = stale{e.Rules} }},
 	"exec-fails":            {wrap: func(e *engine.Engine) { e.Clients = &failing{Clients: e.Clients} }},
 	"access-log-off":        {wrap: func(e *engine.Engine) { e.Mesh = noLog{e.Mesh} }},
-	"arrival-log-lost":      {wrap: func(e *engine.Engine) { e.Outside = noArrivals{e.Outside} }, outside: true},
-	"istiod-stopped":        {open: scaleIstiod(0), mend: scaleIstiod(1)},
+	"arrival-log-lost":      {wrap: func(e *engine.Engine) { e.Outside = noArrivals{e.Outside} }, internet: true},
+	"istiod-stopped":        {begin: scaleIstiod(0), mend: scaleIstiod(1)},
 }
 
 // ParseSabotage reads a --sabotage flag.
@@ -91,50 +102,56 @@ func elsewhere(c egress.Client) egress.Client {
 	return c
 }
 
-// sabotage breaks the world of an open session.
-func (s *Session) sabotage(ctx context.Context) error {
-	a := actions[s.opts.Sabotage]
-	if a.outside && s.Cluster.Internet() == nil {
-		return fmt.Errorf("sabotage %s: the live internet is not ours to break", s.opts.Sabotage)
+// begin breaks the world of an open session.
+func (name Sabotage) begin(ctx context.Context, t target) error {
+	a := actions[name]
+	if a.internet && t.internet == nil {
+		return fmt.Errorf("sabotage %s: the live internet is not ours to break", name)
 	}
 	if a.wrap != nil {
-		for _, w := range s.lanes {
-			a.wrap(w.engine)
+		for _, e := range t.engines {
+			a.wrap(e)
 		}
 	}
-	if s.opts.Sabotage != NoSabotage {
-		s.opts.logf("SABOTAGE: %s", s.opts.Sabotage)
-	}
-	if a.open != nil {
-		return a.open(ctx, s)
+	if a.begin != nil {
+		return a.begin(ctx, t)
 	}
 	return nil
 }
 
 // mend undoes it, on a cluster that lives on.
-func (s *Session) mend(ctx context.Context) error {
-	if a := actions[s.opts.Sabotage]; a.mend != nil && (!a.outside || s.Cluster.Internet() != nil) {
-		return a.mend(ctx, s)
+func (name Sabotage) mend(ctx context.Context, t target) error {
+	if a := actions[name]; a.mend != nil && (!a.internet || t.internet != nil) {
+		return a.mend(ctx, t)
 	}
 	return nil
 }
 
-func breakInternet(what string) func(context.Context, *Session) error {
-	return func(ctx context.Context, s *Session) error { return s.Cluster.Internet().Break(ctx, what) }
+// target is what a sabotage of this session breaks.
+func (s *Session) target() target {
+	t := target{internet: s.env.internet, cs: s.cs, config: s.config, proxies: s.proxies}
+	for _, w := range s.lanes {
+		t.engines = append(t.engines, w.engine)
+	}
+	return t
 }
 
-func scaleIstiod(replicas int) func(context.Context, *Session) error {
-	return func(ctx context.Context, s *Session) error {
+func breakInternet(what string) func(context.Context, target) error {
+	return func(ctx context.Context, t target) error { return t.internet.Break(ctx, what) }
+}
+
+func scaleIstiod(replicas int) func(context.Context, target) error {
+	return func(ctx context.Context, t target) error {
 		patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas)
-		if _, err := s.cs.AppsV1().Deployments(mesh.SystemNamespace).Patch(ctx, "istiod", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		if _, err := t.cs.AppsV1().Deployments(mesh.SystemNamespace).Patch(ctx, "istiod", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 			return fmt.Errorf("scale istiod to %d: %w", replicas, err)
 		}
 		if replicas > 0 {
-			_, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod")
+			_, err := pods.WaitPodReady(ctx, t.cs, mesh.SystemNamespace, "app=istiod")
 			return err
 		}
 		zero := int64(0)
-		return s.cs.CoreV1().Pods(mesh.SystemNamespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &zero}, metav1.ListOptions{LabelSelector: "app=istiod"})
+		return t.cs.CoreV1().Pods(mesh.SystemNamespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &zero}, metav1.ListOptions{LabelSelector: "app=istiod"})
 	}
 }
 

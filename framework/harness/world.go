@@ -296,7 +296,7 @@ func (s *Session) secrets() func(context.Context, string) (string, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if known == nil {
-			c, err := s.Cluster.Internet().Credential(ctx)
+			c, err := s.env.internet.Credential(ctx)
 			if err != nil {
 				return "", fmt.Errorf("get a client certificate: %w", err)
 			}
