@@ -141,7 +141,7 @@ func (s *Session) connect() error {
 		makes = s.fix.As(owner)
 	}
 	s.pods = pods.New(pods.Options{Custom: s.env.custom, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.env.cluster.Program("istioctl"), Kubeconfig: s.env.cluster.Kubeconfig(), Owner: owner})
-	s.logs = &logs{pods: s.pods, cs: s.cs, follow: map[string]*mesh.AccessLog{}}
+	s.logs = mesh.NewAccessLogs(s.cs, caller(s.pods))
 	return nil
 }
 
@@ -181,13 +181,16 @@ func (s *Session) join(ctx context.Context) error {
 	if s.istiod, err = mesh.ConnectIstiod(ctx, s.env.cluster.RESTConfig(), s.cs); err != nil {
 		return err
 	}
-	if !s.env.ours || s.opts.Watch {
-		s.config = &meshConfig{} // not ours to change
-	} else if s.config, err = newMeshConfig(ctx, s.cs, s.istiod); err != nil {
-		return err
+	var overlay *mesh.Overlay
+	if s.env.ours && !s.opts.Watch { // else it is not ours to change
+		if overlay, err = mesh.NewOverlay(ctx, s.cs, s.istiod); err != nil {
+			return err
+		}
+		overlay.Mutate = actions[s.opts.Sabotage].config
 	}
+	s.changer = mesh.NewChanger(s.istiod, overlay, s.fix)
 	if s.lock.follows() {
-		if err := s.config.setGround(ctx, nil, s.proxies()); err != nil {
+		if err := s.changer.SetBase(ctx, nil, s.proxies()); err != nil {
 			return err
 		}
 		s.lock.before = "" // its objects went in cleanUpPrevious
@@ -216,12 +219,12 @@ func (s *Session) makeLanes() error {
 	if n <= 0 {
 		n = DefaultLanes
 	}
-	together, secrets, objects := &gate{count: s.istiod.Computed}, s.secrets(), s.env.limit(s.fix.Part(casesPart))
+	secrets, objects := s.secrets(), s.env.limit(s.fix.Part(casesPart))
 	for l := range lane(n) {
 		cl := clients{s.pods, l, s.gatewayProxy}
 		w := &world{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: objects, files: s.opts.Fixtures, istiod: s.istiod, config: s.config, gate: together, run: s.run,
+			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.changer, run: s.run,
 			expand: s.expand(l), secrets: secrets, applied: map[string][]*fixture.Object{},
 		}
 		w.engine = &engine.Engine{

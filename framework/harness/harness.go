@@ -67,19 +67,19 @@ func (o *Options) logf(format string, a ...any) {
 
 // Session is a cluster with Istio in which cases can run.
 type Session struct {
-	opts   Options
-	env    environment
-	made   made
-	lock   *clusterLock // nil for a watcher
-	cs     *kubernetes.Clientset
-	fix    *fixture.Client
-	pods   *pods.Pods
-	istiod *mesh.Istiod
-	logs   *logs
-	config *meshConfig
-	lanes  []*world // one for each lane; the first has the clients as the cases name them
-	run    string
-	start  time.Time
+	opts    Options
+	env     environment
+	made    made
+	lock    *clusterLock // nil for a watcher
+	cs      *kubernetes.Clientset
+	fix     *fixture.Client
+	pods    *pods.Pods
+	istiod  *mesh.Istiod
+	logs    *mesh.AccessLogs
+	changer *mesh.Changer // nil until istiod is there
+	lanes   []*world      // one for each lane; the first has the clients as the cases name them
+	run     string
+	start   time.Time
 
 	ingress string
 	// gateways starts the gateways, or finds them.
@@ -390,17 +390,17 @@ func (s *Session) Close(ctx context.Context) error {
 	s.end()
 	all = errors.Join(all, s.settled(ctx))
 	dead := s.env.dead()
-	if !dead && !s.made.temporary && s.run != "" && s.config != nil {
+	if !dead && !s.made.temporary && s.run != "" && s.changer != nil {
 		for _, w := range s.lanes {
 			all = errors.Join(all, w.rules.removeAll(ctx))
 		}
-		all = errors.Join(all, s.config.restore(ctx), s.opts.Sabotage.mend(ctx, s.target()))
+		all = errors.Join(all, s.changer.Restore(ctx), s.opts.Sabotage.mend(ctx, s.target()))
 	}
 	if s.istiod != nil {
 		s.istiod.Close()
 	}
 	if s.logs != nil {
-		s.logs.close()
+		s.logs.Close()
 	}
 	if s.pods != nil {
 		s.pods.Close()

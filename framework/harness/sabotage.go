@@ -34,6 +34,8 @@ type action struct {
 	begin   func(context.Context, target) error
 	mend    func(context.Context, target) error
 	wrap    func(*engine.Engine)
+	// config changes every mesh configuration that is set.
+	config func(mesh.Config) mesh.Config
 	// internet says that it is the hermetic internet which is broken, or its log.
 	internet bool
 }
@@ -42,18 +44,18 @@ type action struct {
 type target struct {
 	internet cluster.Internet // nil for the live one
 	cs       kubernetes.Interface
-	config   *meshConfig
-	proxies  func() []string
-	engines  []*engine.Engine
+	// rewrite sets the mesh configuration anew, see action.config.
+	rewrite func(context.Context) error
+	engines []*engine.Engine
 }
 
 var actions = map[Sabotage]action{
-	"allow-any": {begin: func(ctx context.Context, t target) error {
-		t.config.bend = func(c mesh.Config) mesh.Config {
+	"allow-any": {
+		config: func(c mesh.Config) mesh.Config {
 			return mesh.Merge(c, mesh.Config{"outboundTrafficPolicy": mesh.Config{"mode": string(egress.AllowAny)}})
-		}
-		return t.config.setGround(ctx, nil, t.proxies())
-	}},
+		},
+		begin: func(ctx context.Context, t target) error { return t.rewrite(ctx) },
+	},
 	"internet-down": {begin: breakInternet("down"), mend: breakInternet("mend"), internet: true},
 	"dns-dead":      {begin: breakInternet("dns"), mend: breakInternet("mend"), internet: true},
 	"wrong-ca":      {begin: breakInternet("ca"), mend: breakInternet("mend"), internet: true},
@@ -129,7 +131,7 @@ func (name Sabotage) mend(ctx context.Context, t target) error {
 
 // target is what a sabotage of this session breaks.
 func (s *Session) target() target {
-	t := target{internet: s.env.internet, cs: s.cs, config: s.config, proxies: s.proxies}
+	t := target{internet: s.env.internet, cs: s.cs, rewrite: func(ctx context.Context) error { return s.changer.SetBase(ctx, nil, s.proxies()) }}
 	for _, w := range s.lanes {
 		t.engines = append(t.engines, w.engine)
 	}
