@@ -250,7 +250,11 @@ func logsCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := c.Log(args[0])
+			logs, ok := c.(cluster.Logger)
+			if !ok {
+				return usage(fmt.Errorf("the logs of cluster %s's parts are not ours to read: it belongs to somebody else", c.Name()))
+			}
+			r, err := logs.Log(args[0])
 			if err != nil {
 				return usage(err)
 			}

@@ -49,18 +49,46 @@ type Cluster interface {
 	Facts() Facts
 	// Internet is the outside that this cluster's pods reach; nil for the live one, which nobody observes.
 	Internet() Internet
-	// Log opens the log of a part of the cluster ("kubelet", "kube-apiserver", ...).
-	Log(part string) (io.ReadCloser, error)
-	// Gone is closed when the cluster has died or was taken down.
-	Gone() <-chan struct{}
 	// Failure explains why the cluster died; nil while it lives.
 	Failure() error
 	// Program is the path of a program that fits the cluster ("kubectl", "istioctl"); "" if unknown.
 	Program(name string) string
-	// Detach lets the cluster live on after this process.
-	Detach() error
 	// Close takes the cluster down, unless it was detached or only opened.
 	Close(ctx context.Context) error
+}
+
+// Mortal is a Cluster whose death is noticed.
+type Mortal interface {
+	// Gone is closed when the cluster has died or was taken down.
+	Gone() <-chan struct{}
+}
+
+// Gone is closed when the cluster has died or was taken down; never where nobody notices.
+func Gone(c Cluster) <-chan struct{} {
+	if m, ok := c.(Mortal); ok {
+		return m.Gone()
+	}
+	return nil
+}
+
+// Detacher is a Cluster that ends with the process that has made it, unless it is detached.
+type Detacher interface {
+	// Detach lets the cluster live on after this process.
+	Detach() error
+}
+
+// Detach lets a cluster live on after this process, as one does anyway that this program has not made.
+func Detach(c Cluster) error {
+	if d, ok := c.(Detacher); ok {
+		return d.Detach()
+	}
+	return nil
+}
+
+// Logger is a Cluster whose parts' logs can be read.
+type Logger interface {
+	// Log opens the log of a part of the cluster ("kubelet", "kube-apiserver", ...).
+	Log(part string) (io.ReadCloser, error)
 }
 
 // Internet is a hermetic outside whose arrivals can be read.

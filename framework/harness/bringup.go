@@ -115,7 +115,7 @@ func (s *Session) because(ctx context.Context, err error) error {
 		return err
 	}
 	select {
-	case <-s.env.cluster.Gone():
+	case <-cluster.Gone(s.env.cluster):
 	case <-s.life.Done():
 	case <-time.After(egress.Patience(deathNotice)):
 	}

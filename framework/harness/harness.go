@@ -242,7 +242,7 @@ func (s *Session) alive(ctx context.Context) (context.Context, context.CancelFun
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
 		select {
-		case <-s.env.cluster.Gone():
+		case <-cluster.Gone(s.env.cluster):
 			cancel(fmt.Errorf("the cluster died: %w", s.env.failure()))
 		case <-ctx.Done():
 		}
@@ -378,7 +378,7 @@ func (s *Session) Timings() map[string]float64 {
 // Keep lets an owned cluster live on.
 func (s *Session) Keep() error {
 	s.made.temporary = false
-	return s.env.cluster.Detach()
+	return cluster.Detach(s.env.cluster)
 }
 
 // Close removes what the session made: the whole cluster if it brought it up, else its own

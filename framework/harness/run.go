@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/report"
 )
@@ -77,7 +78,7 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, out *report.Fold
 // over says whether a run is cut short. That the cluster is gone ctx knows a moment later than the cluster.
 func (s *Session) over(ctx context.Context) bool {
 	select {
-	case <-s.env.cluster.Gone():
+	case <-cluster.Gone(s.env.cluster):
 		<-ctx.Done()
 	default:
 	}

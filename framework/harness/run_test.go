@@ -3,7 +3,6 @@ package harness
 import (
 	"context"
 	"errors"
-	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -41,16 +40,14 @@ func (m *mortal) Failure() error {
 	}
 }
 
-func (m *mortal) Gone() <-chan struct{}           { return m.gone }
-func (*mortal) Name() string                      { return "mortal" }
-func (*mortal) RESTConfig() *rest.Config          { return &rest.Config{} }
-func (*mortal) Kubeconfig() string                { return "" }
-func (*mortal) Facts() cluster.Facts              { return cluster.Facts{} }
-func (*mortal) Internet() cluster.Internet        { return nil }
-func (*mortal) Log(string) (io.ReadCloser, error) { return nil, errors.New("no log") }
-func (*mortal) Program(string) string             { return "" }
-func (*mortal) Detach() error                     { return nil }
-func (*mortal) Close(context.Context) error       { return nil }
+func (m *mortal) Gone() <-chan struct{}     { return m.gone }
+func (*mortal) Name() string                { return "mortal" }
+func (*mortal) RESTConfig() *rest.Config    { return &rest.Config{} }
+func (*mortal) Kubeconfig() string          { return "" }
+func (*mortal) Facts() cluster.Facts        { return cluster.Facts{} }
+func (*mortal) Internet() cluster.Internet  { return nil }
+func (*mortal) Program(string) string       { return "" }
+func (*mortal) Close(context.Context) error { return nil }
 
 // scheduled is a session whose clients all run, with as many lanes.
 func scheduled(lanes int) (*Session, *mortal) {
