@@ -94,8 +94,8 @@ type Logger interface {
 // Internet is a hermetic outside whose arrivals can be read.
 type Internet interface {
 	Arrivals(ctx context.Context, since int64) (log []egress.Arrival, next int64, err error)
-	// Credential is a client certificate that its hosts accept, and their CA.
-	Credential(ctx context.Context) (internet.Credential, error)
+	// Secrets are the PEM texts that placeholders of cases stand for: certificates and keys.
+	Secrets(ctx context.Context) (map[string]string, error)
 	// Break spoils it on purpose: "down" (every host is dead), "dns" (no name resolves), "ca" (foreign
 	// certificates); "mend" undoes all of it.
 	Break(ctx context.Context, what string) error
@@ -103,6 +103,15 @@ type Internet interface {
 	Answer(ctx context.Context, name, host string) error
 	// Asked is how often the name was asked for since then.
 	Asked(ctx context.Context, name string) (int, error)
+}
+
+// Extensible is an Internet that takes further hosts while it runs.
+type Extensible interface {
+	// Hosts are those that it serves.
+	Hosts(ctx context.Context) (*internet.Hosts, error)
+	// Add adds hosts and client certificates. Those that it has already, alike in all, stay as they are; another one of
+	// the same name, or at the same address, is an error.
+	Add(ctx context.Context, more *internet.Hosts) error
 }
 
 // Outside says which internet a cluster's pods reach.

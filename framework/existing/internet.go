@@ -79,7 +79,7 @@ func StartInternet(ctx context.Context, o InternetOptions) (*Internet, error) {
 		return nil, fmt.Errorf("make a namespace for the hermetic internet: %w", err)
 	}
 	var names []string // one pod for each
-	o.Hosts.Subset(o.Names, func(h internet.Host) netip.Addr { names = append(names, h.Name); return h.Address })
+	o.Hosts.Subset(o.Names, func(h internet.Host) netip.Addr { names = append(names, h.Name); return h.Addresses()[0] })
 	if len(names) == 0 {
 		return nil, errors.New("the cases name no host of the internet that a pod could play")
 	}
@@ -268,9 +268,9 @@ func (in *Internet) Arrivals(ctx context.Context, since int64) ([]egress.Arrival
 	return out, in.last + 1, nil
 }
 
-// Credential returns a client certificate that every part accepts: they share a CA.
-func (in *Internet) Credential(ctx context.Context) (internet.Credential, error) {
-	return in.parts[0].client.Credential(ctx)
+// Secrets are what placeholders stand for, see internet.CA.Secrets. Every part accepts them: they share a CA.
+func (in *Internet) Secrets(ctx context.Context) (map[string]string, error) {
+	return in.parts[0].client.Secrets(ctx)
 }
 
 // Break spoils every part, see internet.Server.Break.

@@ -2,7 +2,6 @@ package internet
 
 import (
 	"net/http/httptest"
-	"net/netip"
 	"net/url"
 	"testing"
 
@@ -11,8 +10,8 @@ import (
 
 func TestAnswer(t *testing.T) {
 	s := NewServer(&Hosts{Hosts: []Host{
-		{Name: "a.example", Address: netip.MustParseAddr("198.51.100.1"), More: []netip.Addr{netip.MustParseAddr("198.51.100.2")}},
-		{Name: "b.example", Address: netip.MustParseAddr("198.51.100.3")},
+		{Name: "a.example", Address: at("198.51.100.1", "198.51.100.2")},
+		{Name: "b.example", Address: at("198.51.100.3")},
 	}}, nil)
 	srv := httptest.NewServer(s.ControlHandler())
 	defer srv.Close()

@@ -1,0 +1,128 @@
+package internet
+
+import (
+	"bufio"
+	"crypto/tls"
+	"io"
+	"net"
+	"time"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+// banner is what a server-first host says.
+const banner = "220 mesh-egress-conformance ready\r\n"
+
+// idleTimeout ends raw connections on which nothing was said for so long, that a client that forgets one cannot keep it.
+const idleTimeout = 10 * time.Minute
+
+// talk is a raw connection to a host, with what the protocols need of it.
+type talk struct {
+	host Host
+	svc  Service
+	conn net.Conn // the logged connection, or TLS above it
+	r    *bufio.Reader
+	tls  *tls.Config // for those that begin TLS inside the protocol; nil where the service has none
+}
+
+// talks are the protocols that are no HTTP, each from the first byte to the last. An error ends the connection, and
+// is the client's fault.
+var talks = map[Kind]func(*talk) error{
+	Banner: func(t *talk) error {
+		if err := t.say([]byte(banner)); err != nil {
+			return err
+		}
+		return t.echo()
+	},
+	Echo: (*talk).echo,
+}
+
+func (s *Server) serveTalk(h Host, svc Service, ln net.Listener, cfg *tls.Config, f func(*talk) error) {
+	s.open.add(h.Name, ln.Close)
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				c = &idleConn{c}
+				t := &talk{host: h, svc: svc, conn: c, r: bufio.NewReader(c), tls: cfg}
+				if err := f(t); err != nil {
+					t.note("error", err.Error())
+				}
+			}()
+		}
+	}()
+}
+
+// idleConn has a new deadline for each read and write.
+type idleConn struct{ net.Conn }
+
+// NetConn is the connection below.
+func (c *idleConn) NetConn() net.Conn { return c.Conn }
+
+func (c *idleConn) Read(b []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(idleTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(b)
+}
+
+func (c *idleConn) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(idleTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+func (t *talk) say(b []byte) error {
+	_, err := t.conn.Write(b)
+	return err
+}
+
+func (t *talk) echo() error {
+	_, _ = io.Copy(t.conn, t.r) // the peer decides when it ends
+	return nil
+}
+
+// secure begins TLS on the connection. What the client has sent before is not carried over: it was not protected.
+func (t *talk) secure() error {
+	if t.r.Buffered() > 0 {
+		return errEarly
+	}
+	c := tls.Server(t.conn, t.tls)
+	if err := c.Handshake(); err != nil {
+		return err
+	}
+	t.conn, t.r = c, bufio.NewReader(c)
+	return nil
+}
+
+// spoke notes in the log that the client speaks the service's protocol.
+func (t *talk) spoke() {
+	t.amend(func(a *egress.Arrival) { a.Proto = string(t.svc.Kind) })
+}
+
+// note writes something that the client said into the connection's entry in the log.
+func (t *talk) note(what, said string) {
+	if said == "" {
+		return
+	}
+	t.amend(func(a *egress.Arrival) {
+		extra := map[string]string{what: said} // a new map: readers have the old one
+		for k, v := range a.Extra {
+			if k != what {
+				extra[k] = v
+			}
+		}
+		a.Extra = extra
+	})
+}
+
+func (t *talk) amend(f func(*egress.Arrival)) {
+	if c := loggedOf(t.conn); c != nil {
+		c.amend(f)
+	}
+}
