@@ -76,6 +76,20 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	return s.join(ctx)
 }
 
+// useRunning uses a cluster of the harness that is already there, and adds the hosts that its internet lacks.
+func (s *Session) useRunning(ctx context.Context, c cluster.Cluster, store *components.Store) error {
+	s.env = s.ownEnvironment(c)
+	if err := sameInternet(c, s.opts.Outside); err != nil {
+		return err
+	}
+	var err error
+	if s.opts.Hosts, err = extend(ctx, c, s.opts.Hosts); err != nil {
+		return err
+	}
+	s.env = s.ownEnvironment(c) // with all hosts
+	return s.attach(ctx, store)
+}
+
 // attach uses a cluster that is already there.
 func (s *Session) attach(ctx context.Context, store *components.Store) error {
 	if err := s.connect(); err != nil {

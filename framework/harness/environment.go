@@ -76,6 +76,43 @@ func (s *Session) completeEnvironment(e *environment) {
 	e.reach = &hermeticReach{hosts: e.hosts, try: s.tryTarget, logf: s.opts.logf}
 }
 
+// extend makes sure that a running internet has the wanted hosts, and returns all that it serves. Hosts that it has,
+// alike in all, stay as they are.
+func extend(ctx context.Context, c cluster.Cluster, want *internet.Hosts) (*internet.Hosts, error) {
+	in, ok := c.Internet().(cluster.Extensible)
+	if !ok { // it is the live one
+		return want, nil
+	}
+	have, err := in.Hosts(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask cluster %s for the hosts of its internet: %w", c.Name(), err)
+	}
+	missing := want.Missing(have)
+	if len(missing.Hosts)+len(missing.ClientCertificates) == 0 {
+		return have, nil
+	}
+	if _, err := have.Add(missing); err != nil { // which knows the files that they come from
+		return nil, fmt.Errorf("the running cluster %s has hosts that these do not fit (give them other names or addresses, take the cluster down, or choose another --name):\n%w", c.Name(), err)
+	}
+	if err := in.Add(ctx, missing); err != nil {
+		return nil, fmt.Errorf("add hosts to the running cluster %s: %w", c.Name(), err)
+	}
+	if have, err = in.Hosts(ctx); err != nil {
+		return nil, fmt.Errorf("ask cluster %s for the hosts of its internet: %w", c.Name(), err)
+	}
+	return have, nil
+}
+
+// AddHosts adds hosts to a running cluster of the harness. Those that it has, alike in all, stay as they are. It does
+// nothing against the live internet, and is an error on an existing cluster, where each run has hosts of its own.
+func AddHosts(ctx context.Context, c cluster.Cluster, more *internet.Hosts) error {
+	if c.Facts().Foreign {
+		return fmt.Errorf("cluster %s belongs to somebody else: hosts are pods there, which a run makes for itself", c.Name())
+	}
+	_, err := extend(ctx, c, more)
+	return err
+}
+
 // skipReason says why a case cannot run here although its needs are met; "" if it can.
 func (e *environment) skipReason(c egress.Case) (string, error) {
 	for _, x := range e.constraints {

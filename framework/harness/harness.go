@@ -145,10 +145,7 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 		err = s.useExisting(ctx, store)
 	case err == nil:
 		o.logf("using the running cluster %s", o.Name)
-		s.env = s.ownEnvironment(c)
-		if err = sameInternet(c, o.Outside); err == nil {
-			err = s.attach(ctx, store)
-		}
+		err = s.useRunning(ctx, c, store)
 	}
 	if err == nil {
 		err = s.lock.complete()

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"regexp"
 	"slices"
 
 	"mesh-egress-conformance/framework/casefile"
@@ -19,9 +18,6 @@ type noIPv6 struct {
 	files fs.FS
 }
 
-// literalRE finds what may be an IPv6 address or range in a text; a parser decides.
-var literalRE = regexp.MustCompile(`[0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(/\d{1,3})?`)
-
 // skipReason says why a case cannot run where pods have no IPv6; "" if it can.
 func (n noIPv6) skipReason(c egress.Case) (string, error) {
 	for _, p := range c.Probes {
@@ -34,17 +30,9 @@ func (n noIPv6) skipReason(c egress.Case) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, m := range literalRE.FindAllString(text, -1) {
-		r, err := netip.ParsePrefix(m)
-		if err != nil {
-			a, err := netip.ParseAddr(m)
-			if err != nil {
-				continue
-			}
-			r = netip.PrefixFrom(a, a.BitLen())
-		}
-		if r.Addr().Is6() && slices.ContainsFunc(n.hosts.Hosts, func(h internet.Host) bool { return h.In(r.Masked()) }) {
-			return fmt.Sprintf("it names %s, an IPv6 address of a host, and pods here have no IPv6", m), nil
+	for _, r := range internet.Ranges(text) {
+		if r.Addr().Is6() && slices.ContainsFunc(n.hosts.Hosts, func(h internet.Host) bool { return h.In(r) }) {
+			return fmt.Sprintf("it names %s, an IPv6 address of a host, and pods here have no IPv6", r), nil
 		}
 	}
 	return "", nil
