@@ -45,7 +45,7 @@ func (s *Server) Start(ctx context.Context) error {
 	s.changes.Lock()
 	defer s.changes.Unlock()
 	var err error
-	if dns := s.Hosts().DNS; !s.mine.IsValid() || s.mine == dns {
+	if dns := s.Hosts().DNS; dns.IsValid() && (!s.mine.IsValid() || s.mine == dns) {
 		err = s.startDNS(ctx)
 	}
 	if err == nil {

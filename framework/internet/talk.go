@@ -3,8 +3,12 @@ package internet
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"io"
 	"net"
+	"strings"
+	"syscall"
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
@@ -28,13 +32,20 @@ type talk struct {
 // talks are the protocols that are no HTTP, each from the first byte to the last. An error ends the connection, and
 // is the client's fault.
 var talks = map[Kind]func(*talk) error{
+	AMQP: amqp,
 	Banner: func(t *talk) error {
 		if err := t.say([]byte(banner)); err != nil {
 			return err
 		}
 		return t.echo()
 	},
-	Echo: (*talk).echo,
+	Echo:     (*talk).echo,
+	Kafka:    kafka,
+	MongoDB:  mongodb,
+	MySQL:    mysql,
+	Postgres: postgres,
+	Redis:    redis,
+	SMTP:     smtp,
 }
 
 func (s *Server) serveTalk(h Host, svc Service, ln net.Listener, cfg *tls.Config, f func(*talk) error) {
@@ -49,12 +60,17 @@ func (s *Server) serveTalk(h Host, svc Service, ln net.Listener, cfg *tls.Config
 				defer c.Close()
 				c = &idleConn{c}
 				t := &talk{host: h, svc: svc, conn: c, r: bufio.NewReader(c), tls: cfg}
-				if err := f(t); err != nil {
+				if err := f(t); err != nil && !ended(err) {
 					t.note("error", err.Error())
 				}
 			}()
 		}
 	}()
+}
+
+// ended says that the client, or the server when it was told so, has closed the connection.
+func ended(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // idleConn has a new deadline for each read and write.
@@ -98,6 +114,52 @@ func (t *talk) secure() error {
 	}
 	t.conn, t.r = c, bufio.NewReader(c)
 	return nil
+}
+
+// secureBuffered begins TLS with the bytes that were looked at already.
+func (t *talk) secureBuffered() error {
+	b, err := t.r.Peek(t.r.Buffered())
+	if err != nil {
+		return err
+	}
+	c := tls.Server(&peekedConn{Conn: t.conn, first: append([]byte(nil), b...)}, t.tls)
+	if err := c.Handshake(); err != nil {
+		return err
+	}
+	t.conn, t.r = c, bufio.NewReader(c)
+	return nil
+}
+
+// maxLine bounds a line of a protocol that has lines, in bytes.
+const maxLine = 4096
+
+// line reads one without its end.
+func (t *talk) line() (string, error) {
+	var out []byte
+	for {
+		b, err := t.r.ReadSlice('\n')
+		out = append(out, b...)
+		switch {
+		case len(out) > maxLine:
+			return "", fmt.Errorf("a line of more than %d bytes", maxLine)
+		case err == nil:
+			return strings.TrimRight(string(out), "\r\n"), nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return "", err
+		}
+	}
+}
+
+// name is what the host calls itself: below a wildcard that is the address at which the client has found it.
+func (t *talk) name() string {
+	if !strings.HasPrefix(t.host.Name, "*") {
+		return t.host.Name
+	}
+	local, _, err := net.SplitHostPort(t.conn.LocalAddr().String())
+	if err != nil {
+		return "host.example"
+	}
+	return local
 }
 
 // spoke notes in the log that the client speaks the service's protocol.
