@@ -130,7 +130,9 @@ func mongoAnswer(command string) []byte {
 // document is BSON in the making (bsonspec.org).
 type document struct{ b []byte }
 
-func (d *document) element(kind byte, name string) { d.b = append(append(append(d.b, kind), name...), 0) }
+func (d *document) element(kind byte, name string) {
+	d.b = append(append(append(d.b, kind), name...), 0)
+}
 
 func (d *document) double(name string, v float64) {
 	d.element(0x01, name)

@@ -94,7 +94,7 @@ func (s *mySession) login() error {
 		if s.t.tls == nil {
 			return errors.New("the client begins TLS, which was not offered")
 		}
-		if err := s.t.secure(); err != nil {
+		if err := s.t.secureBuffered(); err != nil { // the client does not wait for an answer
 			return err
 		}
 		if p, err = s.read(); err != nil {
