@@ -16,6 +16,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/input"
+	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/suites"
 )
 
@@ -25,6 +26,7 @@ type selection struct {
 	names   []string
 	filter  string
 	shuffle uint64
+	hosts   string // file with hosts of the user's own; "" is none
 }
 
 func (s *selection) addFlags(cmd *cobra.Command) {
@@ -39,7 +41,8 @@ type selected struct {
 	cases    []egress.Case
 	clients  []egress.Client
 	fixtures fs.FS
-	own      bool // the cases are the user's own
+	own      bool            // the cases are the user's own
+	hosts    *internet.Hosts // the built-in ones, and the user's own
 }
 
 // load reads the cases, picks the selected ones and reads their fixtures, so that a mistake is found before anything
@@ -47,17 +50,22 @@ type selected struct {
 func (s *selection) load(ctx context.Context) (selected, error) {
 	out := selected{fixtures: fixtures.FS}
 	var all []egress.Case
+	var own fs.FS
 	var err error
 	if s.dir == "" {
 		all, out.clients, err = suites.Load()
 	} else {
 		dir := input.Dir(s.dir)
+		own = dir
 		out.fixtures, out.own = overlay{dir, fixtures.FS}, true
 		if all, out.clients, err = suites.LoadMore(dir); err != nil {
 			err = fmt.Errorf("cases in %s: %w", s.dir, err)
 		}
 	}
 	if err != nil {
+		return out, err
+	}
+	if out.hosts, err = readHosts(own, s.hosts); err != nil {
 		return out, err
 	}
 	for _, n := range s.names {
