@@ -24,6 +24,7 @@ import (
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/kube"
+	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/pods"
 )
 
@@ -62,7 +63,8 @@ type InternetOptions struct {
 	Hosts     *internet.Hosts // all that cases may call
 	Names     []string        // those of them that must be there
 	Program   string          // this program, for the pods' platform
-	AnyUser   bool            // the cluster chooses the pods' user (OpenShift)
+	Limits    limits.Limits
+	AnyUser   bool // the cluster chooses the pods' user (OpenShift)
 }
 
 // Namespace is where the internet of a run lives.
@@ -177,7 +179,7 @@ func startPart(ctx context.Context, o InternetOptions, i int) (netip.Addr, error
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	pod, err := pods.WaitPodReady(ctx, o.Clientset, ns, "app="+podName(i))
+	pod, err := pods.WaitPodReady(ctx, o.Clientset, ns, "app="+podName(i), o.Limits.Pods.Ready)
 	if err != nil {
 		return netip.Addr{}, err
 	}
@@ -231,7 +233,7 @@ func (o InternetOptions) begin(ctx context.Context, i int, c internet.Config) (*
 	if err != nil {
 		return nil, err
 	}
-	return &part{client: internet.NewTCPClient(fmt.Sprintf("127.0.0.1:%d", port), c.Token), stop: stop}, nil
+	return &part{client: internet.NewTCPClient(fmt.Sprintf("127.0.0.1:%d", port), c.Token, o.Limits.Control.Internet), stop: stop}, nil
 }
 
 // Arrivals returns what arrived anywhere, in one numbering.

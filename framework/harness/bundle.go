@@ -20,9 +20,6 @@ import (
 	"mesh-egress-conformance/framework/report"
 )
 
-// bundleTimeout bounds the collection of a debug bundle.
-const bundleTimeout = 15 * time.Second
-
 // bundler keeps debug bundles.
 type bundler struct {
 	cluster  cluster.Cluster
@@ -30,6 +27,7 @@ type bundler struct {
 	internet cluster.Internet // nil for the live one
 	pods     *pods.Pods
 	out      *report.Folder // nil keeps nothing
+	limit    time.Duration  // for one bundle
 	logf     func(format string, a ...any)
 }
 
@@ -40,7 +38,7 @@ func (b *bundler) keep(ctx context.Context, l lane, r *egress.Result) {
 	if b.out == nil || len(r.Phases) == 0 || (r.Verdict != egress.Violates && r.Verdict != egress.Inconclusive) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bundleTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.limit)
 	defer cancel()
 	dir := "bundles/" + r.Case.Name
 	var errs error

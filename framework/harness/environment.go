@@ -31,6 +31,8 @@ type environment struct {
 	// reach knows which hosts the control client does not reach.
 	reach       reachability
 	constraints []constraint
+	// revision is the Istio's.
+	revision string
 	// custom is what client pods need; nil where the cluster has all of it.
 	custom *pods.Customization
 	// foreign is what is in the cluster and not the harness's.
@@ -59,7 +61,7 @@ type reachability interface {
 
 // ownEnvironment is that of a cluster which the harness has made.
 func (s *Session) ownEnvironment(c cluster.Cluster) environment {
-	e := environment{cluster: c, facts: c.Facts(), ours: true, hosts: s.opts.Hosts, internet: c.Internet()}
+	e := environment{cluster: c, facts: c.Facts(), ours: true, hosts: s.opts.Hosts, internet: c.Internet(), revision: mesh.DefaultRevision}
 	e.constraints = append(e.constraints, constraint{"on this cluster", noIPv6{e.hosts, s.opts.Fixtures}.skipReason})
 	s.completeEnvironment(&e)
 	return e
@@ -70,7 +72,7 @@ func (s *Session) completeEnvironment(e *environment) {
 	if e.internet == nil {
 		known := &live.Constraints{Hosts: e.hosts, Files: s.opts.Fixtures, Found: map[string]live.Host{}}
 		e.constraints = append(e.constraints, constraint{"against the live internet", known.SkipReason})
-		e.reach = &liveReach{constraints: known, control: s.control, logf: s.opts.logf}
+		e.reach = &liveReach{constraints: known, control: s.control, limits: s.opts.Limits.Probe, logf: s.opts.logf}
 		return
 	}
 	e.reach = &hermeticReach{hosts: e.hosts, try: s.tryTarget, logf: s.opts.logf}

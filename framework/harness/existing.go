@@ -76,9 +76,9 @@ func (s *Session) existingEnvironment(ctx context.Context, store *components.Sto
 	if image == "" {
 		image = defaultClientImage
 	}
-	e := environment{cluster: s.env.cluster, facts: s.env.cluster.Facts(), hosts: s.opts.Hosts}
-	limits := existing.Constraints{Hosts: e.hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, Beyond: beyond, OwnPolicy: found.Policy != egress.RegistryOnly, Live: s.opts.Outside == cluster.Live}
-	e.constraints = []constraint{{"on somebody else's cluster", limits.SkipReason}}
+	e := environment{cluster: s.env.cluster, facts: s.env.cluster.Facts(), hosts: s.opts.Hosts, revision: found.Revision}
+	bounds := existing.Constraints{Hosts: e.hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, Beyond: beyond, OwnPolicy: found.Policy != egress.RegistryOnly, Live: s.opts.Outside == cluster.Live}
+	e.constraints = []constraint{{"on somebody else's cluster", bounds.SkipReason}}
 	e.custom = &pods.Customization{Image: image, AnyUser: anyUser, Inject: injectionLabel(found), Policies: func(namespace string) []*fixture.Object { return policies(found, namespace) }}
 	if e.custom.Agent, err = components.Agent(ctx, store, s.opts.Progress); err != nil {
 		return err
@@ -86,11 +86,11 @@ func (s *Session) existingEnvironment(ctx context.Context, store *components.Sto
 	f := &e.facts
 	f.Istio, f.IstioTag, f.Envoy, f.Outside = found.Version, found.Release, "of Istio "+found.Release, s.opts.Outside
 	f.Notes = append(f.Notes, fmt.Sprintf("the cluster and its Istio (revision %s, mesh-wide outbound policy %s) belong to somebody else", found.Revision, found.Policy))
-	if limits.Live {
+	if bounds.Live {
 		f.Features = nil
 		f.Notes = append(f.Notes, "the internet is the live one: no arrival log, two witnesses and the control client")
 	} else {
-		in, err := s.startPodInternet(ctx, image, anyUser, limits.Names(s.opts.Cases))
+		in, err := s.startPodInternet(ctx, image, anyUser, bounds.Names(s.opts.Cases))
 		if err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (s *Session) existingEnvironment(ctx context.Context, store *components.Sto
 		f.Notes = append(f.Notes, "each host of the internet is a pod")
 		e.internet, e.custom.DNS, e.custom.CA = in, in.DNS, in.CA
 	}
-	if limits.OwnPolicy {
+	if bounds.OwnPolicy {
 		f.Notes = append(f.Notes, "a Sidecar in each of the run's namespaces makes them REGISTRY_ONLY")
 	}
 	s.completeEnvironment(&e)
@@ -113,7 +113,7 @@ func (s *Session) startPodInternet(ctx context.Context, image string, anyUser bo
 		return nil, err
 	}
 	in, err := existing.StartInternet(ctx, existing.InternetOptions{
-		Config: s.env.cluster.RESTConfig(), Clientset: s.cs, Fixtures: s.fix, Run: s.run, Image: image, Hosts: s.opts.Hosts, Names: names, Program: program, AnyUser: anyUser,
+		Config: s.env.cluster.RESTConfig(), Clientset: s.cs, Fixtures: s.fix, Run: s.run, Image: image, Hosts: s.opts.Hosts, Names: names, Program: program, Limits: s.opts.Limits, AnyUser: anyUser,
 	})
 	if err == nil {
 		s.mark("hermetic internet ready")

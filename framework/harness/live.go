@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/live"
 	"mesh-egress-conformance/framework/pods"
 	"mesh-egress-conformance/framework/probe"
@@ -19,18 +20,15 @@ import (
 type liveReach struct {
 	constraints *live.Constraints
 	control     controlClient
+	limits      limits.Probe
 	logf        func(format string, a ...any)
 }
 
 // controlClient runs a request in the client that has no sidecar.
 type controlClient func(context.Context, probe.Request) (pods.Output, error)
 
-// Bounds of one look at a host, in seconds, and how often it is taken.
-const (
-	lookConnect = 3
-	lookTotal   = 10
-	lookTries   = 2
-)
+// lookTries is how often a host is looked at that was not reached.
+const lookTries = 2
 
 // look calls every real host that the cases call, once.
 func (r *liveReach) look(ctx context.Context, cases []egress.Case) error {
@@ -60,12 +58,15 @@ func (r *liveReach) suspect(context.Context, egress.Result) {} // what a real ho
 
 func (r *liveReach) summary() string { return r.constraints.Summary() }
 
+// seconds is a limit as curl takes it.
+func seconds(d time.Duration) string { return strconv.Itoa(int(d.Seconds())) }
+
 // lookAt calls a host from the control client.
 func (r *liveReach) lookAt(ctx context.Context, name string) live.Host {
-	ctx, cancel := context.WithTimeout(ctx, egress.Patience(2*lookTotal*time.Second))
+	ctx, cancel := context.WithTimeout(ctx, 2*r.limits.Total)
 	defer cancel()
 	out, err := r.control(ctx, probe.Request{Argv: []string{
-		"curl", "-sS", "-o", "/dev/null", "-w", "%{json}", "--connect-timeout", strconv.Itoa(lookConnect * egress.Slowness()), "-m", strconv.Itoa(lookTotal * egress.Slowness()), "https://" + name + "/",
+		"curl", "-sS", "-o", "/dev/null", "-w", "%{json}", "--connect-timeout", seconds(r.limits.Connect), "-m", seconds(r.limits.Total), "https://" + name + "/",
 	}})
 	if err != nil {
 		return live.Host{Detail: err.Error()}

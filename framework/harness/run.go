@@ -39,7 +39,7 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, out *report.Fold
 	}
 	ctx, stop := s.alive(ctx)
 	defer stop()
-	bundles := &bundler{cluster: s.env.cluster, cs: s.cs, internet: s.env.internet, pods: s.pods, out: out, logf: s.opts.logf}
+	bundles := &bundler{cluster: s.env.cluster, cs: s.cs, internet: s.env.internet, pods: s.pods, out: out, limit: s.opts.Limits.Cluster.Bundle, logf: s.opts.logf}
 	if err := s.env.reach.look(ctx, s.applicableOf(cases)); err != nil {
 		s.opts.logf("look at the internet: %v", err)
 	}

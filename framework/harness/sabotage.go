@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -34,8 +35,8 @@ type action struct {
 	begin   func(context.Context, target) error
 	mend    func(context.Context, target) error
 	wrap    func(*engine.Engine)
-	// config changes every mesh configuration that is set.
-	config func(mesh.Config) mesh.Config
+	// config wraps where the mesh configuration is kept.
+	config func(mesh.ConfigStore) mesh.ConfigStore
 	// internet says that it is the hermetic internet which is broken, or its log.
 	internet bool
 }
@@ -47,14 +48,13 @@ type target struct {
 	// rewrite sets the mesh configuration anew, see action.config.
 	rewrite func(context.Context) error
 	engines []*engine.Engine
+	ready   time.Duration // how long a pod may take to become ready
 }
 
 var actions = map[Sabotage]action{
 	"allow-any": {
-		config: func(c mesh.Config) mesh.Config {
-			return mesh.Merge(c, mesh.Config{"outboundTrafficPolicy": mesh.Config{"mode": string(egress.AllowAny)}})
-		},
-		begin: func(ctx context.Context, t target) error { return t.rewrite(ctx) },
+		config: func(s mesh.ConfigStore) mesh.ConfigStore { return allowsAny{s} },
+		begin:  func(ctx context.Context, t target) error { return t.rewrite(ctx) },
 	},
 	"internet-down": {begin: breakInternet("down"), mend: breakInternet("mend"), internet: true},
 	"dns-dead":      {begin: breakInternet("dns"), mend: breakInternet("mend"), internet: true},
@@ -131,7 +131,7 @@ func (name Sabotage) mend(ctx context.Context, t target) error {
 
 // target is what a sabotage of this session breaks.
 func (s *Session) target() target {
-	t := target{internet: s.env.internet, cs: s.cs, rewrite: func(ctx context.Context) error { return s.changer.SetBase(ctx, nil, s.proxies()) }}
+	t := target{internet: s.env.internet, cs: s.cs, ready: s.opts.Limits.Pods.Ready, rewrite: func(ctx context.Context) error { return s.changer.SetBase(ctx, nil, s.proxies()) }}
 	for _, w := range s.lanes {
 		t.engines = append(t.engines, w.engine)
 	}
@@ -149,12 +149,19 @@ func scaleIstiod(replicas int) func(context.Context, target) error {
 			return fmt.Errorf("scale istiod to %d: %w", replicas, err)
 		}
 		if replicas > 0 {
-			_, err := pods.WaitPodReady(ctx, t.cs, mesh.SystemNamespace, "app=istiod")
+			_, err := pods.WaitPodReady(ctx, t.cs, mesh.SystemNamespace, "app=istiod", t.ready)
 			return err
 		}
 		zero := int64(0)
 		return t.cs.CoreV1().Pods(mesh.SystemNamespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &zero}, metav1.ListOptions{LabelSelector: "app=istiod"})
 	}
+}
+
+// allowsAny keeps every mesh configuration with another outbound policy.
+type allowsAny struct{ mesh.ConfigStore }
+
+func (a allowsAny) Write(ctx context.Context, c mesh.Config) (bool, error) {
+	return a.ConfigStore.Write(ctx, mesh.Merge(c, mesh.Config{"outboundTrafficPolicy": mesh.Config{"mode": string(egress.AllowAny)}}))
 }
 
 type notApplied struct{ engine.Rules }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
@@ -120,9 +121,9 @@ func (l laneLogs) Lines(ctx context.Context, client string, mark int, match func
 }
 
 // caller makes requests from clients for the harness itself, see mesh.CallFunc.
-func caller(p *pods.Pods) mesh.CallFunc {
+func caller(p *pods.Pods, within time.Duration) mesh.CallFunc {
 	return func(ctx context.Context, client, url string) (port int, err error) {
-		out, err := p.Do(ctx, client, probe.Request{Spec: &probe.Spec{URL: url, Timeout: 5000}})
+		out, err := p.Do(ctx, client, probe.Request{Spec: &probe.Spec{URL: url, Timeout: int(within.Milliseconds())}})
 		if err != nil {
 			return 0, err
 		}

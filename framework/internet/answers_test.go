@@ -4,6 +4,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -19,7 +20,7 @@ func TestAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := NewTCPClient(u.Host, "")
+	c := NewTCPClient(u.Host, "", 5*time.Second)
 	for _, x := range []struct {
 		host  string
 		rcode int

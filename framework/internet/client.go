@@ -25,14 +25,14 @@ type Client struct {
 	token string
 }
 
-// NewTCPClient returns a client of a control API at ip:port that asks for a token.
-func NewTCPClient(addr, token string) *Client {
-	return &Client{http: &http.Client{Timeout: egress.Patience(5 * time.Second), Transport: &http.Transport{}}, base: "http://" + addr, token: token}
+// NewTCPClient returns a client of a control API at ip:port that asks for a token. The timeout bounds each request.
+func NewTCPClient(addr, token string, timeout time.Duration) *Client {
+	return &Client{http: &http.Client{Timeout: timeout, Transport: &http.Transport{}}, base: "http://" + addr, token: token}
 }
 
-// NewClient returns a client; nothing is dialled yet.
-func NewClient(socket string) *Client {
-	return &Client{base: "http://internet", http: &http.Client{Timeout: egress.Patience(5 * time.Second), Transport: &http.Transport{
+// NewClient returns a client; nothing is dialled yet. The timeout bounds each request.
+func NewClient(socket string, timeout time.Duration) *Client {
+	return &Client{base: "http://internet", http: &http.Client{Timeout: timeout, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", socket)

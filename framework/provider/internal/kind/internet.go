@@ -14,8 +14,8 @@ import (
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
-	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/limits"
 )
 
 // The hermetic internet is a container on the nodes' network that owns every host's address. It is made
@@ -152,11 +152,11 @@ func internetClient(ctx context.Context, name, token string) (*internet.Client, 
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, fmt.Errorf("find the control port of the hermetic internet: docker says %q: %w", out, err)
 	}
-	return internet.NewTCPClient(addr, token), nil
+	return internet.NewTCPClient(addr, token, limits.Process().Control.Internet), nil
 }
 
 func waitInternet(ctx context.Context, container string, client *internet.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, egress.Patience(20*time.Second))
+	ctx, cancel := context.WithTimeout(ctx, limits.Process().Control.InternetStart)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
