@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
+	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 	"mesh-egress-conformance/framework/probe"
@@ -34,7 +36,7 @@ type action struct {
 	clients func(egress.Client) egress.Client
 	begin   func(context.Context, target) error
 	mend    func(context.Context, target) error
-	wrap    func(*engine.Engine)
+	wrap    func(*engine.Engine, target)
 	// config wraps where the mesh configuration is kept.
 	config func(mesh.ConfigStore) mesh.ConfigStore
 	// internet says that it is the hermetic internet which is broken, or its log.
@@ -48,6 +50,7 @@ type target struct {
 	// rewrite sets the mesh configuration anew, see action.config.
 	rewrite func(context.Context) error
 	engines []*engine.Engine
+	files   fs.FS         // fixtures of cases
 	ready   time.Duration // how long a pod may take to become ready
 }
 
@@ -75,12 +78,12 @@ var actions = map[Sabotage]action{
 		c.User = 1337
 		return elsewhere(c)
 	}},
-	"fixture-not-applied":   {wrap: func(e *engine.Engine) { e.Rules = notApplied{e.Rules} }},
-	"fixture-never-removed": {wrap: func(e *engine.Engine) { e.Rules = neverRemoved{e.Rules} }},
-	"proxy-stale":           {wrap: func(e *engine.Engine) { e.Rules = stale{e.Rules} }},
-	"exec-fails":            {wrap: func(e *engine.Engine) { e.Clients = &failing{Clients: e.Clients} }},
-	"access-log-off":        {wrap: func(e *engine.Engine) { e.Mesh = noLog{e.Mesh} }},
-	"arrival-log-lost":      {wrap: func(e *engine.Engine) { e.Outside = noArrivals{e.Outside} }, internet: true},
+	"fixture-not-applied":   {wrap: func(e *engine.Engine, _ target) { e.Rules = notApplied{e.Rules} }},
+	"fixture-never-removed": {wrap: func(e *engine.Engine, _ target) { e.Rules = neverRemoved{e.Rules} }},
+	"proxy-stale":           {wrap: func(e *engine.Engine, t target) { e.Rules = stale{e.Rules, t.files} }},
+	"exec-fails":            {wrap: func(e *engine.Engine, _ target) { e.Clients = &failing{Clients: e.Clients} }},
+	"access-log-off":        {wrap: func(e *engine.Engine, _ target) { e.Mesh = noLog{e.Mesh} }},
+	"arrival-log-lost":      {wrap: func(e *engine.Engine, _ target) { e.Outside = noArrivals{e.Outside} }, internet: true},
 	"istiod-stopped":        {begin: scaleIstiod(0), mend: scaleIstiod(1)},
 }
 
@@ -112,7 +115,7 @@ func (name Sabotage) begin(ctx context.Context, t target) error {
 	}
 	if a.wrap != nil {
 		for _, e := range t.engines {
-			a.wrap(e)
+			a.wrap(e, t)
 		}
 	}
 	if a.begin != nil {
@@ -131,7 +134,7 @@ func (name Sabotage) mend(ctx context.Context, t target) error {
 
 // target is what a sabotage of this session breaks.
 func (s *Session) target() target {
-	t := target{internet: s.env.internet, cs: s.cs, ready: s.opts.Limits.Pods.Ready, rewrite: func(ctx context.Context) error { return s.changer.SetBase(ctx, nil, s.proxies()) }}
+	t := target{internet: s.env.internet, cs: s.cs, files: s.opts.Fixtures, ready: s.opts.Limits.Pods.Ready, rewrite: func(ctx context.Context) error { return s.changer.SetBase(ctx, nil, s.proxies()) }}
 	for _, w := range s.lanes {
 		t.engines = append(t.engines, w.engine)
 	}
@@ -176,12 +179,33 @@ func (neverRemoved) Remove(context.Context, egress.Case) (engine.Change, error) 
 	return engine.Change{Acknowledged: true}, nil
 }
 
-// stale hides the objects from every proxy: istiod has them, nobody gets them.
-type stale struct{ engine.Rules }
+// stale hides the objects from every proxy: istiod has them, nobody gets them, because they are exported to nobody.
+type stale struct {
+	engine.Rules
+	files fs.FS // with the fixtures of cases
+}
 
 func (r stale) Apply(ctx context.Context, c egress.Case) (engine.Change, error) {
-	if inner, ok := r.Rules.(*rules); ok {
-		inner.hide = true
+	var objs []egress.Object
+	for _, f := range c.Fixtures {
+		of, err := fixture.Load(ctx, r.files, f)
+		if err != nil {
+			return engine.Change{}, fmt.Errorf("case %s: %w", c.Name, err)
+		}
+		for _, o := range of {
+			objs = append(objs, o.Object)
+		}
+	}
+	objs = append(objs, c.Objects...)
+	c.Fixtures, c.Objects = nil, nil
+	for _, o := range objs {
+		kind, _ := o["kind"].(string)
+		if spec, ok := o["spec"].(map[string]any); ok && slices.Contains(exporting, kind) {
+			o, spec = maps.Clone(o), maps.Clone(spec)
+			spec["exportTo"] = []any{"~"}
+			o["spec"] = spec
+		}
+		c.Objects = append(c.Objects, o)
 	}
 	return r.Rules.Apply(ctx, c)
 }
