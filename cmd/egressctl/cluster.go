@@ -239,7 +239,7 @@ func shellCommand(o *options) *cobra.Command {
 				return err
 			}
 			if hosts != "" {
-				more, err := readHosts(nil, hosts)
+				more, err := readHosts(hosts)
 				if err != nil {
 					return usage(err)
 				}

@@ -26,7 +26,8 @@ type selection struct {
 	names   []string
 	filter  string
 	shuffle uint64
-	hosts   string // file with hosts of the user's own; "" is none
+	hosts   string        // file with hosts of the user's own; "" is none
+	against circumstances // that cases of a folder are checked against
 }
 
 func (s *selection) addFlags(cmd *cobra.Command) {
@@ -45,28 +46,29 @@ type selected struct {
 	hosts    *internet.Hosts // the built-in ones, and the user's own
 }
 
-// load reads the cases, picks the selected ones and reads their fixtures, so that a mistake is found before anything
+// load reads the cases, checks those of the user's own, picks the selected ones and reads their fixtures, so that a mistake is found before anything
 // runs.
 func (s *selection) load(ctx context.Context) (selected, error) {
 	out := selected{fixtures: fixtures.FS}
 	var all []egress.Case
-	var own fs.FS
 	var err error
+	if all, out.clients, err = suites.Load(); err != nil {
+		return out, err
+	}
 	if s.dir == "" {
-		all, out.clients, err = suites.Load()
-	} else {
-		dir := input.Dir(s.dir)
-		own = dir
-		out.fixtures, out.own = overlay{dir, fixtures.FS}, true
-		if all, out.clients, err = suites.LoadMore(dir); err != nil {
-			err = fmt.Errorf("cases in %s: %w", s.dir, err)
+		out.hosts, err = readHosts(s.hosts)
+		if err != nil {
+			return out, err
 		}
-	}
-	if err != nil {
-		return out, err
-	}
-	if out.hosts, err = readHosts(own, s.hosts); err != nil {
-		return out, err
+	} else {
+		s.against.hosts = s.hosts
+		out.fixtures, out.own = overlay{input.Tree(s.dir), fixtures.FS}, true
+		f, hosts, err := s.against.sound(s.dir)
+		if err != nil {
+			return out, err
+		}
+		out.hosts = hosts
+		all, out.clients = f.Cases(), append(out.clients, f.EgressClients()...)
 	}
 	for _, n := range s.names {
 		if !slices.ContainsFunc(all, func(c egress.Case) bool { return c.Name == n }) {

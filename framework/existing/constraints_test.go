@@ -117,7 +117,7 @@ hosts:
 	}{
 		"below a wildcard":      {bucket, ""},
 		"by name":               {named, ""},
-		"in its private range":  {egress.Case{Probes: []egress.Probe{{From: "client", URL: "tcp://db.example:5432", Within: "10.20.0.0/16"}}}, "10.20.0.0/16, which no pod can own"},
+		"in its private range":  {egress.Case{Probes: []egress.Probe{{From: "client", URL: "tcp://db.example:5432", Within: egress.Always("10.20.0.0/16")}}}, "10.20.0.0/16, which no pod can own"},
 		"a range by name":       {egress.Case{Probes: []egress.Probe{{From: "client", URL: "tcp://dc.example:5432"}}}, "dc.example is a host that no single pod"},
 		"an address of a range": {egress.Case{Probes: []egress.Probe{{From: "client", URL: "tcp://10.99.12.1:5432"}}}, "10.99.12.1"},
 	} {

@@ -95,8 +95,8 @@ type Session struct {
 	mu      sync.Mutex
 	futures map[string]*future
 	timings map[string]float64
-	// gatewayPods are the running gateways' pods by the gateway's name.
-	gatewayPods map[string]string
+	// followed are the gateways of the cluster, whoever made them.
+	followed *mesh.Gateways
 }
 
 // Cluster is the cluster that the session runs in.
@@ -236,7 +236,7 @@ func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 	life, end := context.WithCancel(context.Background())
 	return &Session{
 		opts: o, life: life, end: end, start: time.Now(), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff),
-		gatewayPods: map[string]string{}, futures: map[string]*future{}, timings: map[string]float64{},
+		futures: map[string]*future{}, timings: map[string]float64{},
 	}, p, store, nil
 }
 
@@ -404,6 +404,9 @@ func (s *Session) Close(ctx context.Context) error {
 	}
 	if s.istiod != nil {
 		s.istiod.Close()
+	}
+	if s.followed != nil {
+		s.followed.Close()
 	}
 	if s.logs != nil {
 		s.logs.Close()
