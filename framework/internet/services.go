@@ -20,7 +20,7 @@ import (
 const banner = "220 mesh-egress-conformance ready\r\n"
 
 // connTimeout bounds raw connections, so that a client that forgets one cannot keep it.
-const connTimeout = 60 * time.Second
+const connTimeout = 5 * time.Minute
 
 type loggedListener struct {
 	net.Listener
