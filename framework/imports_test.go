@@ -15,6 +15,7 @@ const module = "mesh-egress-conformance/"
 
 // tiers, lowest first: a package may import only packages of lower tiers, and those listed beside it.
 var tiers = [][]string{
+	{"framework/probe/wire"},
 	{"framework/egress", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "fixtures", "samples"},
 	{"framework/casefile", "framework/components", "framework/internet", "framework/fixture", "framework/kube"},
 	{"framework/cluster", "framework/pods"},

@@ -89,7 +89,7 @@ func (t Terms) unplayed(c egress.Case) string {
 		switch {
 		case p.Dead:
 			return "it needs an address that nobody owns"
-		case p.Scheme() == "icmp":
+		case p.Protocol().Privileged:
 			return "pods without privileges cannot log echo requests"
 		}
 		called = append(called, p.Destination())

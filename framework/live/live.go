@@ -31,9 +31,6 @@ type Host struct {
 	Detail  string
 }
 
-// schemes that the real hosts speak.
-var schemes = []string{"http", "https", "tls", "keep", "dns"}
-
 // Names lists the real hosts that cases call.
 func (t Terms) Names(cases []egress.Case) []string {
 	var out []string
@@ -76,7 +73,7 @@ func (t Terms) excuse(c egress.Case, text string) string {
 func (t Terms) excuseProbe(p egress.Probe) string {
 	_, ours := t.Hosts.Find(p.Destination()) // else it is a user's own, who knows what it serves
 	switch {
-	case ours && p.Scheme() != "" && !slices.Contains(schemes, p.Scheme()):
+	case ours && p.Scheme() != "" && !p.Protocol().Real:
 		return fmt.Sprintf("%s does not speak %s", p.Destination(), p.Scheme())
 	case p.Dead:
 		return "it needs an address that nobody owns"

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"mesh-egress-conformance/framework/probe/wire"
 )
 
 // Page is a page of the proxy in the same pod (Envoy, "Administration interface"), of which only some lines matter.
@@ -44,7 +46,7 @@ func (p *Page) get(ctx context.Context, r Response) Response {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		r.ExitCode, r.Stderr = exitStatus, fmt.Sprintf("%s answers %s", p.URL, resp.Status)
+		r.ExitCode, r.Stderr = wire.ExitStatus, fmt.Sprintf("%s answers %s", p.URL, resp.Status)
 		return r
 	}
 	var out strings.Builder
@@ -62,7 +64,7 @@ func (p *Page) get(ctx context.Context, r Response) Response {
 		out.WriteByte('\n')
 	}
 	if err := lines.Err(); err != nil {
-		r.ExitCode, r.Stderr = exitReset, fmt.Sprintf("read %s: %v", p.URL, err)
+		r.ExitCode, r.Stderr = wire.ExitReceive, fmt.Sprintf("read %s: %v", p.URL, err)
 	}
 	r.Stdout = out.String()
 	return r

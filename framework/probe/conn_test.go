@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"mesh-egress-conformance/framework/probe/wire"
 )
 
 // halfOpen takes what is written, as a socket does whose other end has closed.
@@ -22,7 +24,9 @@ func (halfOpen) Write(p []byte) (int, error) { return len(p), nil }
 func TestClosedBeforeRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		tr := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return newAskingConn(halfOpen{near}).wait(), nil }}
+		tr := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return newAskingConn(halfOpen{near}).wait(), nil
+		}}
 		defer tr.CloseIdleConnections()
 		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
 			far.Close()
@@ -37,7 +41,7 @@ func TestClosedBeforeRequest(t *testing.T) {
 			resp.Body.Close()
 			t.Fatal("a closed connection gave an answer")
 		}
-		if got := codeOf(err); got != exitEmpty {
+		if got := codeOf(err); got != wire.ExitEmpty {
 			t.Errorf("%v has code %d", err, got)
 		}
 	})
@@ -75,7 +79,7 @@ func TestRejectedCertificateEndsConnection(t *testing.T) {
 		"https": {URL: "https://" + address + "/", Timeout: 2000},
 	} {
 		r := Run(t.Context(), spec, &Conns{})
-		if r.ExitCode != exitCert {
+		if r.ExitCode != wire.ExitCert {
 			t.Errorf("%s: %+v", name, r)
 		}
 		<-ended // or the test's own time limit
@@ -105,7 +109,7 @@ func TestBrokenHandshakeEndsConnection(t *testing.T) {
 			_, err = io.Copy(io.Discard, c)
 			ended <- err
 		}()
-		if r := Run(t.Context(), Spec{URL: scheme + "://" + l.Addr().String() + "/?tls=1&conn=a", Timeout: 2000}, &Conns{}); r.ExitCode != exitTLS {
+		if r := Run(t.Context(), Spec{URL: scheme + "://" + l.Addr().String() + "/?tls=1&conn=a", Timeout: 2000}, &Conns{}); r.ExitCode != wire.ExitTLS {
 			t.Errorf("%s: %+v", scheme, r)
 		}
 		<-ended
@@ -171,21 +175,21 @@ func TestHold(t *testing.T) {
 	}{
 		"open, answered again":          {echoing(t, 9, 0), Hold{Pause: 20, Then: "b"}, 0, HeldOpen, "b"},
 		"open, not used again":          {echoing(t, 9, 0), Hold{Pause: 20}, 0, HeldOpen, "a"},
-		"cut in the pause":              {echoing(t, 1, time.Millisecond), Hold{Pause: 60_000, Then: "b"}, exitEmpty, HeldCut, "a"},
-		"cut in the pause, not used":    {echoing(t, 1, time.Millisecond), Hold{Pause: 60_000}, exitEmpty, HeldCut, "a"},
-		"no answer the second time":     {echoing(t, 1, time.Hour), Hold{Pause: 1, Then: "b"}, exitTimeout, "", "a"},
-		"never answered at all":         {talker(t, ""), Hold{Pause: 1, Then: "b"}, exitEmpty, "", ""},
-		"a name that nobody has opened": {echoing(t, 9, 0), Hold{Name: "x", Resume: true}, exitInternal, "", ""},
+		"cut in the pause":              {echoing(t, 1, time.Millisecond), Hold{Pause: 60_000, Then: "b"}, wire.ExitEmpty, HeldCut, "a"},
+		"cut in the pause, not used":    {echoing(t, 1, time.Millisecond), Hold{Pause: 60_000}, wire.ExitEmpty, HeldCut, "a"},
+		"no answer the second time":     {echoing(t, 1, time.Hour), Hold{Pause: 1, Then: "b"}, wire.ExitTimeout, "", "a"},
+		"never answered at all":         {talker(t, ""), Hold{Pause: 1, Then: "b"}, wire.ExitEmpty, "", ""},
+		"a name that nobody has opened": {echoing(t, 9, 0), Hold{Name: "x", Resume: true}, wire.ExitInternal, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			timeout := 2000
-			if x.exit == exitTimeout {
+			if x.exit == wire.ExitTimeout {
 				timeout = 100
 			}
 			r := Run(t.Context(), Spec{URL: "tcp://" + x.address, Send: "a", Hold: &x.hold, Timeout: timeout}, &Conns{})
 			if x.held == HeldCut && r.Error != "" {
-				r.ExitCode = exitEmpty // whether the end or the reset of a connection is seen is a matter of timing
+				r.ExitCode = wire.ExitEmpty // whether the end or the reset of a connection is seen is a matter of timing
 			}
 			if r.ExitCode != x.exit || r.Held != x.held || r.Output != x.output {
 				t.Errorf("%+v, want exit %d, held %q, output %q", r, x.exit, x.held, x.output)
@@ -211,7 +215,7 @@ func TestHoldOverAttempts(t *testing.T) {
 	if err := conns.Release("case-"); err != nil {
 		t.Fatal(err)
 	}
-	if r := Run(t.Context(), Spec{URL: "tcp://" + address, Hold: &Hold{Name: "case-1", Resume: true}, Timeout: 2000}, conns); r.ExitCode != exitInternal {
+	if r := Run(t.Context(), Spec{URL: "tcp://" + address, Hold: &Hold{Name: "case-1", Resume: true}, Timeout: 2000}, conns); r.ExitCode != wire.ExitInternal {
 		t.Errorf("a released connection is still held: %+v", r)
 	}
 	if err := conns.Release(""); err == nil {
@@ -258,8 +262,8 @@ func TestPage(t *testing.T) {
 	}{
 		"all lines":   {Page{URL: srv.URL + "/clusters"}, 0, "a::added_via_api::true\na::10.0.0.1:80::health_flags::healthy\n"},
 		"some lines":  {Page{URL: srv.URL + "/clusters", Lines: "health"}, 0, "a::10.0.0.1:80::health_flags::healthy\n"},
-		"no page":     {Page{URL: srv.URL + "/x"}, exitStatus, ""},
-		"nobody home": {Page{URL: "http://" + refusing(t) + "/"}, exitRefused, ""},
+		"no page":     {Page{URL: srv.URL + "/x"}, wire.ExitStatus, ""},
+		"nobody home": {Page{URL: "http://" + refusing(t) + "/"}, wire.ExitRefused, ""},
 	} {
 		if r := x.page.get(t.Context(), Response{}); r.ExitCode != x.exit || r.Stdout != x.out || r.Error != "" {
 			t.Errorf("%s: %+v", name, r)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"mesh-egress-conformance/framework/probe/wire"
 )
 
 // Hold makes an attempt stay connected. Once the first exchange is answered the connection is left idle for the pause,
@@ -57,7 +59,7 @@ func (a *attempt) hold(ctx context.Context, c net.Conn, local, remote net.Addr) 
 func (a *attempt) resume(ctx context.Context) error {
 	held := a.conns.getHeld(a.spec.Hold.Name)
 	if held == nil {
-		return fail(exitInternal, "no connection is held under the name %q", a.spec.Hold.Name)
+		return fail(wire.ExitInternal, "no connection is held under the name %q", a.spec.Hold.Name)
 	}
 	a.note(held.local, held.remote)
 	return a.useHeld(ctx, held)
@@ -129,10 +131,10 @@ func isCut(err error) bool {
 }
 
 func cutCode(err error) int {
-	if c := codeOf(err); c != exitInternal {
+	if c := codeOf(err); c != wire.ExitInternal {
 		return c
 	}
-	return exitReset
+	return wire.ExitReceive
 }
 
 func (k *Conns) keepHeld(name string, h *heldConn) {

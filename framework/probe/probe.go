@@ -18,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"mesh-egress-conformance/framework/probe/wire"
 )
 
 // Spec is one attempt.
@@ -56,20 +58,6 @@ type Report struct {
 	// Held is what became of a connection that was to be held, HeldOpen or HeldCut; "" where it was not answered.
 	Held string `json:"held,omitempty"`
 }
-
-// Exit codes, as curl has them.
-const (
-	exitUsage    = 2
-	exitDNS      = 6
-	exitRefused  = 7
-	exitTimeout  = 28
-	exitTLS      = 35
-	exitCert     = 60
-	exitEmpty    = 52
-	exitReset    = 56
-	exitStatus   = 22 // of curl -f
-	exitInternal = 99
-)
 
 // failure is an error with the exit code that it stands for.
 type failure struct {
@@ -122,7 +110,7 @@ func Run(ctx context.Context, s Spec, conns *Conns) Report {
 func run(ctx context.Context, a *attempt) error {
 	u, err := url.Parse(a.spec.URL)
 	if err != nil {
-		return fail(exitUsage, "read the URL: %w", err)
+		return fail(wire.ExitUsage, "read the URL: %w", err)
 	}
 	a.url = u
 	tools := map[string]func(context.Context) error{
@@ -132,10 +120,10 @@ func run(ctx context.Context, a *attempt) error {
 	}
 	t := tools[u.Scheme]
 	if t == nil {
-		return fail(exitUsage, "scheme %q is unknown", u.Scheme)
+		return fail(wire.ExitUsage, "scheme %q is unknown", u.Scheme)
 	}
 	if a.spec.Hold != nil && u.Scheme != "tcp" && u.Scheme != "tls" {
-		return fail(exitUsage, "only tcp and tls connections can be held, not %s", u.Scheme)
+		return fail(wire.ExitUsage, "only tcp and tls connections can be held, not %s", u.Scheme)
 	}
 	if a.spec.Hold != nil && a.spec.Hold.Resume {
 		return a.resume(ctx)
@@ -149,19 +137,19 @@ func codeOf(err error) int {
 	var ne net.Error
 	switch {
 	case errors.As(err, &dns):
-		return exitDNS
+		return wire.ExitDNS
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return exitRefused
+		return wire.ExitRefused
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
-		return exitTimeout
+		return wire.ExitTimeout
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return exitEmpty
+		return wire.ExitEmpty
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return exitReset
+		return wire.ExitReceive
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return exitRefused
+		return wire.ExitRefused
 	}
-	return exitInternal
+	return wire.ExitInternal
 }
 
 // target is the address to dial.
@@ -179,7 +167,7 @@ func (a *attempt) target(defaultPort string) string {
 func (a *attempt) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, fail(exitUsage, "address %q: %w", address, err)
+		return nil, fail(wire.ExitUsage, "address %q: %w", address, err)
 	}
 	family := "ip4"
 	if strings.HasSuffix(network, "6") {
@@ -318,11 +306,11 @@ func shake(ctx context.Context, t *tls.Conn) error {
 	var bad *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &bad):
-		return fail(exitCert, "%w", err)
-	case codeOf(err) == exitTimeout:
+		return fail(wire.ExitCert, "%w", err)
+	case codeOf(err) == wire.ExitTimeout:
 		return err
 	}
-	return fail(exitTLS, "TLS handshake: %w", err)
+	return fail(wire.ExitTLS, "TLS handshake: %w", err)
 }
 
 func leafName(certs []*x509.Certificate) string {
