@@ -16,6 +16,8 @@ type ClientWitness struct {
 	Remote   string        `json:"remote,omitempty"`
 	Stdout   string        `json:"stdout,omitempty"`
 	Stderr   string        `json:"stderr,omitempty"`
+	// Held is what became of a connection that was answered and then held: "open" or "cut"; "" for any other attempt.
+	Held string `json:"held,omitempty"`
 	Took     time.Duration `json:"took"`
 }
 

@@ -51,6 +51,8 @@ type world struct {
 	ejected     bool // and the mesh does not ask it any more
 	invented    bool // the sidecar does not say where its answer comes from
 	lost        bool // the control client does not even get a connection
+
+	pages map[string]string // of the sidecar's administration interface, by path
 }
 
 const (
@@ -66,6 +68,9 @@ func (w *world) Do(ctx context.Context, client string, q probe.Request) (Executi
 	if w.hang {
 		<-ctx.Done()
 		return Execution{}, ctx.Err()
+	}
+	if q.Page != nil {
+		return Execution{Stdout: w.pages[strings.Split(strings.TrimPrefix(q.Page.URL, adminURL), "?")[0]]}, nil
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/probe"
 	"mesh-egress-conformance/framework/probe/wire"
 )
 
@@ -123,13 +124,25 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 				t.err = errors.Join(t.err, err)
 			}
 		}
-		since := r.from(t.phase, log)
+		since := r.from(t.since(), log)
 		if o.Client.Local == "" {
-			o.Client.Local = foundLocal(o, x, carrier.IP, since)
+			sidecar, err := r.upstreams(ctx, t.probe.Carrier())
+			if err != nil && last {
+				t.err = errors.Join(t.err, err)
+			}
+			o.Client.Local = foundLocal(o, x, carrier.IP, sidecar, since)
 		}
 		o.Arrivals = arrivalsOf(o, since, joined) // earlier rounds too: their arrivals are explained
 		if last {
 			p.Observations = append(p.Observations, o)
+		}
+	}
+	if t.probe.Command != "" {
+		if l, err := r.unexplained(ctx, t.probe.Carrier(), carrier); err != nil || l != nil {
+			if err == nil {
+				err = fmt.Errorf("%w: the pod of client %q makes connections of its own (%s to %s at %s), from which those of a command cannot be told", egress.ErrDisagree, t.probe.Carrier(), l.DownstreamRemote, l.DownstreamLocal, l.StartTime)
+			}
+			t.err = errors.Join(t.err, err)
 		}
 	}
 	p.Control = r.controlWitness(t, log, joined)
@@ -190,9 +203,10 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 		c.Detail = fmt.Sprintf("exit %d, status %d at %s", x.client.ExitCode, x.client.HTTPCode, x.client.Remote)
 		return c
 	}
-	log = r.from(t.phase, log)
+	log = r.from(t.since(), log)
 	for i, a := range log {
-		if !fromRound(a.Peer, a.Local, *x, info.IP) && a.ProbeID != x.script.ID { // the id, where a Service changed the address
+		byCommand := x.command.received(a.Seq) && foreignPort(a.Peer, info.IP) != 0
+		if !byCommand && !fromRound(a.Peer, a.Local, *x, info.IP) && a.ProbeID != x.script.ID { // the id, where a Service changed the address
 			continue
 		}
 		joined[a.Seq] = true
@@ -215,30 +229,23 @@ func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 		p.Verdict, p.Why = v, fmt.Sprintf(format, a...)
 	}
 	p.Evidence = evidence(p.Observations)
-	if n := len(p.Observations); n > 0 {
-		p.Evidence += grown(p.Observations[n-1].Counters)
-	}
 	if t.err != nil {
 		fail(egress.Inconclusive, "%v", t.err)
 		return
 	}
-	for i, o := range p.Observations {
-		got, err := egress.Classify(o)
-		if errors.Is(err, egress.ErrUnseen) && i < len(p.Observations)-1 {
-			continue // the listener was being replaced; a later round decides
-		}
-		if err != nil {
-			fail(egress.Inconclusive, "%v", err)
-			return
-		}
-		if p.Got != 0 && p.Got != got {
-			fail(egress.Inconclusive, "rounds differ: %s, then %s", p.Got, got)
-			return
-		}
-		p.Got = got
-		if a := o.Reception(); a != nil {
-			p.Server = a.Server
-		}
+	decisive, err := r.outcome(p, t)
+	defer func() { keepFew(p, decisive) }()
+	if err != nil {
+		fail(egress.Inconclusive, "%v", err)
+		return
+	}
+	p.Evidence = evidence(p.Observations[:decisive+1]) + t.note
+	if n := len(p.Observations); n > 0 {
+		p.Evidence += grown(p.Observations[n-1].Counters)
+	}
+	if p.Got == egress.Cut && p.Control.Client.Held == probe.HeldCut {
+		fail(egress.Inconclusive, "the connection was cut, and so was that of the control client: it is not the mesh that cuts it")
+		return
 	}
 	// A name that does not exist yet exists for nobody.
 	unknown := p.Got == egress.DNSX && p.Control.Client.ExitCode == wire.ExitDNS
@@ -260,6 +267,10 @@ func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 		fail(egress.Inconclusive, "answered, and the sidecar's log has no line of it: traffic is not captured, or the log lost it; wanted %s", p.Want)
 	case !p.Want.Has(p.Got) && network.Has(p.Got):
 		fail(egress.Inconclusive, "%s, wanted %s: %s", p.Got, p.Want, p.Got.Meaning())
+	case overflowed(p, t) != "":
+		fail(egress.Violates, "%s", overflowed(p, t))
+	case t.probe.Parallel > 0 && p.Got == egress.S503UO && len(t.probe.Overflow) > 0:
+		p.Verdict = egress.Conforms // all of them overflowed, as they should
 	case !p.Want.Has(p.Got):
 		fail(egress.Violates, "%s, wanted %s", p.Got, p.Want)
 	default:
@@ -270,13 +281,22 @@ func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 
 // details are the further demands of a probe: the right server, the right network, the right output.
 func (r *run) details(p *egress.ProbeResult, t *try, fail func(egress.Verdict, string, ...any)) {
-	reached := egress.Reached.Has(p.Got)
+	reached := egress.Arrived.Has(p.Got)
 	if target := t.probe.Target(t.phase); reached && !r.e.blind() && target != egress.Anywhere && p.Server != r.e.Canonical(target) {
 		fail(egress.Violates, "arrived at %s, wanted %s", p.Server, target)
 		return
 	}
+	if why := r.misspread(p, t); why != "" {
+		fail(egress.Violates, "%s", why)
+		return
+	}
 	for _, o := range p.Observations {
 		a := o.Reception()
+		if t.probe.Parallel > 0 || r.sampled(t) { // they may differ among what is wanted
+			if got, err := egress.Classify(o); err != nil || got != p.Got {
+				continue
+			}
+		}
 		if reached && t.probe.Within != "" && !egress.AddrIn(o.Reached(), t.probe.Within) {
 			fail(egress.Violates, "arrived at an address outside %s", t.probe.Within)
 			return
@@ -285,7 +305,7 @@ func (r *run) details(p *egress.ProbeResult, t *try, fail func(egress.Verdict, s
 			fail(egress.Violates, "arrived in plain text, wanted TLS")
 			return
 		}
-		if t.probe.Output != "" && regexp.MustCompile(t.probe.Output).MatchString(o.Client.Stdout) != (egress.Reached|egress.Named).Has(p.Got) {
+		if t.probe.Output != "" && regexp.MustCompile(t.probe.Output).MatchString(o.Client.Stdout) != (egress.Arrived|egress.Named).Has(p.Got) {
 			fail(egress.Violates, "%s, but the output is %.100q", p.Got, o.Client.Stdout)
 			return
 		}

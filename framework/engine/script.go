@@ -28,7 +28,8 @@ const (
 // different destinations; redirected to the sidecar they clash, and conntrack, which remembers a
 // closed connection for two minutes, then changes the port on the way, so that the client's log and
 // the sidecar's no longer name the same connection. A document's command, which may make several
-// connections and cannot tell their ports, is found by its range.
+// connections and cannot tell their ports, is found by its range where it is curl, and by the kernel's range and the
+// time in which it ran otherwise, see commands.go.
 const (
 	firstPort    = 11000
 	lastPort     = 30000
@@ -49,6 +50,8 @@ type idSource struct {
 	mu    sync.Mutex
 	n     int64
 	ports map[string]int64 // by pod: how many ports have gone by since 1970, at the clock's pace or faster
+
+	commands map[string]*podCommands // by pod
 }
 
 // ids is shared by all engines of this process: they use the same control client.
@@ -57,7 +60,7 @@ var ids = newIDSource()
 func newIDSource() *idSource {
 	b := make([]byte, 4)
 	_, _ = rand.Read(b) // never fails, see crypto/rand
-	return &idSource{prefix: hex.EncodeToString(b), ports: map[string]int64{}}
+	return &idSource{prefix: hex.EncodeToString(b), ports: map[string]int64{}, commands: map[string]*podCommands{}}
 }
 
 func (s *idSource) id() string {
@@ -66,6 +69,10 @@ func (s *idSource) id() string {
 	s.n++
 	return fmt.Sprintf("%s-%d", s.prefix, s.n)
 }
+
+// TakePorts hands out client ports of a pod, given by its address, for a connection that is no probe's. Without them the
+// kernel would pick one of those by which the connections of commands are known.
+func TakePorts(pod string) [2]int { return ids.take(pod, probePorts) }
 
 // take hands out the next ports of a pod.
 func (s *idSource) take(pod string, count int) [2]int {
@@ -88,7 +95,7 @@ func (s *idSource) take(pod string, count int) [2]int {
 }
 
 // script turns a probe into a request to the probe agent.
-func (r *run) script(p egress.Probe, client, pod string, index int) Script {
+func (r *run) script(p egress.Probe, client, pod string, t *try) Script {
 	id, count := ids.id(), probePorts
 	if p.Command != "" {
 		count = commandPorts
@@ -116,8 +123,9 @@ func (r *run) script(p egress.Probe, client, pod string, index int) Script {
 			if strings.Contains(p.URL, "?") {
 				mark = "&"
 			}
-			s.Spec.URL += fmt.Sprintf("%sconn=%s-%s-%d", mark, r.id, client, index)
+			s.Spec.URL += fmt.Sprintf("%sconn=%s-%s-%d", mark, r.id, client, t.index)
 		}
+		s.Spec.Hold = r.holding(p, client, t)
 	default:
 		s.Argv = []string{
 			"curl", "-sS", "-o", "/dev/null", "-w", "%{json}", "--local-port", fmt.Sprintf("%d-%d", s.Ports[0], s.Ports[1]),
@@ -129,6 +137,19 @@ func (r *run) script(p egress.Probe, client, pod string, index int) Script {
 		s.Argv = append(append(s.Argv, p.Args...), p.URL)
 	}
 	return s
+}
+
+// holding is what the agent is to do with a connection after its first exchange; nil for nothing.
+func (r *run) holding(p egress.Probe, client string, t *try) *probe.Hold {
+	switch h := p.Hold; {
+	case h.Opens(t.phase):
+		return &probe.Hold{Name: fmt.Sprintf("%s-%s-%d", r.id, client, t.index), Open: true}
+	case h.Resumes(t.phase):
+		return &probe.Hold{Name: fmt.Sprintf("%s-%s-%d", r.id, client, t.index), Resume: true, Pause: int(time.Duration(h.Pause).Milliseconds()), Then: h.Then}
+	case h.Within():
+		return &probe.Hold{Pause: int(time.Duration(h.Pause).Milliseconds()), Then: h.Then}
+	}
+	return nil
 }
 
 // byCurl says whether curl makes an attempt, and not the probe agent itself.
@@ -145,18 +166,28 @@ type curlReport struct {
 	Total      float64 `json:"time_total"`
 	Output     string  `json:"output"` // the probe agent's own
 	Error      string  `json:"errormsg"`
+	Held       string  `json:"held"` // the probe agent's own
 }
 
 // execute runs a probe once from a client.
-func (r *run) execute(ctx context.Context, client string, p egress.Probe, index int) round {
-	var x round
+func (r *run) execute(ctx context.Context, client string, p egress.Probe, t *try) (x round) {
 	info, err := r.e.Clients.Describe(client)
 	if err != nil {
 		x.err = err
 		return x
 	}
-	x.script = r.script(p, client, info.IP, index)
-	ctx, cancel := context.WithTimeout(ctx, r.e.ProbeTimeout)
+	if p.Command != "" {
+		if x.command, x.err = r.beginCommand(ctx, info.IP); x.err != nil {
+			return x
+		}
+		defer func() { x.command.end(x.exec) }()
+	}
+	x.script = r.script(p, client, info.IP, t)
+	patience := r.e.ProbeTimeout
+	if p.Hold != nil {
+		patience += time.Duration(p.Hold.Pause)
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	start := time.Now()
 	x.exec, x.err = r.e.Clients.Do(ctx, client, x.script.Request)
@@ -178,7 +209,7 @@ func (r *run) execute(ctx context.Context, client string, p egress.Probe, index 
 		x.err = fmt.Errorf("the probe reports exit %d and the agent %d", rep.ExitCode, x.exec.ExitCode)
 		return x
 	}
-	x.client.HTTPCode, x.client.Raw = rep.HTTPCode, p.Raw()
+	x.client.HTTPCode, x.client.Raw, x.client.Held = rep.HTTPCode, p.Raw(), rep.Held
 	if !r.byCurl(p) {
 		x.client.Stdout, x.client.Stderr = shorten(rep.Output), shorten(rep.Error)
 	}

@@ -60,7 +60,7 @@ func (c clients) get(name string) (*pods.Pod, error) { return c.pods.Get(c.lane.
 
 func (c clients) Do(ctx context.Context, client string, q probe.Request) (engine.Execution, error) {
 	out, err := c.pods.Do(ctx, c.lane.actual(client), q)
-	return engine.Execution{ExitCode: out.ExitCode, Stdout: out.Stdout, Stderr: out.Stderr}, err
+	return engine.Execution{ExitCode: out.ExitCode, Stdout: out.Stdout, Stderr: out.Stderr, Began: out.Began, Ended: out.Ended}, err
 }
 
 func (c clients) Describe(client string) (engine.ClientInfo, error) {
@@ -181,7 +181,11 @@ const istiodURL = "http://istiod." + mesh.SystemNamespace + ":15014"
 
 // get makes a request for the harness itself. It returns the client's port, 0 where there was no connection.
 func (l *logs) get(ctx context.Context, client, url string) (port int, err error) {
-	out, err := l.pods.Do(ctx, client, probe.Request{Spec: &probe.Spec{URL: url, Timeout: 5000}})
+	p, err := l.pods.Get(client)
+	if err != nil {
+		return 0, err
+	}
+	out, err := l.pods.Do(ctx, client, probe.Request{Spec: &probe.Spec{URL: url, Ports: engine.TakePorts(p.IP), Timeout: 5000}})
 	if err != nil {
 		return 0, err
 	}

@@ -19,7 +19,7 @@ type Hold struct {
 	Name string `json:"name,omitempty"`
 	// Resume uses the connection of the name in place of a new one.
 	Resume bool `json:"resume,omitempty"`
-	// Open ends the attempt after the first exchange, and keeps the connection.
+	// Open ends the attempt after the first exchange, as if nothing was to be held, and keeps the connection.
 	Open bool `json:"open,omitempty"`
 	// Pause in milliseconds.
 	Pause int `json:"pause,omitempty"`
@@ -48,7 +48,6 @@ func (a *attempt) hold(ctx context.Context, c net.Conn, local, remote net.Addr) 
 	held := &heldConn{c: c, local: local, remote: remote}
 	if h.Open {
 		a.conns.keepHeld(h.Name, held)
-		a.report.Held = HeldOpen
 		return nil
 	}
 	defer c.Close()
