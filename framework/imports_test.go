@@ -20,7 +20,7 @@ var tiers = [][]string{
 	{"framework/casefile", "framework/components", "framework/internet", "framework/fixture", "framework/kube"},
 	{"framework/cluster", "framework/pods"},
 	{"framework/mesh"},
-	{"framework/engine", "framework/guest", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},
+	{"framework/engine", "framework/existing", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},
 	{"framework/report", "framework/provider", "framework/migrate"},
 	{"framework/harness"},
 	{"suites"},

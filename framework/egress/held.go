@@ -1,9 +1,6 @@
 package egress
 
-import (
-	"slices"
-	"strings"
-)
+import "slices"
 
 // What ClientWitness.Held says.
 const (
@@ -21,9 +18,13 @@ func held(o Observation) (Outcome, error) {
 	for i := range first.Mesh {
 		first.Mesh[i].ResponseFlags = ""
 	}
-	first.Gateway = slices.Clone(o.Gateway)
-	for i := range first.Gateway {
-		first.Gateway[i].ResponseFlags = ""
+	first.Hops = slices.Clone(o.Hops)
+	for i, h := range first.Hops {
+		if h.Line != nil {
+			line := *h.Line
+			line.ResponseFlags = ""
+			first.Hops[i].Line = &line
+		}
 	}
 	out, err := Classify(first)
 	switch {
@@ -37,13 +38,4 @@ func held(o Observation) (Outcome, error) {
 		return Open, nil
 	}
 	return out, nil
-}
-
-// Ended is how a proxy says that a held connection ended: how long it had it, and its flags, for the evidence.
-func (l AccessLog) Ended() string {
-	s := "held for " + Duration(l.Duration*1e6).String()
-	if l.ResponseFlags != "" {
-		s += " " + strings.ReplaceAll(l.ResponseFlags, ",", " ")
-	}
-	return s
 }

@@ -38,6 +38,8 @@ const (
 	S503DF                       // 503, the proxy could not resolve the name
 	Cut                          // answered, then closed while it was held
 	Open                         // answered through a cluster of the registry, and still answered after it was held
+	Led                          // led elsewhere: the arrival is at another host than the probe's target
+	Stall                        // the client timed out in the mesh, while the control client was answered
 	lastOutcome
 )
 
@@ -78,6 +80,8 @@ var outcomes = map[Outcome]outcomeInfo{
 	S503DF:   {"503DF", "!", "503, the proxy could not resolve the name", 503},
 	Cut:      {"CUT", "✂", "answered, and then cut while the connection was held", 0},
 	Open:     {"OPEN", "✓", "answered through a service of the registry, and the connection was still open after it was held", 0},
+	Led:      {"LED", "↷", "led elsewhere: it arrived at another host than the one that it is meant for", 0},
+	Stall:    {"STALL", "…", "stalled by the mesh: the client timed out, and the control client was answered", 0},
 	Named:    {"NAMED", "✓", "the DNS question was answered with records", 0},
 }
 
@@ -89,10 +93,10 @@ func (o Outcome) Has(got Outcome) bool { return got != 0 && o&got == got }
 // Single reports whether o is exactly one outcome.
 func (o Outcome) Single() bool { return bits.OnesCount32(uint32(o)) == 1 && o < lastOutcome }
 
-// Gives says whether the mesh itself answers with this HTTP status in an outcome of the set.
-func (o Outcome) Gives(status int) bool {
+// Gives says whether the mesh itself answers like this in an outcome of the set.
+func (o Outcome) Gives(c ClientWitness) bool {
 	for b := OK; b < lastOutcome; b <<= 1 {
-		if o&b != 0 && (b == Self || outcomes[b].status == status) { // a rule may order any status
+		if o&b != 0 && (b == Self || outcomes[b].status != 0 && c.Says(outcomes[b].status)) { // a rule may order any status
 			return true
 		}
 	}

@@ -21,6 +21,8 @@ type ProbeResult struct {
 	// Observations are those of the last rounds, which the verdict rests on; of many, some.
 	Observations []Observation `json:"observations,omitempty"`
 	Control      *Control      `json:"control,omitempty"`
+	// Unexplained are arrivals from the client's pod, at the time of the phase, that belong to no probe.
+	Unexplained []Arrival `json:"unexplained,omitempty"`
 }
 
 // PhaseResult is one phase of a case.

@@ -25,21 +25,26 @@ func (e *Engine) page(ctx context.Context, proxy string, page probe.Page) (strin
 	if e.Proxies != nil {
 		return e.Proxies.Page(ctx, proxy, page)
 	}
+	return OwnPage(ctx, e.Clients, proxy, page)
+}
+
+// OwnPage fetches lines of a page of a client's own sidecar, through the client's agent; page.URL is the page's path.
+func OwnPage(ctx context.Context, clients Clients, client string, page probe.Page) (string, error) {
 	path := page.URL
 	page.URL = adminURL + path
-	out, err := e.Clients.Do(ctx, proxy, probe.Request{Page: &page})
+	out, err := clients.Do(ctx, client, probe.Request{Page: &page})
 	if err == nil && out.ExitCode != 0 {
 		err = fmt.Errorf("exit %d: %s", out.ExitCode, shorten(out.Stderr))
 	}
 	if err != nil {
-		return "", fmt.Errorf("ask the proxy of %q for %s: %w", proxy, path, err)
+		return "", fmt.Errorf("ask the sidecar of client %q for %s: %w", client, path, err)
 	}
 	return out.Stdout, nil
 }
 
 // clusterPages are what proxies have said of their clusters, so that all probes of a phase share one question.
 type clusterPages struct {
-	mu    sync.Mutex
+	mu    sync.Mutex // also over the list of gateways, while a phase runs
 	pages map[clusterKey]*clusterPage
 }
 
@@ -124,55 +129,69 @@ func parseClusters(text string) map[string][]int {
 }
 
 // endpoints are the weights of those that may answer a probe; nil where there is one, or where the proxy does not choose.
+// Where the probe went through gateways it is the last one that chooses.
 func (r *run) endpoints(ctx context.Context, t *try) ([]int, error) {
-	proxy := t.probe.Carrier()
-	info, err := r.e.Clients.Describe(proxy)
-	if err != nil || !info.Captured || t.probe.Through != "" && r.e.Proxies == nil {
+	carrier := t.probe.Carrier(t.phase)
+	info, err := r.e.Clients.Describe(carrier)
+	if err != nil || !info.Captured || t.probe.Through[t.phase] != "" && r.e.Proxies == nil {
 		return nil, err
 	}
-	clusters, err := r.balanced(ctx, proxy, t.phase)
+	gateways, err := r.knownGateways(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var ofGateway map[string][]int
-	if r.e.Proxies != nil && slices.Contains(r.c.Needs, egress.EgressGateway) {
-		if ofGateway, err = r.balanced(ctx, EgressGateway, t.phase); err != nil {
-			return nil, err
-		}
-	}
-	if len(clusters)+len(ofGateway) == 0 {
-		return nil, nil
-	}
-	// Only the log tells which cluster it was.
-	if err := r.e.Mesh.Flush(ctx, proxy); err != nil {
+	clusters := map[string]map[string][]int{} // by proxy
+	if clusters[carrier], err = r.balanced(ctx, carrier, t.phase); err != nil {
 		return nil, err
 	}
-	x := t.rounds[len(t.rounds)-1]
-	lines, err := r.lines(ctx, t.probe, x, info)
+	several := len(clusters[carrier]) > 0
+	for _, g := range gateways {
+		// A gateway that does not answer has ended: nothing went through it.
+		if clusters[g.Name], err = r.balanced(ctx, g.Name, t.phase); err == nil {
+			several = several || len(clusters[g.Name]) > 0
+		}
+	}
+	if !several {
+		return nil, nil
+	}
+	// Only the logs tell which cluster it was.
+	if err := r.e.Mesh.Flush(ctx, carrier); err != nil {
+		return nil, err
+	}
+	lines, err := r.lines(ctx, t.probe, t.phase, t.rounds[len(t.rounds)-1], info)
 	if err != nil {
 		return nil, err
 	}
 	o := egress.Observation{Mesh: lines}
-	line := o.Line()
-	switch {
-	case line == nil:
-		return nil, nil
-	case o.Hop():
-		hop, err := r.hop(ctx, *line)
-		if err != nil || len(hop) == 0 {
-			return nil, err
-		}
-		proxy, line, clusters = EgressGateway, &hop[0], ofGateway
+	if o.Hops, err = r.hops(ctx, o.Line()); err != nil {
+		return nil, err
 	}
-	weights := clusters[line.UpstreamCluster]
-	if len(weights) < 2 {
+	proxy, line := carrier, o.Last()
+	if n := len(o.Hops); n > 0 {
+		proxy = o.Hops[n-1].Gateway
+	}
+	if line == nil || len(clusters[proxy][line.UpstreamCluster]) < 2 {
 		return nil, nil
 	}
 	chooses, err := r.chooses(ctx, proxy, line.UpstreamCluster)
 	if err != nil || !chooses {
 		return nil, err
 	}
-	return weights, nil
+	return clusters[proxy][line.UpstreamCluster], nil
+}
+
+// knownGateways are the gateways whose proxies can be asked, where the case may have led a probe through one.
+func (r *run) knownGateways(ctx context.Context) ([]Gateway, error) {
+	r.clusters.mu.Lock()
+	defer r.clusters.mu.Unlock()
+	var err error
+	if r.gateways, err = r.e.Mesh.Gateways(ctx); err != nil {
+		return nil, fmt.Errorf("find the gateways of the mesh: %w", err)
+	}
+	if r.e.Proxies == nil || !r.c.Gateway() {
+		return nil, nil
+	}
+	return r.gateways, nil
 }
 
 // chooses says whether a proxy chooses among the endpoints of a cluster. Where it goes to the address that the client

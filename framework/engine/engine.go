@@ -74,9 +74,20 @@ type Mesh interface {
 	// Flush returns when every line that a client's proxy wrote before the call can be read.
 	Flush(ctx context.Context, client string) error
 	// Mark is how many lines of a client's proxy, or of a gateway, have been read so far.
-	Mark(client string) int
-	// Lines returns the lines of a client's proxy, or of a gateway, that match and came after a mark.
-	Lines(ctx context.Context, client string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error)
+	Mark(proxy string) int
+	// Lines returns the lines of a client's proxy, or of a gateway, that match and came after a mark. A gateway cannot
+	// be flushed, so there it waits for a line.
+	Lines(ctx context.Context, proxy string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error)
+	// Gateways are the router proxies whose logs can be read, whoever made them, those that have ended too; the
+	// youngest is the last.
+	Gateways(ctx context.Context) ([]Gateway, error)
+}
+
+// Gateway is a proxy through which others send their traffic. What it is is known by its own configuration, and that
+// a connection leads to it by the addresses of its pod, not by anybody's name.
+type Gateway struct {
+	Name      string   // under which Mark and Lines know it
+	Addresses []string // of its pod, without port
 }
 
 // Proxies are asked what they know.
@@ -203,7 +214,9 @@ type run struct {
 	starts map[egress.Phase]int64 // first arrival that may belong to a phase
 	marks  map[string]int         // by proxy: its lines before the case began
 	tries  []*try
-	idents map[string][]string
+	// gateways of the mesh when the witnesses are read.
+	gateways []Gateway
+	idents   map[string][]string
 	// accepted are objects that should have been refused.
 	accepted []string
 	// clusters are those of each proxy in each phase, asked for once.
@@ -216,9 +229,7 @@ type run struct {
 const noArrivals = 1 << 62
 
 func (e *Engine) newRun(c egress.Case) *run {
-	r := &run{e: e, c: c, id: ids.id(), until: noArrivals, starts: map[egress.Phase]int64{}, marks: map[string]int{}, idents: map[string][]string{}}
-	r.mark()
-	return r
+	return &run{e: e, c: c, id: ids.id(), until: noArrivals, starts: map[egress.Phase]int64{}, marks: map[string]int{}, idents: map[string][]string{}}
 }
 
 // blind says whether the internet does not tell what arrived.
@@ -239,12 +250,24 @@ func (e *Engine) arrivals(ctx context.Context, since int64) ([]egress.Arrival, i
 	return log, next, nil
 }
 
-func (r *run) phases(ctx context.Context, res *egress.Result) error {
+// begin notes where the logs of all witnesses stand, so that nothing from before counts.
+func (r *run) begin(ctx context.Context) error {
+	if err := r.mark(ctx); err != nil {
+		return err
+	}
 	_, next, err := r.e.arrivals(ctx, noArrivals)
 	if err != nil {
 		return err
 	}
 	r.since = next
+	return nil
+}
+
+func (r *run) phases(ctx context.Context, res *egress.Result) error {
+	err := r.begin(ctx)
+	if err != nil {
+		return err
+	}
 	applied := false
 	defer func() {
 		// Restore what was before, whatever has happened, also when the case was cut short.
@@ -377,9 +400,8 @@ func (e *Engine) Observe(ctx context.Context, p egress.Probe) egress.ProbeResult
 	p.Wants = egress.Wants{anything, anything, anything, anything}
 	res := egress.Result{Phases: []egress.PhaseResult{{Phase: egress.Before}}}
 	r := e.newRun(egress.Case{Name: "probe", Curl: true, Probes: []egress.Probe{p}})
-	_, next, err := e.arrivals(ctx, noArrivals)
+	err := r.begin(ctx)
 	if err == nil {
-		r.since = next
 		err = r.probe(ctx, egress.Before, true)
 	}
 	r.judge(ctx, &res, err)

@@ -75,21 +75,45 @@ func (r *run) collect(ctx context.Context) ([]egress.Arrival, error) {
 			return nil, fmt.Errorf("the access log of client %q is not complete: %w", name, err)
 		}
 	}
+	var err error
+	if r.gateways, err = r.e.Mesh.Gateways(ctx); err != nil {
+		return nil, fmt.Errorf("find the gateways of the mesh: %w", err)
+	}
 	log, _, err := r.e.arrivals(ctx, r.since)
 	return log, err
+}
+
+// target is the host at which a probe must arrive, by the name that the destination's log has.
+func (r *run) target(t *try) string {
+	target := t.probe.Target(t.phase)
+	if target == "" || target == egress.Anywhere {
+		return target
+	}
+	return r.e.Canonical(target)
+}
+
+// answered says whether the control client got an answer to what went over a connection. Only then is a timeout of
+// another client the mesh's doing.
+func (t *try) answered() bool {
+	return t.control != nil && t.control.err == nil && (t.probe.Protocol().Stream || t.probe.Command != "") && gotAnswer(t.control.client)
+}
+
+// gotAnswer says whether a client without a sidecar was answered, and not with a server's trouble.
+func gotAnswer(c egress.ClientWitness) bool {
+	return c.ExitCode == 0 && (c.Shell || c.Raw || c.HTTPCode > 0 && c.HTTPCode < 500)
 }
 
 // unlogged says whether a client's sidecar has no line of one of its rounds.
 func (r *run) unlogged(ctx context.Context, client string, info ClientInfo) bool {
 	for _, t := range r.tries {
-		if t.probe.From != client || t.probe.Through != "" || t.probe.Protocol().Question {
+		if t.probe.From != client || t.probe.Through[t.phase] != "" || t.probe.Protocol().Question {
 			continue
 		}
 		for _, x := range t.rounds {
 			if x.err != nil {
 				continue
 			}
-			if found, err := r.lines(ctx, t.probe, x, info); err != nil || len(found) == 0 {
+			if found, err := r.lines(ctx, t.probe, t.phase, x, info); err != nil || len(found) == 0 {
 				return true
 			}
 		}
@@ -100,7 +124,7 @@ func (r *run) unlogged(ctx context.Context, client string, info ClientInfo) bool
 // witness joins the three witnesses of each round by connection.
 func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined map[int64]bool) egress.ProbeResult {
 	p := egress.ProbeResult{Probe: t.probe.String(), From: t.probe.From, Phase: t.phase, Want: t.probe.Wants[t.phase], Rounds: len(t.rounds)}
-	carrier, err := r.e.Clients.Describe(t.probe.Carrier())
+	carrier, err := r.e.Clients.Describe(t.probe.Carrier(t.phase))
 	if err != nil {
 		t.err = errors.Join(t.err, err)
 		return p
@@ -113,20 +137,18 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 			}
 			continue
 		}
-		o := egress.Observation{ID: x.script.ID, Client: x.client, Captured: carrier.Captured, DNS: t.probe.Protocol().Question, Blind: r.e.blind(), Counters: x.counters}
+		o := egress.Observation{ID: x.script.ID, Client: x.client, Captured: carrier.Captured, Target: r.target(t), Answered: t.answered(), DNS: t.probe.Protocol().Question, Blind: r.e.blind(), Counters: x.counters}
 		if carrier.Captured {
-			if o.Mesh, err = r.lines(ctx, t.probe, x, carrier); err != nil && last {
+			if o.Mesh, err = r.lines(ctx, t.probe, t.phase, x, carrier); err != nil && last {
 				t.err = errors.Join(t.err, err)
 			}
 		}
-		if o.Hop() {
-			if o.Gateway, err = r.hop(ctx, *o.Line()); err != nil && last {
-				t.err = errors.Join(t.err, err)
-			}
+		if o.Hops, err = r.hops(ctx, o.Line()); err != nil && last {
+			t.err = errors.Join(t.err, err)
 		}
 		since := r.from(t.since(), log)
 		if o.Client.Local == "" {
-			sidecar, err := r.upstreams(ctx, t.probe.Carrier())
+			sidecar, err := r.upstreams(ctx, t.probe.Carrier(t.phase))
 			if err != nil && last {
 				t.err = errors.Join(t.err, err)
 			}
@@ -138,9 +160,9 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 		}
 	}
 	if t.probe.Command != "" {
-		if l, err := r.unexplained(ctx, t.probe.Carrier(), carrier); err != nil || l != nil {
+		if l, err := r.unexplained(ctx, t.probe.Carrier(t.phase), carrier); err != nil || l != nil {
 			if err == nil {
-				err = fmt.Errorf("%w: the pod of client %q makes connections of its own (%s to %s at %s), from which those of a command cannot be told", egress.ErrDisagree, t.probe.Carrier(), l.DownstreamRemote, l.DownstreamLocal, l.StartTime)
+				err = fmt.Errorf("%w: the pod of client %q makes connections of its own (%s to %s at %s), from which those of a command cannot be told", egress.ErrDisagree, t.probe.Carrier(t.phase), l.DownstreamRemote, l.DownstreamLocal, l.StartTime)
 			}
 			t.err = errors.Join(t.err, err)
 		}
@@ -152,7 +174,7 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 // strays are arrivals from the carrier's pod, from the start of the probe's phase to that of the next,
 // that no probe of the case explains. A blocked probe with strays beside it proves nothing.
 func (r *run) strays(t *try, log []egress.Arrival, joined map[int64]bool) []egress.Arrival {
-	info, err := r.e.Clients.Describe(t.probe.Carrier())
+	info, err := r.e.Clients.Describe(t.probe.Carrier(t.phase))
 	if err != nil {
 		return nil
 	}
@@ -199,7 +221,7 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 	}
 	c.Client = x.client
 	if r.e.blind() {
-		c.Reached = x.client.ExitCode == 0 && (x.client.Shell || x.client.Raw || x.client.HTTPCode > 0 && x.client.HTTPCode < 500)
+		c.Reached = gotAnswer(x.client)
 		c.Detail = fmt.Sprintf("exit %d, status %d at %s", x.client.ExitCode, x.client.HTTPCode, x.client.Remote)
 		return c
 	}
@@ -226,9 +248,9 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 // verdict compares what the witnesses prove with what the case wants.
 func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 	fail := func(v egress.Verdict, format string, a ...any) {
-		p.Verdict, p.Why = v, fmt.Sprintf(format, a...)
+		p.Verdict, p.Why, p.Unexplained = v, fmt.Sprintf(format, a...), strays
 	}
-	p.Evidence = evidence(p.Observations)
+	p.Evidence = evidence(p.Observations, strays)
 	if t.err != nil {
 		fail(egress.Inconclusive, "%v", t.err)
 		return
@@ -236,12 +258,14 @@ func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 	decisive, err := r.outcome(p, t)
 	defer func() { keepFew(p, decisive) }()
 	if err != nil {
+		if len(strays) > 0 {
+			err = fmt.Errorf("%w; %s", err, unexplained(strays))
+		}
 		fail(egress.Inconclusive, "%v", err)
 		return
 	}
-	p.Evidence = evidence(p.Observations[:decisive+1]) + t.note
 	if n := len(p.Observations); n > 0 {
-		p.Evidence += grown(p.Observations[n-1].Counters)
+		p.Evidence = evidence(p.Observations[:decisive+1], strays) + t.note + grown(p.Observations[n-1].Counters)
 	}
 	if p.Got == egress.Cut && p.Control.Client.Held == probe.HeldCut {
 		fail(egress.Inconclusive, "the connection was cut, and so was that of the control client: it is not the mesh that cuts it")
@@ -257,35 +281,36 @@ func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 		}
 		return
 	}
-	if egress.Blocked.Has(p.Got) && len(strays) > 0 {
-		fail(egress.Inconclusive, "blocked, but %s has an unexplained arrival from this pod (%s)", strays[0].Server, strays[0].Peer)
+	if (egress.Blocked | egress.Stall).Has(p.Got) && len(strays) > 0 {
+		fail(egress.Inconclusive, "%s, but %s", p.Got, unexplained(strays))
 		return
 	}
 	switch {
-	case !p.Want.Has(p.Got) && p.Got == egress.Direct && r.e.blind() && p.Observations[0].Captured:
-		// The lack of a line is no proof that the sidecar was passed by, where the destination does not tell.
-		fail(egress.Inconclusive, "answered, and the sidecar's log has no line of it: traffic is not captured, or the log lost it; wanted %s", p.Want)
-	case !p.Want.Has(p.Got) && network.Has(p.Got):
-		fail(egress.Inconclusive, "%s, wanted %s: %s", p.Got, p.Want, p.Got.Meaning())
 	case overflowed(p, t) != "":
 		fail(egress.Violates, "%s", overflowed(p, t))
 	case t.probe.Parallel > 0 && p.Got == egress.S503UO && len(t.probe.Overflow) > 0:
 		p.Verdict = egress.Conforms // all of them overflowed, as they should
-	case !p.Want.Has(p.Got):
-		fail(egress.Violates, "%s, wanted %s", p.Got, p.Want)
-	default:
+	case p.Want.Has(p.Got):
 		p.Verdict = egress.Conforms
 		r.details(p, t, fail)
+	case p.Got == egress.Direct && r.e.blind() && p.Observations[0].Captured:
+		// The lack of a line is no proof that the sidecar was passed by, where the destination does not tell.
+		fail(egress.Inconclusive, "answered, and the sidecar's log has no line of it: traffic is not captured, or the log lost it; wanted %s", p.Want)
+	case network.Has(p.Got):
+		fail(egress.Inconclusive, "%s, wanted %s: %s", p.Got, p.Want, p.Got.Meaning())
+	case p.Got == egress.Led:
+		fail(egress.Violates, "LED, wanted %s: it arrived at %s, and is meant for %s", p.Want, p.Server, t.probe.Target(t.phase))
+	case p.Got == egress.Stall:
+		fail(egress.Violates, "STALL, wanted %s: the client timed out, and the control client was answered (%s)", p.Want, p.Evidence)
+	default:
+		fail(egress.Violates, "%s, wanted %s", p.Got, p.Want)
 	}
 }
 
-// details are the further demands of a probe: the right server, the right network, the right output.
+// details are the further demands of a probe: the right network, encryption, the right output.
 func (r *run) details(p *egress.ProbeResult, t *try, fail func(egress.Verdict, string, ...any)) {
 	reached := egress.Arrived.Has(p.Got)
-	if target := t.probe.Target(t.phase); reached && !r.e.blind() && target != egress.Anywhere && p.Server != r.e.Canonical(target) {
-		fail(egress.Violates, "arrived at %s, wanted %s", p.Server, target)
-		return
-	}
+	within, output := t.probe.Within[t.phase], t.probe.Output[t.phase]
 	if why := r.misspread(p, t); why != "" {
 		fail(egress.Violates, "%s", why)
 		return
@@ -297,15 +322,15 @@ func (r *run) details(p *egress.ProbeResult, t *try, fail func(egress.Verdict, s
 				continue
 			}
 		}
-		if reached && t.probe.Within != "" && !egress.AddrIn(o.Reached(), t.probe.Within) {
-			fail(egress.Violates, "arrived at an address outside %s", t.probe.Within)
+		if reached && within != "" && !egress.AddrIn(o.Reached(), within) {
+			fail(egress.Violates, "arrived at an address outside %s", within)
 			return
 		}
-		if reached && t.probe.Encrypted && !o.Encrypted() {
+		if reached && t.probe.Encrypted[t.phase] && !o.Encrypted() {
 			fail(egress.Violates, "arrived in plain text, wanted TLS")
 			return
 		}
-		if t.probe.Output != "" && regexp.MustCompile(t.probe.Output).MatchString(o.Client.Stdout) != (egress.Arrived|egress.Named).Has(p.Got) {
+		if output != "" && regexp.MustCompile(output).MatchString(o.Client.Stdout) != (egress.Arrived|egress.Named).Has(p.Got) {
 			fail(egress.Violates, "%s, but the output is %.100q", p.Got, o.Client.Stdout)
 			return
 		}

@@ -22,27 +22,35 @@ func (r *run) outcome(p *egress.ProbeResult, t *try) (decisive int, err error) {
 		return r.volleyOutcome(p, t)
 	}
 	var unproven error
-	last := len(p.Observations) - 1
+	last, right := len(p.Observations)-1, false
 	decisive = last
 	for i, o := range p.Observations {
 		got, err := egress.Classify(o)
-		switch {
-		case errors.Is(err, egress.ErrUnseen) && i < last:
+		if errors.Is(err, egress.ErrUnseen) && i < last {
 			continue // the listener was being replaced; a later round decides
-		case err != nil && !r.sampled(t):
-			return i, err
-		case err != nil, r.sampled(t) && !p.Want.Has(got) && network.Has(got):
-			if err == nil {
-				err = fmt.Errorf("%w: attempt %d of %d: %s, wanted %s", egress.ErrDisagree, i+1, last+1, got, p.Want)
+		}
+		if err == nil && r.sampled(t) && !p.Want.Has(got) && network.Has(got) {
+			err = fmt.Errorf("%w: attempt %d of %d: %s, wanted %s", egress.ErrDisagree, i+1, last+1, got, p.Want)
+		}
+		if err != nil {
+			if !r.sampled(t) {
+				return i, err
 			}
-			unproven = errors.Join(unproven, err)
+			unproven = errors.Join(unproven, err) // another one may be proven
 			continue
-		case r.sampled(t) && !r.wanted(p, t, o, got):
+		}
+		before, wanted := p.Got, p.Want.Has(got)
+		differs := before != 0 && before != got
+		switch {
+		case differs && right && !wanted && (r.sampled(t) || got == egress.Led):
+			// One that is proven is enough, whatever else there was before: the landing is random.
 			note(p, o, got)
 			return i, nil
-		case p.Got != 0 && p.Got != got && !r.sampled(t):
-			return i, fmt.Errorf("%w: rounds differ: %s, then %s", egress.ErrDisagree, p.Got, got)
+		case differs && !(r.sampled(t) && right && wanted):
+			// What was not wanted before the others may be the last of an old configuration.
+			return i, fmt.Errorf("%w: rounds differ: %s, then %s", egress.ErrDisagree, before, got)
 		}
+		right = right || wanted
 		note(p, o, got)
 	}
 	return decisive, unproven
@@ -54,12 +62,6 @@ func note(p *egress.ProbeResult, o egress.Observation, got egress.Outcome) {
 	if a := o.Reception(); a != nil {
 		p.Server = a.Server
 	}
-}
-
-// wanted says whether one of many attempts came out as a probe wants it, and arrived where it should.
-func (r *run) wanted(p *egress.ProbeResult, t *try, o egress.Observation, got egress.Outcome) bool {
-	target, a := t.probe.Target(t.phase), o.Reception()
-	return p.Want.Has(got) && (a == nil || target == egress.Anywhere || a.Server == r.e.Canonical(target))
 }
 
 // volleyOutcome is that of attempts at once: those that overflowed are counted, and all others must agree.

@@ -77,9 +77,13 @@ func (t *try) unconnected() bool {
 func (r *run) control(ctx context.Context, t *try) *round {
 	tick := time.NewTicker(controlPause)
 	defer tick.Stop()
-	p := t.probe.ForControl()
+	p, followed := t.probe.ForControl(t.phase), false
 	for tries := controlTries; ; tries-- {
 		x := r.execute(ctx, egress.ControlClient, p, t)
+		if x.err == nil && x.client.ExitCode == wire.ExitDNS && p.Server != "" && !followed && !p.Protocol().Question {
+			p, followed = p.ToServer(), true // the name exists for the mesh alone
+			continue
+		}
 		missing := x.err == nil && (x.client.ExitCode == wire.ExitDNS || x.client.ExitCode == wire.ExitRefused) && !p.Protocol().Question
 		if tries == 1 || !missing || p.Dead || t.probe.Wants[t.phase]&(egress.DNSX|egress.REF) != 0 {
 			return &x
@@ -217,7 +221,7 @@ func atOnce(xs []round) bool {
 
 // refused says whether an attempt may be one that overflowed, as far as the client can tell.
 func refused(x round) bool {
-	return x.client.Held == "" && (x.client.ExitCode != 0 || egress.S503UO.Gives(x.client.HTTPCode))
+	return x.client.Held == "" && (x.client.ExitCode != 0 || egress.S503UO.Gives(x.client))
 }
 
 // plausibleVolley says whether attempts at once may be what a probe wants, as far as the client can tell.
@@ -284,7 +288,7 @@ func alike(a, b round) bool {
 	if a.err != nil || b.err != nil {
 		return false
 	}
-	return a.client.HTTPCode == b.client.HTTPCode && (a.client.ExitCode == 0) == (b.client.ExitCode == 0) && a.client.Held == b.client.Held
+	return a.client.HTTPCode == b.client.HTTPCode && a.client.GRPC == b.client.GRPC && (a.client.ExitCode == 0) == (b.client.ExitCode == 0) && a.client.Held == b.client.Held
 }
 
 // plausible says whether a round may be the wanted outcome, so that waiting longer has no use. The
@@ -296,14 +300,14 @@ func plausible(p egress.Probe, want egress.Outcome, x round) bool {
 	c := x.client
 	switch {
 	case c.Held == probe.HeldCut:
-		return want&egress.Cut != 0
+		return want&(egress.Cut|egress.Led) != 0
 	case c.Held == probe.HeldOpen:
-		return want&(egress.Open|egress.Pass|egress.Direct) != 0
+		return want&(egress.Open|egress.Pass|egress.Direct|egress.Led) != 0
 	case c.ExitCode != 0:
 		return want&^egress.Arrived != 0 || len(p.Arrivals) > 0
-	case c.HTTPCode < 400:
-		return want&(egress.Reached|egress.Self|egress.Named) != 0
-	case want.Gives(c.HTTPCode) || len(p.Arrivals) > 0:
+	case !c.Refused():
+		return want&(egress.Reached|egress.Self|egress.Named|egress.Led) != 0
+	case want.Gives(c) || want.Has(egress.Led) || len(p.Arrivals) > 0:
 		return true
 	}
 	// Whose error it is a client cannot tell. Even after an acknowledged push a connection to a gateway that was open

@@ -98,10 +98,8 @@ func (a *attempt) grpc(ctx context.Context) error {
 	if status == "" {
 		status = head.Get("Grpc-Status")
 	}
+	a.report.GRPC = status
 	a.report.Output = fmt.Sprintf("grpc-status %s %s", status, head.Get("Grpc-Message"))
-	if status == "14" { // UNAVAILABLE: how a proxy says 502 or 503 to a gRPC client
-		a.report.HTTPCode = http.StatusBadGateway
-	}
 	return nil
 }
 
