@@ -74,8 +74,8 @@ type Session struct {
 	istiod  *mesh.Istiod
 	logs    *mesh.AccessLogs
 	pages   *mesh.AdminPages // of proxies
-	changer *mesh.Changer // nil until istiod is there
-	lanes   []*world      // one for each lane; the first has the clients as the cases name them
+	changer *mesh.Changer    // nil until istiod is there
+	lanes   []*world         // one for each lane; the first has the clients as the cases name them
 	owned   bool
 	// installed says that this session has installed an Istio on somebody else's cluster.
 	installed bool
