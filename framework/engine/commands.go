@@ -72,11 +72,15 @@ func (r *run) beginCommand(ctx context.Context, pod string) (*commandRun, error)
 	return run, nil
 }
 
+// commandGap keeps two commands of a pod apart: a proxy tells the beginning of a connection in whole milliseconds.
+const commandGap = 2 * time.Millisecond
+
 // end lets the next command begin.
 func (c *commandRun) end(x Execution) {
 	c.pod.mu.Lock()
 	c.began, c.ended = x.Began, x.Ended
 	c.pod.mu.Unlock()
+	<-time.After(commandGap)
 	<-c.pod.running
 }
 
