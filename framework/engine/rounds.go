@@ -60,7 +60,7 @@ const (
 	// unequalTries is how many times as many attempts as must be equal are made before their inequality stands.
 	unequalTries = 5
 	// maxSample bounds the attempts that are made to meet each endpoint of a cluster.
-	maxSample = 500
+	maxSample = 2000
 )
 
 // unconnected says whether the control client had no connection though it should.
@@ -257,9 +257,12 @@ func (r *run) sample(ctx context.Context, t *try) {
 	}
 	for t.equal < n && ctx.Err() == nil {
 		var xs []round
-		if t.probe.Hold.Within() {
+		switch {
+		case t.probe.Hold.Within():
 			xs = r.sideBySide(ctx, t, min(n-t.equal, heldTogether))
-		} else {
+		case t.probe.Command == "" && !r.byCurl(t.probe) && len(t.probe.Counts[t.phase]) == 0:
+			xs = r.batch(ctx, t, n-t.equal)
+		default:
 			xs = []round{r.counted(ctx, t)}
 		}
 		t.rounds = append(t.rounds, xs...)

@@ -210,17 +210,60 @@ func (r *run) execute(ctx context.Context, client string, p egress.Probe, t *try
 		x.err = fmt.Errorf("the probe reports exit %d and the agent %d", rep.ExitCode, x.exec.ExitCode)
 		return x
 	}
+	r.report(&x, rep, p, info.IP)
+	return x
+}
+
+// report fills in what an attempt's report says.
+func (r *run) report(x *round, rep curlReport, p egress.Probe, ip string) {
 	x.client.HTTPCode, x.client.GRPC, x.client.Raw, x.client.Held = rep.HTTPCode, rep.GRPC, p.Raw(), rep.Held
 	if !r.byCurl(p) {
 		x.client.Stdout, x.client.Stderr = shorten(rep.Output), shorten(rep.Error)
 	}
 	if rep.LocalPort > 0 {
-		x.client.Local = net.JoinHostPort(info.IP, strconv.Itoa(rep.LocalPort))
+		x.client.Local = net.JoinHostPort(ip, strconv.Itoa(rep.LocalPort))
 	}
 	if rep.RemotePort > 0 {
 		x.client.Remote = net.JoinHostPort(rep.RemoteIP, strconv.Itoa(rep.RemotePort))
 	}
-	return x
+}
+
+// batchSize is how many attempts of a probe one request to an agent has.
+const batchSize = 50
+
+// batch makes up to n attempts of a probe that the agent makes itself, by one request.
+func (r *run) batch(ctx context.Context, t *try, n int) []round {
+	info, err := r.e.Clients.Describe(t.probe.From)
+	if err != nil {
+		return []round{{err: err}}
+	}
+	out := make([]round, min(n, batchSize))
+	var q probe.Request
+	for i := range out {
+		out[i].script = r.script(t.probe, t.probe.From, info.IP, t)
+		q.Batch = append(q.Batch, *out[i].script.Spec)
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.e.ProbeTimeout)
+	defer cancel()
+	start := time.Now()
+	exec, err := r.e.Clients.Do(ctx, t.probe.From, q)
+	var reports []curlReport
+	if err == nil {
+		err = json.Unmarshal([]byte(exec.Stdout), &reports)
+	}
+	if err == nil && (len(reports) == 0 || len(reports) > len(out)) {
+		err = fmt.Errorf("%d reports of %d attempts", len(reports), len(out))
+	}
+	if err != nil {
+		return []round{{err: fmt.Errorf("make %d attempts from client %q: %w", len(out), t.probe.From, err)}}
+	}
+	took := time.Since(start) / time.Duration(len(reports))
+	for i, rep := range reports {
+		out[i].exec = Execution{ExitCode: rep.ExitCode}
+		out[i].client = egress.ClientWitness{Command: t.probe.String(), ExitCode: rep.ExitCode, Took: took}
+		r.report(&out[i], rep, t.probe, info.IP)
+	}
+	return out[:len(reports)]
 }
 
 func shorten(s string) string {

@@ -18,7 +18,10 @@ type Request struct {
 	Argv   []string `json:"argv,omitempty"`
 	Script string   `json:"script,omitempty"`
 	Spec   *Spec    `json:"spec,omitempty"`
-	Page   *Page    `json:"page,omitempty"`
+	// Batch are attempts that are made one after another, as many as there is time for: none begins when batchTime is
+	// over. The output is the list of their reports.
+	Batch []Spec `json:"batch,omitempty"`
+	Page  *Page  `json:"page,omitempty"`
 	// Release closes the held and kept connections whose names begin so.
 	Release string `json:"release,omitempty"`
 	// Timeout after which a program is killed, in milliseconds; 0 means 60 s.
@@ -40,6 +43,9 @@ type Response struct {
 
 // Hello is the first frame that an agent writes.
 const Hello = "mesh-egress-conformance probe agent 2"
+
+// batchTime is how long attempts of one request go on.
+const batchTime = 2 * time.Second
 
 // outputLimit bounds what is kept of a program's output.
 const outputLimit = 1 << 20
@@ -97,6 +103,9 @@ func handle(ctx context.Context, q Request, conns *Conns) Response {
 		r.ExitCode, r.Stdout = rep.ExitCode, string(b)
 		return r
 	}
+	if len(q.Batch) > 0 {
+		return batch(ctx, q.Batch, conns, r)
+	}
 	if q.Page != nil {
 		return q.Page.get(ctx, r)
 	}
@@ -133,6 +142,20 @@ func handle(ctx context.Context, q Request, conns *Conns) Response {
 		r.Error = err.Error()
 	}
 	r.Stdout, r.Stderr = stdout.String(), stderr.String()
+	return r
+}
+
+// batch makes attempts one after another.
+func batch(ctx context.Context, specs []Spec, conns *Conns, r Response) Response {
+	var reports []Report
+	for start := time.Now(); len(reports) < len(specs) && (len(reports) == 0 || time.Since(start) < batchTime); {
+		reports = append(reports, Run(ctx, specs[len(reports)], conns))
+	}
+	b, err := json.Marshal(reports)
+	if err != nil {
+		r.Error = err.Error()
+	}
+	r.Stdout = string(b)
 	return r
 }
 

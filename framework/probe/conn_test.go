@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -271,5 +272,18 @@ func TestPage(t *testing.T) {
 	}
 	if r := (&Page{URL: srv.URL, Lines: "("}).get(t.Context(), Response{}); r.Error == "" {
 		t.Error("a broken expression was taken")
+	}
+}
+
+// Attempts of one request are made one after another, and what there is no time for is left out.
+func TestBatch(t *testing.T) {
+	specs := []Spec{{URL: "tcp://" + talker(t, "hello"), Timeout: 2000}, {URL: "tcp://" + refusing(t), Timeout: 2000}, {URL: "gopher://x"}}
+	var reports []Report
+	r := batch(t.Context(), specs, &Conns{}, Response{})
+	if err := json.Unmarshal([]byte(r.Stdout), &reports); err != nil || r.Error != "" || r.ExitCode != 0 {
+		t.Fatalf("%+v %v", r, err)
+	}
+	if len(reports) != 3 || reports[0].Output != "hello" || reports[1].ExitCode != wire.ExitRefused || reports[2].ExitCode != wire.ExitUsage {
+		t.Errorf("%+v", reports)
 	}
 }
