@@ -70,6 +70,9 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	}
 	s.mark("istiod ready")
 	s.launch("client")
+	if err := s.followGateways(ctx); err != nil {
+		return err
+	}
 	s.gateways = func(ctx context.Context) error { return s.startGateways(ctx, in) }
 	if s.run == "" { // a run wants its first verdict early and starts them later
 		s.promise(gatewaysFuture, s.gateways)
@@ -95,6 +98,9 @@ func (s *Session) attach(ctx context.Context, store *components.Store) error {
 	}
 	for _, n := range baseClients {
 		s.launch(n)
+	}
+	if err := s.followGateways(ctx); err != nil {
+		return err
 	}
 	s.gateways = s.ensureGateways
 	return s.join(ctx)
@@ -149,6 +155,20 @@ func (s *Session) connect() error {
 	s.pages = mesh.NewAdminPages(s.Cluster.RESTConfig(), s.cs)
 	s.logs = mesh.NewAccessLogs(s.cs, caller(s.pods))
 	return nil
+}
+
+// followGateways follows the logs of all gateways of the cluster; on somebody else's, of those that the run's own
+// namespaces have.
+func (s *Session) followGateways(ctx context.Context) error {
+	var keep func(string) bool
+	if s.visit != nil {
+		keep = func(namespace string) bool {
+			return slices.ContainsFunc(s.pods.Started(), func(p *pods.Pod) bool { return p.Namespace == namespace })
+		}
+	}
+	var err error
+	s.followed, err = mesh.FollowGateways(ctx, s.cs, s.logs, keep)
+	return err
 }
 
 // apiTimeout bounds the start of the API server.
@@ -232,14 +252,14 @@ func (s *Session) makeLanes() error {
 		made = made.Confined()
 	}
 	for l := range lane(n) {
-		cl := clients{s.pods, l, s.gatewayProxy}
+		cl := clients{s.pods, l, s.gatewayProxies}
 		w := &world{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: made, files: s.opts.Fixtures, changer: s.changer, run: s.run,
+			clients: cl, fixtures: made, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, run: s.run,
 			expand: s.expand(l), secrets: secrets, applied: map[string][]*fixture.Object{},
 		}
 		w.engine = &engine.Engine{
-			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, l},
+			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, s.followed, l},
 			Proxies:  proxyPages{cl, s.logs, s.pages},
 			Version:  f.Istio,
 			Features: s.features(),
