@@ -10,10 +10,12 @@ import (
 	"sync/atomic"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
+	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 	"mesh-egress-conformance/framework/probe"
@@ -71,6 +73,8 @@ var actions = map[Sabotage]action{
 	"access-log-off":        {wrap: func(e *engine.Engine) { e.Mesh = noLog{e.Mesh} }},
 	"arrival-log-lost":      {wrap: func(e *engine.Engine) { e.Outside = noArrivals{e.Outside} }, outside: true},
 	"istiod-stopped":        {open: scaleIstiod(0), mend: scaleIstiod(1)},
+	"random":                {wrap: func(e *engine.Engine) { e.Rules = otherwise{e.Rules, landAtRandom} }, outside: true},
+	"cut":                   {wrap: func(e *engine.Engine) { e.Rules = otherwise{e.Rules, cutSoon} }, outside: true},
 }
 
 // ParseSabotage reads a --sabotage flag.
@@ -160,6 +164,74 @@ func (r stale) Apply(ctx context.Context, c egress.Case) (engine.Change, error) 
 		inner.hide = true
 	}
 	return r.Rules.Apply(ctx, c)
+}
+
+// otherwise applies other objects than a case has.
+type otherwise struct {
+	engine.Rules
+	change func([]egress.Object) ([]egress.Object, error)
+}
+
+func (r otherwise) Apply(ctx context.Context, c egress.Case) (engine.Change, error) {
+	objects, err := r.change(c.Objects)
+	if err != nil {
+		return engine.Change{}, fmt.Errorf("sabotage the objects of case %s: %w", c.Name, err)
+	}
+	c.Objects = objects
+	return r.Rules.Apply(ctx, c)
+}
+
+// landAtRandom gives each STATIC ServiceEntry one more endpoint, which is a host that nobody has registered.
+func landAtRandom(objects []egress.Object) ([]egress.Object, error) {
+	hosts, err := internet.DefaultHosts()
+	if err != nil {
+		return nil, err
+	}
+	evil, ok := hosts.Find("evil.example")
+	if !ok {
+		return nil, errors.New("the internet has no host evil.example")
+	}
+	var out []egress.Object
+	for _, o := range objects {
+		u := (&unstructured.Unstructured{Object: o}).DeepCopy()
+		endpoints, found, err := unstructured.NestedSlice(u.Object, "spec", "endpoints")
+		if err != nil {
+			return nil, err
+		}
+		if found && u.GetKind() == "ServiceEntry" {
+			endpoints = append(endpoints, map[string]any{"address": evil.Address.String()})
+			if err := unstructured.SetNestedSlice(u.Object, endpoints, "spec", "endpoints"); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, u.Object)
+	}
+	return out, nil
+}
+
+// cutSoon lets the sidecar cut connections to the hosts of all ServiceEntries when they have been idle for a moment.
+func cutSoon(objects []egress.Object) ([]egress.Object, error) {
+	out := slices.Clone(objects)
+	for _, o := range objects {
+		u := &unstructured.Unstructured{Object: o}
+		hosts, _, err := unstructured.NestedStringSlice(o, "spec", "hosts")
+		if err != nil {
+			return nil, err
+		}
+		if u.GetKind() != "ServiceEntry" {
+			continue
+		}
+		for i, h := range hosts {
+			out = append(out, egress.Object{
+				"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+				"metadata": map[string]any{"name": fmt.Sprintf("cut-%s-%d", u.GetName(), i)},
+				"spec": map[string]any{"host": h, "trafficPolicy": map[string]any{
+					"connectionPool": map[string]any{"tcp": map[string]any{"idleTimeout": "0.5s"}},
+				}},
+			})
+		}
+	}
+	return out, nil
 }
 
 var errExec = errors.New("the command was cut off half-way (sabotage)")
