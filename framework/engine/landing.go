@@ -102,7 +102,7 @@ func (r *run) volleyOutcome(p *egress.ProbeResult, t *try) (decisive int, err er
 	return decisive, nil
 }
 
-// miscounted attempts at once, as a sentence; "" where as many overflowed as should.
+// overflowed says how many of the attempts at once overflowed where that is not as wanted; "" where it is.
 func overflowed(p *egress.ProbeResult, t *try) string {
 	limit, limited := t.probe.Overflow[t.phase]
 	for _, n := range p.Overflows {
