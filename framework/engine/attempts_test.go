@@ -213,6 +213,7 @@ func TestRandomLanding(t *testing.T) {
 		"one of them wrong, late":             {pages(twoPages, "STRICT_DNS"), at("db2.example", 20, 20), egress.Violates, "LED", 21},
 		"one of them dead":                    {pages(twoPages, "EDS"), at("", 7, 7), egress.Violates, "503UF, wanted OK", 21},
 		"an old configuration at the first":   {pages(twoPages, "EDS"), at("db2.example", 1, 1), egress.Inconclusive, "rounds differ: LED, then OK", 21},
+		"wrong at the first, and again":       {pages(twoPages, "EDS"), func(n int) string { return []string{"db2.example", "db1.example"}[n%3%2] }, egress.Violates, "LED, wanted OK", 21},
 		"all wrong":                           {pages(twoPages, "EDS"), always("db2.example"), egress.Violates, "LED", 21},
 		"the client's address is where it is": {pages(twoPages, "ORIGINAL_DST"), always("db1.example"), egress.Conforms, "", 2},
 		"one of two is ill": {pages(strings.Replace(twoPages, "198.51.100.82:9000::health_flags::healthy", "198.51.100.82:9000::health_flags::/failed_active_hc", 1), "EDS"),

@@ -21,7 +21,7 @@ func (r *run) outcome(p *egress.ProbeResult, t *try) (decisive int, err error) {
 	if t.probe.Parallel > 0 {
 		return r.volleyOutcome(p, t)
 	}
-	var unproven error
+	var unproven, early error
 	last, right := len(p.Observations)-1, false
 	decisive = last
 	for i, o := range p.Observations {
@@ -46,14 +46,16 @@ func (r *run) outcome(p *egress.ProbeResult, t *try) (decisive int, err error) {
 			// One that is proven is enough, whatever else there was before: the landing is random.
 			note(p, o, got)
 			return i, nil
+		case differs && !right && wanted && r.sampled(t):
+			// What was not wanted before the others may be the last of an old configuration, unless it comes again.
+			early = fmt.Errorf("%w: rounds differ: %s, then %s", egress.ErrDisagree, before, got)
 		case differs && !(r.sampled(t) && right && wanted):
-			// What was not wanted before the others may be the last of an old configuration.
 			return i, fmt.Errorf("%w: rounds differ: %s, then %s", egress.ErrDisagree, before, got)
 		}
 		right = right || wanted
 		note(p, o, got)
 	}
-	return decisive, unproven
+	return decisive, errors.Join(unproven, early)
 }
 
 // note is what a probe came to, and where.

@@ -20,6 +20,7 @@ import (
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/live"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
@@ -54,7 +55,9 @@ type Options struct {
 	OwnCases    bool
 	ClientImage string
 	Progress    components.Progress
-	Log         io.Writer // one line for each step; nil drops them
+	// Limits are the time limits; left out, those of this process (limits.SlowEnv).
+	Limits limits.Limits
+	Log    io.Writer // one line for each step; nil drops them
 }
 
 func (o *Options) logf(format string, a ...any) {
@@ -197,6 +200,9 @@ func (s *Session) Ready(ctx context.Context) error {
 // open checks the options and opens the provider; nothing runs yet.
 func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 	o.Clients = slices.Clone(o.Clients)
+	if o.Limits == (limits.Limits{}) {
+		o.Limits = limits.Process()
+	}
 	for i, c := range o.Clients {
 		if err := c.Check(); err != nil {
 			return nil, nil, nil, err
@@ -389,7 +395,7 @@ func (s *Session) Keep() error {
 // Close removes what the session made: the whole cluster if it brought it up, else its own
 // namespaces and rules. It works on a session that is only half open.
 func (s *Session) Close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, egress.Patience(60*time.Second))
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Limits.Cluster.Close)
 	defer cancel()
 	var all error
 	s.end()
@@ -399,7 +405,10 @@ func (s *Session) Close(ctx context.Context) error {
 		for _, w := range s.lanes {
 			all = errors.Join(all, w.rules.removeAll(ctx))
 		}
-		all = errors.Join(all, s.changer.Restore(ctx), s.mend(ctx))
+		all = errors.Join(all, s.mend(ctx))
+		if s.visit == nil && !s.opts.Watch {
+			all = errors.Join(all, mesh.RestoreConfig(ctx, s.cs))
+		}
 	}
 	if s.istiod != nil {
 		s.istiod.Close()

@@ -16,6 +16,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/mesh"
 )
 
@@ -27,6 +28,7 @@ type rules struct {
 	changer  *mesh.Changer // shared by all lanes
 	gateways *mesh.Gateways
 	run      string
+	limits   limits.Control
 	expand   func(string) string
 	secrets  func(ctx context.Context, text string) (string, error)
 	outside  cluster.Internet // nil for the live one

@@ -16,6 +16,7 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
+	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 )
@@ -57,7 +58,7 @@ func scheduled(lanes int) (*Session, *mortal) {
 	done := &future{done: make(chan struct{})}
 	close(done.done)
 	cs := kubernetes.NewForConfigOrDie(&rest.Config{Host: "http://127.0.0.1:1"}) // nobody answers there
-	s := &Session{Cluster: m, cs: cs, start: time.Now(), changer: mesh.NewChanger(nil, nil, nil), pods: pods.New(pods.Options{}), futures: map[string]*future{}, timings: map[string]float64{}}
+	s := &Session{Cluster: m, cs: cs, start: time.Now(), changer: mesh.NewChanger(nil, nil, nil, limits.Push{}), pods: pods.New(pods.Options{}), futures: map[string]*future{}, timings: map[string]float64{}}
 	s.opts.Clients = []egress.Client{{Name: "client"}, {Name: "client2"}, {Name: "shared"}}
 	for l := range lane(lanes) {
 		s.futures[l.actual("client")] = done

@@ -34,18 +34,16 @@ type action struct {
 	open    func(context.Context, *Session) error
 	mend    func(context.Context, *Session) error
 	wrap    func(*engine.Engine)
-	// config changes every mesh configuration that is set.
-	config func(mesh.Config) mesh.Config
+	// config wraps where the mesh configuration is kept.
+	config func(mesh.ConfigStore) mesh.ConfigStore
 	// outside says that it is the hermetic internet which is broken, or its log.
 	outside bool
 }
 
 var actions = map[Sabotage]action{
 	"allow-any": {
-		config: func(c mesh.Config) mesh.Config {
-			return mesh.Merge(c, mesh.Config{"outboundTrafficPolicy": mesh.Config{"mode": string(egress.AllowAny)}})
-		},
-		open: func(ctx context.Context, s *Session) error { return s.changer.SetBase(ctx, nil, s.proxies()) },
+		config: func(s mesh.ConfigStore) mesh.ConfigStore { return allowsAny{s} },
+		open:   func(ctx context.Context, s *Session) error { return s.changer.SetBase(ctx, nil, s.proxies()) },
 	},
 	"internet-down": {open: breakInternet("down"), mend: breakInternet("mend"), outside: true},
 	"dns-dead":      {open: breakInternet("dns"), mend: breakInternet("mend"), outside: true},
@@ -72,9 +70,13 @@ var actions = map[Sabotage]action{
 	"exec-fails":            {wrap: func(e *engine.Engine) { e.Clients = &failing{Clients: e.Clients} }},
 	"access-log-off":        {wrap: func(e *engine.Engine) { e.Mesh = noLog{e.Mesh} }},
 	"arrival-log-lost":      {wrap: func(e *engine.Engine) { e.Outside = noArrivals{e.Outside} }, outside: true},
+	"misled":                {wrap: func(e *engine.Engine) { e.Rules = withObjects{e.Rules, misleading} }},
+	"stalled":               {wrap: func(e *engine.Engine) { e.Rules = withObjects{e.Rules, delaying} }},
+	"unlogged-gateway":      {wrap: func(e *engine.Engine) { e.Rules = withObjects{e.Rules, silencing} }},
+	"unknown-gateway":       {wrap: func(e *engine.Engine) { e.Mesh = noGateways{e.Mesh} }},
 	"istiod-stopped":        {open: scaleIstiod(0), mend: scaleIstiod(1)},
 	"random":                {wrap: func(e *engine.Engine) { e.Rules = otherwise{e.Rules, landAtRandom} }, outside: true},
-	"cut":                   {wrap: func(e *engine.Engine) { e.Rules = otherwise{e.Rules, cutSoon} }, outside: true},
+	"cut":                   {wrap: func(e *engine.Engine) { e.Rules = withObjects{e.Rules, cutSoon} }},
 }
 
 // ParseSabotage reads a --sabotage flag.
@@ -136,12 +138,19 @@ func scaleIstiod(replicas int) func(context.Context, *Session) error {
 			return fmt.Errorf("scale istiod to %d: %w", replicas, err)
 		}
 		if replicas > 0 {
-			_, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod")
+			_, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod", s.opts.Limits.Pods.Ready)
 			return err
 		}
 		zero := int64(0)
 		return s.cs.CoreV1().Pods(mesh.SystemNamespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &zero}, metav1.ListOptions{LabelSelector: "app=istiod"})
 	}
+}
+
+// allowsAny keeps every mesh configuration with another outbound policy.
+type allowsAny struct{ mesh.ConfigStore }
+
+func (a allowsAny) Write(ctx context.Context, c mesh.Config) (bool, error) {
+	return a.ConfigStore.Write(ctx, mesh.Merge(c, mesh.Config{"outboundTrafficPolicy": mesh.Config{"mode": string(egress.AllowAny)}}))
 }
 
 type notApplied struct{ engine.Rules }
@@ -187,9 +196,9 @@ func landAtRandom(objects []egress.Object) ([]egress.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	evil, ok := hosts.Find("evil.example")
+	evil, ok := hosts.Find(aside)
 	if !ok {
-		return nil, errors.New("the internet has no host evil.example")
+		return nil, errors.New("the internet has no host " + aside)
 	}
 	var out []egress.Object
 	for _, o := range objects {
@@ -199,7 +208,7 @@ func landAtRandom(objects []egress.Object) ([]egress.Object, error) {
 			return nil, err
 		}
 		if found && u.GetKind() == "ServiceEntry" {
-			endpoints = append(endpoints, map[string]any{"address": evil.Address.String()})
+			endpoints = append(endpoints, map[string]any{"address": evil.Address[0].Addr().String()})
 			if err := unstructured.SetNestedSlice(u.Object, endpoints, "spec", "endpoints"); err != nil {
 				return nil, err
 			}
@@ -210,29 +219,83 @@ func landAtRandom(objects []egress.Object) ([]egress.Object, error) {
 }
 
 // cutSoon lets the sidecar cut connections to the hosts of all ServiceEntries when they have been idle for a moment.
-func cutSoon(objects []egress.Object) ([]egress.Object, error) {
-	out := slices.Clone(objects)
-	for _, o := range objects {
+func cutSoon(c egress.Case) []egress.Object {
+	var out []egress.Object
+	for _, o := range c.Objects {
 		u := &unstructured.Unstructured{Object: o}
 		hosts, _, err := unstructured.NestedStringSlice(o, "spec", "hosts")
-		if err != nil {
-			return nil, err
-		}
-		if u.GetKind() != "ServiceEntry" {
-			continue
+		if err != nil || u.GetKind() != "ServiceEntry" {
+			continue // what has no hosts has no connections
 		}
 		for i, h := range hosts {
-			out = append(out, egress.Object{
-				"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
-				"metadata": map[string]any{"name": fmt.Sprintf("cut-%s-%d", u.GetName(), i)},
-				"spec": map[string]any{"host": h, "trafficPolicy": map[string]any{
-					"connectionPool": map[string]any{"tcp": map[string]any{"idleTimeout": "0.5s"}},
-				}},
-			})
+			out = append(out, istio("DestinationRule", fmt.Sprintf("cut-%s-%d", u.GetName(), i), "", egress.Object{
+				"host": h, "trafficPolicy": egress.Object{"connectionPool": egress.Object{"tcp": egress.Object{"idleTimeout": "0.5s"}}},
+			}))
 		}
 	}
-	return out, nil
+	return out
 }
+
+// withObjects lets every case apply further objects, which it does not know of.
+type withObjects struct {
+	engine.Rules
+	more func(egress.Case) []egress.Object
+}
+
+func (r withObjects) Apply(ctx context.Context, c egress.Case) (engine.Change, error) {
+	c.Objects = append(slices.Clone(c.Objects), r.more(c)...)
+	return r.Rules.Apply(ctx, c)
+}
+
+// aside is a host to which no case of the self-test wants to go.
+const aside = "evil.example"
+
+func istio(kind, name, namespace string, spec egress.Object) egress.Object {
+	version := "networking.istio.io/v1"
+	if kind == "Telemetry" {
+		version = "telemetry.istio.io/v1"
+	}
+	meta := egress.Object{"name": name}
+	if namespace != "" {
+		meta["namespace"] = namespace
+	}
+	return egress.Object{"apiVersion": version, "kind": kind, "metadata": meta, "spec": spec}
+}
+
+// misleading leads what a case sends to its first host over TLS to another one.
+func misleading(c egress.Case) []egress.Object {
+	host := c.Probes[0].Destination()
+	port := egress.Object{"number": 443, "name": "tls", "protocol": "TLS"}
+	return []egress.Object{
+		istio("ServiceEntry", "sabotage-aside", "", egress.Object{"hosts": []any{aside}, "resolution": "DNS", "ports": []any{port}}),
+		istio("VirtualService", "sabotage-misled", "", egress.Object{"hosts": []any{host}, "tls": []any{egress.Object{
+			"match": []any{egress.Object{"port": 443, "sniHosts": []any{host}}},
+			"route": []any{egress.Object{"destination": egress.Object{"host": aside, "port": egress.Object{"number": 443}}}},
+		}}}),
+	}
+}
+
+// delaying holds what a case sends to its first host over HTTP for longer than anybody waits.
+func delaying(c egress.Case) []egress.Object {
+	host := c.Probes[0].Destination()
+	return []egress.Object{istio("VirtualService", "sabotage-stalled", "", egress.Object{"hosts": []any{host}, "http": []any{egress.Object{
+		"fault": egress.Object{"delay": egress.Object{"fixedDelay": "600s", "percentage": egress.Object{"value": 100}}},
+		"route": []any{egress.Object{"destination": egress.Object{"host": host}}},
+	}}})}
+}
+
+// silencing takes the access log away from the egress gateway.
+func silencing(egress.Case) []egress.Object {
+	return []egress.Object{istio("Telemetry", "sabotage-silent", mesh.SystemNamespace, egress.Object{
+		"selector":      egress.Object{"matchLabels": egress.Object{"app": mesh.EgressGateway}},
+		"accessLogging": []any{egress.Object{"disabled": true}},
+	})}
+}
+
+// noGateways knows of no gateway.
+type noGateways struct{ engine.Mesh }
+
+func (noGateways) Gateways(context.Context) ([]engine.Gateway, error) { return nil, nil }
 
 var errExec = errors.New("the command was cut off half-way (sabotage)")
 

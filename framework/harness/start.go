@@ -87,13 +87,13 @@ func (s *Session) waitURL(ctx context.Context, url string) error {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, egress.Patience(apiTimeout))
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Limits.Cluster.APIServer)
 	defer cancel()
 	url = strings.ReplaceAll(url, "${INGRESS_IP}", s.ingress)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		out, err := s.pods.Do(ctx, egress.ControlClient, probe.Request{Argv: []string{"curl", "-sS", "-f", "-o", "/dev/null", "-m", "5", url}})
+		out, err := s.pods.Do(ctx, egress.ControlClient, probe.Request{Argv: []string{"curl", "-sS", "-f", "-o", "/dev/null", "-m", seconds(s.opts.Limits.Pods.Request), url}})
 		if err == nil && out.ExitCode == 0 {
 			return nil
 		}
@@ -119,7 +119,7 @@ func (s *Session) need(name string) *future {
 // gatewayAPI makes the cluster know the Gateway API.
 func (s *Session) gatewayAPI(ctx context.Context) error {
 	f := s.Cluster.Facts()
-	if err := mesh.InstallGatewayAPI(ctx, s.fix, f.Module, f.Istio); err != nil {
+	if err := mesh.InstallGatewayAPI(ctx, s.fix, f.Module, f.Istio, s.opts.Limits.Cluster.GatewayAPI); err != nil {
 		return err
 	}
 	return s.istiod.Quiet(ctx)
@@ -152,7 +152,7 @@ var installedGateways = map[egress.Feature]string{egress.IngressGateway: mesh.In
 func (s *Session) watchGateways(ctx context.Context) error {
 	for _, name := range installedGateways {
 		labels := map[string]string{"app": name}
-		if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app="+name); err != nil {
+		if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app="+name, s.opts.Limits.Pods.Ready); err != nil {
 			return err
 		}
 		if err := s.followed.Await(ctx, mesh.SystemNamespace, labels, 1); err != nil {

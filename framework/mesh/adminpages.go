@@ -42,7 +42,7 @@ type forwarded struct {
 
 // NewAdminPages opens nothing yet.
 func NewAdminPages(cfg *rest.Config, cs kubernetes.Interface) *AdminPages {
-	return &AdminPages{cfg: cfg, cs: cs, http: local(), open: map[podKey]*forwarded{}}
+	return &AdminPages{cfg: cfg, cs: cs, http: &http.Client{Transport: &http.Transport{DisableCompression: true}}, open: map[podKey]*forwarded{}}
 }
 
 // Page fetches the lines of a page that match a regular expression.

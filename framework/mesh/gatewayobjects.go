@@ -11,12 +11,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/limits"
 )
-
-// gatewayPatience bounds the wait for the pods of a gateway that a case makes.
-const gatewayPatience = 60 * time.Second
 
 // errNotAGateway says that an object makes no gateway.
 var errNotAGateway = errors.New("it makes no gateway")
@@ -83,7 +80,7 @@ func (c *Changer) AwaitGateways(ctx context.Context, g *Gateways, made []*fixtur
 	if !slices.ContainsFunc(made, func(o *fixture.Object) bool { return len(GatewayPods(o)) > 0 }) {
 		return none, nil
 	}
-	before, err := c.istiod.Computed(ctx)
+	before, err := c.istiod.computed(ctx)
 	if err != nil {
 		return none, err
 	}
@@ -107,14 +104,14 @@ func (c *Changer) AwaitGateways(ctx context.Context, g *Gateways, made []*fixtur
 	}
 	c.EndpointsChange()
 	// The first endpoint of a Service is a push of its own, and is computed after its pod has become ready.
-	s, err := c.istiod.Settle(ctx, Change{Proxies: proxies, Before: before, Began: time.Now()})
+	s, err := c.istiod.settle(ctx, pending{proxies: proxies, before: before, began: time.Now()})
 	s.Took = time.Since(start)
 	return s, err
 }
 
 // awaitGateway waits for the pods of one gateway.
 func (c *Changer) awaitGateway(ctx context.Context, g *Gateways, o *fixture.Object, labels map[string]string) error {
-	ctx, cancel := context.WithTimeout(ctx, egress.Patience(gatewayPatience))
+	ctx, cancel := context.WithTimeout(ctx, g.limits.Pods.Ready)
 	defer cancel()
 	pods := 1
 	if o.GetKind() == "Deployment" {
@@ -125,7 +122,7 @@ func (c *Changer) awaitGateway(ctx context.Context, g *Gateways, o *fixture.Obje
 		if d.Spec.Replicas != nil {
 			pods = int(*d.Spec.Replicas)
 		}
-	} else if err := c.programmed(ctx, o); err != nil {
+	} else if err := c.programmed(ctx, g, o); err != nil {
 		return err
 	}
 	return g.Await(ctx, o.GetNamespace(), labels, pods)
@@ -136,7 +133,7 @@ const gatewayController = "istio.io/gateway-controller"
 
 // programmed waits until Istio has programmed a Gateway. That a load balancer has not given it an address yet does not
 // matter inside the cluster. It returns errNotAGateway where Istio does not accept it, or does not look after its class.
-func (c *Changer) programmed(ctx context.Context, o *fixture.Object) error {
+func (c *Changer) programmed(ctx context.Context, g *Gateways, o *fixture.Object) error {
 	spec, _ := o.Object["spec"].(map[string]any)
 	name, _ := spec["gatewayClassName"].(string)
 	class, err := c.objects.Get(ctx, &fixture.Object{Object: map[string]any{"apiVersion": GatewayAPIGroup + "/v1", "kind": "GatewayClass", "metadata": map[string]any{"name": name}}})
@@ -147,7 +144,7 @@ func (c *Changer) programmed(ctx context.Context, o *fixture.Object) error {
 		return errNotAGateway
 	}
 	last := "Istio has not looked at it"
-	err = poll(ctx, 50*time.Millisecond, within(gatewayPatience), func(ctx context.Context) (bool, error) {
+	err = poll(ctx, followPause, limits.Patience{Time: g.limits.Pods.Ready}, func(ctx context.Context) (bool, error) {
 		now, err := c.objects.Get(ctx, o)
 		if err != nil {
 			return false, err

@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
-	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/limits"
 )
 
 // Gateway is a pod whose proxy is a router: its own arguments say so, whatever the pod, its Service or its labels are
@@ -35,10 +35,11 @@ type Gateway struct {
 
 // Gateways knows all gateways of a cluster and follows the access log of each from when its proxy runs.
 type Gateways struct {
-	logs *AccessLogs
-	keep func(namespace string) bool
-	ctx  context.Context // of the following
-	stop context.CancelFunc
+	limits limits.Limits
+	logs   *AccessLogs
+	keep   func(namespace string) bool
+	ctx    context.Context // of the following
+	stop   context.CancelFunc
 
 	mu      sync.Mutex
 	old     bool // what is found now was there before
@@ -56,9 +57,9 @@ type gateway struct {
 
 // FollowGateways looks for gateways until Close is called. keep says of a namespace whether its gateways matter; nil
 // means that all do. Those that run already are known when it returns.
-func FollowGateways(ctx context.Context, cs kubernetes.Interface, logs *AccessLogs, keep func(namespace string) bool) (*Gateways, error) {
+func FollowGateways(ctx context.Context, cs kubernetes.Interface, logs *AccessLogs, keep func(namespace string) bool, l limits.Limits) (*Gateways, error) {
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	g := &Gateways{logs: logs, keep: keep, ctx: life, stop: stop, old: true, changed: make(chan struct{})}
+	g := &Gateways{limits: l, logs: logs, keep: keep, ctx: life, stop: stop, old: true, changed: make(chan struct{})}
 	factory := informers.NewSharedInformerFactoryWithOptions(cs, 0, informers.WithTransform(essential))
 	pods := factory.Core().V1().Pods().Informer()
 	handler, err := pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
@@ -76,20 +77,17 @@ func FollowGateways(ctx context.Context, cs kubernetes.Interface, logs *AccessLo
 		return nil, fmt.Errorf("look for gateways: %w", err)
 	}
 	factory.Start(life.Done())
-	ctx, cancel := context.WithTimeout(ctx, egress.Patience(listPatience))
+	ctx, cancel := context.WithTimeout(ctx, l.Cluster.APIServer)
 	defer cancel()
 	if !cache.WaitForCacheSync(ctx.Done(), handler.HasSynced) {
 		stop()
-		return nil, fmt.Errorf("look for gateways: the pods of the cluster were not listed within %s", egress.Patience(listPatience))
+		return nil, fmt.Errorf("look for gateways: the pods of the cluster were not listed within %s", l.Cluster.APIServer)
 	}
 	g.mu.Lock()
 	g.old = false
 	g.mu.Unlock()
 	return g, nil
 }
-
-// listPatience bounds the first list of the cluster's pods.
-const listPatience = 30 * time.Second
 
 // essential forgets of a pod all that does not matter here; clusters may have many.
 func essential(o any) (any, error) {
@@ -176,11 +174,14 @@ func (g *Gateways) name(x *gateway) string {
 	return name
 }
 
+// followPause is the pause between two attempts to follow a log.
+const followPause = 100 * time.Millisecond
+
 // follow begins to follow a gateway's log. What the kubelet refuses at first, because the container has only just begun
 // to run, is tried again while the pod is there.
 func (g *Gateways) follow(x *gateway, name string) {
 	// The errors are those of a pod that goes; whoever waits for its log hears that there is none.
-	_ = poll(g.ctx, 100*time.Millisecond, within(30*time.Second), func(ctx context.Context) (bool, error) {
+	_ = poll(g.ctx, followPause, limits.Patience{Time: g.limits.Pods.Ready}, func(ctx context.Context) (bool, error) {
 		g.mu.Lock()
 		gone := x.Gone
 		g.mu.Unlock()
