@@ -236,7 +236,6 @@ func TestRandomLanding(t *testing.T) {
 // A proxy that does not tell its endpoints is no reason to call a case broken; the evidence says it.
 func TestSilentProxy(t *testing.T) {
 	w := &pool{world: pages(twoPages, "EDS"), lands: always("db1.example")}
-	w.execFails = nil
 	refuses := &silentAdmin{w}
 	p := egress.Probe{From: "client", URL: "tcp://db1.example:9000", Wants: egress.Wants{egress.BRST, egress.OK, 0, egress.BRST}}
 	c := egress.Case{Name: "pool", Area: "tcp", Claim: "c", Source: "s", Needs: []egress.Feature{egress.Hermetic}, Probes: []egress.Probe{p}}
