@@ -158,6 +158,7 @@ func (s *Session) connect() error {
 		makes = s.fix.As(owner)
 	}
 	s.pods = pods.New(pods.Options{Custom: s.env.custom, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.env.cluster.Program("istioctl"), Kubeconfig: s.env.cluster.Kubeconfig(), Owner: owner, Limits: s.opts.Limits.Pods})
+	s.pages = mesh.NewAdminPages(cfg, s.cs)
 	s.logs = mesh.NewAccessLogs(s.cs, caller(s.pods, s.opts.Limits.Pods.Request), s.opts.Limits.Log)
 	return nil
 }
@@ -262,6 +263,7 @@ func (s *Session) makeLanes() error {
 		}
 		w.engine = &engine.Engine{
 			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, s.followed, l},
+			Proxies:  proxyPages{cl, s.logs, s.pages},
 			Version:  s.env.facts.Istio,
 			Limits:   s.opts.Limits,
 			Features: s.env.features(),

@@ -1,50 +1,44 @@
 package harness
 
 import (
-	"context"
-	"slices"
+	"fmt"
 	"testing"
-	"testing/fstest"
 
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/engine"
 )
 
-// applies notes what is applied.
-type applies struct {
-	engine.Rules
-	c egress.Case
-}
-
-func (a *applies) Apply(_ context.Context, c egress.Case) (engine.Change, error) {
-	a.c = c
-	return engine.Change{}, nil
-}
-
-// A stale proxy sees neither the objects nor the fixtures of a case, which itself stays as it is.
-func TestStale(t *testing.T) {
-	files := fstest.MapFS{"f.yaml": {Data: []byte("apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: f}\nspec: {hosts: [a.example]}\n")}}
-	entry := egress.Object{"kind": "ServiceEntry", "spec": map[string]any{"exportTo": []any{"*"}}}
-	secret := egress.Object{"kind": "Secret"}
-	c := egress.Case{Fixtures: []string{"f.yaml"}, Objects: []egress.Object{entry, secret}}
-	inner := &applies{}
-	if _, err := (stale{inner, files}).Apply(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
-	var hidden []string
-	for _, o := range inner.c.Objects {
-		spec, _ := o["spec"].(map[string]any)
-		if to, _ := spec["exportTo"].([]any); slices.Equal(to, []any{"~"}) {
-			hidden = append(hidden, o["kind"].(string))
+// A sabotage of objects changes what is applied, and nothing that the case itself holds.
+func TestSabotagedObjects(t *testing.T) {
+	entry := func() egress.Object {
+		return egress.Object{
+			"kind": "ServiceEntry", "apiVersion": "networking.istio.io/v1", "metadata": map[string]any{"name": "tcp"},
+			"spec": map[string]any{"hosts": []any{"tcp.example"}, "endpoints": []any{map[string]any{"address": "198.51.100.50"}}},
 		}
 	}
-	if len(inner.c.Fixtures) != 0 || len(inner.c.Objects) != 3 || !slices.Equal(hidden, []string{"VirtualService", "ServiceEntry"}) {
-		t.Errorf("hidden %q of %v", hidden, inner.c.Objects)
+	byName := egress.Object{"kind": "ServiceEntry", "metadata": map[string]any{"name": "dns"}, "spec": map[string]any{"hosts": []any{"a.example"}}}
+	rule := egress.Object{"kind": "DestinationRule", "metadata": map[string]any{"name": "x"}, "spec": map[string]any{"host": "tcp.example"}}
+	objects := []egress.Object{entry(), byName, rule}
+	random, err := landAtRandom(objects)
+	if err != nil || len(random) != 3 {
+		t.Fatal(random, err)
 	}
-	if len(c.Fixtures) != 1 || entry["spec"].(map[string]any)["exportTo"].([]any)[0] != "*" {
-		t.Errorf("the case has changed: %v", c)
+	if got := fmt.Sprint(random[0]["spec"]); got != "map[endpoints:[map[address:198.51.100.50] map[address:203.0.113.66]] hosts:[tcp.example]]" {
+		t.Error(got)
 	}
-	if _, err := (stale{inner, fstest.MapFS{}}).Apply(t.Context(), c); err == nil {
-		t.Error("a fixture that cannot be read is no error")
+	if fmt.Sprint(random[1:]) != fmt.Sprint(objects[1:]) {
+		t.Errorf("objects without endpoints were changed: %v", random[1:])
+	}
+	cut := cutSoon(egress.Case{Objects: objects})
+	if len(cut) != 2 {
+		t.Fatal(cut)
+	}
+	if got := fmt.Sprint(cut[0]["spec"]); got != "map[host:tcp.example trafficPolicy:map[connectionPool:map[tcp:map[idleTimeout:0.5s]]]]" {
+		t.Error(got)
+	}
+	if fmt.Sprint(objects[0]) != fmt.Sprint(entry()) || len(objects) != 3 {
+		t.Errorf("the case's own objects were changed: %v", objects)
+	}
+	if _, err := landAtRandom([]egress.Object{{"kind": "ServiceEntry", "spec": map[string]any{"endpoints": "none"}}}); err == nil {
+		t.Error("endpoints that are none were taken")
 	}
 }

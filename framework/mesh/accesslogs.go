@@ -53,6 +53,12 @@ func NewAccessLogs(cs kubernetes.Interface, call CallFunc, l limits.Log) *Access
 	return &AccessLogs{cs: cs, call: call, limits: l, follow: map[string]followed{}}
 }
 
+// Source is the proxy whose log has a name.
+func (l *AccessLogs) Source(name string) (LogSource, error) {
+	f, err := l.of(name)
+	return f.LogSource, err
+}
+
 func (l *AccessLogs) of(name string) (followed, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -161,7 +167,7 @@ func (l *AccessLogs) Lines(ctx context.Context, name string, mark int, match fun
 		return nil, err
 	}
 	if !f.Gateway {
-		return f.AccessLog.Lines(mark, match), nil
+		return f.Lines(mark, match), nil
 	}
 	found, err := f.Wait(ctx, l.limits.Flush, mark, match)
 	if errors.Is(err, ErrNoLine) || errors.Is(err, errEnded) { // a gateway that has ended writes no more
@@ -175,6 +181,6 @@ func (l *AccessLogs) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, f := range l.follow {
-		f.AccessLog.Close()
+		f.Close()
 	}
 }
