@@ -58,8 +58,11 @@ func hostsOf(p string, b []byte) (*internet.Hosts, error) {
 	}
 	none := &internet.Hosts{}
 	docs, err := input.Documents(p, b)
-	if err != nil || len(docs) == 0 {
+	if err != nil {
 		return none, nil //nolint:nilerr // said where the cases are read
+	}
+	if len(docs) == 0 {
+		return none, nil
 	}
 	_, hosts, certificates := takeHosts(docs[0])
 	if hosts == nil && certificates == nil {

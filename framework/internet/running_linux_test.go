@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
@@ -154,7 +155,7 @@ func TestAddToRunning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := NewTCPClient(u.Host, "")
+	c := NewTCPClient(u.Host, "", time.Minute)
 	addr := netip.AddrPortFrom(loopback(), base.Hosts[0].Services[0].Port).String()
 	var wg sync.WaitGroup
 	for i := range 8 { // while it is used
