@@ -155,7 +155,7 @@ func TestAddToRunning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := NewTCPClient(u.Host, "", time.Minute)
+	c := NewTCPClient(u.Host, "", 5*time.Second)
 	addr := netip.AddrPortFrom(loopback(), base.Hosts[0].Services[0].Port).String()
 	var wg sync.WaitGroup
 	for i := range 8 { // while it is used
