@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -198,14 +199,20 @@ func ownName(host string) string {
 	return "my-" + host
 }
 
+// distinct lists what a demand says in whichever phase, sorted, without repetition and without nothing.
+func distinct(m egress.ByPhase[string]) []string {
+	all := slices.Sorted(maps.Values(m))
+	return slices.DeleteFunc(slices.Compact(all), func(s string) bool { return s == "" })
+}
+
 // places looks at names and ranges with which arrivals are compared, and at DNS answers.
 func (c *checker) places(l *casefile.Loaded) {
 	for i, p := range l.Case.Probes {
-		if p.Within != "" {
-			if _, err := netip.ParsePrefix(p.Within); err != nil {
-				c.mistake(l.At(fmt.Sprintf("within: %q is no network", p.Within), "probes", i, "within"), "write it as address/bits: 198.51.100.0/24")
-			} else if c.env.Hosts != nil && !slices.ContainsFunc(c.env.Hosts.Hosts, func(h internet.Host) bool { return inside(h, p.Within) }) {
-				c.mistake(l.At(fmt.Sprintf("within: no host of the hermetic internet has an address in %s", p.Within), "probes", i, "within"), "%s", hostsHint)
+		for _, network := range distinct(p.Within) {
+			if _, err := netip.ParsePrefix(network); err != nil {
+				c.mistake(l.At(fmt.Sprintf("within: %q is no network", network), "probes", i, "within"), "write it as address/bits: 198.51.100.0/24")
+			} else if c.env.Hosts != nil && !slices.ContainsFunc(c.env.Hosts.Hosts, func(h internet.Host) bool { return inside(h, network) }) {
+				c.mistake(l.At(fmt.Sprintf("within: no host of the hermetic internet has an address in %s", network), "probes", i, "within"), "%s", hostsHint)
 			}
 		}
 		for ph, name := range p.ArrivesAt {
