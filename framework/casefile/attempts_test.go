@@ -11,7 +11,11 @@ import (
 // Held connections, shares and attempts at once as people write them.
 func TestParseAttempts(t *testing.T) {
 	parse := func(probe string) (egress.Case, error) {
-		return Parse("tcp/a.yaml", []byte("claim: c\nsource: s\nprobes:\n  - "+probe+"\n"))
+		f := Load(folder(map[string]string{"tcp/a.yaml": "claim: c\nsource: s\nprobes:\n  - " + probe + "\n"}))
+		if err := f.Mistakes.Err(); err != nil {
+			return egress.Case{}, err
+		}
+		return one(t, f).Case, nil
 	}
 	c, err := parse(`{url: "tcp://tcp.example:9000", send: a, hold: {pause: 1.5s, then: b}, parallel: 5, overflow: {applied: 2..4, removed: 0}, want: BRST OPEN BRST}`)
 	if err != nil {
