@@ -15,7 +15,7 @@ import (
 // may be begun at once; each waits until a lane and what it shares with others is free.
 type Run struct {
 	s         *Session
-	out       *report.Folder
+	bundles   *bundler
 	cases     []egress.Case
 	ctx       context.Context //nolint:containedctx // the run's lifetime, which its cases share
 	stop      context.CancelFunc
@@ -35,31 +35,27 @@ type Run struct {
 //
 // End must be called, once, when no Case is under way any more.
 func (s *Session) Begin(ctx context.Context, cases []egress.Case, out *report.Folder) *Run {
-	r := &Run{s: s, out: out, cases: cases, plans: map[string]schedule.Plan{}, ended: make(chan struct{}), results: map[string]egress.Result{}}
+	r := &Run{s: s, cases: cases, plans: map[string]schedule.Plan{}, ended: make(chan struct{}), results: map[string]egress.Result{}}
 	r.ctx, r.stop = s.alive(ctx)
-	if s.Cluster.Internet() == nil {
-		s.lookOutside(r.ctx, cases)
-	}
 	plans := make([]schedule.Plan, len(cases))
 	for i, c := range cases {
 		plans[i] = s.plan(r.ctx, c)
 		r.plans[c.Name] = plans[i]
 	}
-	if s.Cluster.Internet() != nil {
-		run := slices.DeleteFunc(slices.Clone(cases), func(c egress.Case) bool { return r.plans[c.Name].Verdict != "" })
-		if err := s.lookHermetic(r.ctx, run); err != nil {
-			s.opts.logf("look at the hermetic internet: %v", err)
-		}
+	run := slices.DeleteFunc(slices.Clone(cases), func(c egress.Case) bool { return r.plans[c.Name].Verdict != "" })
+	if err := s.env.reach.look(r.ctx, run); err != nil {
+		s.opts.logf("look at the internet: %v", err)
 	}
 	var err error
 	if r.istiod, _, err = s.istiodPods(r.ctx); err != nil {
 		s.opts.logf("should istiod end, this run will not know: %v", err)
 	}
+	r.bundles = &bundler{cluster: s.env.cluster, cs: s.cs, internet: s.env.internet, pods: s.pods, out: out, limit: s.opts.Limits.Cluster.Bundle, logf: s.opts.logf}
 	workers := make([]schedule.Worker, len(s.lanes))
 	for i, l := range s.lanes {
 		workers[i] = worker{r, l}
 	}
-	r.scheduler = schedule.New(environment{s}, workers, plans)
+	r.scheduler = schedule.New(common{s}, workers, plans)
 	r.start = sync.OnceFunc(func() {
 		go func() {
 			defer close(r.ended)
@@ -127,7 +123,7 @@ func (r *Run) End(ctx context.Context) *report.Report {
 	case over || rep.Unfinished() > 0:
 		rep.Faults = append(rep.Faults, r.why(), lost)
 	default:
-		if err := s.checkLeftovers(ctx); err != nil {
+		if err := checkLeftovers(ctx, s.fix); err != nil {
 			rep.Faults = append(rep.Faults, err.Error())
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -19,8 +18,8 @@ import (
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/limits"
-	"mesh-egress-conformance/framework/live"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 	"mesh-egress-conformance/framework/provider"
@@ -42,7 +41,9 @@ type Options struct {
 	// StrictCluster refuses a cluster of the harness's own in which something is that it has not installed.
 	StrictCluster bool
 	// Outside is the internet that cases call. "" is that of the running cluster, or the hermetic one.
-	Outside  cluster.Outside
+	Outside cluster.Outside
+	// Hosts are what cases may call; nil means those that are built in.
+	Hosts    *internet.Hosts
 	Sabotage Sabotage
 	Clients  []egress.Client // all that cases may name
 	Fixtures fs.FS
@@ -68,33 +69,27 @@ func (o *Options) logf(format string, a ...any) {
 
 // Session is a cluster with Istio in which cases can run.
 type Session struct {
-	Cluster cluster.Cluster
 	opts    Options
+	env     environment
+	made    made
+	lock    *clusterLock // nil for a watcher
 	cs      *kubernetes.Clientset
 	fix     *fixture.Client
-	journal *fixture.Journal // what this run makes; nil for what stays in the cluster
 	pods    *pods.Pods
 	istiod  *mesh.Istiod
 	logs    *mesh.AccessLogs
-	changer *mesh.Changer // nil until istiod is there
-	lanes   []*laneRunner // one for each lane; the first has the clients as the cases name them
+	pages   *mesh.AdminPages // of proxies
+	changer *mesh.Changer    // nil until istiod is there
+	lanes   []*laneRunner    // one for each lane; the first has the clients as the cases name them
 	starter *starter
 	times   *recorder
-	owned   bool
-	// installed says that this session has installed an Istio on somebody else's cluster.
-	installed bool
-	run       string
-	foreign   []foreign // what is in the cluster and not the harness's
-	reach     *reach    // nil until a run begins, and for the live internet
-	lookOnce  sync.Once // for what a case suspects
-	visit     *visit    // nil on a cluster of the harness
-	// terms are what is known of the live internet, once it was looked at; nil for the hermetic one.
-	terms *live.Constraints
-
-	tenancy *tenancy // nil for a watcher
+	run     string
 	// followed are the gateways of the cluster, whoever made them.
 	followed *mesh.Gateways
 }
+
+// Cluster is the cluster that the session runs in.
+func (s *Session) Cluster() cluster.Cluster { return s.env.cluster }
 
 // EmbeddedFeatures are those of an embedded cluster with locally built parts.
 var EmbeddedFeatures = []egress.Feature{egress.Hermetic, egress.MeshConfig, egress.IngressGateway, egress.EgressGateway, egress.Credential, egress.TPROXY, egress.GatewayAPI, egress.NFTables}
@@ -111,31 +106,39 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 	switch {
 	case o.Watch:
 		err = startingIn(store, o.Provider, o.Name)
-	case o.Provider != provider.Existing:
-		err = s.occupy(store) // held before anybody can know that there is no cluster
+	case o.Provider != provider.Existing: // held before anybody can know that there is no cluster
+		s.lock, err = acquireByName(store, o.Provider, o.Name, s.run)
 	}
+	var c cluster.Cluster
 	if err == nil {
-		s.Cluster, err = p.Open(ctx, o.Name)
+		c, err = p.Open(ctx, o.Name)
 	}
 	switch {
 	case errors.Is(err, cluster.ErrNotFound) && !o.Watch:
 		err = s.bringUp(ctx, p, store)
-	case err == nil && s.Cluster.Facts().Foreign:
-		o.logf("using the cluster of context %s, which belongs to somebody else", s.Cluster.Name())
-		err = s.call(ctx, store)
+	case err == nil && c.Facts().Foreign:
+		o.logf("using the cluster of context %s, which belongs to somebody else", c.Name())
+		s.env = environment{cluster: c}
+		err = s.useExisting(ctx, store)
 	case err == nil:
 		o.logf("using the running cluster %s", o.Name)
-		if err = s.sameOutside(); err == nil {
-			err = s.attach(ctx, store)
-		}
+		err = s.useRunning(ctx, c, store)
 	}
 	if err == nil {
-		err = s.tenancy.complete()
+		err = s.lock.complete()
 	}
 	if err != nil {
 		return nil, errors.Join(s.because(ctx, err), s.Close(context.WithoutCancel(ctx)))
 	}
 	return s, nil
+}
+
+// sameInternet demands that a running cluster reaches the internet that was asked for.
+func sameInternet(c cluster.Cluster, want cluster.Outside) error {
+	if have := c.Facts().Outside; want != "" && want != have {
+		return fmt.Errorf("the running cluster %s reaches the %s internet, not the %s one: take it down, or choose another --name", c.Name(), have, want)
+	}
+	return nil
 }
 
 // Up brings a cluster up with Istio, both gateways and the base clients, and lets it live on.
@@ -145,15 +148,14 @@ func Up(ctx context.Context, o Options) (*Session, error) {
 		return nil, err
 	}
 	s.run = "" // what belongs to the cluster and not to a run
-	if err = s.occupy(store); err == nil {
+	if s.lock, err = acquireByName(store, o.Provider, o.Name, s.run); err == nil {
 		err = s.bringUp(ctx, p, store)
 	}
 	if err == nil {
 		err = s.Ready(ctx)
 	}
 	if err == nil {
-		s.owned = false
-		err = errors.Join(s.Cluster.Detach(), s.tenancy.complete())
+		err = errors.Join(s.Keep(), s.lock.complete())
 	}
 	if err != nil {
 		return nil, errors.Join(s.because(ctx, err), s.Close(context.WithoutCancel(ctx)))
@@ -191,6 +193,12 @@ func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 			return nil, nil, nil, fmt.Errorf("case %s: %w", c.Name, err)
 		}
 	}
+	if o.Hosts == nil {
+		var err error
+		if o.Hosts, err = internet.DefaultHosts(); err != nil {
+			return nil, nil, nil, err
+		}
+	}
 	store, err := components.OpenStore()
 	if err != nil {
 		return nil, nil, nil, err
@@ -213,20 +221,12 @@ func (s *Session) alive(ctx context.Context) (context.Context, context.CancelFun
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
 		select {
-		case <-s.Cluster.Gone():
-			cancel(fmt.Errorf("the cluster died: %w", s.failure()))
+		case <-cluster.Gone(s.env.cluster):
+			cancel(fmt.Errorf("the cluster died: %w", s.env.failure()))
 		case <-ctx.Done():
 		}
 	}()
 	return ctx, func() { cancel(nil) }
-}
-
-// failure is why a cluster that is gone has died.
-func (s *Session) failure() error {
-	if err := s.Cluster.Failure(); err != nil {
-		return err
-	}
-	return errors.New("somebody took it down")
 }
 
 // beginCase runs one case in a lane, up to its verdict, which the returned function makes; the clients that
@@ -236,7 +236,10 @@ func (s *Session) beginCase(ctx context.Context, w *laneRunner, p schedule.Plan,
 		r := w.engine.NotRun(p.Case, egress.Inconclusive, why)
 		return func() egress.Result { return r }
 	}
-	if why := s.reach.unreachable(p.Case); why != "" {
+	if s.over(ctx) {
+		return not("")
+	}
+	if why := s.env.reach.unreachable(p.Case); why != "" {
 		return not(why)
 	}
 	err := s.starter.ready(ctx, w.lane, p.Case)
@@ -251,7 +254,7 @@ func (s *Session) beginCase(ctx context.Context, w *laneRunner, p schedule.Plan,
 		w.stages.tell(p.Case, schedule.StageBefore)
 	}
 	verdict := w.engine.Begin(ctx, p.Case)
-	return func() egress.Result { return s.blame(s.concluded(verdict())) }
+	return func() egress.Result { return s.env.foreign.blame(s.concluded(verdict())) }
 }
 
 // concluded adds to a result what only the session knows.
@@ -259,7 +262,7 @@ func (s *Session) concluded(r egress.Result) egress.Result {
 	switch r.Verdict {
 	case egress.Conforms, egress.Violates, egress.Inconclusive:
 		// A part that has died may have made the client fail where the mesh would not.
-		if s.Cluster.Failure() != nil {
+		if s.env.cluster.Failure() != nil {
 			if r.Verdict != egress.Inconclusive {
 				r.Why = strings.TrimSpace(fmt.Sprintf("it came out as %q when the cluster was dead: %s", r.Verdict, r.Why))
 			}
@@ -267,7 +270,7 @@ func (s *Session) concluded(r egress.Result) egress.Result {
 		}
 	case egress.Skipped, egress.NotApplicable:
 	}
-	s.suspect(r)
+	s.env.reach.suspect(s.starter.life, r)
 	if r.Verdict == egress.Conforms || r.Verdict == egress.Violates {
 		s.times.markFirst("first verdict")
 	}
@@ -277,19 +280,10 @@ func (s *Session) concluded(r egress.Result) egress.Result {
 // Timings are the moments, in seconds since the session's start, at which its steps were complete.
 func (s *Session) Timings() map[string]float64 { return s.times.all() }
 
-// Deviations are what a reader of this session's results must know about the installation.
-func (s *Session) Deviations() []string {
-	f := s.Cluster.Facts()
-	if f.Foreign {
-		return f.Notes
-	}
-	return append(slices.Clone(f.Notes), mesh.Deviations(mesh.Options{OfficialProxy: slices.Contains(f.Features, egress.IstioFilters)})...)
-}
-
 // Keep lets an owned cluster live on.
 func (s *Session) Keep() error {
-	s.owned = false
-	return s.Cluster.Detach()
+	s.made.temporary = false
+	return cluster.Detach(s.env.cluster)
 }
 
 // Close removes what the session made: the whole cluster if it brought it up, else its own
@@ -299,21 +293,18 @@ func (s *Session) Close(ctx context.Context) error {
 	defer cancel()
 	var all error
 	all = errors.Join(all, s.starter.close(ctx))
-	dead := s.Cluster == nil || s.Cluster.Failure() != nil
-	if !dead && !s.owned && s.run != "" && s.changer != nil {
+	dead := s.env.dead()
+	if !dead && !s.made.temporary && s.run != "" && s.changer != nil {
 		for _, w := range s.lanes {
 			all = errors.Join(all, w.rules.removeAll(ctx))
 		}
-		all = errors.Join(all, s.mend(ctx))
-		if s.visit == nil && !s.opts.Watch {
+		all = errors.Join(all, s.opts.Sabotage.mend(ctx, s.target()))
+		if s.env.ours && !s.opts.Watch {
 			all = errors.Join(all, mesh.RestoreConfig(ctx, s.cs))
 		}
 	}
 	if s.istiod != nil {
 		s.istiod.Close()
-	}
-	if s.visit != nil && s.visit.internet != nil {
-		all = errors.Join(all, s.visit.internet.Close())
 	}
 	if s.followed != nil {
 		s.followed.Close()
@@ -321,15 +312,15 @@ func (s *Session) Close(ctx context.Context) error {
 	if s.logs != nil {
 		s.logs.Close()
 	}
+	if s.pages != nil {
+		s.pages.Close()
+	}
 	if s.pods != nil {
 		s.pods.Close()
 	}
-	all = errors.Join(all, s.removeOwn(ctx, dead))
-	if s.Cluster != nil {
-		all = errors.Join(all, s.Cluster.Close(ctx))
-	}
-	if s.tenancy != nil {
-		all = errors.Join(all, s.tenancy.end(dead || all == nil))
+	all = errors.Join(all, s.made.remove(ctx, s.cs, s.fix, dead), s.env.close(ctx))
+	if s.lock != nil {
+		all = errors.Join(all, s.lock.end(dead || all == nil))
 	}
 	return all
 }

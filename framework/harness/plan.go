@@ -19,14 +19,8 @@ func (s *Session) plan(ctx context.Context, c egress.Case) schedule.Plan {
 	if p.Verdict, p.Why = s.applicable(c); p.Verdict != "" {
 		return p
 	}
-	if s.terms != nil && !s.over(ctx) { // what was looked at when the run ended was not seen
-		if p.Why = s.terms.Unreachable(c); p.Why != "" {
-			p.Verdict = egress.Inconclusive
-			return p
-		}
-	}
 	var err error
-	if p.Shares, err = s.footprint(ctx, c); err != nil {
+	if p.Shares, err = s.opts.footprint(ctx, c, s.fix); err != nil {
 		p.Verdict, p.Why = egress.Inconclusive, err.Error()
 		return p
 	}
@@ -39,7 +33,7 @@ func (s *Session) applicable(c egress.Case) (egress.Verdict, string) {
 	if v, why := s.lanes[0].engine.Applicable(c); v != "" {
 		return v, why
 	}
-	if why, err := s.excuse(c); err != nil {
+	if why, err := s.env.skipReason(c); err != nil {
 		return egress.Inconclusive, err.Error()
 	} else if why != "" {
 		return egress.Skipped, why
@@ -47,26 +41,24 @@ func (s *Session) applicable(c egress.Case) (egress.Verdict, string) {
 	return "", ""
 }
 
-// footprint derives what may run beside a case.
-func (s *Session) footprint(ctx context.Context, c egress.Case) (isolation.Footprint, error) {
+// footprint derives what may run beside a case. The API server is asked about kinds that are not known here.
+func (o *Options) footprint(ctx context.Context, c egress.Case, fix *fixture.Client) (isolation.Footprint, error) {
 	objs := slices.Concat(c.Setup, c.Objects, c.Change)
 	for _, f := range c.Fixtures {
-		more, err := fixture.Load(ctx, s.opts.Fixtures, f)
+		more, err := fixture.Load(ctx, o.Fixtures, f)
 		if err != nil {
 			return isolation.Footprint{}, fmt.Errorf("case %s: %w", c.Name, err)
 		}
-		for _, o := range more {
-			objs = append(objs, o.Object)
+		for _, x := range more {
+			objs = append(objs, x.Object)
 		}
 	}
-	return isolation.Derive(c, objs, isolation.Cluster{Clients: s.opts.Clients, Lane: laneClients, Namespaced: s.namespaced}), nil
-}
-
-// namespaced asks the API server about a kind.
-func (s *Session) namespaced(apiVersion, kind string) (is, known bool) {
-	if s.fix == nil {
-		return false, false
+	at := isolation.Cluster{Clients: o.Clients, Lane: laneClients}
+	if fix != nil {
+		at.Namespaced = func(apiVersion, kind string) (is, known bool) {
+			is, err := fix.Namespaced(schema.FromAPIVersionAndKind(apiVersion, kind))
+			return is, err == nil
+		}
 	}
-	is, err := s.fix.Namespaced(schema.FromAPIVersionAndKind(apiVersion, kind))
-	return is, err == nil
+	return isolation.Derive(c, objs, at), nil
 }

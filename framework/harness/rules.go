@@ -33,7 +33,6 @@ type rules struct {
 	expand   func(string) string
 	secrets  func(ctx context.Context, text string) (string, error)
 	outside  cluster.Internet // nil for the live one
-	hide     bool             // sabotage: objects are exported to nobody
 	places   *namespaces      // makes those that objects name
 	sameTime bool             // the API server's clock is this machine's
 
@@ -110,10 +109,7 @@ func (r *rules) objects(ctx context.Context, in []egress.Object) ([]*fixture.Obj
 	return out, nil
 }
 
-// hidden are the kinds that sabotage hides from every namespace.
-var hidden = []string{"ServiceEntry", "VirtualService", "DestinationRule"}
-
-// complete labels objects as this run's. Nothing else of them is changed, but for sabotage.
+// complete labels objects as this run's. Nothing else of them is changed.
 func (r *rules) complete(objs []*fixture.Object) {
 	for _, o := range objs {
 		l := o.GetLabels()
@@ -122,9 +118,6 @@ func (r *rules) complete(objs []*fixture.Object) {
 		}
 		l[fixture.RunLabel] = r.run
 		o.SetLabels(l)
-		if spec, ok := o.Object["spec"].(map[string]any); ok && r.hide && slices.Contains(hidden, o.GetKind()) {
-			spec["exportTo"] = []any{"~"}
-		}
 	}
 }
 

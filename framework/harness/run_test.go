@@ -3,7 +3,6 @@ package harness
 import (
 	"context"
 	"errors"
-	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
+	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
@@ -39,16 +39,14 @@ func (m *mortal) Failure() error {
 	}
 }
 
-func (m *mortal) Gone() <-chan struct{}           { return m.gone }
-func (*mortal) Name() string                      { return "mortal" }
-func (*mortal) RESTConfig() *rest.Config          { return &rest.Config{} }
-func (*mortal) Kubeconfig() string                { return "" }
-func (*mortal) Facts() cluster.Facts              { return cluster.Facts{} }
-func (*mortal) Internet() cluster.Internet        { return nil }
-func (*mortal) Log(string) (io.ReadCloser, error) { return nil, errors.New("no log") }
-func (*mortal) Program(string) string             { return "" }
-func (*mortal) Detach() error                     { return nil }
-func (*mortal) Close(context.Context) error       { return nil }
+func (m *mortal) Gone() <-chan struct{}     { return m.gone }
+func (*mortal) Name() string                { return "mortal" }
+func (*mortal) RESTConfig() *rest.Config    { return &rest.Config{} }
+func (*mortal) Kubeconfig() string          { return "" }
+func (*mortal) Facts() cluster.Facts        { return cluster.Facts{} }
+func (*mortal) Internet() cluster.Internet  { return nil }
+func (*mortal) Program(string) string       { return "" }
+func (*mortal) Close(context.Context) error { return nil }
 
 // scheduled is a session whose clients all run, with as many lanes.
 func scheduled(lanes int) (*Session, *mortal) {
@@ -57,7 +55,8 @@ func scheduled(lanes int) (*Session, *mortal) {
 	close(done.done)
 	cs := kubernetes.NewForConfigOrDie(&rest.Config{Host: "http://127.0.0.1:1"}) // nobody answers there
 	s := newSession(Options{Clients: []egress.Client{{Name: "client"}, {Name: "shared"}}})
-	s.Cluster, s.cs, s.changer, s.pods = m, cs, mesh.NewChanger(nil, nil, nil, limits.Push{}), pods.New(pods.Options{})
+	s.env = environment{cluster: m, ours: true, reach: &hermeticReach{hosts: &internet.Hosts{}}}
+	s.cs, s.changer, s.pods = cs, mesh.NewChanger(nil, nil, nil, limits.Push{}), pods.New(pods.Options{})
 	s.starter.cs, s.starter.pods, s.starter.lanes = cs, s.pods, lanes
 	for l := range lane(lanes) {
 		s.starter.once[l.actual("client")] = done
