@@ -11,6 +11,7 @@ import (
 
 	yamlv3 "go.yaml.in/yaml/v3"
 
+	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/input"
 )
 
@@ -31,6 +32,7 @@ func (d *decoder) value(n *input.Node, into any) { d.into(n, "", reflect.ValueOf
 // into goes down structs, lists and maps; whatever decodes itself, and Kubernetes objects, are taken as a whole.
 func (d *decoder) into(n *input.Node, field string, v reflect.Value) {
 	switch {
+	case byPhase(v) && d.phases(n, field, v):
 	case decodesItself(v):
 		d.whole(n, field, v)
 	case v.Kind() == reflect.Struct:
@@ -46,6 +48,41 @@ func (d *decoder) into(n *input.Node, field string, v reflect.Value) {
 	default:
 		d.whole(n, field, v)
 	}
+}
+
+// byPhase says whether a value is an egress.ByPhase.
+func byPhase(v reflect.Value) bool {
+	return v.Kind() == reflect.Map && v.Type().Key() == reflect.TypeFor[egress.Phase]()
+}
+
+// phases decodes what an egress.ByPhase reads, value by value, so that a mistake has the line and the words of the value. It
+// says false where phases and others are mixed, which the type itself explains.
+func (d *decoder) phases(n *input.Node, field string, v reflect.Value) bool {
+	named := 0
+	if n.Kind == yamlv3.MappingNode {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if new(egress.Phase).UnmarshalText([]byte(n.Content[i].Value)) == nil {
+				named++
+			}
+		}
+		if named > 0 && named < len(n.Content)/2 {
+			return false
+		}
+	}
+	if named > 0 {
+		d.entries(n, field, v)
+		return true
+	}
+	x := reflect.New(v.Type().Elem()).Elem()
+	if n.Kind == yamlv3.MappingNode && (x.Kind() != reflect.Map || slices.ContainsFunc(n.Content, func(c *input.Node) bool { return c.Kind == yamlv3.MappingNode })) {
+		return false // misspelled phases, which the type itself explains
+	}
+	d.into(n, field, x)
+	v.Set(reflect.MakeMap(v.Type()))
+	for _, ph := range egress.Phases() {
+		v.SetMapIndex(reflect.ValueOf(ph), x)
+	}
+	return true
 }
 
 func decodesItself(v reflect.Value) bool {
