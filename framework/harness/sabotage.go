@@ -228,7 +228,7 @@ func cutSoon(c egress.Case) []egress.Object {
 			continue // what has no hosts has no connections
 		}
 		for i, h := range hosts {
-			out = append(out, istio("DestinationRule", fmt.Sprintf("cut-%s-%d", u.GetName(), i), "", egress.Object{
+			out = append(out, istio("DestinationRule", fmt.Sprintf("cut-%s-%d", u.GetName(), i), egress.Object{
 				"host": h, "trafficPolicy": egress.Object{"connectionPool": egress.Object{"tcp": egress.Object{"idleTimeout": "0.5s"}}},
 			}))
 		}
