@@ -220,6 +220,11 @@ func (c *checker) places(l *casefile.Loaded) {
 				c.place(l, name, "arrivesAt: ", "probes", i, "arrivesAt", ph.String())
 			}
 		}
+		for ph, spread := range p.Spread {
+			for _, name := range spread.Hosts() {
+				c.place(l, name, "spread: ", "probes", i, "spread", ph.String(), name)
+			}
+		}
 	}
 	for ph, answers := range l.Case.DNS {
 		for name, to := range answers {

@@ -94,6 +94,9 @@ func (t Constraints) unplayed(c egress.Case) string {
 		}
 		called = append(called, p.Destination())
 		called = slices.AppendSeq(called, maps.Values(p.ArrivesAt))
+		for _, spread := range p.Spread {
+			called = append(called, spread.Hosts()...)
+		}
 	}
 	for _, answers := range c.DNS {
 		called = slices.AppendSeq(called, maps.Values(answers))

@@ -78,7 +78,7 @@ func (t Constraints) skipProbe(p egress.Probe) string {
 		return fmt.Sprintf("%s does not speak %s", p.Destination(), p.Scheme())
 	case p.Dead:
 		return "it needs an address that nobody owns"
-	case len(p.Arrival)+len(p.Arrivals)+len(p.ArrivesAt) > 0:
+	case len(p.Arrival)+len(p.Arrivals)+len(p.ArrivesAt)+len(p.Spread) > 0:
 		return "it asks what arrived and where, which no real host tells"
 	case p.Provokes() >= 500:
 		return "an error that it provokes looks like trouble of the real host's"
