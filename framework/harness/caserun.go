@@ -3,7 +3,6 @@ package harness
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 
 	"mesh-egress-conformance/framework/egress"
@@ -37,25 +36,24 @@ type Run struct {
 func (s *Session) Begin(ctx context.Context, cases []egress.Case, out *report.Folder) *Run {
 	r := &Run{s: s, cases: cases, plans: map[string]schedule.Plan{}, ended: make(chan struct{}), results: map[string]egress.Result{}}
 	r.ctx, r.stop = s.alive(ctx)
+	r.bundles = &bundler{cluster: s.env.cluster, cs: s.cs, internet: s.env.internet, pods: s.pods, out: out, limit: s.opts.Limits.Cluster.Bundle, logf: s.opts.logf}
+	if err := s.env.reach.look(r.ctx, s.applicableOf(cases)); err != nil {
+		s.opts.logf("look at the internet: %v", err)
+	}
 	plans := make([]schedule.Plan, len(cases))
 	for i, c := range cases {
 		plans[i] = s.plan(r.ctx, c)
 		r.plans[c.Name] = plans[i]
 	}
-	run := slices.DeleteFunc(slices.Clone(cases), func(c egress.Case) bool { return r.plans[c.Name].Verdict != "" })
-	if err := s.env.reach.look(r.ctx, run); err != nil {
-		s.opts.logf("look at the internet: %v", err)
-	}
 	var err error
 	if r.istiod, _, err = s.istiodPods(r.ctx); err != nil {
 		s.opts.logf("should istiod end, this run will not know: %v", err)
 	}
-	r.bundles = &bundler{cluster: s.env.cluster, cs: s.cs, internet: s.env.internet, pods: s.pods, out: out, limit: s.opts.Limits.Cluster.Bundle, logf: s.opts.logf}
 	workers := make([]schedule.Worker, len(s.lanes))
 	for i, l := range s.lanes {
 		workers[i] = worker{r, l}
 	}
-	r.scheduler = schedule.New(common{s}, workers, plans)
+	r.scheduler = schedule.New(runEnvironment{s}, workers, plans)
 	r.start = sync.OnceFunc(func() {
 		go func() {
 			defer close(r.ended)

@@ -161,3 +161,11 @@ func (s *Session) openShift() (bool, error) {
 	}
 	return slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == "security.openshift.io" }), nil
 }
+
+// applicableOf leaves out the cases that are not going to run.
+func (s *Session) applicableOf(cases []egress.Case) []egress.Case {
+	return slices.DeleteFunc(slices.Clone(cases), func(c egress.Case) bool {
+		v, _ := s.applicable(c)
+		return v != ""
+	})
+}

@@ -110,7 +110,7 @@ func (o *Options) beyond(ctx context.Context, fix *fixture.Client) (map[string][
 		if err != nil {
 			return nil, err
 		}
-		shares, err := o.footprint(ctx, c, fix)
+		shares, err := o.footprint(ctx, fix, c)
 		if err != nil {
 			return nil, err
 		}

@@ -107,10 +107,10 @@ func (w worker) Begin(ctx context.Context, p schedule.Plan, hear schedule.Listen
 	}
 }
 
-// common is what the lanes of a session share, as the scheduler sees it.
-type common struct{ s *Session }
+// runEnvironment is a session as the scheduler sees it.
+type runEnvironment struct{ s *Session }
 
-func (e common) SetBase(ctx context.Context, base egress.Object) error {
+func (e runEnvironment) SetBase(ctx context.Context, base egress.Object) error {
 	err := e.s.changer.SetBase(ctx, base, e.s.proxies())
 	if err != nil {
 		e.s.opts.logf("set the mesh configuration that cases stand on: %v", err)
@@ -118,7 +118,7 @@ func (e common) SetBase(ctx context.Context, base egress.Object) error {
 	return err
 }
 
-func (e common) Prepare(ctx context.Context, plans []schedule.Plan) error {
+func (e runEnvironment) Prepare(ctx context.Context, plans []schedule.Plan) error {
 	cases := make([]egress.Case, len(plans))
 	for i, p := range plans {
 		cases[i] = p.Case
@@ -131,8 +131,8 @@ func (e common) Prepare(ctx context.Context, plans []schedule.Plan) error {
 	return nil
 }
 
-func (e common) Settled(ctx context.Context) error { return e.s.starter.settled(ctx) }
+func (e runEnvironment) Settled(ctx context.Context) error { return e.s.starter.settled(ctx) }
 
-func (e common) NotRun(c egress.Case, v egress.Verdict, why string) egress.Result {
+func (e runEnvironment) NotRun(c egress.Case, v egress.Verdict, why string) egress.Result {
 	return e.s.lanes[0].engine.NotRun(c, v, why)
 }

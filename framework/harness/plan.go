@@ -19,8 +19,14 @@ func (s *Session) plan(ctx context.Context, c egress.Case) schedule.Plan {
 	if p.Verdict, p.Why = s.applicable(c); p.Verdict != "" {
 		return p
 	}
+	if !s.over(ctx) { // what was looked at when the run ended was not seen
+		if p.Why = s.env.reach.unreachable(c); p.Why != "" {
+			p.Verdict = egress.Inconclusive
+			return p
+		}
+	}
 	var err error
-	if p.Shares, err = s.opts.footprint(ctx, c, s.fix); err != nil {
+	if p.Shares, err = s.opts.footprint(ctx, s.fix, c); err != nil {
 		p.Verdict, p.Why = egress.Inconclusive, err.Error()
 		return p
 	}
@@ -41,8 +47,8 @@ func (s *Session) applicable(c egress.Case) (egress.Verdict, string) {
 	return "", ""
 }
 
-// footprint derives what may run beside a case. The API server is asked about kinds that are not known here.
-func (o *Options) footprint(ctx context.Context, c egress.Case, fix *fixture.Client) (isolation.Footprint, error) {
+// footprint derives what may run beside a case. fix tells of kinds, and may be nil.
+func (o *Options) footprint(ctx context.Context, fix *fixture.Client, c egress.Case) (isolation.Footprint, error) {
 	objs := slices.Concat(c.Setup, c.Objects, c.Change)
 	for _, f := range c.Fixtures {
 		more, err := fixture.Load(ctx, o.Fixtures, f)
@@ -53,12 +59,13 @@ func (o *Options) footprint(ctx context.Context, c egress.Case, fix *fixture.Cli
 			objs = append(objs, x.Object)
 		}
 	}
-	at := isolation.Cluster{Clients: o.Clients, Lane: laneClients}
-	if fix != nil {
-		at.Namespaced = func(apiVersion, kind string) (is, known bool) {
-			is, err := fix.Namespaced(schema.FromAPIVersionAndKind(apiVersion, kind))
-			return is, err == nil
+	// namespaced asks the API server about a kind.
+	namespaced := func(apiVersion, kind string) (is, known bool) {
+		if fix == nil {
+			return false, false
 		}
+		is, err := fix.Namespaced(schema.FromAPIVersionAndKind(apiVersion, kind))
+		return is, err == nil
 	}
-	return isolation.Derive(c, objs, at), nil
+	return isolation.Derive(c, objs, isolation.Cluster{Clients: o.Clients, Lane: laneClients, Namespaced: namespaced}), nil
 }

@@ -88,7 +88,7 @@ var actions = map[Sabotage]action{
 	"arrival-log-lost":      {wrap: func(e *engine.Engine, _ target) { e.Outside = noArrivals{e.Outside} }, internet: true},
 	"misled":                {wrap: func(e *engine.Engine, _ target) { e.Rules = withObjects{e.Rules, misleading} }},
 	"stalled":               {wrap: func(e *engine.Engine, _ target) { e.Rules = withObjects{e.Rules, delaying} }},
-	"unlogged-gateway":      {wrap: func(e *engine.Engine, _ target) { e.Rules = withObjects{e.Rules, silencing} }},
+	"unlogged-gateway":      {wrap: func(e *engine.Engine, _ target) { e.Mesh = silentGateways{e.Mesh} }},
 	"unknown-gateway":       {wrap: func(e *engine.Engine, _ target) { e.Mesh = noGateways{e.Mesh} }},
 	"istiod-stopped":        {begin: scaleIstiod(0), mend: scaleIstiod(1)},
 	"random":                {wrap: func(e *engine.Engine, _ target) { e.Rules = otherwise{e.Rules, landAtRandom} }, internet: true},
@@ -187,14 +187,14 @@ func (neverRemoved) Remove(context.Context, egress.Case) (engine.Change, error) 
 	return engine.Change{Acknowledged: true}, nil
 }
 
-// hidden are the kinds that sabotage hides from every namespace.
-var hidden = []string{"ServiceEntry", "VirtualService", "DestinationRule"}
-
 // stale hides the objects from every proxy: istiod has them, nobody gets them, because they are exported to nobody.
 type stale struct {
 	engine.Rules
 	files fs.FS // with the fixtures of cases
 }
+
+// hidden are the kinds that say which namespaces they are for.
+var hidden = []string{"ServiceEntry", "VirtualService", "DestinationRule"}
 
 func (r stale) Apply(ctx context.Context, c egress.Case) (engine.Change, error) {
 	var objs []egress.Object
@@ -274,7 +274,7 @@ func cutSoon(c egress.Case) []egress.Object {
 			continue // what has no hosts has no connections
 		}
 		for i, h := range hosts {
-			out = append(out, istio("DestinationRule", fmt.Sprintf("cut-%s-%d", u.GetName(), i), "", egress.Object{
+			out = append(out, istio("DestinationRule", fmt.Sprintf("cut-%s-%d", u.GetName(), i), egress.Object{
 				"host": h, "trafficPolicy": egress.Object{"connectionPool": egress.Object{"tcp": egress.Object{"idleTimeout": "0.5s"}}},
 			}))
 		}
@@ -296,16 +296,8 @@ func (r withObjects) Apply(ctx context.Context, c egress.Case) (engine.Change, e
 // aside is a host to which no case of the self-test wants to go.
 const aside = "evil.example"
 
-func istio(kind, name, namespace string, spec egress.Object) egress.Object {
-	version := "networking.istio.io/v1"
-	if kind == "Telemetry" {
-		version = "telemetry.istio.io/v1"
-	}
-	meta := egress.Object{"name": name}
-	if namespace != "" {
-		meta["namespace"] = namespace
-	}
-	return egress.Object{"apiVersion": version, "kind": kind, "metadata": meta, "spec": spec}
+func istio(kind, name string, spec egress.Object) egress.Object {
+	return egress.Object{"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": egress.Object{"name": name}, "spec": spec}
 }
 
 // concerned are the namespaces that a further object is for, so that it spoils its own case and no other.
@@ -321,8 +313,8 @@ func misleading(c egress.Case) []egress.Object {
 	host := c.Probes[0].Destination()
 	port := egress.Object{"number": 443, "name": "tls", "protocol": "TLS"}
 	return []egress.Object{
-		istio("ServiceEntry", "sabotage-aside", "", egress.Object{"hosts": []any{aside}, "resolution": "DNS", "ports": []any{port}, "exportTo": concerned(c)}),
-		istio("VirtualService", "sabotage-misled", "", egress.Object{"hosts": []any{host}, "exportTo": concerned(c), "tls": []any{egress.Object{
+		istio("ServiceEntry", "sabotage-aside", egress.Object{"hosts": []any{aside}, "resolution": "DNS", "ports": []any{port}, "exportTo": concerned(c)}),
+		istio("VirtualService", "sabotage-misled", egress.Object{"hosts": []any{host}, "exportTo": concerned(c), "tls": []any{egress.Object{
 			"match": []any{egress.Object{"port": 443, "sniHosts": []any{host}}},
 			"route": []any{egress.Object{"destination": egress.Object{"host": aside, "port": egress.Object{"number": 443}}}},
 		}}}),
@@ -332,18 +324,21 @@ func misleading(c egress.Case) []egress.Object {
 // delaying holds what a case sends to its first host over HTTP for longer than anybody waits.
 func delaying(c egress.Case) []egress.Object {
 	host := c.Probes[0].Destination()
-	return []egress.Object{istio("VirtualService", "sabotage-stalled", "", egress.Object{"hosts": []any{host}, "exportTo": concerned(c), "http": []any{egress.Object{
+	return []egress.Object{istio("VirtualService", "sabotage-stalled", egress.Object{"hosts": []any{host}, "exportTo": concerned(c), "http": []any{egress.Object{
 		"fault": egress.Object{"delay": egress.Object{"fixedDelay": "600s", "percentage": egress.Object{"value": 100}}},
 		"route": []any{egress.Object{"destination": egress.Object{"host": host}}},
 	}}})}
 }
 
-// silencing takes the access log away from the egress gateway.
-func silencing(egress.Case) []egress.Object {
-	return []egress.Object{istio("Telemetry", "sabotage-silent", mesh.SystemNamespace, egress.Object{
-		"selector":      egress.Object{"matchLabels": egress.Object{"app": mesh.EgressGateway}},
-		"accessLogging": []any{egress.Object{"disabled": true}},
-	})}
+// silentGateways are gateways that write no access log.
+type silentGateways struct{ engine.Mesh }
+
+func (m silentGateways) Lines(ctx context.Context, proxy string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
+	all, err := m.Gateways(ctx)
+	if err != nil || slices.ContainsFunc(all, func(g engine.Gateway) bool { return g.Name == proxy }) {
+		return nil, err
+	}
+	return m.Mesh.Lines(ctx, proxy, mark, match)
 }
 
 // noGateways knows of no gateway.

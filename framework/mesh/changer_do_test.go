@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,12 +15,15 @@ import (
 
 // apiServer is the objects and the mesh configuration that a test's Changer writes.
 type apiServer struct {
+	mu     sync.Locker                // of the fake mesh, under which a test does what comes later
 	status map[string]*fixture.Object // what Get returns
 	config Config
 	wrote  int
 }
 
 func (a *apiServer) Get(_ context.Context, o *fixture.Object) (*fixture.Object, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if s := a.status[o.GetName()]; s != nil {
 		return s, nil
 	}
@@ -27,6 +31,8 @@ func (a *apiServer) Get(_ context.Context, o *fixture.Object) (*fixture.Object, 
 }
 
 func (a *apiServer) Write(_ context.Context, c Config) (bool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.wrote++
 	changed := a.config["accessLogFile"] != c["accessLogFile"]
 	a.config = c
@@ -36,7 +42,7 @@ func (a *apiServer) Write(_ context.Context, c Config) (bool, error) {
 // changer is a Changer over a fake mesh, and the API server behind it.
 func changer(t *testing.T, f *fakeMesh) (*Changer, *apiServer) {
 	t.Helper()
-	a := &apiServer{status: map[string]*fixture.Object{}, config: Config{"accessLogFile": "installed"}}
+	a := &apiServer{mu: &f.mu, status: map[string]*fixture.Object{}, config: Config{"accessLogFile": "installed"}}
 	o := NewOverlay(a.config, a)
 	o.endpoints = time.Time{}
 	return NewChanger(f.istiod(t), o, a, limits.Default().Push), a
@@ -300,7 +306,7 @@ func TestDoConfig(t *testing.T) {
 func TestDoConfigOfOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, _ := newFakeMesh()
-		c := NewChanger(f.istiod(t), nil, &apiServer{}, limits.Default().Push)
+		c := NewChanger(f.istiod(t), nil, &apiServer{mu: &f.mu}, limits.Default().Push)
 		c.EndpointsChange()
 		if err := c.SetBase(t.Context(), Config{"x": "y"}, nil); err != nil {
 			t.Error(err)
