@@ -61,7 +61,9 @@ func (c *checker) clients(l *casefile.Loaded) {
 	}
 	for i, p := range l.Case.Probes {
 		look(p.From, "probes", i, "from")
-		look(p.Through, "probes", i, "through")
+		for ph, n := range p.Through {
+			look(n, l.PathIn(ph, i, "through")...)
+		}
 	}
 	for i, n := range l.Case.Unchanged {
 		look(n, "unchanged", i)

@@ -70,6 +70,9 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	}
 	s.mark("istiod ready")
 	s.launch("client")
+	if err := s.followGateways(ctx); err != nil {
+		return err
+	}
 	s.gateways = func(ctx context.Context) error { return s.startGateways(ctx, in) }
 	if s.run == "" { // a run wants its first verdict early and starts them later
 		s.promise(gatewaysFuture, s.gateways)
@@ -95,6 +98,9 @@ func (s *Session) attach(ctx context.Context, store *components.Store) error {
 	}
 	for _, n := range baseClients {
 		s.launch(n)
+	}
+	if err := s.followGateways(ctx); err != nil {
+		return err
 	}
 	s.gateways = s.ensureGateways
 	return s.join(ctx)
@@ -145,6 +151,20 @@ func (s *Session) connect() error {
 	s.pods = pods.New(pods.Options{Custom: custom, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.Cluster.Program("istioctl"), Kubeconfig: s.Cluster.Kubeconfig(), Owner: owner, Limits: s.opts.Limits.Pods})
 	s.logs = mesh.NewAccessLogs(s.cs, caller(s.pods, s.opts.Limits.Pods.Request), s.opts.Limits.Log)
 	return nil
+}
+
+// followGateways follows the logs of all gateways of the cluster; on somebody else's, of those that the run's own
+// namespaces have.
+func (s *Session) followGateways(ctx context.Context) error {
+	var keep func(string) bool
+	if s.visit != nil {
+		keep = func(namespace string) bool {
+			return slices.ContainsFunc(s.pods.Started(), func(p *pods.Pod) bool { return p.Namespace == namespace })
+		}
+	}
+	var err error
+	s.followed, err = mesh.FollowGateways(ctx, s.cs, s.logs, keep, s.opts.Limits)
+	return err
 }
 
 func (s *Session) waitAPI(ctx context.Context) error {
@@ -234,14 +254,14 @@ func (s *Session) makeLanes() error {
 		made = made.Confined()
 	}
 	for l := range lane(n) {
-		cl := clients{s.pods, l, s.gatewayProxy}
+		cl := clients{s.pods, l, s.gatewayProxies}
 		w := &world{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: made, files: s.opts.Fixtures, changer: s.changer, run: s.run, limits: s.opts.Limits.Control,
+			clients: cl, fixtures: made, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, run: s.run, limits: s.opts.Limits.Control,
 			expand: s.expand(l), secrets: secrets, applied: map[string][]*fixture.Object{},
 		}
 		w.engine = &engine.Engine{
-			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, l},
+			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, s.followed, l},
 			Version:  f.Istio,
 			Limits:   s.opts.Limits,
 			Features: s.features(),

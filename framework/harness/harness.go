@@ -101,8 +101,8 @@ type Session struct {
 	futures map[string]*future
 	timings map[string]float64
 	tenancy *tenancy // nil for a watcher
-	// gatewayPods are the running gateways' pods by the gateway's name.
-	gatewayPods map[string]string
+	// followed are the gateways of the cluster, whoever made them.
+	followed *mesh.Gateways
 }
 
 // future is something that is started once and waited for by many.
@@ -226,7 +226,7 @@ func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 	life, end := context.WithCancel(context.Background())
 	return &Session{
 		opts: o, life: life, end: end, start: time.Now(), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff),
-		gatewayPods: map[string]string{}, futures: map[string]*future{}, timings: map[string]float64{},
+		futures: map[string]*future{}, timings: map[string]float64{},
 	}, p, store, nil
 }
 
@@ -414,6 +414,9 @@ func (s *Session) Close(ctx context.Context) error {
 	}
 	if s.visit != nil && s.visit.internet != nil {
 		all = errors.Join(all, s.visit.internet.Close())
+	}
+	if s.followed != nil {
+		s.followed.Close()
 	}
 	if s.logs != nil {
 		s.logs.Close()

@@ -134,7 +134,7 @@ func (s *Session) startGateways(ctx context.Context, in *mesh.Installer) error {
 
 // ensureGateways starts the gateways where they are missing: whoever brought the cluster up may not have needed them.
 func (s *Session) ensureGateways(ctx context.Context) error {
-	for _, g := range []string{mesh.IngressGateway, mesh.EgressGateway} {
+	for _, g := range installedGateways {
 		_, err := s.cs.AppsV1().Deployments(mesh.SystemNamespace).Get(ctx, g, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return s.startGateways(ctx, s.installer())
@@ -146,18 +146,18 @@ func (s *Session) ensureGateways(ctx context.Context) error {
 	return s.watchGateways(ctx)
 }
 
+// installedGateways are the gateways that every cluster of ours has, by the feature that a case needs.
+var installedGateways = map[egress.Feature]string{egress.IngressGateway: mesh.IngressGateway, egress.EgressGateway: mesh.EgressGateway}
+
 func (s *Session) watchGateways(ctx context.Context) error {
-	for _, g := range []string{mesh.IngressGateway, mesh.EgressGateway} {
-		pod, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app="+g, s.opts.Limits.Pods.Ready)
-		if err != nil {
+	for _, name := range installedGateways {
+		labels := map[string]string{"app": name}
+		if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app="+name, s.opts.Limits.Pods.Ready); err != nil {
 			return err
 		}
-		if err := s.logs.Start(ctx, g, mesh.LogSource{Namespace: mesh.SystemNamespace, Pod: pod.Name, Gateway: true}); err != nil {
+		if err := s.followed.Await(ctx, mesh.SystemNamespace, labels, 1); err != nil {
 			return err
 		}
-		s.mu.Lock()
-		s.gatewayPods[g] = pod.Name
-		s.mu.Unlock()
 	}
 	svc, err := s.cs.CoreV1().Services(mesh.SystemNamespace).Get(ctx, mesh.IngressGateway, metav1.GetOptions{})
 	if err != nil {
@@ -167,12 +167,11 @@ func (s *Session) watchGateways(ctx context.Context) error {
 	return nil
 }
 
-// gatewayProxy names the proxy of the gateway that a feature stands for; "" while it does not run.
-func (s *Session) gatewayProxy(f egress.Feature) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if pod := s.gatewayPods["istio-"+strings.ReplaceAll(string(f), "-", "")]; pod != "" {
-		return mesh.Proxy(pod, mesh.SystemNamespace)
+// gatewayProxies names the proxies of the gateway that a feature stands for; none while it does not run.
+func (s *Session) gatewayProxies(f egress.Feature) []string {
+	name := installedGateways[f]
+	if name == "" {
+		return nil
 	}
-	return ""
+	return s.followed.Proxies(mesh.SystemNamespace, map[string]string{"app": name})
 }

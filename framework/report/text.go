@@ -190,12 +190,22 @@ func explainProbe(b *strings.Builder, ph egress.PhaseResult, p egress.ProbeResul
 		if len(o.Mesh) == 0 {
 			fmt.Fprintf(b, "      sidecar:     no line for this connection\n")
 		}
+		for _, h := range o.Hops {
+			if l := h.Line; l != nil {
+				fmt.Fprintf(b, "      gateway:     %s: %d %s cluster %q upstream %s from %s, details %s\n", h.Gateway, l.ResponseCode, l.ResponseFlags, l.UpstreamCluster, l.UpstreamHost, l.UpstreamLocal, l.ResponseDetails)
+			} else {
+				fmt.Fprintf(b, "      gateway:     %s: no line for this connection\n", h.Gateway)
+			}
+		}
 		for _, a := range o.Arrivals {
 			fmt.Fprintf(b, "      destination: %s\n", printable.Line(fmt.Sprintf("%s at %s from %s, %s %s%s", a.Server, a.Local, a.Peer, a.Kind, a.Method, a.Path)))
 		}
 		if len(o.Arrivals) == 0 && !o.Blind {
-			fmt.Fprintf(b, "      destination: nothing arrived\n")
+			fmt.Fprintf(b, "      destination: nothing of it arrived\n")
 		}
+	}
+	for _, a := range p.Unexplained {
+		fmt.Fprintf(b, "    unexplained arrival: %s\n", printable.Line(fmt.Sprintf("%s at %s from %s, %s %s%s", a.Server, a.Local, a.Peer, a.Kind, a.Method, a.Path)))
 	}
 	if p.Control != nil {
 		fmt.Fprintf(b, "    control client: reached: %t, %s\n", p.Control.Reached, further(p.Control.Detail))
