@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mesh-egress-conformance/fixtures"
+	"mesh-egress-conformance/framework/casefile"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/input"
@@ -26,6 +27,7 @@ type selection struct {
 	names   []string
 	filter  string
 	shuffle uint64
+	hosts   string        // file with hosts of the user's own; "" is none
 	against circumstances // that cases of a folder are checked against
 }
 
@@ -42,7 +44,7 @@ type selected struct {
 	clients  []egress.Client
 	fixtures fs.FS
 	own      bool            // the cases are the user's own
-	hosts    *internet.Hosts // with those of the user's own; nil: the built-in ones alone
+	hosts    *internet.Hosts // the built-in ones, and the user's own
 }
 
 // load reads the cases, checks those of the user's own, picks the selected ones and reads their fixtures, so that a mistake is found before anything
@@ -54,14 +56,18 @@ func (s *selection) load(ctx context.Context) (selected, error) {
 	if all, out.clients, err = suites.Load(); err != nil {
 		return out, err
 	}
-	if s.dir != "" {
+	if s.dir == "" {
+		out.hosts, err = allHosts(s.hosts)
+	} else {
 		out.fixtures, out.own = overlay{input.Tree(s.dir), fixtures.FS}, true
-		f, hosts, err := s.against.sound(s.dir)
-		if err != nil {
-			return out, err
+		s.against.hosts = s.hosts
+		var f *casefile.Folder
+		if f, out.hosts, err = s.against.sound(s.dir); err == nil {
+			all, out.clients = f.Cases(), append(out.clients, f.EgressClients()...)
 		}
-		out.hosts = hosts
-		all, out.clients = f.Cases(), append(out.clients, f.EgressClients()...)
+	}
+	if err != nil {
+		return out, err
 	}
 	for _, n := range s.names {
 		if !slices.ContainsFunc(all, func(c egress.Case) bool { return c.Name == n }) {
