@@ -89,7 +89,7 @@ func (s *Session) waitURL(ctx context.Context, url string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Limits.Cluster.APIServer)
 	defer cancel()
-	url = strings.ReplaceAll(url, "${INGRESS_IP}", s.ingress)
+	url = strings.ReplaceAll(url, "${INGRESS_IP}", s.ingressIP())
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -163,8 +163,17 @@ func (s *Session) watchGateways(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find the ingress gateway's address: %w", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.ingress = svc.Spec.ClusterIP
 	return nil
+}
+
+// ingressIP is the address of the ingress gateway; "" while it does not run.
+func (s *Session) ingressIP() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ingress
 }
 
 // gatewayProxies names the proxies of the gateway that a feature stands for; none while it does not run.
