@@ -143,6 +143,16 @@ type Probe struct {
 	Encrypted ByPhase[bool] `json:"encrypted,omitempty"`
 	// Dead says that the target cannot be reached by anyone, control client included.
 	Dead bool `json:"dead,omitempty"`
+	// Hold keeps the connection for a pause, or over phases.
+	Hold *Hold `json:"hold,omitempty"`
+	// Repeat is how many attempts each phase makes once its result has settled; 0 leaves it to the engine.
+	Repeat int `json:"repeat,omitempty"`
+	// Spread is, by phase, which part of the attempts each host receives, in place of ArrivesAt.
+	Spread map[Phase]Spread `json:"spread,omitempty"`
+	// Parallel is how many attempts are made at once; 0 makes one. Overflow is, by phase, how many of them the
+	// sidecar refuses because a limit is reached (503UO); all others must be as wanted.
+	Parallel int             `json:"parallel,omitempty"`
+	Overflow map[Phase]Count `json:"overflow,omitempty"`
 	// Wants are the accepted outcomes of each phase.
 	Wants Wants `json:"want"`
 }
@@ -177,6 +187,9 @@ const Anywhere = "*"
 
 // Target is the name of the host to which the mesh must lead the probe in a phase.
 func (p Probe) Target(ph Phase) string {
+	if len(p.Spread[ph]) > 0 {
+		return Anywhere // the spread says where
+	}
 	if l := p.ArrivesAt[ph]; l != "" {
 		return l
 	}
@@ -254,6 +267,12 @@ func (p Probe) String() string {
 	}
 	if p.SNI != "" {
 		s += " sni " + p.SNI
+	}
+	if p.Hold != nil {
+		s += " held"
+	}
+	if p.Parallel > 0 {
+		s += fmt.Sprintf(" ×%d at once", p.Parallel)
 	}
 	return s
 }
@@ -333,6 +352,9 @@ func (c Case) Check() error {
 				return bad("probe %d: %w", i, err)
 			}
 		}
+		if err := p.checkAttempts(); err != nil {
+			return bad("probe %d: %w", i, err)
+		}
 		if n := p.idleCounter(); n != "" {
 			return bad("probe %d: counter %s grows in no phase, so a misspelled name would do as well", i, n)
 		}
@@ -346,7 +368,7 @@ func (c Case) Check() error {
 		if p.Wants[Changed] != 0 && !c.Changes() && !p.Wants.always() {
 			return bad("probe %d wants something for phase changed, but the case has neither change nor delete", i)
 		}
-		if p.Wants[Before] != p.Wants[Removed] {
+		if p.Wants[Before] != p.Wants[Removed] && !p.Hold.Resumes(Removed) {
 			return bad("probe %d: removal must restore what was before (%s), not %s", i, p.Wants[Before], p.Wants[Removed])
 		}
 	}

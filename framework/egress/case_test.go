@@ -69,7 +69,7 @@ func TestAppliesTo(t *testing.T) {
 }
 
 func TestOutcomeNames(t *testing.T) {
-	if len(outcomes) != 23 {
+	if len(outcomes) != 25 {
 		t.Fatalf("%d outcomes are described", len(outcomes))
 	}
 	for b := OK; b < lastOutcome; b <<= 1 {

@@ -33,6 +33,9 @@ const (
 // Classify turns what the witnesses saw into an outcome. It returns ErrDisagree when they
 // contradict each other: then nothing is proven, and the caller must not call it blocked.
 func Classify(o Observation) (Outcome, error) {
+	if o.Client.Held != "" {
+		return held(o)
+	}
 	if o.DNS && o.Client.ExitCode == 0 {
 		return Named, nil
 	}

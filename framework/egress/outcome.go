@@ -36,6 +36,8 @@ const (
 	Named                        // a DNS question was answered with records
 	S503UC                       // 503, the upstream closed the connection
 	S503DF                       // 503, the proxy could not resolve the name
+	Cut                          // answered, then closed while it was held
+	Open                         // answered through a cluster of the registry, and still answered after it was held
 	Led                          // led elsewhere: the arrival is at another host than the probe's target
 	Stall                        // the client timed out in the mesh, while the control client was answered
 	lastOutcome
@@ -46,6 +48,9 @@ const Blocked = B502 | BRST
 
 // Reached is the class of outcomes in which the destination answered.
 const Reached = OK | Pass | Direct
+
+// Arrived is the class of outcomes that rest on an arrival: where it was and how can be asked of them.
+const Arrived = Reached | Cut | Open
 
 type outcomeInfo struct {
 	name, symbol, meaning string
@@ -73,6 +78,8 @@ var outcomes = map[Outcome]outcomeInfo{
 	Self:     {"SELF", "•", "answered by the proxy itself, as a rule orders: redirect, fault or direct response", 0},
 	S503UC:   {"503UC", "!", "503, the destination closed the connection", 503},
 	S503DF:   {"503DF", "!", "503, the proxy could not resolve the name", 503},
+	Cut:      {"CUT", "✂", "answered, and then cut while the connection was held", 0},
+	Open:     {"OPEN", "✓", "answered through a service of the registry, and the connection was still open after it was held", 0},
 	Led:      {"LED", "↷", "led elsewhere: it arrived at another host than the one that it is meant for", 0},
 	Stall:    {"STALL", "…", "stalled by the mesh: the client timed out, and the control client was answered", 0},
 	Named:    {"NAMED", "✓", "the DNS question was answered with records", 0},

@@ -28,6 +28,8 @@ type Protocol struct {
 	TLS bool
 	// Keeps says that the attempts of a probe share one connection, so that only their ids tell them apart.
 	Keeps bool
+	// Holds says that a connection can be held after its first exchange.
+	Holds bool
 	// Question says that it is a DNS question: the client alone is its witness, and the URL need not name a host.
 	Question bool
 	// Real says that the hosts of the real internet, of which we know no more than that they are web servers, speak it.
@@ -44,8 +46,8 @@ var protocols = []Protocol{
 	{Scheme: "https", Port: "443", Web: true, Status: true, CarriesID: true, Stream: true, TLS: true, Real: true},
 	{Scheme: "icmp", Privileged: true},
 	{Scheme: "keep", Port: "80", Status: true, CarriesID: true, Stream: true, Keeps: true, Real: true},
-	{Scheme: "tcp", NeedsPort: true, Stream: true},
-	{Scheme: "tls", Port: "443", Stream: true, TLS: true, Real: true},
+	{Scheme: "tcp", NeedsPort: true, Stream: true, Holds: true},
+	{Scheme: "tls", Port: "443", Stream: true, TLS: true, Holds: true, Real: true},
 	{Scheme: "udp", NeedsPort: true},
 	{Scheme: "ws", Port: "80", Status: true, CarriesID: true, Stream: true},
 	{Scheme: "wss", Port: "443", Status: true, CarriesID: true, Stream: true, TLS: true},

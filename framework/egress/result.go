@@ -13,8 +13,12 @@ type ProbeResult struct {
 	Verdict  Verdict `json:"verdict"`
 	Why      string  `json:"why,omitempty"`      // for everything but conforms
 	Evidence string  `json:"evidence,omitempty"` // the witnesses in one line
-	Rounds   int     `json:"rounds"`             // attempts until the results were stable
-	// Observations are those of the last equal rounds.
+	Rounds   int     `json:"rounds"`             // attempts, until the results were stable and beyond
+	// Landings are how many of the attempts that count arrived at each host, where the verdict rests on more of them
+	// than must be equal; Overflows how many of each set of attempts at once overflowed.
+	Landings  map[string]int `json:"landings,omitempty"`
+	Overflows []int          `json:"overflows,omitempty"`
+	// Observations are those of the last rounds, which the verdict rests on; of many, some.
 	Observations []Observation `json:"observations,omitempty"`
 	Control      *Control      `json:"control,omitempty"`
 	// Unexplained are arrivals from the client's pod, at the time of the phase, that belong to no probe.

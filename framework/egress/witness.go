@@ -21,6 +21,8 @@ type ClientWitness struct {
 	Stdout string        `json:"stdout,omitempty"`
 	Stderr string        `json:"stderr,omitempty"`
 	Took   time.Duration `json:"took"`
+	// Held is what became of a connection that was answered and then held: "open" or "cut"; "" for any other attempt.
+	Held string `json:"held,omitempty"`
 }
 
 // Refused says whether the answer that the client got is an error, by HTTP's or gRPC's status.

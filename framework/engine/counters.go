@@ -16,17 +16,14 @@ import (
 	"mesh-egress-conformance/framework/probe"
 )
 
-// adminURL is where a sidecar shows its statistics to the pod that it is in (Envoy, "Administration interface").
-const adminURL = "http://127.0.0.1:15000/stats?filter="
-
 // counted makes an attempt and notes by how much the sidecar's counters grew that the probe names in a phase.
 func (r *run) counted(ctx context.Context, t *try) round {
 	names := slices.Sorted(maps.Keys(t.probe.Counts[t.phase]))
 	if len(names) == 0 {
-		return r.execute(ctx, t.probe.From, t.probe, t.index)
+		return r.execute(ctx, t.probe.From, t.probe, t)
 	}
 	before, err := r.counters(ctx, t.probe.From, names)
-	x := r.execute(ctx, t.probe.From, t.probe, t.index)
+	x := r.execute(ctx, t.probe.From, t.probe, t)
 	after, err2 := r.counters(ctx, t.probe.From, names)
 	if x.err = errors.Join(x.err, err, err2); x.err != nil {
 		return x
@@ -46,15 +43,11 @@ func (r *run) counters(ctx context.Context, client string, names []string) (map[
 	for i, n := range names {
 		quoted[i] = regexp.QuoteMeta(n)
 	}
-	page := adminURL + url.QueryEscape("^("+strings.Join(quoted, "|")+")$")
-	out, err := r.e.Clients.Do(ctx, client, probe.Request{Argv: []string{"curl", "-sS", "-f", "-m", strconv.Itoa(seconds(r.e.Limits.Pods.Request)), page}})
-	if err == nil && out.ExitCode != 0 {
-		err = fmt.Errorf("curl exits with %d: %s", out.ExitCode, shorten(out.Stderr))
-	}
+	text, err := r.e.page(ctx, client, probe.Page{URL: "/stats?filter=" + url.QueryEscape("^("+strings.Join(quoted, "|")+")$")})
 	if err != nil {
 		return nil, fmt.Errorf("read the counters of the sidecar of client %q: %w", client, err)
 	}
-	return parseCounters(out.Stdout)
+	return parseCounters(text)
 }
 
 // parseCounters reads lines of the form "name: 3".

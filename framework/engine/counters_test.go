@@ -24,7 +24,7 @@ type counting struct {
 }
 
 func (w *counting) Do(ctx context.Context, client string, q probe.Request) (Execution, error) {
-	if len(q.Argv) == 0 || !strings.HasPrefix(q.Argv[len(q.Argv)-1], adminURL) {
+	if q.Page == nil || !strings.HasPrefix(q.Page.URL, adminURL+"/stats") {
 		x, err := w.world.Do(ctx, client, q)
 		if client != egress.ControlClient && !w.open {
 			w.n += w.step
@@ -46,7 +46,7 @@ func TestCounts(t *testing.T) {
 		"counted":                   {&counting{step: 1}, egress.Conforms, ""},
 		"not counted":               {&counting{}, egress.Violates, "grew by 0, wanted 1"},
 		"counted twice":             {&counting{step: 2}, egress.Violates, "grew by 2, wanted 1"},
-		"statistics out of reach":   {&counting{step: 1, exit: 7}, egress.Inconclusive, "curl exits with 7"},
+		"statistics out of reach":   {&counting{step: 1, exit: 7}, egress.Inconclusive, "exit 7"},
 		"a client that is gone":     {&counting{step: 1, err: errors.New("gone")}, egress.Inconclusive, "gone"},
 		"another page than it says": {&counting{step: 1, answer: "<html>"}, egress.Inconclusive, "no counter"},
 	} {

@@ -6,15 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/probe"
-	"mesh-egress-conformance/framework/probe/wire"
 )
 
 // Script is a request to a client's probe agent, with what is needed to find its connections again.
@@ -29,6 +28,8 @@ type Script struct {
 type Execution struct {
 	ExitCode       int
 	Stdout, Stderr string
+	// Began and Ended are by the clock of the client's node, which its sidecar has too; zero where they are not known.
+	Began, Ended time.Time
 }
 
 // Clients runs commands in client pods.
@@ -90,6 +91,13 @@ type Gateway struct {
 	Addresses []string // of its pod, without port
 }
 
+// Proxies are asked what they know.
+type Proxies interface {
+	// Page fetches lines of a page, such as "/clusters", of the administration interface of a client's proxy, or of a
+	// gateway's.
+	Page(ctx context.Context, proxy string, page probe.Page) (string, error)
+}
+
 // Outside is the third witness. The live internet has none, see Engine.
 type Outside interface {
 	Arrivals(ctx context.Context, since int64) (log []egress.Arrival, next int64, err error)
@@ -100,6 +108,8 @@ type Engine struct {
 	Clients Clients
 	Rules   Rules
 	Mesh    Mesh
+	// Proxies is nil where only the clients' own sidecars can be asked, through Clients.
+	Proxies Proxies
 	// Outside is nil where the internet is the live one, which tells nobody what arrived: two witnesses and
 	// the control client must do then.
 	Outside Outside
@@ -213,29 +223,10 @@ type run struct {
 	idents   map[string][]string
 	// accepted are objects that should have been refused.
 	accepted []string
-}
-
-// try is one probe in one phase with its rounds.
-type try struct {
-	probe   egress.Probe
-	index   int
-	phase   egress.Phase
-	rounds  []round // all of them
-	equal   int     // how many of the last are alike
-	err     error
-	control *round
-	// lost says that the control client had no connection: nothing can be proven, and nothing is worth waiting for.
-	lost atomic.Bool
-}
-
-// round is one execution of one probe.
-type round struct {
-	script Script
-	exec   Execution
-	err    error
-	client egress.ClientWitness
-	// counters are those that the probe names, by how much they grew.
-	counters map[string]int64
+	// clusters are those of each proxy in each phase, asked for once.
+	clusters clusterPages
+	// released says that the connections that probes have left open are closed.
+	released bool
 }
 
 // noArrivals asks for nothing but the next number.
@@ -286,7 +277,7 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 		// Restore what was before, whatever has happened, also when the case was cut short.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.e.Limits.Probe.Restore)
 		defer cancel()
-		var err error
+		err := r.release(ctx) // again, where a phase failed
 		if applied {
 			_, err = r.e.Rules.Remove(ctx, r.c)
 		}
@@ -335,8 +326,33 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 		out.Took = time.Since(start)
 		res.Phases = append(res.Phases, out)
 	}
+	// A held connection's line is written when it closes.
+	if err := r.release(ctx); err != nil {
+		return err
+	}
 	_, r.until, err = r.e.arrivals(ctx, noArrivals)
 	return err
+}
+
+// release closes the connections that the case's probes have left open in their clients.
+func (r *run) release(ctx context.Context) error {
+	if r.released {
+		return nil
+	}
+	r.released = true
+	clients := map[string]bool{}
+	for _, t := range r.tries {
+		if t.probe.Hold != nil && t.probe.Hold.From != nil || t.probe.Protocol().Keeps {
+			clients[t.probe.From], clients[egress.ControlClient] = true, true
+		}
+	}
+	var errs error
+	for _, name := range slices.Sorted(maps.Keys(clients)) {
+		if _, err := r.e.Clients.Do(ctx, name, probe.Request{Release: r.id + "-"}); err != nil {
+			errs = errors.Join(errs, fmt.Errorf("close the connections that client %q holds: %w", name, err))
+		}
+	}
+	return errs
 }
 
 // probe runs every probe of a phase side by side, the control client beside them.
@@ -352,7 +368,7 @@ func (r *run) probe(ctx context.Context, ph egress.Phase, acknowledged bool) err
 		}
 		t := &try{probe: p, index: i, phase: ph}
 		r.tries = append(r.tries, t)
-		wg.Go(func() { r.rounds(ctx, t, patience) })
+		wg.Go(func() { r.attempts(ctx, t, patience) })
 		wg.Go(func() {
 			t.control = r.control(ctx, t)
 			t.lost.Store(t.unconnected())
@@ -376,114 +392,6 @@ func (r *run) probe(ctx context.Context, ph egress.Phase, acknowledged bool) err
 
 // errLost ends a case whose further phases could prove nothing.
 var errLost = errors.New("the control client could not reach any target of the case: nothing is proven about the mesh")
-
-// unconnected says whether the control client had no connection though it should.
-func (t *try) unconnected() bool {
-	c := t.control.client
-	missing := c.ExitCode == wire.ExitDNS || c.ExitCode == wire.ExitRefused || c.ExitCode == wire.ExitTimeout
-	wanted := t.probe.Dead || t.probe.Wants[t.phase]&(egress.DNSX|egress.REF) != 0
-	connects := t.probe.Protocol().Stream
-	return t.control.err == nil && missing && c.Local == "" && connects && !wanted
-}
-
-// control makes the attempt from the control client. Names and addresses of the cluster may reach its
-// network a moment later than the proxies, so what is missing is asked for again, a few times.
-func (r *run) control(ctx context.Context, t *try) *round {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	p, followed := t.probe.ForControl(t.phase), false
-	for tries := controlTries; ; tries-- {
-		x := r.execute(ctx, egress.ControlClient, p, t.index)
-		if x.err == nil && x.client.ExitCode == wire.ExitDNS && p.Server != "" && !followed && !p.Protocol().Question {
-			p, followed = p.ToServer(), true // the name exists for the mesh alone
-			continue
-		}
-		missing := x.err == nil && (x.client.ExitCode == wire.ExitDNS || x.client.ExitCode == wire.ExitRefused) && !p.Protocol().Question
-		if tries == 1 || !missing || p.Dead || t.probe.Wants[t.phase]&(egress.DNSX|egress.REF) != 0 {
-			return &x
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return &x
-		}
-	}
-}
-
-// controlTries bounds what a control client tries: kube-proxy may take a second or more for a new Service.
-const controlTries = 25
-
-// rounds repeats a probe until enough rounds in a row are equal. A result that is not the wanted one
-// is given time to change; then it stands.
-func (r *run) rounds(ctx context.Context, t *try, patience time.Duration) {
-	start := time.Now()
-	want := t.probe.Wants[t.phase]
-	for {
-		x := r.counted(ctx, t)
-		if len(t.rounds) == 0 || !alike(t.rounds[len(t.rounds)-1], x) {
-			t.equal = 0
-		}
-		t.rounds = append(t.rounds, x)
-		t.equal = min(t.equal+1, r.e.Equal)
-		stable := t.equal == r.e.Equal
-		late := overdue(time.Since(start), patience, len(t.rounds)) || ctx.Err() != nil || t.lost.Load()
-		switch {
-		case stable && (late || plausible(t.probe, want, x)):
-			return
-		case x.err != nil && (late || len(t.rounds) >= 5):
-			return
-		case late && len(t.rounds) >= 5*r.e.Equal:
-			t.err = fmt.Errorf("no %d equal results in a row within %s (%d attempts)", r.e.Equal, patience, len(t.rounds))
-			return
-		}
-		if !stable || plausible(t.probe, want, x) {
-			continue
-		}
-		select { // what is wanted may still be on its way
-		case <-ctx.Done():
-		case <-time.After(min(roundPause, patience/10)):
-		}
-	}
-}
-
-// overdue says whether a result that is not the wanted one has had its time to change. On a busy machine the mesh is
-// as late as the attempts are, so these count as well, as many as it takes at half the usual pace; a destination that
-// lets each of them wait is not waited for that often.
-func overdue(took, patience time.Duration, attempts int) bool {
-	const stretch = 5
-	return took > patience && (attempts > int(patience/(2*roundPause)) || took > stretch*patience)
-}
-
-// roundPause is the pause between two rounds that came out otherwise than wanted.
-const roundPause = 50 * time.Millisecond
-
-// alike compares two rounds as far as the client can tell.
-func alike(a, b round) bool {
-	if a.err != nil || b.err != nil {
-		return false
-	}
-	return a.client.HTTPCode == b.client.HTTPCode && a.client.GRPC == b.client.GRPC && (a.client.ExitCode == 0) == (b.client.ExitCode == 0)
-}
-
-// plausible says whether a round may be the wanted outcome, so that waiting longer has no use. The
-// verdict is made later, from all witnesses.
-func plausible(p egress.Probe, want egress.Outcome, x round) bool {
-	if x.err != nil {
-		return false
-	}
-	c := x.client
-	switch {
-	case c.ExitCode != 0:
-		return want&^egress.Reached != 0 || len(p.Arrivals) > 0
-	case !c.Refused():
-		return want&(egress.Reached|egress.Self|egress.Named|egress.Led) != 0
-	case want.Gives(c) || want.Has(egress.Led) || len(p.Arrivals) > 0:
-		return true
-	}
-	// Whose error it is a client cannot tell. Even after an acknowledged push a connection to a gateway that was open
-	// before it may get answers by the old rule, from a filter chain that Envoy drains (docs/findings.md).
-	return want&egress.Reached != 0 && c.HTTPCode == p.Provokes()
-}
 
 // Observe makes one probe now, changes nothing, and returns it with all witnesses. Any outcome is
 // accepted.

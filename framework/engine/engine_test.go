@@ -51,11 +51,13 @@ type world struct {
 	ejected     bool // and the mesh does not ask it any more
 	invented    bool // the sidecar does not say where its answer comes from
 	lost        bool // the control client does not even get a connection
-	rejects     bool // the client does not accept the certificate that it is shown
-	slow        bool // everybody waits in vain
-	stalls      bool // the mesh holds what the rule allows, and sends nothing on
-	silent      bool // and its log does not tell
-	leaks       bool // and the destination has an arrival that no line explains
+
+	pages   map[string]string // of the sidecar's administration interface, by path
+	rejects bool              // the client does not accept the certificate that it is shown
+	slow    bool              // everybody waits in vain
+	stalls  bool              // the mesh holds what the rule allows, and sends nothing on
+	silent  bool              // and its log does not tell
+	leaks   bool              // and the destination has an arrival that no line explains
 }
 
 const (
@@ -71,6 +73,9 @@ func (w *world) Do(ctx context.Context, client string, q probe.Request) (Executi
 	if w.hang {
 		<-ctx.Done()
 		return Execution{}, ctx.Err()
+	}
+	if q.Page != nil {
+		return Execution{Stdout: w.pages[strings.Split(strings.TrimPrefix(q.Page.URL, adminURL), "?")[0]]}, nil
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -483,25 +488,6 @@ func TestDetails(t *testing.T) {
 		r := e.Run(t.Context(), c)
 		if (r.Verdict == egress.Conforms) != (why == "") || !strings.Contains(r.Why, why) {
 			t.Errorf("%q: %s %s", why, r.Verdict, r.Why)
-		}
-	}
-}
-
-// A connection that Envoy opened and never used proves nothing, where another probe was led to that server.
-func TestSpare(t *testing.T) {
-	used := egress.Arrival{Seq: 1, Server: "multi.example", Peer: clientIP + ":40001", Kind: "http"}
-	for name, x := range map[string]struct {
-		a      egress.Arrival
-		joined map[int64]bool
-		want   bool
-	}{
-		"never used":           {egress.Arrival{Seq: 2, Server: "multi.example", Kind: "tcp"}, map[int64]bool{1: true}, true},
-		"used":                 {egress.Arrival{Seq: 2, Server: "multi.example", Kind: "http"}, map[int64]bool{1: true}, false},
-		"at another server":    {egress.Arrival{Seq: 2, Server: "evil.example", Kind: "tcp"}, map[int64]bool{1: true}, false},
-		"nobody was led there": {egress.Arrival{Seq: 2, Server: "multi.example", Kind: "tcp"}, nil, false},
-	} {
-		if got := spare(x.a, clientIP, []egress.Arrival{used, x.a}, x.joined); got != x.want {
-			t.Errorf("%s: %t", name, got)
 		}
 	}
 }

@@ -54,9 +54,16 @@ func evidence(os []egress.Observation, strays []egress.Arrival) string {
 	if o.Client.GRPC != "" {
 		s += " grpc-status " + o.Client.GRPC
 	}
+	if o.Client.Held != "" {
+		s += ", then " + o.Client.Held
+	}
 	switch {
 	case len(o.Mesh) > 0:
-		s += "; sidecar: " + decision(o.Mesh[len(o.Mesh)-1])
+		l := o.Mesh[len(o.Mesh)-1]
+		s += "; sidecar: " + decision(l)
+		if o.Client.Held != "" {
+			s += fmt.Sprintf(" for %d ms", l.Duration)
+		}
 		for _, h := range o.Hops {
 			if h.Line == nil {
 				s += fmt.Sprintf("; gateway %s: no line", h.Gateway)

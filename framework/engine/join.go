@@ -62,7 +62,7 @@ func (r *run) lines(ctx context.Context, p egress.Probe, ph egress.Phase, x roun
 			if p.Protocol().Keeps && l.RequestID != x.script.ID { // other requests used the connection too
 				return false
 			}
-			return fromRound(l.DownstreamRemote, l.DownstreamLocal, x, info.IP)
+			return fromRound(l.DownstreamRemote, l.DownstreamLocal, x, info.IP) || foreignPort(l.DownstreamRemote, info.IP) != 0 && x.command.during(l.Start())
 		})
 	}
 	// The other end is the gateway's pod, and not the Service's address that the client called.
@@ -187,10 +187,11 @@ func fromRound(peer, local string, x round, ip string) bool {
 }
 
 // foundLocal is the client's address as the other witnesses name it, for commands that cannot say it
-// themselves.
-func foundLocal(o egress.Observation, x round, ip string, log []egress.Arrival) string {
+// themselves. Of a command that the sidecar has no line of, it is an arrival from a port that the kernel has picked, at
+// the time of the command; sidecar are the ports that the pod's sidecar has used itself.
+func foundLocal(o egress.Observation, x round, ip string, sidecar map[string]bool, log []egress.Arrival) string {
 	for _, l := range o.Mesh {
-		if fromRound(l.DownstreamRemote, l.DownstreamLocal, x, ip) {
+		if fromRound(l.DownstreamRemote, l.DownstreamLocal, x, ip) || x.command != nil && foreignPort(l.DownstreamRemote, ip) != 0 {
 			return l.DownstreamRemote
 		}
 	}
@@ -199,7 +200,22 @@ func foundLocal(o egress.Observation, x round, ip string, log []egress.Arrival) 
 			return a.Peer
 		}
 	}
+	for _, a := range log {
+		if len(o.Mesh) == 0 && x.command.received(a.Seq) && foreignPort(a.Peer, ip) != 0 && !sidecar[a.Peer] {
+			return a.Peer
+		}
+	}
 	return ""
+}
+
+// upstreams are the addresses of the pod from which a client's sidecar has made connections.
+func (r *run) upstreams(ctx context.Context, client string) (map[string]bool, error) {
+	out := map[string]bool{}
+	_, err := r.proxied(ctx, client, func(l egress.AccessLog) bool {
+		out[l.UpstreamLocal] = true
+		return false
+	})
+	return out, err
 }
 
 // arrivalsOf picks the arrivals of one observation and marks them as explained.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/probe"
 	"mesh-egress-conformance/framework/probe/wire"
 )
 
@@ -145,13 +146,25 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 		if o.Hops, err = r.hops(ctx, o.Line()); err != nil && last {
 			t.err = errors.Join(t.err, err)
 		}
-		since := r.from(t.phase, log)
+		since := r.from(t.since(), log)
 		if o.Client.Local == "" {
-			o.Client.Local = foundLocal(o, x, carrier.IP, since)
+			sidecar, err := r.upstreams(ctx, t.probe.Carrier(t.phase))
+			if err != nil && last {
+				t.err = errors.Join(t.err, err)
+			}
+			o.Client.Local = foundLocal(o, x, carrier.IP, sidecar, since)
 		}
 		o.Arrivals = arrivalsOf(o, since, joined) // earlier rounds too: their arrivals are explained
 		if last {
 			p.Observations = append(p.Observations, o)
+		}
+	}
+	if t.probe.Command != "" {
+		if l, err := r.unexplained(ctx, t.probe.Carrier(t.phase), carrier); err != nil || l != nil {
+			if err == nil {
+				err = fmt.Errorf("%w: the pod of client %q makes connections of its own (%s to %s at %s), from which those of a command cannot be told", egress.ErrDisagree, t.probe.Carrier(t.phase), l.DownstreamRemote, l.DownstreamLocal, l.StartTime)
+			}
+			t.err = errors.Join(t.err, err)
 		}
 	}
 	p.Control = r.controlWitness(t, log, joined)
@@ -212,9 +225,10 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 		c.Detail = fmt.Sprintf("exit %d, status %d at %s", x.client.ExitCode, x.client.HTTPCode, x.client.Remote)
 		return c
 	}
-	log = r.from(t.phase, log)
+	log = r.from(t.since(), log)
 	for i, a := range log {
-		if !fromRound(a.Peer, a.Local, *x, info.IP) && a.ProbeID != x.script.ID { // the id, where a Service changed the address
+		byCommand := x.command.received(a.Seq) && foreignPort(a.Peer, info.IP) != 0
+		if !byCommand && !fromRound(a.Peer, a.Local, *x, info.IP) && a.ProbeID != x.script.ID { // the id, where a Service changed the address
 			continue
 		}
 		joined[a.Seq] = true
@@ -237,18 +251,24 @@ func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 		p.Verdict, p.Why, p.Unexplained = v, fmt.Sprintf(format, a...), strays
 	}
 	p.Evidence = evidence(p.Observations, strays)
-	if n := len(p.Observations); n > 0 {
-		p.Evidence += grown(p.Observations[n-1].Counters)
-	}
 	if t.err != nil {
 		fail(egress.Inconclusive, "%v", t.err)
 		return
 	}
-	if err := r.outcome(p); err != nil {
+	decisive, err := r.outcome(p, t)
+	defer func() { keepFew(p, decisive) }()
+	if err != nil {
 		if len(strays) > 0 {
 			err = fmt.Errorf("%w; %s", err, unexplained(strays))
 		}
 		fail(egress.Inconclusive, "%v", err)
+		return
+	}
+	if n := len(p.Observations); n > 0 {
+		p.Evidence = evidence(p.Observations[:decisive+1], strays) + t.note + grown(p.Observations[n-1].Counters)
+	}
+	if p.Got == egress.Cut && p.Control.Client.Held == probe.HeldCut {
+		fail(egress.Inconclusive, "the connection was cut, and so was that of the control client: it is not the mesh that cuts it")
 		return
 	}
 	// A name that does not exist yet exists for nobody.
@@ -266,6 +286,10 @@ func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 		return
 	}
 	switch {
+	case overflowed(p, t) != "":
+		fail(egress.Violates, "%s", overflowed(p, t))
+	case t.probe.Parallel > 0 && p.Got == egress.S503UO && len(t.probe.Overflow) > 0:
+		p.Verdict = egress.Conforms // all of them overflowed, as they should
 	case p.Want.Has(p.Got):
 		p.Verdict = egress.Conforms
 		r.details(p, t, fail)
@@ -283,42 +307,21 @@ func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 	}
 }
 
-// outcome makes one outcome of the last rounds, which must agree, and notes where they arrived.
-func (r *run) outcome(p *egress.ProbeResult) error {
-	note := func(o egress.Observation, got egress.Outcome) {
-		p.Got = got
-		if a := o.Reception(); a != nil {
-			p.Server = a.Server
-		}
-	}
-	last := len(p.Observations) - 1
-	for i, o := range p.Observations {
-		got, err := egress.Classify(o)
-		switch {
-		case errors.Is(err, egress.ErrUnseen) && i < last:
-			continue // the listener was being replaced; a later round decides
-		case err != nil:
-			return err
-		case p.Got == 0 || p.Got == got:
-			note(o, got)
-		case got == egress.Led && !p.Want.Has(got):
-			// One arrival elsewhere is proof, whatever else there was before: the landing is random.
-			note(o, got)
-			return nil
-		default:
-			// An arrival elsewhere before the others may be the last one by an old configuration.
-			return fmt.Errorf("%w: rounds differ: %s, then %s", egress.ErrDisagree, p.Got, got)
-		}
-	}
-	return nil
-}
-
 // details are the further demands of a probe: the right network, encryption, the right output.
 func (r *run) details(p *egress.ProbeResult, t *try, fail func(egress.Verdict, string, ...any)) {
-	reached := egress.Reached.Has(p.Got)
+	reached := egress.Arrived.Has(p.Got)
 	within, output := t.probe.Within[t.phase], t.probe.Output[t.phase]
+	if why := r.misspread(p, t); why != "" {
+		fail(egress.Violates, "%s", why)
+		return
+	}
 	for _, o := range p.Observations {
 		a := o.Reception()
+		if t.probe.Parallel > 0 || r.sampled(t) { // they may differ among what is wanted
+			if got, err := egress.Classify(o); err != nil || got != p.Got {
+				continue
+			}
+		}
 		if reached && within != "" && !egress.AddrIn(o.Reached(), within) {
 			fail(egress.Violates, "arrived at an address outside %s", within)
 			return
@@ -327,7 +330,7 @@ func (r *run) details(p *egress.ProbeResult, t *try, fail func(egress.Verdict, s
 			fail(egress.Violates, "arrived in plain text, wanted TLS")
 			return
 		}
-		if output != "" && regexp.MustCompile(output).MatchString(o.Client.Stdout) != (egress.Reached|egress.Named).Has(p.Got) {
+		if output != "" && regexp.MustCompile(output).MatchString(o.Client.Stdout) != (egress.Arrived|egress.Named).Has(p.Got) {
 			fail(egress.Violates, "%s, but the output is %.100q", p.Got, o.Client.Stdout)
 			return
 		}

@@ -72,6 +72,9 @@ type madeUp struct {
 }
 
 func (m *madeUp) Do(ctx context.Context, client string, q probe.Request) (Execution, error) {
+	if q.Page != nil {
+		return m.world.Do(ctx, client, q)
+	}
 	url := q.Argv[len(q.Argv)-1]
 	if client == egress.ControlClient {
 		m.mu.Lock()

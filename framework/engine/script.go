@@ -22,7 +22,8 @@ import (
 // different destinations; redirected to the sidecar they clash, and conntrack, which remembers a
 // closed connection for two minutes, then changes the port on the way, so that the client's log and
 // the sidecar's no longer name the same connection. A document's command, which may make several
-// connections and cannot tell their ports, is found by its range.
+// connections and cannot tell their ports, is found by its range where it is curl, and by the kernel's range and the
+// time in which it ran otherwise, see commands.go.
 const (
 	firstPort    = 11000
 	lastPort     = 30000
@@ -43,6 +44,8 @@ type idSource struct {
 	mu    sync.Mutex
 	n     int64
 	ports map[string]int64 // by pod: how many ports have gone by since 1970, at the clock's pace or faster
+
+	commands map[string]*podCommands // by pod
 }
 
 // ids is shared by all engines of this process: they use the same control client.
@@ -51,7 +54,7 @@ var ids = newIDSource()
 func newIDSource() *idSource {
 	b := make([]byte, 4)
 	_, _ = rand.Read(b) // never fails, see crypto/rand
-	return &idSource{prefix: hex.EncodeToString(b), ports: map[string]int64{}}
+	return &idSource{prefix: hex.EncodeToString(b), ports: map[string]int64{}, commands: map[string]*podCommands{}}
 }
 
 func (s *idSource) id() string {
@@ -60,6 +63,10 @@ func (s *idSource) id() string {
 	s.n++
 	return fmt.Sprintf("%s-%d", s.prefix, s.n)
 }
+
+// TakePorts hands out client ports of a pod, given by its address, for a connection that is no probe's. Without them the
+// kernel would pick one of those by which the connections of commands are known.
+func TakePorts(pod string) [2]int { return ids.take(pod, probePorts) }
 
 // take hands out the next ports of a pod.
 func (s *idSource) take(pod string, count int) [2]int {
@@ -85,7 +92,7 @@ func (s *idSource) take(pod string, count int) [2]int {
 func seconds(d time.Duration) int { return int(d.Seconds()) }
 
 // script turns a probe into a request to the probe agent.
-func (r *run) script(p egress.Probe, client, pod string, index int) Script {
+func (r *run) script(p egress.Probe, client, pod string, t *try) Script {
 	id, count := ids.id(), probePorts
 	if p.Command != "" {
 		count = commandPorts
@@ -113,8 +120,9 @@ func (r *run) script(p egress.Probe, client, pod string, index int) Script {
 			if strings.Contains(p.URL, "?") {
 				mark = "&"
 			}
-			s.Spec.URL += fmt.Sprintf("%sconn=%s-%s-%d", mark, r.id, client, index)
+			s.Spec.URL += fmt.Sprintf("%sconn=%s-%s-%d", mark, r.id, client, t.index)
 		}
+		s.Spec.Hold = r.holding(p, client, t)
 	default:
 		s.Argv = []string{
 			"curl", "-sS", "-o", "/dev/null", "-w", "%{json}", "--local-port", fmt.Sprintf("%d-%d", s.Ports[0], s.Ports[1]),
@@ -126,6 +134,19 @@ func (r *run) script(p egress.Probe, client, pod string, index int) Script {
 		s.Argv = append(append(s.Argv, p.Args...), p.URL)
 	}
 	return s
+}
+
+// holding is what the agent is to do with a connection after its first exchange; nil for nothing.
+func (r *run) holding(p egress.Probe, client string, t *try) *probe.Hold {
+	switch h := p.Hold; {
+	case h.Opens(t.phase):
+		return &probe.Hold{Name: fmt.Sprintf("%s-%s-%d", r.id, client, t.index), Open: true}
+	case h.Resumes(t.phase):
+		return &probe.Hold{Name: fmt.Sprintf("%s-%s-%d", r.id, client, t.index), Resume: true, Pause: int(time.Duration(h.Pause).Milliseconds()), Then: h.Then}
+	case h.Within():
+		return &probe.Hold{Pause: int(time.Duration(h.Pause).Milliseconds()), Then: h.Then}
+	}
+	return nil
 }
 
 // byCurl says whether curl makes an attempt, and not the probe agent itself.
@@ -143,18 +164,28 @@ type curlReport struct {
 	Total      float64 `json:"time_total"`
 	Output     string  `json:"output"` // the probe agent's own
 	Error      string  `json:"errormsg"`
+	Held       string  `json:"held"` // the probe agent's own
 }
 
 // execute runs a probe once from a client.
-func (r *run) execute(ctx context.Context, client string, p egress.Probe, index int) round {
-	var x round
+func (r *run) execute(ctx context.Context, client string, p egress.Probe, t *try) (x round) {
 	info, err := r.e.Clients.Describe(client)
 	if err != nil {
 		x.err = err
 		return x
 	}
-	x.script = r.script(p, client, info.IP, index)
-	ctx, cancel := context.WithTimeout(ctx, r.e.ProbeTimeout)
+	if p.Command != "" {
+		if x.command, x.err = r.beginCommand(ctx, info.IP); x.err != nil {
+			return x
+		}
+		defer func() { x.command.end(x.exec) }()
+	}
+	x.script = r.script(p, client, info.IP, t)
+	patience := r.e.ProbeTimeout
+	if p.Hold != nil {
+		patience += time.Duration(p.Hold.Pause)
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	start := time.Now()
 	x.exec, x.err = r.e.Clients.Do(ctx, client, x.script.Request)
@@ -176,17 +207,60 @@ func (r *run) execute(ctx context.Context, client string, p egress.Probe, index 
 		x.err = fmt.Errorf("the probe reports exit %d and the agent %d", rep.ExitCode, x.exec.ExitCode)
 		return x
 	}
-	x.client.HTTPCode, x.client.GRPC, x.client.Raw = rep.HTTPCode, rep.GRPC, p.Raw()
+	r.report(&x, rep, p, info.IP)
+	return x
+}
+
+// report fills in what an attempt's report says.
+func (r *run) report(x *round, rep curlReport, p egress.Probe, ip string) {
+	x.client.HTTPCode, x.client.GRPC, x.client.Raw, x.client.Held = rep.HTTPCode, rep.GRPC, p.Raw(), rep.Held
 	if !r.byCurl(p) {
 		x.client.Stdout, x.client.Stderr = shorten(rep.Output), shorten(rep.Error)
 	}
 	if rep.LocalPort > 0 {
-		x.client.Local = net.JoinHostPort(info.IP, strconv.Itoa(rep.LocalPort))
+		x.client.Local = net.JoinHostPort(ip, strconv.Itoa(rep.LocalPort))
 	}
 	if rep.RemotePort > 0 {
 		x.client.Remote = net.JoinHostPort(rep.RemoteIP, strconv.Itoa(rep.RemotePort))
 	}
-	return x
+}
+
+// batchSize is how many attempts of a probe one request to an agent has.
+const batchSize = 50
+
+// batch makes up to n attempts of a probe that the agent makes itself, by one request.
+func (r *run) batch(ctx context.Context, t *try, n int) []round {
+	info, err := r.e.Clients.Describe(t.probe.From)
+	if err != nil {
+		return []round{{err: err}}
+	}
+	out := make([]round, min(n, batchSize))
+	var q probe.Request
+	for i := range out {
+		out[i].script = r.script(t.probe, t.probe.From, info.IP, t)
+		q.Batch = append(q.Batch, *out[i].script.Spec)
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.e.ProbeTimeout)
+	defer cancel()
+	start := time.Now()
+	exec, err := r.e.Clients.Do(ctx, t.probe.From, q)
+	var reports []curlReport
+	if err == nil {
+		err = json.Unmarshal([]byte(exec.Stdout), &reports)
+	}
+	if err == nil && (len(reports) == 0 || len(reports) > len(out)) {
+		err = fmt.Errorf("%d reports of %d attempts", len(reports), len(out))
+	}
+	if err != nil {
+		return []round{{err: fmt.Errorf("make %d attempts from client %q: %w", len(out), t.probe.From, err)}}
+	}
+	took := time.Since(start) / time.Duration(len(reports))
+	for i, rep := range reports {
+		out[i].exec = Execution{ExitCode: rep.ExitCode}
+		out[i].client = egress.ClientWitness{Command: t.probe.String(), ExitCode: rep.ExitCode, Took: took}
+		r.report(&out[i], rep, t.probe, info.IP)
+	}
+	return out[:len(reports)]
 }
 
 func shorten(s string) string {

@@ -149,6 +149,7 @@ func (s *Session) connect() error {
 		custom = s.visit.dress
 	}
 	s.pods = pods.New(pods.Options{Custom: custom, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.Cluster.Program("istioctl"), Kubeconfig: s.Cluster.Kubeconfig(), Owner: owner, Limits: s.opts.Limits.Pods})
+	s.pages = mesh.NewAdminPages(s.Cluster.RESTConfig(), s.cs)
 	s.logs = mesh.NewAccessLogs(s.cs, caller(s.pods, s.opts.Limits.Pods.Request), s.opts.Limits.Log)
 	return nil
 }
@@ -262,6 +263,7 @@ func (s *Session) makeLanes() error {
 		}
 		w.engine = &engine.Engine{
 			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, s.followed, l},
+			Proxies:  proxyPages{cl, s.logs, s.pages},
 			Version:  f.Istio,
 			Limits:   s.opts.Limits,
 			Features: s.features(),

@@ -76,8 +76,9 @@ type Session struct {
 	pods    *pods.Pods
 	istiod  *mesh.Istiod
 	logs    *mesh.AccessLogs
-	changer *mesh.Changer // nil until istiod is there
-	lanes   []*world      // one for each lane; the first has the clients as the cases name them
+	pages   *mesh.AdminPages // of proxies
+	changer *mesh.Changer    // nil until istiod is there
+	lanes   []*world         // one for each lane; the first has the clients as the cases name them
 	owned   bool
 	// installed says that this session has installed an Istio on somebody else's cluster.
 	installed bool
@@ -420,6 +421,9 @@ func (s *Session) Close(ctx context.Context) error {
 	}
 	if s.logs != nil {
 		s.logs.Close()
+	}
+	if s.pages != nil {
+		s.pages.Close()
 	}
 	if s.pods != nil {
 		s.pods.Close()

@@ -10,10 +10,12 @@ import (
 	"sync/atomic"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
+	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 	"mesh-egress-conformance/framework/probe"
@@ -73,6 +75,8 @@ var actions = map[Sabotage]action{
 	"unlogged-gateway":      {wrap: func(e *engine.Engine) { e.Rules = withObjects{e.Rules, silencing} }},
 	"unknown-gateway":       {wrap: func(e *engine.Engine) { e.Mesh = noGateways{e.Mesh} }},
 	"istiod-stopped":        {open: scaleIstiod(0), mend: scaleIstiod(1)},
+	"random":                {wrap: func(e *engine.Engine) { e.Rules = otherwise{e.Rules, landAtRandom} }, outside: true},
+	"cut":                   {wrap: func(e *engine.Engine) { e.Rules = withObjects{e.Rules, cutSoon} }},
 }
 
 // ParseSabotage reads a --sabotage flag.
@@ -169,6 +173,67 @@ func (r stale) Apply(ctx context.Context, c egress.Case) (engine.Change, error) 
 		inner.hide = true
 	}
 	return r.Rules.Apply(ctx, c)
+}
+
+// otherwise applies other objects than a case has.
+type otherwise struct {
+	engine.Rules
+	change func([]egress.Object) ([]egress.Object, error)
+}
+
+func (r otherwise) Apply(ctx context.Context, c egress.Case) (engine.Change, error) {
+	objects, err := r.change(c.Objects)
+	if err != nil {
+		return engine.Change{}, fmt.Errorf("sabotage the objects of case %s: %w", c.Name, err)
+	}
+	c.Objects = objects
+	return r.Rules.Apply(ctx, c)
+}
+
+// landAtRandom gives each STATIC ServiceEntry one more endpoint, which is a host that nobody has registered.
+func landAtRandom(objects []egress.Object) ([]egress.Object, error) {
+	hosts, err := internet.DefaultHosts()
+	if err != nil {
+		return nil, err
+	}
+	evil, ok := hosts.Find(aside)
+	if !ok {
+		return nil, errors.New("the internet has no host " + aside)
+	}
+	var out []egress.Object
+	for _, o := range objects {
+		u := (&unstructured.Unstructured{Object: o}).DeepCopy()
+		endpoints, found, err := unstructured.NestedSlice(u.Object, "spec", "endpoints")
+		if err != nil {
+			return nil, err
+		}
+		if found && u.GetKind() == "ServiceEntry" {
+			endpoints = append(endpoints, map[string]any{"address": evil.Address[0].Addr().String()})
+			if err := unstructured.SetNestedSlice(u.Object, endpoints, "spec", "endpoints"); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, u.Object)
+	}
+	return out, nil
+}
+
+// cutSoon lets the sidecar cut connections to the hosts of all ServiceEntries when they have been idle for a moment.
+func cutSoon(c egress.Case) []egress.Object {
+	var out []egress.Object
+	for _, o := range c.Objects {
+		u := &unstructured.Unstructured{Object: o}
+		hosts, _, err := unstructured.NestedStringSlice(o, "spec", "hosts")
+		if err != nil || u.GetKind() != "ServiceEntry" {
+			continue // what has no hosts has no connections
+		}
+		for i, h := range hosts {
+			out = append(out, istio("DestinationRule", fmt.Sprintf("cut-%s-%d", u.GetName(), i), "", egress.Object{
+				"host": h, "trafficPolicy": egress.Object{"connectionPool": egress.Object{"tcp": egress.Object{"idleTimeout": "0.5s"}}},
+			}))
+		}
+	}
+	return out
 }
 
 // withObjects lets every case apply further objects, which it does not know of.

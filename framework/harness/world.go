@@ -59,7 +59,7 @@ func (c clients) get(name string) (*pods.Pod, error) { return c.pods.Get(c.lane.
 
 func (c clients) Do(ctx context.Context, client string, q probe.Request) (engine.Execution, error) {
 	out, err := c.pods.Do(ctx, c.lane.actual(client), q)
-	return engine.Execution{ExitCode: out.ExitCode, Stdout: out.Stdout, Stderr: out.Stderr}, err
+	return engine.Execution{ExitCode: out.ExitCode, Stdout: out.Stdout, Stderr: out.Stderr, Began: out.Began, Ended: out.Ended}, err
 }
 
 func (c clients) Describe(client string) (engine.ClientInfo, error) {
@@ -128,10 +128,33 @@ func (l laneLogs) Lines(ctx context.Context, client string, mark int, match func
 	return l.AccessLogs.Lines(ctx, l.lane.actual(client), mark, match)
 }
 
+// proxyPages is engine.Proxies: a client's agent asks the sidecar beside it, and all other proxies are asked through
+// port-forwards.
+type proxyPages struct {
+	clients clients
+	logs    *mesh.AccessLogs // which know where a proxy is
+	forward *mesh.AdminPages
+}
+
+func (p proxyPages) Page(ctx context.Context, proxy string, page probe.Page) (string, error) {
+	if c, err := p.clients.get(proxy); err == nil && c.Container != "" {
+		return engine.OwnPage(ctx, p.clients, proxy, page)
+	}
+	source, err := p.logs.Source(p.clients.lane.actual(proxy))
+	if err != nil {
+		return "", err
+	}
+	return p.forward.Page(ctx, source.Namespace, source.Pod, page.URL, page.Lines)
+}
+
 // caller makes requests from clients for the harness itself, see mesh.CallFunc.
 func caller(p *pods.Pods, within time.Duration) mesh.CallFunc {
 	return func(ctx context.Context, client, url string) (port int, err error) {
-		out, err := p.Do(ctx, client, probe.Request{Spec: &probe.Spec{URL: url, Timeout: int(within.Milliseconds())}})
+		pod, err := p.Get(client)
+		if err != nil {
+			return 0, err
+		}
+		out, err := p.Do(ctx, client, probe.Request{Spec: &probe.Spec{URL: url, Ports: engine.TakePorts(pod.IP), Timeout: int(within.Milliseconds())}})
 		if err != nil {
 			return 0, err
 		}

@@ -53,6 +53,12 @@ func NewAccessLogs(cs kubernetes.Interface, call CallFunc, l limits.Log) *Access
 	return &AccessLogs{cs: cs, call: call, limits: l, follow: map[string]followed{}}
 }
 
+// Source is the proxy whose log has a name.
+func (l *AccessLogs) Source(name string) (LogSource, error) {
+	f, err := l.of(name)
+	return f.LogSource, err
+}
+
 func (l *AccessLogs) of(name string) (followed, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -21,11 +21,12 @@ import (
 	"mesh-egress-conformance/framework/probe"
 )
 
-// Output is what a command left behind.
+// Output is what a command left behind, and when it ran, by the clock of the pod's node.
 type Output struct {
-	ExitCode int
-	Stdout   string
-	Stderr   string
+	ExitCode     int
+	Stdout       string
+	Stderr       string
+	Began, Ended time.Time
 }
 
 // agent is a probe agent that was exec'd into a container once and is sent requests through its
@@ -137,6 +138,11 @@ func (a *agent) do(ctx context.Context, q probe.Request) (Output, error) {
 	q.Seq = a.seq
 	a.waiting[q.Seq] = c
 	a.mu.Unlock()
+	defer func() { // nobody waits any more, whatever the reason
+		a.mu.Lock()
+		delete(a.waiting, q.Seq)
+		a.mu.Unlock()
+	}()
 	b, err := json.Marshal(q)
 	if err != nil {
 		return Output{}, err
@@ -153,7 +159,7 @@ func (a *agent) do(ctx context.Context, q probe.Request) (Output, error) {
 		if r.Error != "" {
 			return Output{}, fmt.Errorf("run a command in the pod: %s", r.Error)
 		}
-		return Output{ExitCode: r.ExitCode, Stdout: r.Stdout, Stderr: r.Stderr}, nil
+		return Output{ExitCode: r.ExitCode, Stdout: r.Stdout, Stderr: r.Stderr, Began: time.UnixMicro(r.Began), Ended: time.UnixMicro(r.Ended)}, nil
 	case <-a.done:
 		return Output{}, fmt.Errorf("run a command in the pod: %w", a.err)
 	case <-ctx.Done():

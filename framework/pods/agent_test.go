@@ -105,3 +105,34 @@ func TestAgentHangs(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A request that is given up leaves nothing behind in the agent that lives on.
+func TestAgentForgetsGivenUp(t *testing.T) {
+	started := make(chan struct{})
+	mute := func(ctx context.Context, in io.Reader, out, _ io.Writer) error {
+		if err := probe.WriteFrame(out, []byte(probe.Hello)); err != nil {
+			return err
+		}
+		close(started)
+		_, _ = io.Copy(io.Discard, in) // and never answers
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	r := &runner{open: func() (stream, error) { return mute, nil }}
+	defer r.close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-started
+		cancel()
+	}()
+	for range 3 {
+		if _, err := r.do(ctx, probe.Request{Script: "echo x"}); err == nil {
+			t.Fatal("a mute agent answered")
+		}
+	}
+	r.now.mu.Lock()
+	defer r.now.mu.Unlock()
+	if n := len(r.now.waiting); n > 0 {
+		t.Errorf("%d requests are still waited for", n)
+	}
+}

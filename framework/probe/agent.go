@@ -11,12 +11,19 @@ import (
 	"time"
 )
 
-// Request asks the agent for one thing: a program, a shell script or an attempt of its own.
+// Request asks the agent for one thing: a program, a shell script, an attempt of its own, a page of the proxy's
+// administration interface, or to close connections.
 type Request struct {
 	Seq    int64    `json:"seq"`
 	Argv   []string `json:"argv,omitempty"`
 	Script string   `json:"script,omitempty"`
 	Spec   *Spec    `json:"spec,omitempty"`
+	// Batch are attempts that are made one after another, as many as there is time for: none begins when batchTime is
+	// over. The output is the list of their reports.
+	Batch []Spec `json:"batch,omitempty"`
+	Page  *Page  `json:"page,omitempty"`
+	// Release closes the held and kept connections whose names begin so.
+	Release string `json:"release,omitempty"`
 	// Timeout after which a program is killed, in milliseconds; 0 means 60 s.
 	Timeout int `json:"timeout,omitempty"`
 }
@@ -28,10 +35,17 @@ type Response struct {
 	Stdout   string `json:"stdout,omitempty"`
 	Stderr   string `json:"stderr,omitempty"`
 	Error    string `json:"error,omitempty"`
+	// Began and Ended are when it was run, in microseconds since 1970 by the clock of the pod's node, which the pod's
+	// sidecar has too.
+	Began int64 `json:"began,omitempty"`
+	Ended int64 `json:"ended,omitempty"`
 }
 
 // Hello is the first frame that an agent writes.
-const Hello = "mesh-egress-conformance probe agent 1"
+const Hello = "mesh-egress-conformance probe agent 2"
+
+// batchTime is how long attempts of one request go on.
+const batchTime = 2 * time.Second
 
 // outputLimit bounds what is kept of a program's output.
 const outputLimit = 1 << 20
@@ -63,7 +77,10 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 			return err
 		}
 		go func() {
-			answer, err := json.Marshal(handle(ctx, q, conns))
+			began := time.Now()
+			r := handle(ctx, q, conns)
+			r.Began, r.Ended = began.UnixMicro(), time.Now().UnixMicro()
+			answer, err := json.Marshal(r)
 			if err == nil {
 				err = write(answer)
 			}
@@ -84,6 +101,18 @@ func handle(ctx context.Context, q Request, conns *Conns) Response {
 			return r
 		}
 		r.ExitCode, r.Stdout = rep.ExitCode, string(b)
+		return r
+	}
+	if len(q.Batch) > 0 {
+		return batch(ctx, q.Batch, conns, r)
+	}
+	if q.Page != nil {
+		return q.Page.get(ctx, r)
+	}
+	if q.Release != "" {
+		if err := conns.Release(q.Release); err != nil {
+			r.Error = err.Error()
+		}
 		return r
 	}
 	argv := q.Argv
@@ -113,6 +142,20 @@ func handle(ctx context.Context, q Request, conns *Conns) Response {
 		r.Error = err.Error()
 	}
 	r.Stdout, r.Stderr = stdout.String(), stderr.String()
+	return r
+}
+
+// batch makes attempts one after another.
+func batch(ctx context.Context, specs []Spec, conns *Conns, r Response) Response {
+	var reports []Report
+	for start := time.Now(); len(reports) < len(specs) && (len(reports) == 0 || time.Since(start) < batchTime); {
+		reports = append(reports, Run(ctx, specs[len(reports)], conns))
+	}
+	b, err := json.Marshal(reports)
+	if err != nil {
+		r.Error = err.Error()
+	}
+	r.Stdout = string(b)
 	return r
 }
 

@@ -1,6 +1,6 @@
 // Package probe is what runs in the client pods beside curl: a small static program that makes the
 // attempts that curl cannot make (raw TCP, TLS with any or no server name, UDP, ICMP, DNS, gRPC,
-// WebSocket, one connection kept over several requests) and that starts curl for all others.
+// WebSocket, one connection kept over several requests or held open) and that starts programs for all others.
 //
 // It uses the standard library alone, because it is built from this source on the user's machine
 // (see framework/components) and copied into the pods' image.
@@ -39,6 +39,8 @@ type Spec struct {
 	Ports [2]int `json:"ports"`
 	// Timeout bounds the whole attempt, in milliseconds.
 	Timeout int `json:"timeout"`
+	// Hold keeps a tcp or tls connection after its first exchange; nil closes it then.
+	Hold *Hold `json:"hold,omitempty"`
 }
 
 // Report is what an attempt came to. Field names and exit codes are those of curl's --write-out
@@ -54,6 +56,8 @@ type Report struct {
 	Total      float64 `json:"time_total"`
 	Output     string  `json:"output,omitempty"` // what the other side said, shortened
 	Error      string  `json:"errormsg,omitempty"`
+	// Held is what became of a connection that was to be held, HeldOpen or HeldCut; "" where it was not answered.
+	Held string `json:"held,omitempty"`
 }
 
 // failure is an error with the exit code that it stands for.
@@ -82,6 +86,9 @@ func Run(ctx context.Context, s Spec, conns *Conns) Report {
 	timeout := time.Duration(s.Timeout) * time.Millisecond
 	if timeout <= 0 {
 		timeout = 10 * time.Second
+	}
+	if s.Hold != nil {
+		timeout += time.Duration(s.Hold.Pause) * time.Millisecond
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -115,6 +122,12 @@ func run(ctx context.Context, a *attempt) error {
 	t := tools[u.Scheme]
 	if t == nil {
 		return fail(wire.ExitUsage, "scheme %q is unknown", u.Scheme)
+	}
+	if a.spec.Hold != nil && u.Scheme != "tcp" && u.Scheme != "tls" {
+		return fail(wire.ExitUsage, "only tcp and tls connections can be held, not %s", u.Scheme)
+	}
+	if a.spec.Hold != nil && a.spec.Hold.Resume {
+		return a.resume(ctx)
 	}
 	return t(ctx)
 }
@@ -213,8 +226,19 @@ func (a *attempt) tcp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	return a.converse(c)
+	return a.converseAndHold(ctx, c, c)
+}
+
+// converseAndHold makes the first exchange on a connection, raw or with TLS over it, and closes it unless it is to be held.
+func (a *attempt) converseAndHold(ctx context.Context, raw, c net.Conn) error {
+	if a.spec.Hold == nil {
+		defer c.Close()
+		return a.converse(c)
+	}
+	if err := a.converse(c); err != nil {
+		return errors.Join(err, c.Close())
+	}
+	return a.hold(ctx, c, raw.LocalAddr(), raw.RemoteAddr())
 }
 
 func (a *attempt) converse(c net.Conn) error {
@@ -242,18 +266,22 @@ func (a *attempt) tls(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
 	t, err := a.handshake(ctx, c, nil)
 	if err != nil {
 		return err
 	}
 	a.report.Output = "certificate of " + leafName(t.ConnectionState().PeerCertificates)
-	if a.spec.Send == "" {
-		return nil
+	if a.spec.Send != "" {
+		return a.converseAndHold(ctx, c, t)
 	}
-	return a.converse(t)
+	if a.spec.Hold != nil { // the handshake was the first exchange
+		return a.hold(ctx, t, c.LocalAddr(), c.RemoteAddr())
+	}
+	return t.Close()
 }
 
+// handshake speaks TLS over a connection, which it closes when that fails: a proxy on the way writes its log when it
+// ends.
 func (a *attempt) handshake(ctx context.Context, c net.Conn, alpn []string) (*tls.Conn, error) {
 	name := a.spec.SNI
 	switch name {
@@ -263,13 +291,27 @@ func (a *attempt) handshake(ctx context.Context, c net.Conn, alpn []string) (*tl
 		name = ""
 	}
 	t := tls.Client(c, &tls.Config{ServerName: name, InsecureSkipVerify: true, NextProtos: alpn, MinVersion: tls.VersionTLS12}) //nolint:gosec // see tls
-	if err := t.HandshakeContext(ctx); err != nil {
-		if codeOf(err) == wire.ExitTimeout {
-			return nil, err
-		}
-		return nil, fail(wire.ExitTLS, "TLS handshake: %w", err)
+	if err := shake(ctx, t); err != nil {
+		return nil, err
 	}
 	return t, nil
+}
+
+// shake makes the handshake of a connection and closes the connection when that fails.
+func shake(ctx context.Context, t *tls.Conn) error {
+	err := t.HandshakeContext(ctx)
+	if err == nil {
+		return nil
+	}
+	_ = t.NetConn().Close() // the failed handshake is what is worth telling
+	var bad *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &bad):
+		return fail(wire.ExitCert, "%w", err)
+	case codeOf(err) == wire.ExitTimeout:
+		return err
+	}
+	return fail(wire.ExitTLS, "TLS handshake: %w", err)
 }
 
 func leafName(certs []*x509.Certificate) string {

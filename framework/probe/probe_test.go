@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"encoding/binary"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -44,7 +45,12 @@ func talker(t *testing.T, says string) string {
 				return
 			}
 			_, _ = c.Write([]byte(says))
-			c.Close()
+			// A connection that is closed with unread data is reset; this one shall end.
+			_ = c.(*net.TCPConn).CloseWrite()
+			go func() {
+				_, _ = io.Copy(io.Discard, c)
+				c.Close()
+			}()
 		}
 	}()
 	return l.Addr().String()

@@ -30,32 +30,32 @@ func (a *attempt) http(ctx context.Context) error {
 // verified shakes hands as curl does: with the URL's name, and only with whom the system trusts.
 func (a *attempt) verified(ctx context.Context, c net.Conn) (net.Conn, error) {
 	t := tls.Client(c, &tls.Config{ServerName: a.url.Hostname(), NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12})
-	err := t.HandshakeContext(ctx)
-	var bad *tls.CertificateVerificationError
-	switch {
-	case errors.As(err, &bad):
-		return nil, fail(wire.ExitCert, "%w", err)
-	case err != nil && codeOf(err) != wire.ExitTimeout:
-		return nil, fail(wire.ExitTLS, "TLS handshake: %w", err)
+	if err := shake(ctx, t); err != nil {
+		return nil, err
 	}
-	return t, err
+	return t, nil
 }
 
 // roundTrip makes one request on a connection of its own and reads the whole answer. It returns the
 // answer's headers and trailers.
 func (a *attempt) roundTrip(ctx context.Context, tr *http.Transport, secure func(context.Context, net.Conn) (net.Conn, error), method, url string, body io.Reader, header http.Header) (head, trailer http.Header, err error) {
 	tr.DisableCompression = true
-	tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return a.dial(ctx, "tcp4", a.target("80")) }
+	tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c, err := a.dial(ctx, "tcp4", a.target("80"))
+		if err != nil {
+			return nil, err
+		}
+		return newAskingConn(c).wait(), nil
+	}
 	tr.DialTLSContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		c, err := a.dial(ctx, "tcp4", a.target("443"))
 		if err != nil {
 			return nil, err
 		}
-		t, err := secure(ctx, c)
-		if err != nil {
-			c.Close() // a proxy writes its line of a connection when that has ended
-		}
-		return t, err
+		asking := newAskingConn(c)
+		secured, err := secure(ctx, asking)
+		asking.wait()
+		return secured, err
 	}
 	defer tr.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, method, url, body)
@@ -171,12 +171,21 @@ func (a *attempt) websocket(ctx context.Context) error {
 type Conns struct {
 	mu   sync.Mutex
 	open map[string]*kept
+	held map[string]*heldConn
 }
 
 type kept struct {
 	mu sync.Mutex
-	c  net.Conn
+	c  net.Conn // nil when the next request needs a new one
 	br *bufio.Reader
+}
+
+// drop closes the connection; the next request opens another.
+func (k *kept) drop() {
+	if k.c != nil {
+		_ = k.c.Close() // it is of no use any more
+	}
+	k.c, k.br = nil, nil
 }
 
 // keep makes an HTTP/1.1 request on the connection of the URL's ?conn= name, opening it if need be.
@@ -216,19 +225,19 @@ func (a *attempt) keep(ctx context.Context) error {
 		raw = t.NetConn()
 	}
 	a.note(raw.LocalAddr(), raw.RemoteAddr())
-	code, err := k.request(ctx, a.url.Host, a.url.Path, q.Encode(), a.spec.ID)
+	code, last, err := k.request(ctx, a.url.Host, a.url.Path, q.Encode(), a.spec.ID)
 	a.report.HTTPCode = code
-	if err != nil {
-		_ = k.c.Close() // it is broken already
-		k.c = nil
+	if err != nil || last {
+		k.drop()
 	}
 	return err
 }
 
-func (k *kept) request(ctx context.Context, host, path, query, id string) (int, error) {
+// request makes one request. last says that the server closes the connection after its answer.
+func (k *kept) request(ctx context.Context, host, path, query, id string) (code int, last bool, err error) {
 	if end, ok := ctx.Deadline(); ok {
 		if err := k.c.SetDeadline(end); err != nil {
-			return 0, err
+			return 0, false, err
 		}
 	}
 	if query != "" {
@@ -237,22 +246,19 @@ func (k *kept) request(ctx context.Context, host, path, query, id string) (int, 
 	if path == "" {
 		path = "/"
 	}
-	_, err := fmt.Fprintf(k.c, "GET %s HTTP/1.1\r\nHost: %s\r\n%s: %s\r\nX-Request-Id: %s\r\n\r\n", path, strings.TrimSuffix(host, ":80"), wire.ProbeHeader, id, id)
+	_, err = fmt.Fprintf(k.c, "GET %s HTTP/1.1\r\nHost: %s\r\n%s: %s\r\nX-Request-Id: %s\r\n\r\n", path, strings.TrimSuffix(host, ":80"), wire.ProbeHeader, id, id)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	resp, err := http.ReadResponse(k.br, nil)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	if resp.Close {
-		return resp.StatusCode, k.c.Close()
-	}
-	return resp.StatusCode, k.c.SetDeadline(time.Time{})
+	return resp.StatusCode, resp.Close, k.c.SetDeadline(time.Time{})
 }
 
 // frameSize guards against reading something that is no frame.

@@ -13,6 +13,7 @@ const (
 	ExitDNS      = 6  // the name did not resolve
 	ExitRefused  = 7  // no connection
 	ExitHTTP2    = 16 // a fault of the HTTP/2 framing
+	ExitStatus   = 22 // an error status, where that was to be a failure (-f)
 	ExitTimeout  = 28
 	ExitTLS      = 35 // the TLS handshake failed
 	ExitEmpty    = 52 // closed without an answer
