@@ -21,6 +21,7 @@ bin/egressctl selftest --name selftest
 scripts/verify-sabotage.sh
 scripts/verify-faults.sh
 scripts/verify-samples.sh
+scripts/verify-hosts.sh
 
 echo "== the live internet, played by a network namespace"
 scripts/verify-live.sh

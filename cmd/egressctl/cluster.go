@@ -77,12 +77,13 @@ func (o *options) complete(ctx context.Context) error {
 
 func upCommand(o *options) *cobra.Command {
 	var reuse bool
+	var sel selection
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Bring a cluster up with Istio, both gateways and the client pods, and leave it running",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			what, err := (&selection{}).load(cmd.Context())
+			what, err := sel.load(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -90,7 +91,10 @@ func upCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := o.cluster(cmd); err == nil && reuse {
+			if c, err := o.cluster(cmd); err == nil && reuse {
+				if err := harness.AddHosts(cmd.Context(), c, what.hosts); err != nil {
+					return err
+				}
 				fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is up already\n", o.name)
 				return nil
 			} else if errors.Is(err, harness.ErrStarting) {
@@ -102,12 +106,13 @@ func upCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is up; try\n  egressctl run --name %[1]s\n  egressctl kubectl --name %[1]s -- get pods -A\n  egressctl shell --name %[1]s\n  egressctl down --name %[1]s\n", s.Cluster.Name())
+			fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is up; try\n  egressctl run --name %[1]s\n  egressctl kubectl --name %[1]s -- get pods -A\n  egressctl shell --name %[1]s\n  egressctl down --name %[1]s\n", s.Cluster().Name())
 			return nil
 		},
 	}
 	o.addUpFlags(cmd)
 	cmd.Flags().BoolVar(&reuse, "reuse", false, "be content with a running cluster of that name")
+	addHostsFlag(cmd, &sel.hosts)
 	return cmd
 }
 
@@ -223,7 +228,7 @@ func kubectl(cmd *cobra.Command, c cluster.Cluster, args ...string) error {
 }
 
 func shellCommand(o *options) *cobra.Command {
-	var from string
+	var from, hosts string
 	cmd := &cobra.Command{
 		Use:   "shell",
 		Short: "Open a prompt inside a client pod, to try curl by hand",
@@ -233,10 +238,20 @@ func shellCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if hosts != "" {
+				more, err := readHosts(hosts)
+				if err != nil {
+					return usage(err)
+				}
+				if err := harness.AddHosts(cmd.Context(), c, more); err != nil {
+					return err
+				}
+			}
 			return kubectl(cmd, c, "exec", "-it", "-n", "egress-"+from, "deploy/sleep", "-c", "sleep", "--", "/bin/sh")
 		},
 	}
 	cmd.Flags().StringVar(&from, "from", "client", "client pod: client or control")
+	addHostsFlag(cmd, &hosts)
 	return cmd
 }
 
@@ -250,7 +265,11 @@ func logsCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := c.Log(args[0])
+			logs, ok := c.(cluster.Logger)
+			if !ok {
+				return usage(fmt.Errorf("the logs of cluster %s's parts are not ours to read: it belongs to somebody else", c.Name()))
+			}
+			r, err := logs.Log(args[0])
 			if err != nil {
 				return usage(err)
 			}

@@ -188,6 +188,6 @@ func (o *options) session(cmd *cobra.Command, what selected) (harness.Options, e
 	return harness.Options{
 		Outside: outside, AllowInstall: o.allowInstall,
 		Provider: name, Place: o.place, Name: o.name, Istio: o.istio, Source: src, Hub: o.hub, Port: o.port,
-		Clients: what.clients, Fixtures: what.fixtures, Cases: what.cases, OwnCases: what.own, ClientImage: o.clientImage, Progress: newProgress(cmd.ErrOrStderr()), Log: cmd.ErrOrStderr(),
+		Clients: what.clients, Fixtures: what.fixtures, Cases: what.cases, OwnCases: what.own, Hosts: what.hosts, ClientImage: o.clientImage, Progress: newProgress(cmd.ErrOrStderr()), Log: cmd.ErrOrStderr(),
 	}, nil
 }

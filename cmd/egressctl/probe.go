@@ -16,6 +16,7 @@ func probeCommand(o *options) *cobra.Command {
 	var (
 		from   string
 		asJSON bool
+		sel    selection
 	)
 	cmd := &cobra.Command{
 		Use:   "probe URL [-- CURL-ARGS]",
@@ -25,7 +26,7 @@ func probeCommand(o *options) *cobra.Command {
 			if _, err := o.cluster(cmd); err != nil {
 				return err
 			}
-			what, err := (&selection{}).load(cmd.Context())
+			what, err := sel.load(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -50,6 +51,7 @@ func probeCommand(o *options) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&from, "from", "client", "client from which to probe")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	addHostsFlag(cmd, &sel.hosts)
 	return cmd
 }
 

@@ -67,6 +67,7 @@ func runCommand(o *options) *cobra.Command {
 	f.BoolVar(&strict, "strict-cluster", inCI(), "refuse a running cluster that has egress objects or mesh configuration which the harness has not installed (default: in CI)")
 	f.Uint64Var(&sel.shuffle, "shuffle", 0, "seed for a random order (0 keeps the order of the list)")
 	sel.addFlags(cmd)
+	addHostsFlag(cmd, &sel.hosts)
 	return cmd
 }
 

@@ -26,6 +26,7 @@ type selection struct {
 	names   []string
 	filter  string
 	shuffle uint64
+	hosts   string        // file with hosts of the user's own; "" is none
 	against circumstances // that cases of a folder are checked against
 }
 
@@ -42,7 +43,7 @@ type selected struct {
 	clients  []egress.Client
 	fixtures fs.FS
 	own      bool            // the cases are the user's own
-	hosts    *internet.Hosts // with those of the user's own; nil: the built-in ones alone
+	hosts    *internet.Hosts // the built-in ones, and the user's own
 }
 
 // load reads the cases, checks those of the user's own, picks the selected ones and reads their fixtures, so that a mistake is found before anything
@@ -54,7 +55,13 @@ func (s *selection) load(ctx context.Context) (selected, error) {
 	if all, out.clients, err = suites.Load(); err != nil {
 		return out, err
 	}
-	if s.dir != "" {
+	if s.dir == "" {
+		out.hosts, err = readHosts(s.hosts)
+		if err != nil {
+			return out, err
+		}
+	} else {
+		s.against.hosts = s.hosts
 		out.fixtures, out.own = overlay{input.Tree(s.dir), fixtures.FS}, true
 		f, hosts, err := s.against.sound(s.dir)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/internet"
 )
 
 // Provider makes and finds clusters.
@@ -48,24 +49,52 @@ type Cluster interface {
 	Facts() Facts
 	// Internet is the outside that this cluster's pods reach; nil for the live one, which nobody observes.
 	Internet() Internet
-	// Log opens the log of a part of the cluster ("kubelet", "kube-apiserver", ...).
-	Log(part string) (io.ReadCloser, error)
-	// Gone is closed when the cluster has died or was taken down.
-	Gone() <-chan struct{}
 	// Failure explains why the cluster died; nil while it lives.
 	Failure() error
 	// Program is the path of a program that fits the cluster ("kubectl", "istioctl"); "" if unknown.
 	Program(name string) string
-	// Detach lets the cluster live on after this process.
-	Detach() error
 	// Close takes the cluster down, unless it was detached or only opened.
 	Close(ctx context.Context) error
+}
+
+// Mortal is a Cluster whose death is noticed.
+type Mortal interface {
+	// Gone is closed when the cluster has died or was taken down.
+	Gone() <-chan struct{}
+}
+
+// Gone is closed when the cluster has died or was taken down; never where nobody notices.
+func Gone(c Cluster) <-chan struct{} {
+	if m, ok := c.(Mortal); ok {
+		return m.Gone()
+	}
+	return nil
+}
+
+// Detacher is a Cluster that ends with the process that has made it, unless it is detached.
+type Detacher interface {
+	// Detach lets the cluster live on after this process.
+	Detach() error
+}
+
+// Detach lets a cluster live on after this process, as one does anyway that this program has not made.
+func Detach(c Cluster) error {
+	if d, ok := c.(Detacher); ok {
+		return d.Detach()
+	}
+	return nil
+}
+
+// Logger is a Cluster whose parts' logs can be read.
+type Logger interface {
+	// Log opens the log of a part of the cluster ("kubelet", "kube-apiserver", ...).
+	Log(part string) (io.ReadCloser, error)
 }
 
 // Internet is a hermetic outside whose arrivals can be read.
 type Internet interface {
 	Arrivals(ctx context.Context, since int64) (log []egress.Arrival, next int64, err error)
-	// Credential is a client certificate that its hosts accept, and their CA.
+	// Secrets are the PEM texts that placeholders of cases stand for: certificates and keys.
 	Secrets(ctx context.Context) (map[string]string, error)
 	// Break spoils it on purpose: "down" (every host is dead), "dns" (no name resolves), "ca" (foreign
 	// certificates); "mend" undoes all of it.
@@ -74,6 +103,15 @@ type Internet interface {
 	Answer(ctx context.Context, name, host string) error
 	// Asked is how often the name was asked for since then.
 	Asked(ctx context.Context, name string) (int, error)
+}
+
+// Extensible is an Internet that takes further hosts while it runs.
+type Extensible interface {
+	// Hosts are those that it serves.
+	Hosts(ctx context.Context) (*internet.Hosts, error)
+	// Add adds hosts and client certificates. Those that it has already, alike in all, stay as they are; another one of
+	// the same name, or at the same address, is an error.
+	Add(ctx context.Context, more *internet.Hosts) error
 }
 
 // Outside says which internet a cluster's pods reach.
@@ -99,7 +137,9 @@ type Options struct {
 	Name    string
 	Set     *components.Set
 	Outside Outside // "" is Hermetic
-	Port    int     // loopback port of the API server; 0 picks one
+	// Hosts are those of the hermetic internet; nil means those that are built in.
+	Hosts *internet.Hosts
+	Port  int // loopback port of the API server; 0 picks one
 	// Progress hears about what a provider must make before it can begin; it may be nil.
 	Progress components.Progress
 }

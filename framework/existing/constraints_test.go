@@ -1,6 +1,7 @@
 package existing
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -90,5 +91,42 @@ func TestNames(t *testing.T) {
 	})
 	if strings.Join(got, " ") != "httpbin.org edition.cnn.com" {
 		t.Errorf("got %v", got)
+	}
+}
+
+// Of hosts of one's own, pods can play names and wildcards, and not ranges or addresses that a case counts on.
+func TestOwnHosts(t *testing.T) {
+	k := constraints(t)
+	more, err := internet.ReadHosts("hosts.yaml", []byte(`
+hosts:
+  - {name: "*.s3.example", services: [{port: 443, kind: https}]}
+  - {name: db.example, address: 10.20.30.40, services: [{port: 5432, kind: postgres}]}
+  - {name: dc.example, address: 10.99.0.0/16, services: [{port: 5432, kind: postgres}]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.Hosts, err = k.Hosts.Add(more); err != nil {
+		t.Fatal(err)
+	}
+	bucket := egress.Case{Probes: []egress.Probe{egress.GET("client", "https://a.s3.example/")}}
+	named := egress.Case{Probes: []egress.Probe{{From: "client", URL: "tcp://db.example:5432"}}}
+	for name, x := range map[string]struct {
+		c    egress.Case
+		want string // part of the reason; "" for none
+	}{
+		"below a wildcard":      {bucket, ""},
+		"by name":               {named, ""},
+		"in its private range":  {egress.Case{Probes: []egress.Probe{{From: "client", URL: "tcp://db.example:5432", Within: egress.Always("10.20.0.0/16")}}}, "10.20.0.0/16, which no pod can own"},
+		"a range by name":       {egress.Case{Probes: []egress.Probe{{From: "client", URL: "tcp://dc.example:5432"}}}, "dc.example is a host that no single pod"},
+		"an address of a range": {egress.Case{Probes: []egress.Probe{{From: "client", URL: "tcp://10.99.12.1:5432"}}}, "10.99.12.1"},
+	} {
+		got, err := k.SkipReason(x.c)
+		if err != nil || (x.want == "") != (got == "") || !strings.Contains(got, x.want) {
+			t.Errorf("%s: %q %v", name, got, err)
+		}
+	}
+	if got := k.Names([]egress.Case{bucket, named}); !slices.Contains(got, "*.s3.example") || !slices.Contains(got, "db.example") || slices.Contains(got, "dc.example") {
+		t.Errorf("pods for %q", got)
 	}
 }

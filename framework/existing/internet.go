@@ -59,9 +59,10 @@ type InternetOptions struct {
 	Clientset kubernetes.Interface
 	Fixtures  *fixture.Client // makes its namespace
 	Run       string
-	Image     string   // has a shell, curl and gunzip
-	Names     []string // hosts that must be there
-	Program   string   // this program, for the pods' platform
+	Image     string          // has a shell, curl and gunzip
+	Hosts     *internet.Hosts // all that cases may call
+	Names     []string        // those of them that must be there
+	Program   string          // this program, for the pods' platform
 	Limits    limits.Limits
 	AnyUser   bool // the cluster chooses the pods' user (OpenShift)
 }
@@ -79,12 +80,8 @@ func StartInternet(ctx context.Context, o InternetOptions) (*Internet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a namespace for the hermetic internet: %w", err)
 	}
-	known, err := internet.DefaultHosts()
-	if err != nil {
-		return nil, err
-	}
 	var names []string // one pod for each
-	known.Subset(o.Names, func(h internet.Host) netip.Addr { names = append(names, h.Name); return h.Addresses()[0] })
+	o.Hosts.Subset(o.Names, func(h internet.Host) netip.Addr { names = append(names, h.Name); return h.Addresses()[0] })
 	if len(names) == 0 {
 		return nil, errors.New("the cases name no host of the internet that a pod could play")
 	}
@@ -101,7 +98,7 @@ func StartInternet(ctx context.Context, o InternetOptions) (*Internet, error) {
 		return nil, err
 	}
 	n := 0
-	hosts := known.Subset(names, func(internet.Host) netip.Addr { n++; return address[n-1] })
+	hosts := o.Hosts.Subset(names, func(internet.Host) netip.Addr { n++; return address[n-1] })
 	hosts.DNS = address[0]
 	in := &Internet{DNS: hosts.DNS.String(), CA: ca.CertPEM}
 	cfg := internet.Config{Hosts: hosts, CA: ca, Upstream: internet.OwnResolver, Control: fmt.Sprintf("127.0.0.1:%d", controlPort), Token: rand.Text()}

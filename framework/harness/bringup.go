@@ -14,7 +14,6 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
 	"mesh-egress-conformance/framework/fixture"
-	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 )
@@ -40,12 +39,12 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return err
 	}
 	s.mark("components in the cache")
-	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Outside: s.opts.Outside, Port: s.opts.Port, Progress: s.opts.Progress})
+	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Outside: s.opts.Outside, Hosts: s.opts.Hosts, Port: s.opts.Port, Progress: s.opts.Progress})
 	if err != nil {
 		return err
 	}
-	s.Cluster, s.owned, s.journal = c, true, fixture.NewJournal()
-	s.tenancy.before = "" // whatever it left is gone with its cluster
+	s.env, s.made = s.ownEnvironment(c), made{journal: fixture.NewJournal(), temporary: true}
+	s.lock.before = "" // whatever it left is gone with its cluster
 	ctx, stop := s.alive(ctx)
 	defer stop()
 	s.mark("cluster processes started")
@@ -57,8 +56,8 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return err
 	}
 	s.mark("API server ready")
-	if err := s.occupyUID(ctx, store); err != nil {
-		return err
+	if err := s.lock.acquireUID(ctx, store, s.cs); err != nil {
+		return fmt.Errorf("cluster %s: %w", s.opts.Name, err)
 	}
 	s.launch(egress.ControlClient)
 	if err := in.ControlPlane(ctx); err != nil {
@@ -80,19 +79,33 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	return s.join(ctx)
 }
 
+// useRunning uses a cluster of the harness that is already there, and adds the hosts that its internet lacks.
+func (s *Session) useRunning(ctx context.Context, c cluster.Cluster, store *components.Store) error {
+	s.env = s.ownEnvironment(c)
+	if err := sameInternet(c, s.opts.Outside); err != nil {
+		return err
+	}
+	var err error
+	if s.opts.Hosts, err = extend(ctx, c, s.opts.Hosts); err != nil {
+		return err
+	}
+	s.env = s.ownEnvironment(c) // with all hosts
+	return s.attach(ctx, store)
+}
+
 // attach uses a cluster that is already there.
 func (s *Session) attach(ctx context.Context, store *components.Store) error {
 	if err := s.connect(); err != nil {
 		return err
 	}
-	if err := s.occupyUID(ctx, store); err != nil {
-		return err
+	if err := s.lock.acquireUID(ctx, store, s.cs); err != nil {
+		return fmt.Errorf("cluster %s: %w", s.opts.Name, err)
 	}
 	if err := s.beginJournal(ctx, store); err != nil {
 		return err
 	}
 	if !s.opts.Watch {
-		if err := s.lookForForeign(ctx); err != nil {
+		if err := s.lookForForeign(ctx, searched.ofOurs); err != nil {
 			return err
 		}
 	}
@@ -108,48 +121,44 @@ func (s *Session) attach(ctx context.Context, store *components.Store) error {
 
 // installer installs the Istio of the session's cluster, which must be one of the harness's own.
 func (s *Session) installer() *mesh.Installer {
-	f := s.Cluster.Facts()
-	return mesh.NewInstaller(s.Cluster.RESTConfig(), mesh.Options{Module: f.Module, Tag: f.IstioTag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly, Limits: s.opts.Limits})
+	f := s.env.facts
+	return mesh.NewInstaller(s.env.cluster.RESTConfig(), mesh.Options{Module: f.Module, Tag: f.IstioTag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly, Limits: s.opts.Limits})
 }
 
 // because adds the cluster's own explanation to an error that its death has caused. A connection that breaks
 // may be seen before the death of whoever was at its other end, so it waits a moment for that.
 func (s *Session) because(ctx context.Context, err error) error {
-	if err == nil || s.Cluster == nil || ctx.Err() != nil && ended(ctx) == interrupted {
+	if err == nil || s.env.cluster == nil || ctx.Err() != nil && ended(ctx) == interrupted {
 		return err
 	}
 	select {
-	case <-s.Cluster.Gone():
+	case <-cluster.Gone(s.env.cluster):
 	case <-s.life.Done():
 	case <-time.After(s.opts.Limits.Cluster.Death):
 	}
-	if cause := s.Cluster.Failure(); cause != nil {
+	if cause := s.env.cluster.Failure(); cause != nil {
 		return fmt.Errorf("%w\n(seen as: %w)", cause, err)
 	}
 	return err
 }
 
 func (s *Session) connect() error {
-	cfg := s.Cluster.RESTConfig()
+	cfg := s.env.cluster.RESTConfig()
 	var err error
 	if s.cs, err = kubernetes.NewForConfig(cfg); err != nil {
 		return fmt.Errorf("make a Kubernetes client: %w", err)
 	}
-	owner, noted := fixture.RunOwner(s.run), s.journal
+	owner, noted := fixture.RunOwner(s.run), s.made.journal
 	if s.fix, err = fixture.NewClient(cfg, owner, noted); err != nil {
 		return err
 	}
 	makes := s.fix
-	if s.owned { // the clients belong to the cluster, which may be kept
+	if s.made.temporary { // the clients belong to the cluster, which may be kept
 		owner = fixture.ClusterOwner
 		makes = s.fix.As(owner)
 	}
-	var custom *pods.Customization
-	if s.visit != nil {
-		custom = s.visit.dress
-	}
-	s.pods = pods.New(pods.Options{Custom: custom, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.Cluster.Program("istioctl"), Kubeconfig: s.Cluster.Kubeconfig(), Owner: owner, Limits: s.opts.Limits.Pods})
-	s.pages = mesh.NewAdminPages(s.Cluster.RESTConfig(), s.cs)
+	s.pods = pods.New(pods.Options{Custom: s.env.custom, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.env.cluster.Program("istioctl"), Kubeconfig: s.env.cluster.Kubeconfig(), Owner: owner, Limits: s.opts.Limits.Pods})
+	s.pages = mesh.NewAdminPages(cfg, s.cs)
 	s.logs = mesh.NewAccessLogs(s.cs, caller(s.pods, s.opts.Limits.Pods.Request), s.opts.Limits.Log)
 	return nil
 }
@@ -158,7 +167,7 @@ func (s *Session) connect() error {
 // namespaces have.
 func (s *Session) followGateways(ctx context.Context) error {
 	var keep func(string) bool
-	if s.visit != nil {
+	if !s.env.ours {
 		keep = func(namespace string) bool {
 			return slices.ContainsFunc(s.pods.Started(), func(p *pods.Pod) bool { return p.Namespace == namespace })
 		}
@@ -178,7 +187,7 @@ func (s *Session) waitAPI(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if s.Cluster.Failure() != nil {
+		if s.env.cluster.Failure() != nil {
 			return err
 		}
 		select {
@@ -198,15 +207,11 @@ func (s *Session) join(ctx context.Context) error {
 	}
 	s.mark("client pods ready")
 	var err error
-	revision := mesh.DefaultRevision
-	if s.visit != nil {
-		revision = s.visit.found.Revision
-	}
-	if s.istiod, err = mesh.ConnectIstiod(ctx, s.Cluster.RESTConfig(), s.cs, revision, s.opts.Limits.Push); err != nil {
+	if s.istiod, err = mesh.ConnectIstiod(ctx, s.env.cluster.RESTConfig(), s.cs, s.env.revision, s.opts.Limits.Push); err != nil {
 		return err
 	}
 	var overlay *mesh.Overlay
-	if s.visit == nil && !s.opts.Watch { // else it is not ours to change
+	if s.env.ours && !s.opts.Watch { // else it is not ours to change
 		installed, err := mesh.InstalledConfig(ctx, s.cs)
 		if err != nil {
 			return err
@@ -218,16 +223,19 @@ func (s *Session) join(ctx context.Context) error {
 		overlay = mesh.NewOverlay(installed, store)
 	}
 	s.changer = mesh.NewChanger(s.istiod, overlay, s.fix, s.opts.Limits.Push)
-	if s.tenancy.follows() {
+	if s.lock.follows() {
 		if err := s.changer.SetBase(ctx, nil, s.proxies()); err != nil {
 			return err
 		}
-		s.tenancy.before = "" // its objects went in inherit
+		s.lock.before = "" // its objects went in cleanUpPrevious
 	}
 	if err := s.makeLanes(); err != nil {
 		return err
 	}
-	return s.sabotage(ctx)
+	if s.opts.Sabotage != NoSabotage {
+		s.opts.logf("SABOTAGE: %s", s.opts.Sabotage)
+	}
+	return s.opts.Sabotage.begin(ctx, s.target())
 }
 
 // world is one lane with the engine that runs in it.
@@ -241,73 +249,41 @@ type world struct {
 const DefaultLanes = 6
 
 func (s *Session) makeLanes() error {
-	hosts, err := internet.DefaultHosts()
-	if err != nil {
-		return err
-	}
 	n := s.opts.Lanes
 	if n <= 0 {
 		n = DefaultLanes
 	}
-	f := s.Cluster.Facts()
-	secrets, made := s.secrets(), s.fix.Part(casesPart)
-	if s.visit != nil {
-		made = made.Confined()
-	}
+	secrets, objects := s.secrets(), s.env.limit(s.fix.Part(casesPart))
 	for l := range lane(n) {
 		cl := clients{s.pods, l, s.gatewayProxies}
 		w := &world{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: made, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, run: s.run, limits: s.opts.Limits.Control,
+			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, run: s.run, limits: s.opts.Limits.Control,
 			expand: s.expand(l), secrets: secrets, applied: map[string][]*fixture.Object{},
 		}
 		w.engine = &engine.Engine{
 			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, s.followed, l},
 			Proxies:  proxyPages{cl, s.logs, s.pages},
-			Version:  f.Istio,
+			Version:  s.env.facts.Istio,
 			Limits:   s.opts.Limits,
-			Features: s.features(),
+			Features: s.env.features(),
 			Canonical: func(n string) string {
-				if h, ok := hosts.Find(n); ok {
+				if h, ok := s.env.hosts.Find(n); ok {
 					return h.Name
 				}
 				return n
 			},
 			Expand: s.expand(l),
 			Rerun: func(c egress.Case) string {
-				return fmt.Sprintf("egressctl run %s --case %s", s.where(), c.Name)
+				return fmt.Sprintf("egressctl run %s --case %s", s.env.flags(s.opts.Name), c.Name)
 			},
 		}
-		if in := s.Cluster.Internet(); in != nil {
+		if in := s.env.internet; in != nil {
 			w.engine.Outside, w.rules.outside = in, in
 		}
 		s.lanes = append(s.lanes, w)
 	}
 	return nil
-}
-
-// where is the flags that mean this cluster.
-func (s *Session) where() string {
-	internet := ""
-	if s.Cluster.Internet() == nil {
-		internet = " --internet " + string(cluster.Live)
-	}
-	if s.visit != nil {
-		return fmt.Sprintf("--kubeconfig %s --context %s", s.Cluster.Kubeconfig(), s.Cluster.Name()) + internet
-	}
-	return fmt.Sprintf("--provider %s --name %s", s.Cluster.Facts().Provider, s.opts.Name) + internet
-}
-
-// features are those of the cluster, and of what every cluster of ours has besides.
-func (s *Session) features() []egress.Feature {
-	f := slices.Clone(s.Cluster.Facts().Features)
-	if s.visit == nil {
-		f = append(f, egress.IngressGateway, egress.EgressGateway, egress.GatewayAPI, egress.NFTables)
-		if s.Cluster.Internet() != nil {
-			f = append(f, egress.Credential)
-		}
-	}
-	return f
 }
 
 // proxies names every running client's proxy.

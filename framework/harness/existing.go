@@ -12,31 +12,12 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/existing"
 	"mesh-egress-conformance/framework/fixture"
-	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 )
 
-// visit is what a session knows besides when the cluster belongs to somebody else.
-type visit struct {
-	terms    existing.Constraints
-	found    mesh.Found
-	internet *existing.Internet
-	dress    *pods.Customization
-}
-
-// guestCluster is somebody else's cluster with our internet in it.
-type guestCluster struct {
-	cluster.Cluster
-	facts    cluster.Facts
-	internet cluster.Internet
-}
-
-func (c *guestCluster) Facts() cluster.Facts       { return c.facts }
-func (c *guestCluster) Internet() cluster.Internet { return c.internet }
-
-// call on somebody else's cluster: look what is there, make an internet of pods, and clients that use it.
-func (s *Session) call(ctx context.Context, store *components.Store) error {
+// useExisting looks what is in somebody else's cluster, makes an internet of pods there, and clients that use it.
+func (s *Session) useExisting(ctx context.Context, store *components.Store) error {
 	if s.opts.Sabotage != NoSabotage {
 		return fmt.Errorf("sabotage %s: this cluster belongs to somebody else, and nothing in it is broken on purpose", s.opts.Sabotage)
 	}
@@ -46,13 +27,14 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 	if err := existing.Preflight(ctx, s.cs); err != nil {
 		return err
 	}
-	if err := s.share(ctx, store); err != nil {
-		return err
+	var err error
+	if s.lock, err = shareByUID(ctx, store, s.cs); err != nil {
+		return fmt.Errorf("cluster %s: %w", s.env.cluster.Name(), err)
 	}
 	if err := s.beginJournal(ctx, store); err != nil {
 		return err
 	}
-	beyond, err := s.beyond(ctx)
+	beyond, err := s.opts.beyond(ctx, s.fix)
 	if err != nil {
 		return err
 	}
@@ -60,53 +42,18 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 	if err != nil {
 		return err
 	}
-	hosts, err := internet.DefaultHosts()
-	if err != nil {
-		return err
-	}
 	s.opts.logf("Istio %s (revision %s), outbound policy %s", found.Release, found.Revision, found.Policy)
-	v := &visit{found: found, terms: existing.Constraints{Hosts: hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, Beyond: beyond, OwnPolicy: found.Policy != egress.RegistryOnly, Live: s.opts.Outside == cluster.Live}}
-	s.visit = v
 	// Namespaces of the run alone: nothing that is there already is taken over or removed.
 	for i, c := range s.opts.Clients {
 		s.opts.Clients[i].Namespace = c.Namespace + "-" + s.run
 	}
-	anyUser, err := s.openShift()
-	if err != nil {
+	if err := s.existingEnvironment(ctx, store, found, beyond); err != nil {
 		return err
 	}
-	image := s.opts.ClientImage
-	if image == "" {
-		image = defaultClientImage
-	}
-	f := s.Cluster.Facts()
-	f.Istio, f.IstioTag, f.Envoy, f.Outside = found.Version, found.Release, "of Istio "+found.Release, s.opts.Outside
-	f.Notes = append(f.Notes, fmt.Sprintf("the cluster and its Istio (revision %s, mesh-wide outbound policy %s) belong to somebody else", found.Revision, found.Policy))
-	v.dress = &pods.Customization{Image: image, AnyUser: anyUser, Inject: v.inject(), Policies: v.policies}
-	foreign := &guestCluster{Cluster: s.Cluster}
-	if v.terms.Live {
-		f.Features = nil
-		f.Notes = append(f.Notes, "the internet is the live one: no arrival log, two witnesses and the control client")
-	} else {
-		if err := s.bringInternet(ctx, image, anyUser); err != nil {
-			return err
-		}
-		f.Outside, f.Features = cluster.Hermetic, []egress.Feature{egress.Hermetic}
-		f.Notes = append(f.Notes, "each host of the internet is a pod")
-		foreign.internet, v.dress.DNS, v.dress.CA = v.internet, v.internet.DNS, v.internet.CA
-	}
-	if v.dress.Agent, err = components.Agent(ctx, store, s.opts.Progress); err != nil {
+	if err := s.connect(); err != nil { // clients are customized from here on
 		return err
 	}
-	if v.terms.OwnPolicy {
-		f.Notes = append(f.Notes, "a Sidecar in each of the run's namespaces makes them REGISTRY_ONLY")
-	}
-	foreign.facts = f
-	s.Cluster = foreign
-	if err := s.connect(); err != nil { // the clients are dressed from here on
-		return err
-	}
-	if err := s.lookForForeign(ctx); err != nil {
+	if err := s.lookForForeign(ctx, searched.ofExisting); err != nil {
 		return err
 	}
 	for _, n := range baseClients {
@@ -121,42 +68,83 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 	return s.join(ctx)
 }
 
-// bringInternet starts the pods that play the internet.
-func (s *Session) bringInternet(ctx context.Context, image string, anyUser bool) error {
-	program, err := components.Self()
+// existingEnvironment makes the environment of an existing cluster, and an internet of pods unless the live one is
+// wanted.
+func (s *Session) existingEnvironment(ctx context.Context, store *components.Store, found mesh.Found, beyond map[string][]string) error {
+	anyUser, err := s.openShift()
 	if err != nil {
 		return err
 	}
-	s.visit.internet, err = existing.StartInternet(ctx, existing.InternetOptions{
-		Config: s.Cluster.RESTConfig(), Clientset: s.cs, Fixtures: s.fix, Run: s.run, Image: image, Names: s.visit.terms.Names(s.opts.Cases), Program: program, Limits: s.opts.Limits, AnyUser: anyUser,
+	image := s.opts.ClientImage
+	if image == "" {
+		image = defaultClientImage
+	}
+	e := environment{cluster: s.env.cluster, facts: s.env.cluster.Facts(), hosts: s.opts.Hosts, revision: found.Revision}
+	bounds := existing.Constraints{Hosts: e.hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, Beyond: beyond, OwnPolicy: found.Policy != egress.RegistryOnly, Live: s.opts.Outside == cluster.Live}
+	e.constraints = []constraint{{"on somebody else's cluster", bounds.SkipReason}}
+	e.custom = &pods.Customization{Image: image, AnyUser: anyUser, Inject: injectionLabel(found), Policies: func(namespace string) []*fixture.Object { return policies(found, namespace) }}
+	if e.custom.Agent, err = components.Agent(ctx, store, s.opts.Progress); err != nil {
+		return err
+	}
+	f := &e.facts
+	f.Istio, f.IstioTag, f.Envoy, f.Outside = found.Version, found.Release, "of Istio "+found.Release, s.opts.Outside
+	f.Notes = append(f.Notes, fmt.Sprintf("the cluster and its Istio (revision %s, mesh-wide outbound policy %s) belong to somebody else", found.Revision, found.Policy))
+	if bounds.Live {
+		f.Features = nil
+		f.Notes = append(f.Notes, "the internet is the live one: no arrival log, two witnesses and the control client")
+	} else {
+		in, err := s.startPodInternet(ctx, image, anyUser, bounds.Names(s.opts.Cases))
+		if err != nil {
+			return err
+		}
+		f.Outside, f.Features = cluster.Hermetic, []egress.Feature{egress.Hermetic}
+		f.Notes = append(f.Notes, "each host of the internet is a pod")
+		e.internet, e.custom.DNS, e.custom.CA = in, in.DNS, in.CA
+	}
+	if bounds.OwnPolicy {
+		f.Notes = append(f.Notes, "a Sidecar in each of the run's namespaces makes them REGISTRY_ONLY")
+	}
+	s.completeEnvironment(&e)
+	s.env = e
+	return nil
+}
+
+// startPodInternet starts the pods that play the internet.
+func (s *Session) startPodInternet(ctx context.Context, image string, anyUser bool, names []string) (*existing.Internet, error) {
+	program, err := components.Self()
+	if err != nil {
+		return nil, err
+	}
+	in, err := existing.StartInternet(ctx, existing.InternetOptions{
+		Config: s.env.cluster.RESTConfig(), Clientset: s.cs, Fixtures: s.fix, Run: s.run, Image: image, Hosts: s.opts.Hosts, Names: names, Program: program, Limits: s.opts.Limits, AnyUser: anyUser,
 	})
 	if err == nil {
 		s.mark("hermetic internet ready")
 	}
-	return err
+	return in, err
 }
 
 // defaultClientImage has a shell and curl; the hermetic internet's pods run it too.
 const defaultClientImage = "docker.io/curlimages/curl:8.16.0"
 
-// inject is the label of namespaces whose pods this Istio gives sidecars.
-func (v *visit) inject() map[string]string {
-	if v.found.Revision == "default" {
+// injectionLabel is the label of namespaces whose pods this Istio gives sidecars.
+func injectionLabel(found mesh.Found) map[string]string {
+	if found.Revision == "default" {
 		return map[string]string{"istio-injection": "enabled"}
 	}
-	return map[string]string{"istio.io/rev": v.found.Revision}
+	return map[string]string{"istio.io/rev": found.Revision}
 }
 
 // policies are the objects that make a namespace of the run as cases expect the mesh to be.
-func (v *visit) policies(namespace string) []*fixture.Object {
+func policies(found mesh.Found, namespace string) []*fixture.Object {
 	var out []*fixture.Object
-	if v.terms.OwnPolicy {
+	if found.Policy != egress.RegistryOnly {
 		out = append(out, &fixture.Object{Object: map[string]any{
 			"apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": map[string]any{"name": "registry-only", "namespace": namespace},
 			"spec": map[string]any{"outboundTrafficPolicy": map[string]any{"mode": string(egress.RegistryOnly)}, "egress": []any{map[string]any{"hosts": []any{"*/*"}}}},
 		}})
 	}
-	if !v.found.AccessLog {
+	if !found.AccessLog {
 		out = append(out, &fixture.Object{Object: map[string]any{
 			"apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry", "metadata": map[string]any{"name": "access-log", "namespace": namespace},
 			"spec": map[string]any{"accessLogging": []any{map[string]any{"providers": []any{map[string]any{"name": "envoy"}}}}},
@@ -174,46 +162,26 @@ func (s *Session) openShift() (bool, error) {
 	return slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == "security.openshift.io" }), nil
 }
 
-// excuse says why a case cannot run in this session although its needs are met; "" if it can.
-func (s *Session) excuse(c egress.Case) (string, error) {
-	if s.visit != nil {
-		why, err := s.visit.terms.SkipReason(c)
-		if err != nil {
-			return "", err
-		}
-		if why != "" {
-			return "not on somebody else's cluster: " + why, nil
-		}
-	}
-	if s.terms != nil {
-		why, err := s.terms.SkipReason(c)
-		if err != nil {
-			return "", err
-		}
-		if why != "" {
-			return "not against the live internet: " + why, nil
-		}
-	}
-	return "", nil
-}
-
 // applicable is engine.Applicable, with what only the session knows.
 func (s *Session) applicable(c egress.Case) (egress.Verdict, string) {
 	if v, why := s.lanes[0].engine.Applicable(c); v != "" {
 		return v, why
 	}
-	if why, err := s.excuse(c); err != nil {
+	if why, err := s.env.skipReason(c); err != nil {
 		return egress.Inconclusive, err.Error()
 	} else if why != "" {
 		return egress.Skipped, why
 	}
-	if s.terms != nil {
-		if why := s.terms.Unreachable(c); why != "" {
-			return egress.Inconclusive, why
-		}
-	}
-	if why := s.reach.unreachable(c); why != "" {
+	if why := s.env.reach.unreachable(c); why != "" {
 		return egress.Inconclusive, why
 	}
 	return "", ""
+}
+
+// applicableOf leaves out the cases that are not going to run.
+func (s *Session) applicableOf(cases []egress.Case) []egress.Case {
+	return slices.DeleteFunc(slices.Clone(cases), func(c egress.Case) bool {
+		v, _ := s.applicable(c)
+		return v != ""
+	})
 }

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
 	"mesh-egress-conformance/framework/egress"
@@ -34,37 +36,58 @@ type foreign struct {
 	object *fixture.Object
 }
 
-// lookForForeign finds what is not the harness's own. In a cluster of somebody else's it finds what the run's
-// namespaces can see of it.
-func (s *Session) lookForForeign(ctx context.Context) error {
-	var installed mesh.Installed
-	var found []foreign
-	if s.visit == nil {
-		var err error
-		if installed, err = mesh.ReadInstalled(s.Cluster.RESTConfig()); err != nil {
-			return err
-		}
-		if found, err = s.foreignConfig(ctx, installed.Mesh); err != nil {
-			return err
-		}
+// foreignObjects are all that was found.
+type foreignObjects []foreign
+
+// searched is a cluster in which they are looked for.
+type searched struct {
+	config *rest.Config
+	cs     kubernetes.Interface
+}
+
+// ofOurs finds what is in a cluster of the harness and was not installed by it.
+func (s searched) ofOurs(ctx context.Context) (foreignObjects, error) {
+	installed, err := mesh.ReadInstalled(s.config)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.foreignConfig(ctx, installed.Mesh)
+	if err != nil {
+		return nil, err
 	}
 	objs, err := s.egressObjects(ctx)
-	if err != nil {
-		return err
-	}
 	for _, o := range objs {
-		if isForeign(o, installed) && (s.visit == nil || reachesAll(o)) {
+		if isForeign(o, installed) {
 			found = append(found, foreign{fixture.Describe(o), o})
 		}
 	}
-	s.foreign = found
-	if len(found) == 0 {
-		return nil
+	return found, err
+}
+
+// ofExisting finds what the run's namespaces can see of an existing cluster's objects.
+func (s searched) ofExisting(ctx context.Context) (foreignObjects, error) {
+	objs, err := s.egressObjects(ctx)
+	var found foreignObjects
+	for _, o := range objs {
+		if isForeign(o, mesh.Installed{}) && reachesAll(o) {
+			found = append(found, foreign{fixture.Describe(o), o})
+		}
 	}
-	s.opts.logf("in this cluster, not the harness's: %s", some(s.foreignNames()))
-	if s.opts.StrictCluster && s.visit == nil {
+	return found, err
+}
+
+// lookForForeign finds what the session's cluster has besides, and refuses a cluster of the harness for it where the
+// options say so.
+func (s *Session) lookForForeign(ctx context.Context, find func(searched, context.Context) (foreignObjects, error)) error {
+	var err error
+	s.env.foreign, err = find(searched{s.env.cluster.RESTConfig(), s.cs}, ctx)
+	if err != nil || len(s.env.foreign) == 0 {
+		return err
+	}
+	s.opts.logf("in this cluster, not the harness's: %s", some(s.env.foreign.names()))
+	if s.opts.StrictCluster && s.env.ours {
 		return fmt.Errorf("cluster %s has what the harness has not installed: %s. Verdicts could be about that: remove it, use another cluster (--name), or accept it with --strict-cluster=false",
-			s.Cluster.Name(), some(s.foreignNames()))
+			s.env.cluster.Name(), some(s.env.foreign.names()))
 	}
 	return nil
 }
@@ -78,22 +101,22 @@ func some(names []string) string {
 	return fmt.Sprintf("%s; and %d more", strings.Join(names[:most], "; "), len(names)-most)
 }
 
-// foreignNames are what was found, as the report has it.
-func (s *Session) foreignNames() []string {
-	out := make([]string, len(s.foreign))
-	for i, f := range s.foreign {
+// names are what was found, as the report has it.
+func (x foreignObjects) names() []string {
+	out := make([]string, len(x))
+	for i, f := range x {
 		out[i] = f.what
 	}
 	return out
 }
 
 // foreignConfig compares the mesh configuration with the installed one.
-func (s *Session) foreignConfig(ctx context.Context, want mesh.Config) ([]foreign, error) {
+func (s searched) foreignConfig(ctx context.Context, want mesh.Config) (foreignObjects, error) {
 	have, err := mesh.InstalledConfig(ctx, s.cs)
 	if err != nil || want == nil {
 		return nil, err
 	}
-	var out []foreign
+	var out foreignObjects
 	keys := slices.Collect(maps.Keys(have))
 	for k := range want {
 		if _, ok := have[k]; !ok {
@@ -122,8 +145,8 @@ func inline(v any) string {
 }
 
 // egressObjects lists the objects of all kinds that decide about egress. What this user may not list is left out.
-func (s *Session) egressObjects(ctx context.Context) ([]*fixture.Object, error) {
-	dyn, err := dynamic.NewForConfig(s.Cluster.RESTConfig())
+func (s searched) egressObjects(ctx context.Context) ([]*fixture.Object, error) {
+	dyn, err := dynamic.NewForConfig(s.config)
 	if err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
@@ -226,12 +249,12 @@ func means(host, name string) bool {
 }
 
 // blame adds to a verdict that is not the wanted one what in the cluster may explain it.
-func (s *Session) blame(r egress.Result) egress.Result {
+func (x foreignObjects) blame(r egress.Result) egress.Result {
 	if r.Verdict != egress.Violates && r.Verdict != egress.Inconclusive {
 		return r
 	}
 	var may []string
-	for _, f := range s.foreign {
+	for _, f := range x {
 		if f.explains(r.Case) {
 			may = append(may, f.what)
 		}

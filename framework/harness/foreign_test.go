@@ -58,8 +58,7 @@ func TestBlame(t *testing.T) {
 		"the mesh itself":      {foreign{what: "the mesh configuration's outboundTrafficPolicy"}, egress.Inconclusive, true},
 		"nothing to explain":   {entry("httpbin.org", ""), egress.Conforms, false},
 	} {
-		s := &Session{foreign: []foreign{x.f}}
-		got := s.blame(egress.Result{Case: c, Verdict: x.verdict, Why: "PASS, wanted B502"})
+		got := foreignObjects{x.f}.blame(egress.Result{Case: c, Verdict: x.verdict, Why: "PASS, wanted B502"})
 		if strings.Contains(got.Why, x.f.what) != x.want {
 			t.Errorf("%s: %s", name, got.Why)
 		}

@@ -20,8 +20,8 @@ import (
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/limits"
-	"mesh-egress-conformance/framework/live"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 	"mesh-egress-conformance/framework/provider"
@@ -42,7 +42,9 @@ type Options struct {
 	// StrictCluster refuses a cluster of the harness's own in which something is that it has not installed.
 	StrictCluster bool
 	// Outside is the internet that cases call. "" is that of the running cluster, or the hermetic one.
-	Outside  cluster.Outside
+	Outside cluster.Outside
+	// Hosts are what cases may call; nil means those that are built in.
+	Hosts    *internet.Hosts
 	Sabotage Sabotage
 	Clients  []egress.Client // all that cases may name
 	Fixtures fs.FS
@@ -68,31 +70,24 @@ func (o *Options) logf(format string, a ...any) {
 
 // Session is a cluster with Istio in which cases can run.
 type Session struct {
-	Cluster cluster.Cluster
 	opts    Options
+	env     environment
+	made    made
+	lock    *clusterLock // nil for a watcher
 	cs      *kubernetes.Clientset
 	fix     *fixture.Client
-	journal *fixture.Journal // what this run makes; nil for what stays in the cluster
 	pods    *pods.Pods
 	istiod  *mesh.Istiod
 	logs    *mesh.AccessLogs
 	pages   *mesh.AdminPages // of proxies
 	changer *mesh.Changer    // nil until istiod is there
 	lanes   []*world         // one for each lane; the first has the clients as the cases name them
-	owned   bool
-	// installed says that this session has installed an Istio on somebody else's cluster.
-	installed bool
-	run       string
-	start     time.Time
-	ingress   string
-	foreign   []foreign // what is in the cluster and not the harness's
-	reach     *reach    // nil until a run begins, and for the live internet
-	lookOnce  sync.Once // for what a case suspects
+	run     string
+	start   time.Time
+
+	ingress string
 	// gateways starts the gateways, or finds them.
 	gateways func(context.Context) error
-	visit    *visit // nil on a cluster of the harness
-	// terms are what is known of the live internet, once it was looked at; nil for the hermetic one.
-	terms *live.Constraints
 
 	// life ends when the session is closed; what runs in the background ends with it.
 	life context.Context //nolint:containedctx // the session is a lifetime
@@ -101,10 +96,12 @@ type Session struct {
 	mu      sync.Mutex
 	futures map[string]*future
 	timings map[string]float64
-	tenancy *tenancy // nil for a watcher
 	// followed are the gateways of the cluster, whoever made them.
 	followed *mesh.Gateways
 }
+
+// Cluster is the cluster that the session runs in.
+func (s *Session) Cluster() cluster.Cluster { return s.env.cluster }
 
 // future is something that is started once and waited for by many.
 type future struct {
@@ -136,31 +133,39 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 	switch {
 	case o.Watch:
 		err = startingIn(store, o.Provider, o.Name)
-	case o.Provider != provider.Existing:
-		err = s.occupy(store) // held before anybody can know that there is no cluster
+	case o.Provider != provider.Existing: // held before anybody can know that there is no cluster
+		s.lock, err = acquireByName(store, o.Provider, o.Name, s.run)
 	}
+	var c cluster.Cluster
 	if err == nil {
-		s.Cluster, err = p.Open(ctx, o.Name)
+		c, err = p.Open(ctx, o.Name)
 	}
 	switch {
 	case errors.Is(err, cluster.ErrNotFound) && !o.Watch:
 		err = s.bringUp(ctx, p, store)
-	case err == nil && s.Cluster.Facts().Foreign:
-		o.logf("using the cluster of context %s, which belongs to somebody else", s.Cluster.Name())
-		err = s.call(ctx, store)
+	case err == nil && c.Facts().Foreign:
+		o.logf("using the cluster of context %s, which belongs to somebody else", c.Name())
+		s.env = environment{cluster: c}
+		err = s.useExisting(ctx, store)
 	case err == nil:
 		o.logf("using the running cluster %s", o.Name)
-		if err = s.sameOutside(); err == nil {
-			err = s.attach(ctx, store)
-		}
+		err = s.useRunning(ctx, c, store)
 	}
 	if err == nil {
-		err = s.tenancy.complete()
+		err = s.lock.complete()
 	}
 	if err != nil {
 		return nil, errors.Join(s.because(ctx, err), s.Close(context.WithoutCancel(ctx)))
 	}
 	return s, nil
+}
+
+// sameInternet demands that a running cluster reaches the internet that was asked for.
+func sameInternet(c cluster.Cluster, want cluster.Outside) error {
+	if have := c.Facts().Outside; want != "" && want != have {
+		return fmt.Errorf("the running cluster %s reaches the %s internet, not the %s one: take it down, or choose another --name", c.Name(), have, want)
+	}
+	return nil
 }
 
 // Up brings a cluster up with Istio, both gateways and the base clients, and lets it live on.
@@ -170,15 +175,14 @@ func Up(ctx context.Context, o Options) (*Session, error) {
 		return nil, err
 	}
 	s.run = "" // what belongs to the cluster and not to a run
-	if err = s.occupy(store); err == nil {
+	if s.lock, err = acquireByName(store, o.Provider, o.Name, s.run); err == nil {
 		err = s.bringUp(ctx, p, store)
 	}
 	if err == nil {
 		err = s.Ready(ctx)
 	}
 	if err == nil {
-		s.owned = false
-		err = errors.Join(s.Cluster.Detach(), s.tenancy.complete())
+		err = errors.Join(s.Keep(), s.lock.complete())
 	}
 	if err != nil {
 		return nil, errors.Join(s.because(ctx, err), s.Close(context.WithoutCancel(ctx)))
@@ -216,6 +220,12 @@ func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 			return nil, nil, nil, fmt.Errorf("case %s: %w", c.Name, err)
 		}
 	}
+	if o.Hosts == nil {
+		var err error
+		if o.Hosts, err = internet.DefaultHosts(); err != nil {
+			return nil, nil, nil, err
+		}
+	}
 	store, err := components.OpenStore()
 	if err != nil {
 		return nil, nil, nil, err
@@ -236,20 +246,12 @@ func (s *Session) alive(ctx context.Context) (context.Context, context.CancelFun
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
 		select {
-		case <-s.Cluster.Gone():
-			cancel(fmt.Errorf("the cluster died: %w", s.failure()))
+		case <-cluster.Gone(s.env.cluster):
+			cancel(fmt.Errorf("the cluster died: %w", s.env.failure()))
 		case <-ctx.Done():
 		}
 	}()
 	return ctx, func() { cancel(nil) }
-}
-
-// failure is why a cluster that is gone has died.
-func (s *Session) failure() error {
-	if err := s.Cluster.Failure(); err != nil {
-		return err
-	}
-	return errors.New("somebody took it down")
 }
 
 // beginCase runs one case in a lane, up to its verdict, which the returned function makes; the clients that
@@ -266,7 +268,7 @@ func (s *Session) beginCase(ctx context.Context, w *world, c egress.Case) (judge
 		return not(egress.Inconclusive, s.because(ctx, err).Error())
 	}
 	verdict := w.engine.Begin(ctx, c)
-	return func() egress.Result { return s.blame(s.concluded(verdict())) }
+	return func() egress.Result { return s.env.foreign.blame(s.concluded(verdict())) }
 }
 
 // concluded adds to a result what only the session knows.
@@ -274,7 +276,7 @@ func (s *Session) concluded(r egress.Result) egress.Result {
 	switch r.Verdict {
 	case egress.Conforms, egress.Violates, egress.Inconclusive:
 		// A part that has died may have made the client fail where the mesh would not.
-		if s.Cluster.Failure() != nil {
+		if s.env.cluster.Failure() != nil {
 			if r.Verdict != egress.Inconclusive {
 				r.Why = strings.TrimSpace(fmt.Sprintf("it came out as %q when the cluster was dead: %s", r.Verdict, r.Why))
 			}
@@ -282,7 +284,7 @@ func (s *Session) concluded(r egress.Result) egress.Result {
 		}
 	case egress.Skipped, egress.NotApplicable:
 	}
-	s.suspect(r)
+	s.env.reach.suspect(s.life, r)
 	s.mu.Lock()
 	if _, done := s.timings["first verdict"]; !done && (r.Verdict == egress.Conforms || r.Verdict == egress.Violates) {
 		s.timings["first verdict"] = time.Since(s.start).Seconds()
@@ -377,19 +379,10 @@ func (s *Session) Timings() map[string]float64 {
 	return out
 }
 
-// Deviations are what a reader of this session's results must know about the installation.
-func (s *Session) Deviations() []string {
-	f := s.Cluster.Facts()
-	if f.Foreign {
-		return f.Notes
-	}
-	return append(slices.Clone(f.Notes), mesh.Deviations(mesh.Options{OfficialProxy: slices.Contains(f.Features, egress.IstioFilters)})...)
-}
-
 // Keep lets an owned cluster live on.
 func (s *Session) Keep() error {
-	s.owned = false
-	return s.Cluster.Detach()
+	s.made.temporary = false
+	return cluster.Detach(s.env.cluster)
 }
 
 // Close removes what the session made: the whole cluster if it brought it up, else its own
@@ -400,21 +393,18 @@ func (s *Session) Close(ctx context.Context) error {
 	var all error
 	s.end()
 	all = errors.Join(all, s.settled(ctx))
-	dead := s.Cluster == nil || s.Cluster.Failure() != nil
-	if !dead && !s.owned && s.run != "" && s.changer != nil {
+	dead := s.env.dead()
+	if !dead && !s.made.temporary && s.run != "" && s.changer != nil {
 		for _, w := range s.lanes {
 			all = errors.Join(all, w.rules.removeAll(ctx))
 		}
-		all = errors.Join(all, s.mend(ctx))
-		if s.visit == nil && !s.opts.Watch {
+		all = errors.Join(all, s.opts.Sabotage.mend(ctx, s.target()))
+		if s.env.ours && !s.opts.Watch {
 			all = errors.Join(all, mesh.RestoreConfig(ctx, s.cs))
 		}
 	}
 	if s.istiod != nil {
 		s.istiod.Close()
-	}
-	if s.visit != nil && s.visit.internet != nil {
-		all = errors.Join(all, s.visit.internet.Close())
 	}
 	if s.followed != nil {
 		s.followed.Close()
@@ -428,12 +418,9 @@ func (s *Session) Close(ctx context.Context) error {
 	if s.pods != nil {
 		s.pods.Close()
 	}
-	all = errors.Join(all, s.removeOwn(ctx, dead))
-	if s.Cluster != nil {
-		all = errors.Join(all, s.Cluster.Close(ctx))
-	}
-	if s.tenancy != nil {
-		all = errors.Join(all, s.tenancy.end(dead || all == nil))
+	all = errors.Join(all, s.made.remove(ctx, s.cs, s.fix, dead), s.env.close(ctx))
+	if s.lock != nil {
+		all = errors.Join(all, s.lock.end(dead || all == nil))
 	}
 	return all
 }

@@ -21,8 +21,11 @@ func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Foun
 	if !s.opts.AllowInstall {
 		return found, fmt.Errorf("%w; --allow-install lets the run install one, which it removes again", err)
 	}
-	if err := s.unshare(ctx, store); err != nil {
+	if err := s.lock.end(false); err != nil { // shared until now
 		return found, err
+	}
+	if s.lock, err = acquireByUID(ctx, store, s.cs, s.run); err != nil {
+		return found, fmt.Errorf("cluster %s: %w", s.env.cluster.Name(), err)
 	}
 	version, charts, err := components.Charts(ctx, store, components.Options{Istio: s.opts.Istio})
 	if err != nil {
@@ -31,10 +34,10 @@ func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Foun
 	if err := existing.PrepareInstall(ctx, s.cs, s.fix); err != nil {
 		return found, err
 	}
-	s.installed = true
+	s.made.istio = true
 	s.opts.logf("installing Istio %s, which this run removes again", version.Release)
-	in := mesh.NewInstaller(s.Cluster.RESTConfig(), mesh.Options{
-		Module: charts, Tag: version.Release, Hub: s.opts.Hub, OfficialProxy: s.opts.Source != components.Build, Policy: egress.RegistryOnly, Run: s.run, Intend: s.journal.Intend,
+	in := mesh.NewInstaller(s.env.cluster.RESTConfig(), mesh.Options{
+		Module: charts, Tag: version.Release, Hub: s.opts.Hub, OfficialProxy: s.opts.Source != components.Build, Policy: egress.RegistryOnly, Run: s.run, Intend: s.made.journal.Intend,
 	})
 	if err := in.ControlPlane(ctx); err != nil {
 		return found, fmt.Errorf("install Istio: %w (what is there already, of an earlier Istio or of somebody else's, was left as it is: remove it, or install an Istio yourself)", err)

@@ -59,7 +59,7 @@ func (before istiodPods) ended(now []corev1.Pod) string {
 // therefore shows nowhere else.
 func (s *Session) blameIstiod(ctx context.Context, before istiodPods, results []egress.Result) {
 	inconclusive := func(r egress.Result) bool { return r.Verdict == egress.Inconclusive }
-	if len(before) == 0 || !slices.ContainsFunc(results, inconclusive) || s.Cluster.Failure() != nil {
+	if len(before) == 0 || !slices.ContainsFunc(results, inconclusive) || s.env.cluster.Failure() != nil {
 		return
 	}
 	var why string

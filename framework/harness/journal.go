@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
@@ -20,42 +20,47 @@ import (
 // casesPart is the part of the journal that cases make.
 const casesPart = "cases"
 
-// journals is the folder with the journals of runs in the session's cluster. The UID of its first namespace names the
-// cluster, whatever it is reached by.
-func (s *Session) journals(ctx context.Context, store *components.Store) (string, error) {
-	ns, err := s.cs.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
-	if err != nil {
-		return "", fmt.Errorf("tell which cluster this is, by its namespace %s: %w", metav1.NamespaceSystem, err)
-	}
-	return filepath.Join(store.Root, "runs", string(ns.UID)), nil
+// made is what a session makes in its cluster, and how it goes away again.
+type made struct {
+	// journal is nil for what stays in the cluster.
+	journal *fixture.Journal
+	// temporary says that the session has brought the cluster up, which goes with it and takes everything along.
+	temporary bool
+	// istio says that this session has installed an Istio on an existing cluster.
+	istio bool
+}
+
+// journals is the folder with the journals of runs in a cluster.
+func journals(ctx context.Context, store *components.Store, cs kubernetes.Interface) (string, error) {
+	uid, err := clusterUID(ctx, cs)
+	return filepath.Join(store.Root, "runs", uid), err
 }
 
 // beginJournal begins to note what this run makes in a cluster that outlives it, and removes what earlier ones have left
 // there. The session must be connected; it is connected anew, since what it makes from here on is noted.
 func (s *Session) beginJournal(ctx context.Context, store *components.Store) error {
-	dir, err := s.journals(ctx, store)
+	dir, err := journals(ctx, store, s.cs)
 	if err != nil {
 		return err
 	}
-	if s.journal, err = fixture.CreateJournal(dir, s.run); err != nil {
+	if s.made.journal, err = fixture.CreateJournal(dir, s.run); err != nil {
 		return err
 	}
 	if err := s.connect(); err != nil {
 		return err
 	}
-	return s.inherit(ctx, dir)
-}
-
-// inherit removes the objects that runs which were killed have left in the cluster: they would be taken for
-// verdicts. In a cluster of somebody else's it goes by the journals alone, since a run may be at work on another
-// machine.
-func (s *Session) inherit(ctx context.Context, dir string) error {
 	if s.opts.Watch {
 		return nil
 	}
-	swept, err := existing.Clean(ctx, s.cs, s.fix, dir, "", s.tenancy.follows())
+	return s.cleanUpPrevious(ctx, dir)
+}
+
+// cleanUpPrevious removes the objects that runs which were killed have left in the cluster: they would be taken for
+// verdicts. In an existing cluster it goes by the journals alone, since a run may be at work on another machine.
+func (s *Session) cleanUpPrevious(ctx context.Context, dir string) error {
+	swept, err := existing.Clean(ctx, s.cs, s.fix, dir, "", s.lock.follows())
 	if err != nil {
-		return fmt.Errorf("remove what runs that were cut off have left in cluster %s: %w", s.Cluster.Name(), err)
+		return fmt.Errorf("remove what runs that were cut off have left in cluster %s: %w", s.env.cluster.Name(), err)
 	}
 	if len(swept.Removed) > 0 {
 		s.opts.logf("removed what %s, which was cut off, had left: %s", strings.Join(swept.Runs, ", "), strings.Join(swept.Removed, ", "))
@@ -63,24 +68,24 @@ func (s *Session) inherit(ctx context.Context, dir string) error {
 	return nil
 }
 
-// removeOwn removes what this run has made in a cluster that outlives it.
-func (s *Session) removeOwn(ctx context.Context, dead bool) error {
-	if dead || s.owned || s.fix == nil {
-		return s.journal.Discard() // it went with the cluster
+// remove removes what the session has made, unless it went with its cluster.
+func (m *made) remove(ctx context.Context, cs kubernetes.Interface, fix *fixture.Client, dead bool) error {
+	if dead || m.temporary || fix == nil {
+		return m.journal.Discard()
 	}
-	err := s.fix.RemoveAll(ctx)
-	if err == nil && s.installed {
-		err = existing.Uninstalled(ctx, s.cs)
+	err := fix.RemoveAll(ctx)
+	if err == nil && m.istio {
+		err = existing.Uninstalled(ctx, cs)
 	}
 	if err != nil {
-		return errors.Join(err, s.journal.Close())
+		return errors.Join(err, m.journal.Close())
 	}
-	return s.journal.Discard()
+	return m.journal.Discard()
 }
 
 // checkLeftovers demands that nothing is left in the cluster of what cases have made.
-func (s *Session) checkLeftovers(ctx context.Context) error {
-	left, err := s.fix.Left(ctx, casesPart)
+func checkLeftovers(ctx context.Context, fix *fixture.Client) error {
+	left, err := fix.Left(ctx, casesPart)
 	if err != nil {
 		return fmt.Errorf("look for objects of cases that were left: %w", err)
 	}
@@ -96,12 +101,12 @@ func (s *Session) checkLeftovers(ctx context.Context) error {
 
 // beyond says of the cases which objects they would make outside the run's own namespaces, before anything is made.
 // Where the cases are the user's own, such a case is an error if the cluster has what it needs.
-func (s *Session) beyond(ctx context.Context) (map[string][]string, error) {
+func (o *Options) beyond(ctx context.Context, fix *fixture.Client) (map[string][]string, error) {
 	out := map[string][]string{}
 	var run []egress.Case
 	can := &engine.Engine{Features: []egress.Feature{egress.Hermetic}}
-	for _, c := range s.opts.Cases {
-		what, err := existing.Outside(ctx, c, s.opts.Fixtures, s.fix)
+	for _, c := range o.Cases {
+		what, err := existing.Outside(ctx, c, o.Fixtures, fix)
 		if err != nil {
 			return nil, err
 		}
@@ -110,7 +115,7 @@ func (s *Session) beyond(ctx context.Context) (map[string][]string, error) {
 			run = append(run, c)
 		}
 	}
-	if !s.opts.OwnCases {
+	if !o.OwnCases {
 		return out, nil
 	}
 	return out, existing.Refusal(run, out)
@@ -123,25 +128,25 @@ func Clean(ctx context.Context, o Options, run string) (fixture.Swept, error) {
 		return fixture.Swept{}, err
 	}
 	defer s.end()
-	if s.Cluster, err = p.Open(ctx, o.Name); err != nil {
+	if s.env.cluster, err = p.Open(ctx, o.Name); err != nil {
 		return fixture.Swept{}, err
 	}
 	if err := s.connect(); err != nil {
 		return fixture.Swept{}, err
 	}
-	dir, err := s.journals(ctx, store)
+	dir, err := journals(ctx, store, s.cs)
 	if err != nil {
 		return fixture.Swept{}, err
 	}
-	if s.Cluster.Facts().Foreign {
+	if s.env.cluster.Facts().Foreign {
 		return existing.Clean(ctx, s.cs, s.fix, dir, strings.TrimSpace(run), true)
 	}
-	if err := s.occupy(store); err != nil {
+	if s.lock, err = acquireByName(store, o.Provider, o.Name, s.run); err != nil {
 		return fixture.Swept{}, err
 	}
 	swept, err := existing.Clean(ctx, s.cs, s.fix, dir, strings.TrimSpace(run), true)
 	if err == nil { // a run of a cluster of ours may have changed the mesh configuration too
 		err = mesh.RestoreConfig(ctx, s.cs)
 	}
-	return swept, errors.Join(err, s.tenancy.end(err == nil))
+	return swept, errors.Join(err, s.lock.end(err == nil))
 }

@@ -10,61 +10,63 @@ import (
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/live"
+	"mesh-egress-conformance/framework/pods"
 	"mesh-egress-conformance/framework/probe"
 )
 
-// sameOutside demands that a running cluster reaches the internet that was asked for.
-func (s *Session) sameOutside() error {
-	have := s.Cluster.Facts().Outside
-	if want := s.opts.Outside; want != "" && want != have {
-		return fmt.Errorf("the running cluster %s reaches the %s internet, not the %s one: take it down, or choose another --name", s.Cluster.Name(), have, want)
-	}
-	return nil
+// liveReach knows which hosts of the live internet the control client reaches.
+type liveReach struct {
+	constraints *live.Constraints
+	control     controlClient
+	limits      limits.Probe
+	logf        func(format string, a ...any)
 }
+
+// controlClient runs a request in the client that has no sidecar.
+type controlClient func(context.Context, probe.Request) (pods.Output, error)
 
 // lookTries is how often a host is looked at that was not reached.
 const lookTries = 2
 
-// lookOutside finds out which hosts of the live internet the control client reaches, so that cases whose hosts
-// it does not reach need not wait for them.
-func (s *Session) lookOutside(ctx context.Context, cases []egress.Case) {
-	hosts, err := internet.DefaultHosts()
-	if err != nil {
-		s.opts.logf("look at the live internet: %v", err)
-		return
-	}
-	t := &live.Constraints{Hosts: hosts, Files: s.opts.Fixtures, Found: map[string]live.Host{}}
+// look calls every real host that the cases call, once.
+func (r *liveReach) look(ctx context.Context, cases []egress.Case) error {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for _, n := range t.Names(cases) {
+	for _, n := range r.constraints.Names(cases) {
 		wg.Go(func() {
 			var found live.Host
 			for range lookTries {
-				if found = s.lookAt(ctx, n); found.Address.IsValid() {
+				if found = r.lookAt(ctx, n); found.Address.IsValid() {
 					break
 				}
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			t.Found[n] = found
+			r.constraints.Found[n] = found
 		})
 	}
 	wg.Wait()
-	s.terms = t
-	s.opts.logf("internet: %s", t.Summary())
+	r.logf("internet: %s", r.summary())
+	return nil
 }
+
+func (r *liveReach) unreachable(c egress.Case) string { return r.constraints.Unreachable(c) }
+
+func (r *liveReach) suspect(context.Context, egress.Result) {} // what a real host does is its own business
+
+func (r *liveReach) summary() string { return r.constraints.Summary() }
 
 // seconds is a limit as curl takes it.
 func seconds(d time.Duration) string { return strconv.Itoa(int(d.Seconds())) }
 
 // lookAt calls a host from the control client.
-func (s *Session) lookAt(ctx context.Context, name string) live.Host {
-	ctx, cancel := context.WithTimeout(ctx, 2*s.opts.Limits.Probe.Total)
+func (r *liveReach) lookAt(ctx context.Context, name string) live.Host {
+	ctx, cancel := context.WithTimeout(ctx, 2*r.limits.Total)
 	defer cancel()
-	out, err := s.pods.Do(ctx, egress.ControlClient, probe.Request{Argv: []string{
-		"curl", "-sS", "-o", "/dev/null", "-w", "%{json}", "--connect-timeout", seconds(s.opts.Limits.Probe.Connect), "-m", seconds(s.opts.Limits.Probe.Total), "https://" + name + "/",
+	out, err := r.control(ctx, probe.Request{Argv: []string{
+		"curl", "-sS", "-o", "/dev/null", "-w", "%{json}", "--connect-timeout", seconds(r.limits.Connect), "-m", seconds(r.limits.Total), "https://" + name + "/",
 	}})
 	if err != nil {
 		return live.Host{Detail: err.Error()}

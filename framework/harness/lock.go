@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/lockfile"
@@ -19,65 +20,65 @@ import (
 // A session holds a lock from before its cluster is brought up until everything of it is cleaned up:
 //
 //   - a cluster of the harness is locked by provider and name, which exist before the cluster does;
-//   - somebody else's is locked by the UID of its namespace kube-system, which is the same whatever kubeconfig
-//     leads there. Runs share it, since each keeps to its own namespaces; one that installs Istio has it alone.
+//   - an existing one, which is somebody else's, is locked by the UID of its namespace kube-system, which is the same
+//     whatever kubeconfig leads there. Runs share it, since each keeps to its own namespaces; one that installs Istio has it alone.
 //
 // The locks lie in the component cache: they hold for one user on one machine.
 
-// tenancy is a session's hold on a cluster. While it lasts, and after a run that has not cleaned up, the
+// clusterLock is a session's hold on a cluster. While it lasts, and after a run that has not cleaned up, the
 // lock's file names the run.
-type tenancy struct {
+type clusterLock struct {
 	file   *os.File
 	uid    *os.File // the lock by UID of a cluster of the harness, which others may use by its kubeconfig; nil until it lives
-	note   tenant
+	note   holder
 	before string // the run that has ended without cleaning up, until that is done; "" for none
 }
 
-// tenant is what a lock's file says of its holder.
-type tenant struct {
+// holder is what a lock's file says of its holder.
+type holder struct {
 	Run      string `json:"run,omitempty"` // "" for a cluster that shall live on
 	Command  string `json:"command"`
 	PID      int    `json:"pid"`
 	Starting bool   `json:"starting,omitempty"` // the cluster is not complete yet
 }
 
-func (t tenant) String() string {
+func (t holder) String() string {
 	if t.PID == 0 {
 		return "another command"
 	}
 	return fmt.Sprintf("%s (process %d)", t.Command, t.PID)
 }
 
-// ErrOccupied says that another run works in the cluster.
-var ErrOccupied = errors.New("another run is at work in it")
+// ErrInUse says that another run works in the cluster.
+var ErrInUse = errors.New("another run is at work in it")
 
 // ErrStarting says that the cluster is not complete yet.
 var ErrStarting = errors.New("it is being brought up")
 
 // refusal says why a session may not have a cluster that somebody holds.
-func (t tenant) refusal() error {
+func (t holder) refusal() error {
 	if t.Starting {
 		return fmt.Errorf("%w by %s; wait until that is complete, or choose another --name", ErrStarting, t)
 	}
-	return fmt.Errorf("%w: %s; wait until that ends, or choose another --name", ErrOccupied, t)
+	return fmt.Errorf("%w: %s; wait until that ends, or choose another --name", ErrInUse, t)
 }
 
-// occupy takes hold of a cluster by its lock; run is "" for a session that is no run.
-func occupy(path, run string) (*tenancy, error) {
+// acquire takes hold of a cluster by its lock; run is "" for a session that is no run.
+func acquire(path, run string) (*clusterLock, error) {
 	f, err := lockfile.Take(path)
 	if errors.Is(err, lockfile.ErrHeld) {
 		held, _, err := lockfile.Look(path)
 		if err != nil {
 			return nil, err
 		}
-		return nil, readTenant(held).refusal()
+		return nil, readHolder(held).refusal()
 	}
 	if err != nil {
 		return nil, err
 	}
-	t := &tenancy{file: f, note: tenant{Run: run, Command: thisCommand(), PID: os.Getpid(), Starting: true}}
+	t := &clusterLock{file: f, note: holder{Run: run, Command: thisCommand(), PID: os.Getpid(), Starting: true}}
 	before, err := io.ReadAll(f)
-	t.before = readTenant(string(before)).Run
+	t.before = readHolder(string(before)).Run
 	if err == nil {
 		err = t.write()
 	}
@@ -88,15 +89,15 @@ func occupy(path, run string) (*tenancy, error) {
 	return t, nil
 }
 
-// readTenant reads what a lock's file says; nothing where its holder is about to write it.
-func readTenant(text string) (t tenant) {
+// readHolder reads what a lock's file says; nothing where its holder is about to write it.
+func readHolder(text string) (t holder) {
 	if json.Unmarshal([]byte(text), &t) != nil {
-		return tenant{}
+		return holder{}
 	}
 	return t
 }
 
-func (t *tenancy) write() error {
+func (t *clusterLock) write() error {
 	b, err := json.Marshal(t.note)
 	if err != nil {
 		return err
@@ -105,7 +106,7 @@ func (t *tenancy) write() error {
 }
 
 // complete says to others that the cluster is complete.
-func (t *tenancy) complete() error {
+func (t *clusterLock) complete() error {
 	if t == nil || !t.note.Starting {
 		return nil
 	}
@@ -114,14 +115,14 @@ func (t *tenancy) complete() error {
 }
 
 // follows says whether the cluster has what a run left that was cut off.
-func (t *tenancy) follows() bool { return t != nil && t.before != "" }
+func (t *clusterLock) follows() bool { return t != nil && t.before != "" }
 
 // end lets go of the cluster; clean says that nothing of the run is left in it.
-func (t *tenancy) end(clean bool) error {
+func (t *clusterLock) end(clean bool) error {
 	var err error
 	switch {
 	case clean && t.before != "": // this run never came to clean up after that one
-		t.note = tenant{Run: t.before}
+		t.note = holder{Run: t.before}
 		err = t.write()
 	case clean:
 		err = lockfile.Write(t.file, "")
@@ -145,80 +146,76 @@ func nameLock(store *components.Store, provider, name string) string {
 	return store.LockFile("run-" + provider + "-" + name)
 }
 
-// occupy takes hold of the cluster of the session's name, whether it is there already or not.
-func (s *Session) occupy(store *components.Store) error {
-	t, err := occupy(nameLock(store, s.opts.Provider, s.opts.Name), s.run)
+// acquireByName takes hold of the cluster of that name, whether it is there already or not.
+func acquireByName(store *components.Store, provider, name, run string) (*clusterLock, error) {
+	l, err := acquire(nameLock(store, provider, name), run)
 	if err != nil {
-		return fmt.Errorf("cluster %s: %w", s.opts.Name, err)
+		return nil, fmt.Errorf("cluster %s: %w", name, err)
 	}
-	s.tenancy = t
-	return nil
+	return l, nil
 }
 
-// uidLock is the lock of the cluster by what it is, and not by what it is called.
-func (s *Session) uidLock(ctx context.Context, store *components.Store) (string, error) {
-	ns, err := s.cs.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
-	if err != nil {
-		return "", fmt.Errorf("tell cluster %s from others by its namespace %s: %w", s.Cluster.Name(), metav1.NamespaceSystem, err)
-	}
-	return store.LockFile("run-uid-" + string(ns.UID)), nil
+// uidLock is the lock of a cluster by what it is, and not by what it is called.
+func uidLock(ctx context.Context, store *components.Store, cs kubernetes.Interface) (string, error) {
+	uid, err := clusterUID(ctx, cs)
+	return store.LockFile("run-uid-" + uid), err
 }
 
-// occupyUID keeps those out of a run's cluster who come by its kubeconfig.
-func (s *Session) occupyUID(ctx context.Context, store *components.Store) error {
-	if s.tenancy == nil || s.run == "" {
+// clusterUID names a cluster, whatever it is reached by: it is the UID of its first namespace.
+func clusterUID(ctx context.Context, cs kubernetes.Interface) (string, error) {
+	ns, err := cs.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	if err != nil {
+		return "", fmt.Errorf("tell which cluster this is, by its namespace %s: %w", metav1.NamespaceSystem, err)
+	}
+	return string(ns.UID), nil
+}
+
+// acquireUID keeps those out of a run's cluster who come by its kubeconfig. A session that is no run, or only watches,
+// keeps nobody out.
+func (t *clusterLock) acquireUID(ctx context.Context, store *components.Store, cs kubernetes.Interface) error {
+	if t == nil || t.note.Run == "" {
 		return nil
 	}
-	t, err := s.hold(ctx, store)
+	byUID, err := acquireByUID(ctx, store, cs, t.note.Run)
 	if err != nil {
 		return err
 	}
-	s.tenancy.uid = t.file
+	t.uid = byUID.file
 	return nil
 }
 
-// hold takes the lock by UID for this session alone.
-func (s *Session) hold(ctx context.Context, store *components.Store) (*tenancy, error) {
-	path, err := s.uidLock(ctx, store)
+// acquireByUID takes hold of a cluster for this session alone.
+func acquireByUID(ctx context.Context, store *components.Store, cs kubernetes.Interface, run string) (*clusterLock, error) {
+	path, err := uidLock(ctx, store, cs)
 	if err != nil {
 		return nil, err
 	}
-	t, err := occupy(path, s.run)
+	l, err := acquire(path, run)
 	if err != nil {
-		return nil, fmt.Errorf("cluster %s: %w", s.Cluster.Name(), err)
+		return nil, err
 	}
-	t.before = "" // egressctl clean removes what a run has left in somebody else's cluster
-	return t, t.complete()
+	l.before = "" // egressctl clean removes what a run has left in an existing cluster
+	return l, l.complete()
 }
 
-// share takes hold of somebody else's cluster, beside other runs that keep to their own namespaces.
-func (s *Session) share(ctx context.Context, store *components.Store) error {
-	path, err := s.uidLock(ctx, store)
+// shareByUID takes hold of an existing cluster, beside other runs that keep to their own namespaces.
+func shareByUID(ctx context.Context, store *components.Store, cs kubernetes.Interface) (*clusterLock, error) {
+	path, err := uidLock(ctx, store, cs)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f, err := lockfile.Share(path)
 	if errors.Is(err, lockfile.ErrHeld) {
 		text, _, err := lockfile.Look(path)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return fmt.Errorf("cluster %s: %w", s.Cluster.Name(), readTenant(text).refusal())
+		return nil, readHolder(text).refusal()
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.tenancy = &tenancy{file: f}
-	return nil
-}
-
-// unshare gives somebody else's cluster to this session alone, which is about to install an Istio in it.
-func (s *Session) unshare(ctx context.Context, store *components.Store) error {
-	s.tenancy.file.Close()
-	s.tenancy = nil
-	t, err := s.hold(ctx, store)
-	s.tenancy = t
-	return err
+	return &clusterLock{file: f}, nil
 }
 
 // Starting returns an error that says who is bringing up the cluster of that name; nil if nobody is.
@@ -235,7 +232,7 @@ func startingIn(store *components.Store, provider, name string) error {
 	if err != nil {
 		return err
 	}
-	if t := readTenant(text); held && t.Starting {
+	if t := readHolder(text); held && t.Starting {
 		return fmt.Errorf("cluster %s: %w", name, t.refusal())
 	}
 	return nil

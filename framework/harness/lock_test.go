@@ -11,37 +11,37 @@ import (
 	"mesh-egress-conformance/framework/components"
 )
 
-func TestOccupy(t *testing.T) {
+func TestAcquire(t *testing.T) {
 	one, two := filepath.Join(t.TempDir(), "locks", "one"), filepath.Join(t.TempDir(), "two")
-	first, err := occupy(one, "run-1")
+	first, err := acquire(one, "run-1")
 	if err != nil || first.before != "" {
 		t.Fatalf("%+v %v", first, err)
 	}
 	here := fmt.Sprintf("(process %d)", os.Getpid())
-	if _, err := occupy(one, "run-2"); !errors.Is(err, ErrStarting) || !strings.Contains(err.Error(), here) {
+	if _, err := acquire(one, "run-2"); !errors.Is(err, ErrStarting) || !strings.Contains(err.Error(), here) {
 		t.Errorf("a second run while the first brings its cluster up: %v", err)
 	}
 	if err := first.complete(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := occupy(one, "run-2"); !errors.Is(err, ErrOccupied) || !strings.Contains(err.Error(), here) {
+	if _, err := acquire(one, "run-2"); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), here) {
 		t.Errorf("a second run: %v", err)
 	}
-	other, err := occupy(two, "run-3")
+	other, err := acquire(two, "run-3")
 	if err != nil {
 		t.Errorf("another cluster: %v", err)
 	}
 	if err := errors.Join(other.end(true), first.file.Close()); err != nil { // the first is killed
 		t.Fatal(err)
 	}
-	next, err := occupy(one, "run-4")
+	next, err := acquire(one, "run-4")
 	if err != nil || next.before != "run-1" {
 		t.Fatalf("%+v %v", next, err)
 	}
 	if err := next.end(true); err != nil { // it never came to clean up after the first
 		t.Fatal(err)
 	}
-	if next, err = occupy(one, "run-4"); err != nil || next.before != "run-1" {
+	if next, err = acquire(one, "run-4"); err != nil || next.before != "run-1" {
 		t.Fatalf("%+v %v", next, err)
 	}
 	next.before = ""
@@ -49,7 +49,7 @@ func TestOccupy(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, before := range []string{"run-4", ""} {
-		next, err := occupy(one, "run-5")
+		next, err := acquire(one, "run-5")
 		if err != nil || next.before != before {
 			t.Errorf("before it was %q, want %q, %v", next.before, before, err)
 		}
@@ -70,7 +70,7 @@ func TestStarting(t *testing.T) {
 		}
 	}
 	says(nil)
-	held, err := occupy(nameLock(store, "embedded", "a"), "run-1")
+	held, err := acquire(nameLock(store, "embedded", "a"), "run-1")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,15 +15,17 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/pods"
 	"mesh-egress-conformance/framework/probe"
 )
 
-// reach is what is known of the hermetic internet: which targets of the cases the control client cannot reach. Each
-// case would find it out for itself, after long waits, and prove nothing.
-type reach struct {
+// hermeticReach knows which targets of the cases, in the hermetic internet, the control client cannot reach.
+type hermeticReach struct {
 	hosts *internet.Hosts
 	try   func(ctx context.Context, target string) error // reach a host:port
+	logf  func(format string, a ...any)
 
+	again   sync.Once  // where a result hints that something has died
 	looking sync.Mutex // one look at a time
 	mu      sync.Mutex
 	targets []string
@@ -63,19 +65,56 @@ func targetsOf(c egress.Case, hosts *internet.Hosts) []string {
 	return out
 }
 
-// newReach notes what cases call.
-func newReach(cases []egress.Case, hosts *internet.Hosts, try func(context.Context, string) error) *reach {
-	r := &reach{hosts: hosts, try: try, dead: map[string]string{}}
-	for _, c := range cases {
-		r.targets = append(r.targets, targetsOf(c, hosts)...)
+// look makes sure that the hermetic internet is there. One answer is enough to begin with; where it does not come, all
+// targets are tried.
+func (r *hermeticReach) look(ctx context.Context, cases []egress.Case) error {
+	r.expect(cases)
+	i := slices.IndexFunc(r.targets, func(t string) bool { return strings.HasSuffix(t, ":80") || strings.HasSuffix(t, ":443") })
+	if i < 0 || r.try(ctx, r.targets[i]) == nil {
+		return nil
 	}
-	slices.Sort(r.targets)
-	r.targets = slices.Compact(r.targets)
-	return r
+	r.lookAtAll(ctx)
+	return nil
 }
 
-// look finds out which targets cannot be reached, by several attempts at each.
-func (r *reach) look(ctx context.Context) {
+// expect notes what cases call.
+func (r *hermeticReach) expect(cases []egress.Case) {
+	var targets []string
+	for _, c := range cases {
+		targets = append(targets, targetsOf(c, r.hosts)...)
+	}
+	slices.Sort(targets)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.targets = slices.Compact(targets)
+}
+
+// lookAtAll tries all targets and tells which cannot be reached.
+func (r *hermeticReach) lookAtAll(ctx context.Context) {
+	r.tryAll(ctx)
+	if text := r.lost(); text != "" {
+		r.logf("internet: %s", text)
+	}
+}
+
+// suspect tries all targets again where a case says that its own could not be reached: the internet may have died.
+func (r *hermeticReach) suspect(life context.Context, x egress.Result) {
+	if x.Verdict != egress.Inconclusive || r.lost() != "" {
+		return
+	}
+	for _, ph := range x.Phases {
+		for _, p := range ph.Probes {
+			if p.Control == nil || p.Control.Reached || p.Verdict != egress.Inconclusive {
+				continue
+			}
+			r.again.Do(func() { go r.lookAtAll(life) })
+			return
+		}
+	}
+}
+
+// tryAll finds out which targets cannot be reached, by several attempts at each.
+func (r *hermeticReach) tryAll(ctx context.Context) {
 	r.looking.Lock()
 	defer r.looking.Unlock()
 	left := r.targets
@@ -102,7 +141,7 @@ func (r *reach) look(ctx context.Context) {
 }
 
 // attempt tries targets side by side and returns those that cannot be reached.
-func (r *reach) attempt(ctx context.Context, targets []string) map[string]string {
+func (r *hermeticReach) attempt(ctx context.Context, targets []string) map[string]string {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	dead := map[string]string{}
@@ -123,10 +162,7 @@ func (r *reach) attempt(ctx context.Context, targets []string) map[string]string
 }
 
 // unreachable says which target of a case cannot be reached; "" for none.
-func (r *reach) unreachable(c egress.Case) string {
-	if r == nil {
-		return ""
-	}
+func (r *hermeticReach) unreachable(c egress.Case) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.dead) == 0 {
@@ -147,8 +183,16 @@ func (r *reach) unreachable(c egress.Case) string {
 	return ""
 }
 
-// summary is one line on what cannot be reached; "" where everything can.
-func (r *reach) summary() string {
+// summary says that the internet is the hermetic one, and what of it cannot be reached.
+func (r *hermeticReach) summary() string {
+	if text := r.lost(); text != "" {
+		return string(cluster.Hermetic) + ", but " + text
+	}
+	return string(cluster.Hermetic)
+}
+
+// lost is one line on what cannot be reached; "" where everything can.
+func (r *hermeticReach) lost() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	names := slices.Sorted(maps.Keys(r.dead))
@@ -161,47 +205,9 @@ func (r *reach) summary() string {
 	return fmt.Sprintf("the control client does not reach %s: cases that call them are inconclusive", strings.Join(names, ", "))
 }
 
-// lookHermetic makes sure that the hermetic internet is there. One answer is enough to begin with; where it does not
-// come, all targets are looked at.
-func (s *Session) lookHermetic(ctx context.Context, cases []egress.Case) error {
-	hosts, err := internet.DefaultHosts()
-	if err != nil {
-		return err
-	}
-	s.reach = newReach(slices.DeleteFunc(slices.Clone(cases), func(c egress.Case) bool {
-		v, _ := s.applicable(c)
-		return v != ""
-	}), hosts, s.tryTarget)
-	i := slices.IndexFunc(s.reach.targets, func(t string) bool { return strings.HasSuffix(t, ":80") || strings.HasSuffix(t, ":443") })
-	if i < 0 || s.tryTarget(ctx, s.reach.targets[i]) == nil {
-		return nil
-	}
-	s.relook(ctx)
-	return nil
-}
-
-// relook looks at all targets and tells what cannot be reached.
-func (s *Session) relook(ctx context.Context) {
-	s.reach.look(ctx)
-	if text := s.reach.summary(); text != "" {
-		s.opts.logf("internet: %s", text)
-	}
-}
-
-// suspect looks at all targets again where a case says that its own could not be reached: the internet may have died.
-func (s *Session) suspect(r egress.Result) {
-	if s.reach == nil || r.Verdict != egress.Inconclusive || s.reach.summary() != "" {
-		return
-	}
-	for _, ph := range r.Phases {
-		for _, p := range ph.Probes {
-			if p.Control == nil || p.Control.Reached || p.Verdict != egress.Inconclusive {
-				continue
-			}
-			s.lookOnce.Do(func() { go s.relook(s.life) })
-			return
-		}
-	}
+// control runs a request in the client that has no sidecar.
+func (s *Session) control(ctx context.Context, q probe.Request) (pods.Output, error) {
+	return s.pods.Do(ctx, egress.ControlClient, q)
 }
 
 // tryTarget connects from the control client.
@@ -216,7 +222,7 @@ func (s *Session) tryTarget(ctx context.Context, target string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*limit)
 	defer cancel()
-	out, err := s.pods.Do(ctx, egress.ControlClient, probe.Request{Spec: spec})
+	out, err := s.control(ctx, probe.Request{Spec: spec})
 	if err != nil {
 		return err
 	}
@@ -228,17 +234,4 @@ func (s *Session) tryTarget(ctx context.Context, target string) error {
 		return fmt.Errorf("exit %d, %s", rep.ExitCode, rep.Error)
 	}
 	return nil
-}
-
-// outsideText says which internet the cases of this session call.
-func (s *Session) outsideText() string {
-	switch {
-	case s.terms != nil:
-		return s.terms.Summary()
-	case s.Cluster.Internet() == nil:
-		return string(cluster.Live)
-	case s.reach != nil && s.reach.summary() != "":
-		return string(cluster.Hermetic) + ", but " + s.reach.summary()
-	}
-	return string(cluster.Hermetic)
 }

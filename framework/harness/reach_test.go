@@ -56,7 +56,7 @@ func TestReach(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var mu sync.Mutex
 			fails := maps.Clone(x.fails)
-			r := newReach([]egress.Case{a, b}, hosts, func(_ context.Context, target string) error {
+			r := &hermeticReach{hosts: hosts, try: func(_ context.Context, target string) error {
 				mu.Lock()
 				defer mu.Unlock()
 				if fails[target] > 0 {
@@ -64,9 +64,10 @@ func TestReach(t *testing.T) {
 					return errors.New("exit 7")
 				}
 				return nil
-			})
-			r.look(t.Context())
-			if got := r.summary(); x.summary == "" && got != "" || !strings.Contains(got, x.summary) {
+			}}
+			r.expect([]egress.Case{a, b})
+			r.tryAll(t.Context())
+			if got := r.lost(); x.summary == "" && got != "" || !strings.Contains(got, x.summary) {
 				t.Errorf("%s: %q", name, got)
 			}
 			if (r.unreachable(probing("udp://httpbin.org:5000")) != "") != x.b { // of which no connection tells

@@ -32,7 +32,6 @@ type rules struct {
 	expand   func(string) string
 	secrets  func(ctx context.Context, text string) (string, error)
 	outside  cluster.Internet // nil for the live one
-	hide     bool             // sabotage: objects are exported to nobody
 
 	mu      sync.Mutex
 	applied map[string][]*fixture.Object
@@ -111,10 +110,6 @@ func (r *rules) complete(c egress.Case, objs []*fixture.Object) {
 		l[fixture.RunLabel] = r.run
 		o.SetLabels(l)
 		spec, ok := o.Object["spec"].(map[string]any)
-		if ok && r.hide && slices.Contains(exporting, o.GetKind()) {
-			spec["exportTo"] = []any{"~"}
-			continue
-		}
 		if c.Alone() || !ok || spec["exportTo"] != nil || !slices.Contains(exporting, o.GetKind()) {
 			continue
 		}

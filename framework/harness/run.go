@@ -2,24 +2,19 @@ package harness
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
+	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/kube"
-	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/report"
 )
 
 // Environment describes the session for its report.
 func (s *Session) Environment() report.Environment {
-	f := s.Cluster.Facts()
+	f := s.env.facts
 	t := s.Timings()
 	for k, v := range f.Timings {
 		t["cluster: "+k] = v
@@ -29,8 +24,8 @@ func (s *Session) Environment() report.Environment {
 		parts = append(parts, report.Component(c))
 	}
 	return report.Environment{
-		Provider: f.Provider, Cluster: s.Cluster.Name(), Kubernetes: f.Kubernetes, Istio: f.Istio, Envoy: f.Envoy,
-		Source: f.Source, Internet: s.outsideText(), Sabotage: string(s.opts.Sabotage), Deviations: s.Deviations(), Foreign: s.foreignNames(), Timings: t, Components: parts,
+		Provider: f.Provider, Cluster: s.env.cluster.Name(), Kubernetes: f.Kubernetes, Istio: f.Istio, Envoy: f.Envoy,
+		Source: f.Source, Internet: s.env.reach.summary(), Sabotage: string(s.opts.Sabotage), Deviations: s.env.deviations(), Foreign: s.env.foreign.names(), Timings: t, Components: parts,
 	}
 }
 
@@ -44,10 +39,9 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, out *report.Fold
 	}
 	ctx, stop := s.alive(ctx)
 	defer stop()
-	if s.Cluster.Internet() == nil {
-		s.lookOutside(ctx, cases)
-	} else if err := s.lookHermetic(ctx, cases); err != nil {
-		s.opts.logf("look at the hermetic internet: %v", err)
+	bundles := &bundler{cluster: s.env.cluster, cs: s.cs, internet: s.env.internet, pods: s.pods, out: out, limit: s.opts.Limits.Cluster.Bundle, logf: s.opts.logf}
+	if err := s.env.reach.look(ctx, s.applicableOf(cases)); err != nil {
+		s.opts.logf("look at the internet: %v", err)
 	}
 	istiod, _, err := s.istiodPods(ctx)
 	if err != nil {
@@ -60,7 +54,7 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, out *report.Fold
 			if r.Verdict == egress.Inconclusive && s.over(ctx) { // which says nothing about the case
 				return unfinished(ctx, r)
 			}
-			s.Bundle(ctx, w.lane, &r, out)
+			bundles.keep(ctx, w.lane, &r)
 			return r
 		}
 	}, each)
@@ -74,7 +68,7 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, out *report.Fold
 	case over || rep.Unfinished() > 0:
 		rep.Faults = append(rep.Faults, ended(ctx), lost)
 	default:
-		if err := s.checkLeftovers(ctx); err != nil {
+		if err := checkLeftovers(ctx, s.fix); err != nil {
 			rep.Faults = append(rep.Faults, err.Error())
 		}
 	}
@@ -84,7 +78,7 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, out *report.Fold
 // over says whether a run is cut short. That the cluster is gone ctx knows a moment later than the cluster.
 func (s *Session) over(ctx context.Context) bool {
 	select {
-	case <-s.Cluster.Gone():
+	case <-cluster.Gone(s.env.cluster):
 		<-ctx.Done()
 	default:
 	}
@@ -112,69 +106,6 @@ func unfinished(ctx context.Context, r egress.Result) egress.Result {
 	}
 	r.Verdict, r.Why, r.Unfinished = egress.Inconclusive, why, true
 	return r
-}
-
-// Bundle keeps what helps to understand a case that does not conform: logs, config dumps, resources,
-// arrivals. It names the folder in the result; what could not be had is in its errors.txt. Of a case that did not run
-// there is nothing to keep.
-func (s *Session) Bundle(ctx context.Context, l lane, r *egress.Result, out *report.Folder) {
-	if out == nil || len(r.Phases) == 0 || (r.Verdict != egress.Violates && r.Verdict != egress.Inconclusive) {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Limits.Cluster.Bundle)
-	defer cancel()
-	dir := "bundles/" + r.Case.Name
-	var errs error
-	keep := func(name string, b []byte, err error) {
-		if err == nil {
-			err = out.Write(dir+"/"+name, b)
-		}
-		errs = errors.Join(errs, err)
-	}
-	res, err := json.MarshalIndent(r, "", "  ")
-	keep("result.json", res, err)
-	keep("resources.yaml", []byte(strings.Join(r.Applied, "---\n")), nil)
-	if in := s.Cluster.Internet(); in != nil {
-		log, _, err := in.Arrivals(ctx, 0)
-		var b []byte
-		if err == nil {
-			b, err = json.MarshalIndent(log, "", "  ")
-		}
-		keep("arrivals.json", b, err)
-	}
-	if s.Cluster.Failure() == nil {
-		b, err := s.podLog(ctx, mesh.SystemNamespace, "app=istiod", "discovery")
-		keep("istiod.log", b, err)
-		s.bundleClients(ctx, l, r.Case, keep)
-	}
-	if errs != nil {
-		if err := out.Write(dir+"/errors.txt", []byte(errs.Error()+"\n")); err != nil { // the bundle is best effort
-			s.opts.logf("debug bundle of %s: %v", r.Case.Name, errors.Join(errs, err))
-		}
-	}
-	r.BundleAt = out.Join(dir)
-}
-
-func (s *Session) bundleClients(ctx context.Context, l lane, c egress.Case, keep func(string, []byte, error)) {
-	for _, n := range c.Clients() {
-		p, err := s.pods.Get(l.actual(n))
-		if err != nil || !p.Captured() {
-			continue
-		}
-		b, err := s.podLog(ctx, p.Namespace, "app="+p.Workload, mesh.ProxyContainer)
-		keep(n+".proxy.log", b, err)
-		dump, err := kube.Exec(ctx, s.Cluster.RESTConfig(), s.cs, p.Namespace, p.PodName, mesh.ProxyContainer, nil, "pilot-agent", "request", "GET", "config_dump")
-		keep(n+".config_dump.json", []byte(dump), err)
-	}
-}
-
-func (s *Session) podLog(ctx context.Context, namespace, selector, container string) ([]byte, error) {
-	l, err := s.cs.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
-	if err != nil || len(l.Items) == 0 {
-		return nil, fmt.Errorf("find the pod %s in %s: %w", selector, namespace, err)
-	}
-	lines := int64(2000)
-	return s.cs.CoreV1().Pods(namespace).GetLogs(l.Items[0].Name, &corev1.PodLogOptions{Container: container, TailLines: &lines}).DoRaw(ctx)
 }
 
 // Observe makes one probe from a client, with all witnesses.

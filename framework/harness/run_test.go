@@ -3,7 +3,6 @@ package harness
 import (
 	"context"
 	"errors"
-	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
+	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
@@ -41,16 +41,14 @@ func (m *mortal) Failure() error {
 	}
 }
 
-func (m *mortal) Gone() <-chan struct{}           { return m.gone }
-func (*mortal) Name() string                      { return "mortal" }
-func (*mortal) RESTConfig() *rest.Config          { return &rest.Config{} }
-func (*mortal) Kubeconfig() string                { return "" }
-func (*mortal) Facts() cluster.Facts              { return cluster.Facts{} }
-func (*mortal) Internet() cluster.Internet        { return nil }
-func (*mortal) Log(string) (io.ReadCloser, error) { return nil, errors.New("no log") }
-func (*mortal) Program(string) string             { return "" }
-func (*mortal) Detach() error                     { return nil }
-func (*mortal) Close(context.Context) error       { return nil }
+func (m *mortal) Gone() <-chan struct{}     { return m.gone }
+func (*mortal) Name() string                { return "mortal" }
+func (*mortal) RESTConfig() *rest.Config    { return &rest.Config{} }
+func (*mortal) Kubeconfig() string          { return "" }
+func (*mortal) Facts() cluster.Facts        { return cluster.Facts{} }
+func (*mortal) Internet() cluster.Internet  { return nil }
+func (*mortal) Program(string) string       { return "" }
+func (*mortal) Close(context.Context) error { return nil }
 
 // scheduled is a session whose clients all run, with as many lanes.
 func scheduled(lanes int) (*Session, *mortal) {
@@ -58,7 +56,7 @@ func scheduled(lanes int) (*Session, *mortal) {
 	done := &future{done: make(chan struct{})}
 	close(done.done)
 	cs := kubernetes.NewForConfigOrDie(&rest.Config{Host: "http://127.0.0.1:1"}) // nobody answers there
-	s := &Session{Cluster: m, cs: cs, start: time.Now(), changer: mesh.NewChanger(nil, nil, nil, limits.Push{}), pods: pods.New(pods.Options{}), futures: map[string]*future{}, timings: map[string]float64{}}
+	s := &Session{env: environment{cluster: m, ours: true, reach: &hermeticReach{hosts: &internet.Hosts{}}}, cs: cs, start: time.Now(), changer: mesh.NewChanger(nil, nil, nil, limits.Push{}), pods: pods.New(pods.Options{}), futures: map[string]*future{}, timings: map[string]float64{}}
 	s.opts.Clients = []egress.Client{{Name: "client"}, {Name: "client2"}, {Name: "shared"}}
 	for l := range lane(lanes) {
 		s.futures[l.actual("client")] = done

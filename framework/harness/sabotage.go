@@ -4,17 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 
+	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
+	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
@@ -28,26 +33,37 @@ type Sabotage string
 const NoSabotage Sabotage = ""
 
 // action is what a sabotage does: to the clients before they start, to the world once everything
-// runs, or to what the engine hears of it. mend undoes what open did.
+// runs, or to what the engine hears of it. mend undoes what begin did.
 type action struct {
 	clients func(egress.Client) egress.Client
-	open    func(context.Context, *Session) error
-	mend    func(context.Context, *Session) error
-	wrap    func(*engine.Engine)
+	begin   func(context.Context, target) error
+	mend    func(context.Context, target) error
+	wrap    func(*engine.Engine, target)
 	// config wraps where the mesh configuration is kept.
 	config func(mesh.ConfigStore) mesh.ConfigStore
-	// outside says that it is the hermetic internet which is broken, or its log.
-	outside bool
+	// internet says that it is the hermetic internet which is broken, or its log.
+	internet bool
+}
+
+// target is what a sabotage breaks.
+type target struct {
+	internet cluster.Internet // nil for the live one
+	cs       kubernetes.Interface
+	// rewrite sets the mesh configuration anew, see action.config.
+	rewrite func(context.Context) error
+	engines []*engine.Engine
+	files   fs.FS         // fixtures of cases
+	ready   time.Duration // how long a pod may take to become ready
 }
 
 var actions = map[Sabotage]action{
 	"allow-any": {
 		config: func(s mesh.ConfigStore) mesh.ConfigStore { return allowsAny{s} },
-		open:   func(ctx context.Context, s *Session) error { return s.changer.SetBase(ctx, nil, s.proxies()) },
+		begin:  func(ctx context.Context, t target) error { return t.rewrite(ctx) },
 	},
-	"internet-down": {open: breakInternet("down"), mend: breakInternet("mend"), outside: true},
-	"dns-dead":      {open: breakInternet("dns"), mend: breakInternet("mend"), outside: true},
-	"wrong-ca":      {open: breakInternet("ca"), mend: breakInternet("mend"), outside: true},
+	"internet-down": {begin: breakInternet("down"), mend: breakInternet("mend"), internet: true},
+	"dns-dead":      {begin: breakInternet("dns"), mend: breakInternet("mend"), internet: true},
+	"wrong-ca":      {begin: breakInternet("ca"), mend: breakInternet("mend"), internet: true},
 	"not-injected": {clients: func(c egress.Client) egress.Client {
 		c.Pretend = true
 		return elsewhere(c)
@@ -64,19 +80,19 @@ var actions = map[Sabotage]action{
 		c.User = 1337
 		return elsewhere(c)
 	}},
-	"fixture-not-applied":   {wrap: func(e *engine.Engine) { e.Rules = notApplied{e.Rules} }},
-	"fixture-never-removed": {wrap: func(e *engine.Engine) { e.Rules = neverRemoved{e.Rules} }},
-	"proxy-stale":           {wrap: func(e *engine.Engine) { e.Rules = stale{e.Rules} }},
-	"exec-fails":            {wrap: func(e *engine.Engine) { e.Clients = &failing{Clients: e.Clients} }},
-	"access-log-off":        {wrap: func(e *engine.Engine) { e.Mesh = noLog{e.Mesh} }},
-	"arrival-log-lost":      {wrap: func(e *engine.Engine) { e.Outside = noArrivals{e.Outside} }, outside: true},
-	"misled":                {wrap: func(e *engine.Engine) { e.Rules = withObjects{e.Rules, misleading} }},
-	"stalled":               {wrap: func(e *engine.Engine) { e.Rules = withObjects{e.Rules, delaying} }},
-	"unlogged-gateway":      {wrap: func(e *engine.Engine) { e.Rules = withObjects{e.Rules, silencing} }},
-	"unknown-gateway":       {wrap: func(e *engine.Engine) { e.Mesh = noGateways{e.Mesh} }},
-	"istiod-stopped":        {open: scaleIstiod(0), mend: scaleIstiod(1)},
-	"random":                {wrap: func(e *engine.Engine) { e.Rules = otherwise{e.Rules, landAtRandom} }, outside: true},
-	"cut":                   {wrap: func(e *engine.Engine) { e.Rules = withObjects{e.Rules, cutSoon} }},
+	"fixture-not-applied":   {wrap: func(e *engine.Engine, _ target) { e.Rules = notApplied{e.Rules} }},
+	"fixture-never-removed": {wrap: func(e *engine.Engine, _ target) { e.Rules = neverRemoved{e.Rules} }},
+	"proxy-stale":           {wrap: func(e *engine.Engine, t target) { e.Rules = stale{e.Rules, t.files} }},
+	"exec-fails":            {wrap: func(e *engine.Engine, _ target) { e.Clients = &failing{Clients: e.Clients} }},
+	"access-log-off":        {wrap: func(e *engine.Engine, _ target) { e.Mesh = noLog{e.Mesh} }},
+	"arrival-log-lost":      {wrap: func(e *engine.Engine, _ target) { e.Outside = noArrivals{e.Outside} }, internet: true},
+	"misled":                {wrap: func(e *engine.Engine, _ target) { e.Rules = withObjects{e.Rules, misleading} }},
+	"stalled":               {wrap: func(e *engine.Engine, _ target) { e.Rules = withObjects{e.Rules, delaying} }},
+	"unlogged-gateway":      {wrap: func(e *engine.Engine, _ target) { e.Rules = withObjects{e.Rules, silencing} }},
+	"unknown-gateway":       {wrap: func(e *engine.Engine, _ target) { e.Mesh = noGateways{e.Mesh} }},
+	"istiod-stopped":        {begin: scaleIstiod(0), mend: scaleIstiod(1)},
+	"random":                {wrap: func(e *engine.Engine, _ target) { e.Rules = otherwise{e.Rules, landAtRandom} }, internet: true},
+	"cut":                   {wrap: func(e *engine.Engine, _ target) { e.Rules = withObjects{e.Rules, cutSoon} }},
 }
 
 // ParseSabotage reads a --sabotage flag.
@@ -99,50 +115,56 @@ func elsewhere(c egress.Client) egress.Client {
 	return c
 }
 
-// sabotage breaks the world of an open session.
-func (s *Session) sabotage(ctx context.Context) error {
-	a := actions[s.opts.Sabotage]
-	if a.outside && s.Cluster.Internet() == nil {
-		return fmt.Errorf("sabotage %s: the live internet is not ours to break", s.opts.Sabotage)
+// begin breaks the world of an open session.
+func (name Sabotage) begin(ctx context.Context, t target) error {
+	a := actions[name]
+	if a.internet && t.internet == nil {
+		return fmt.Errorf("sabotage %s: the live internet is not ours to break", name)
 	}
 	if a.wrap != nil {
-		for _, w := range s.lanes {
-			a.wrap(w.engine)
+		for _, e := range t.engines {
+			a.wrap(e, t)
 		}
 	}
-	if s.opts.Sabotage != NoSabotage {
-		s.opts.logf("SABOTAGE: %s", s.opts.Sabotage)
-	}
-	if a.open != nil {
-		return a.open(ctx, s)
+	if a.begin != nil {
+		return a.begin(ctx, t)
 	}
 	return nil
 }
 
 // mend undoes it, on a cluster that lives on.
-func (s *Session) mend(ctx context.Context) error {
-	if a := actions[s.opts.Sabotage]; a.mend != nil && (!a.outside || s.Cluster.Internet() != nil) {
-		return a.mend(ctx, s)
+func (name Sabotage) mend(ctx context.Context, t target) error {
+	if a := actions[name]; a.mend != nil && (!a.internet || t.internet != nil) {
+		return a.mend(ctx, t)
 	}
 	return nil
 }
 
-func breakInternet(what string) func(context.Context, *Session) error {
-	return func(ctx context.Context, s *Session) error { return s.Cluster.Internet().Break(ctx, what) }
+// target is what a sabotage of this session breaks.
+func (s *Session) target() target {
+	t := target{internet: s.env.internet, cs: s.cs, files: s.opts.Fixtures, ready: s.opts.Limits.Pods.Ready, rewrite: func(ctx context.Context) error { return s.changer.SetBase(ctx, nil, s.proxies()) }}
+	for _, w := range s.lanes {
+		t.engines = append(t.engines, w.engine)
+	}
+	return t
 }
 
-func scaleIstiod(replicas int) func(context.Context, *Session) error {
-	return func(ctx context.Context, s *Session) error {
+func breakInternet(what string) func(context.Context, target) error {
+	return func(ctx context.Context, t target) error { return t.internet.Break(ctx, what) }
+}
+
+func scaleIstiod(replicas int) func(context.Context, target) error {
+	return func(ctx context.Context, t target) error {
 		patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas)
-		if _, err := s.cs.AppsV1().Deployments(mesh.SystemNamespace).Patch(ctx, "istiod", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		if _, err := t.cs.AppsV1().Deployments(mesh.SystemNamespace).Patch(ctx, "istiod", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 			return fmt.Errorf("scale istiod to %d: %w", replicas, err)
 		}
 		if replicas > 0 {
-			_, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod", s.opts.Limits.Pods.Ready)
+			_, err := pods.WaitPodReady(ctx, t.cs, mesh.SystemNamespace, "app=istiod", t.ready)
 			return err
 		}
 		zero := int64(0)
-		return s.cs.CoreV1().Pods(mesh.SystemNamespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &zero}, metav1.ListOptions{LabelSelector: "app=istiod"})
+		return t.cs.CoreV1().Pods(mesh.SystemNamespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &zero}, metav1.ListOptions{LabelSelector: "app=istiod"})
 	}
 }
 
@@ -165,12 +187,33 @@ func (neverRemoved) Remove(context.Context, egress.Case) (engine.Change, error) 
 	return engine.Change{Acknowledged: true}, nil
 }
 
-// stale hides the objects from every proxy: istiod has them, nobody gets them.
-type stale struct{ engine.Rules }
+// stale hides the objects from every proxy: istiod has them, nobody gets them, because they are exported to nobody.
+type stale struct {
+	engine.Rules
+	files fs.FS // with the fixtures of cases
+}
 
 func (r stale) Apply(ctx context.Context, c egress.Case) (engine.Change, error) {
-	if inner, ok := r.Rules.(*rules); ok {
-		inner.hide = true
+	var objs []egress.Object
+	for _, f := range c.Fixtures {
+		of, err := fixture.Load(ctx, r.files, f)
+		if err != nil {
+			return engine.Change{}, fmt.Errorf("case %s: %w", c.Name, err)
+		}
+		for _, o := range of {
+			objs = append(objs, o.Object)
+		}
+	}
+	objs = append(objs, c.Objects...)
+	c.Fixtures, c.Objects = nil, nil
+	for _, o := range objs {
+		kind, _ := o["kind"].(string)
+		if spec, ok := o["spec"].(map[string]any); ok && slices.Contains(exporting, kind) {
+			o, spec = maps.Clone(o), maps.Clone(spec)
+			spec["exportTo"] = []any{"~"}
+			o["spec"] = spec
+		}
+		c.Objects = append(c.Objects, o)
 	}
 	return r.Rules.Apply(ctx, c)
 }

@@ -118,7 +118,7 @@ func (s *Session) need(name string) *future {
 
 // gatewayAPI makes the cluster know the Gateway API.
 func (s *Session) gatewayAPI(ctx context.Context) error {
-	f := s.Cluster.Facts()
+	f := s.env.facts
 	if err := mesh.InstallGatewayAPI(ctx, s.fix, f.Module, f.Istio, s.opts.Limits.Cluster.GatewayAPI); err != nil {
 		return err
 	}

@@ -203,7 +203,7 @@ func (s *Session) secrets() func(context.Context, string) (string, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if slices.ContainsFunc(named, func(p string) bool { return known[p] == "" }) {
-			pems, err := s.Cluster.Internet().Secrets(ctx)
+			pems, err := s.env.internet.Secrets(ctx)
 			if err != nil {
 				return "", fmt.Errorf("get the certificates that an object names: %w", err)
 			}

@@ -238,16 +238,22 @@ func (m *merger) bounds() {
 	}
 }
 
-// Missing are the hosts and client certificates that have lacks: what must be added to it to make it h.
+// Missing are the hosts and client certificates that have lacks, or has in another way: what must be added to it to make it
+// h. An address that was chosen is left to be chosen there.
 func (h *Hosts) Missing(have *Hosts) *Hosts {
 	out := &Hosts{}
 	for _, x := range h.Hosts {
+		if x.Chosen {
+			x.Address, x.Chosen = nil, false
+		}
 		if !slices.ContainsFunc(have.Hosts, func(y Host) bool { return same(y, x) }) {
 			out.Hosts = append(out.Hosts, x)
 		}
 	}
 	for _, c := range h.ClientCertificates {
-		if !slices.ContainsFunc(have.ClientCertificates, func(d ClientCertificate) bool { return d.Name == c.Name }) {
+		if !slices.ContainsFunc(have.ClientCertificates, func(d ClientCertificate) bool {
+			return d.Name == c.Name && d.CA == c.CA && d.Certificate == c.Certificate
+		}) {
 			out.ClientCertificates = append(out.ClientCertificates, c)
 		}
 	}

@@ -1,7 +1,9 @@
 package internet
 
-import "maps"
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // Kind is what a service speaks.
 type Kind string

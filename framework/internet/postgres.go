@@ -22,8 +22,13 @@ func postgres(t *talk) error {
 	t.note("database", start.Parameters["database"])
 	be.Send(&pgproto3.AuthenticationOk{})
 	for _, p := range [][2]string{
-		{"server_version", "16.2"}, {"server_encoding", "UTF8"}, {"client_encoding", "UTF8"}, {"DateStyle", "ISO, MDY"},
-		{"TimeZone", "UTC"}, {"integer_datetimes", "on"}, {"standard_conforming_strings", "on"},
+		{"server_version", "16.2"},
+		{"server_encoding", "UTF8"},
+		{"client_encoding", "UTF8"},
+		{"DateStyle", "ISO, MDY"},
+		{"TimeZone", "UTC"},
+		{"integer_datetimes", "on"},
+		{"standard_conforming_strings", "on"},
 	} {
 		be.Send(&pgproto3.ParameterStatus{Name: p[0], Value: p[1]})
 	}
@@ -163,9 +168,9 @@ func (s *pgSession) answer(m pgproto3.FrontendMessage) {
 
 // Types of columns and parameters, and the binary format.
 const (
-	oidInt4 = 23
-	oidText = 25
-	binary1 = 1
+	oidInt4  = 23
+	oidText  = 25
+	inBinary = 1
 )
 
 func (s *pgSession) result(row []column, verb string, formats []int16) {
@@ -177,7 +182,7 @@ func (s *pgSession) result(row []column, verb string, formats []int16) {
 		var values [][]byte
 		for i, c := range row {
 			v := []byte(c.value)
-			if n, ok := c.number(); ok && format(formats, i) == binary1 {
+			if n, ok := c.number(); ok && format(formats, i) == inBinary {
 				v = binary.BigEndian.AppendUint32(nil, uint32(n))
 			}
 			values = append(values, v)

@@ -15,6 +15,8 @@ type Server struct {
 	log   arrivals
 	hosts atomic.Pointer[Hosts] // replaced, never changed
 	mine  netip.Addr            // serve only the hosts at this address; zero: all
+	// Own, if set, gives further hosts what they need of the network before they are served; it may refuse them.
+	Own func(*Hosts) error
 	// upstream answers for names in cluster.local; "" for none.
 	upstream string
 
@@ -71,6 +73,11 @@ func (s *Server) Add(ctx context.Context, more *Hosts) error {
 			if s.changing.has(name) {
 				return fmt.Errorf("add hosts to the running internet: host %s: a case changes what %s resolves to right now; wait for its end", n.Name, name)
 			}
+		}
+	}
+	if s.Own != nil {
+		if err := s.Own(&Hosts{Hosts: fresh}); err != nil {
+			return fmt.Errorf("add hosts to the running internet: %w", err)
 		}
 	}
 	if !s.down {

@@ -92,3 +92,20 @@ func TestNames(t *testing.T) {
 		t.Errorf("names: %v", got)
 	}
 }
+
+// Hosts of one's own that are not real exist in the hermetic internet alone, those below a wildcard too.
+func TestOwnHosts(t *testing.T) {
+	k := constraints(t, nil)
+	more, err := internet.ReadHosts("hosts.yaml", []byte(`hosts: [{name: "*.s3.example"}, {name: real.example, real: true}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.Hosts, err = k.Hosts.Add(more); err != nil {
+		t.Fatal(err)
+	}
+	for url, want := range map[string]string{"https://bucket.s3.example/": "*.s3.example exists in the hermetic internet alone", "https://real.example/": ""} {
+		if got, err := k.SkipReason(egress.Case{Probes: []egress.Probe{egress.GET("client", url)}}); err != nil || got != want {
+			t.Errorf("%s: %q %v", url, got, err)
+		}
+	}
+}

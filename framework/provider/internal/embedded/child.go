@@ -70,10 +70,11 @@ func internetMain() error {
 	if err := json.Unmarshal(b, &cfg); err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
-	if err := setUpInternetNetwork(cfg.Hosts.Addresses()); err != nil {
+	if err := setUpInternetNetwork(cfg.Hosts); err != nil {
 		return err
 	}
 	srv := internet.NewServer(cfg.Hosts, cfg.CA)
+	srv.Own = ownAddresses
 	if err := srv.Start(ctx); err != nil {
 		return err
 	}

@@ -17,7 +17,6 @@ import (
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
-	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/lockfile"
 )
 
@@ -160,10 +159,12 @@ func (p *Provider) prepare(o cluster.Options, base string) (*spec, error) {
 	if n := len(filepath.Join(dir, "internet.sock")); n > 100 {
 		return nil, fmt.Errorf("the cache folder's path is too long for a unix socket (%d of 107 bytes): set XDG_CACHE_HOME to a shorter one or choose a shorter --name", n)
 	}
-	hosts, err := internet.DefaultHosts()
-	if err != nil {
-		return nil, err
+	if o.Outside != cluster.Live {
+		if err := checkRanges(o.Hosts); err != nil {
+			return nil, fmt.Errorf("hosts of cluster %s: %w", o.Name, err)
+		}
 	}
+	var err error
 	port := o.Port
 	if port == 0 {
 		if port, err = freePort(); err != nil {
@@ -172,7 +173,7 @@ func (p *Provider) prepare(o cluster.Options, base string) (*spec, error) {
 	}
 	s := &spec{
 		Name: o.Name, Dir: dir, Mode: modeCluster, Port: port, Base: base, Root: filepath.Join(dir, "containerd"), Pause: components.PauseImage,
-		Parts: partDirs(o.Set), Hosts: hosts, Module: o.Set.Module, Created: time.Now(),
+		Parts: partDirs(o.Set), Hosts: o.Hosts, Module: o.Set.Module, Created: time.Now(),
 		Kube:  o.Set.Parts["kubernetes"].Manifest.Version,
 		Facts: cluster.FactsOf(o, p.Name()),
 	}

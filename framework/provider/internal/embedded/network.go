@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"mesh-egress-conformance/framework/internet"
 )
@@ -80,14 +82,12 @@ func connectInternet(pid int) error {
 
 // setUpInternetNetwork runs inside the internet's namespace: every host's address on loopback, a way
 // back to the pods, no forwarding.
-func setUpInternetNetwork(addrs []netip.Addr) error {
+func setUpInternetNetwork(h *internet.Hosts) error {
 	if err := linkUp("lo"); err != nil {
 		return err
 	}
-	for _, a := range addrs {
-		if err := addAddress("lo", a.String(), 32); err != nil {
-			return err
-		}
+	if err := ownAddresses(h); err != nil {
+		return err
 	}
 	if err := errors.Join(addAddress(wanLink+"p", wanPeerIP, wanPrefix), linkUp(wanLink+"p")); err != nil {
 		return err
@@ -98,6 +98,49 @@ func setUpInternetNetwork(addrs []netip.Addr) error {
 	}
 	if err := netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: net.ParseIP(wanNodeIP)}); err != nil {
 		return fmt.Errorf("route back to the pods: %w", err)
+	}
+	return nil
+}
+
+// ownAddresses gives the internet's namespace, in which it runs, what hosts own: their addresses on loopback, and each of
+// their ranges as a local one. Nothing needs to be done in the node's namespace, which sends there whatever is neither
+// a pod's nor a Service's. Pods have no IPv6, so nobody could call a host's IPv6 address: those are left out.
+func ownAddresses(h *internet.Hosts) error {
+	if err := checkRanges(h); err != nil {
+		return err
+	}
+	for _, a := range h.Addresses() {
+		if a.Is4() {
+			if err := addAddress("lo", a.String(), 32); err != nil {
+				return err
+			}
+		}
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("find link lo: %w", err)
+	}
+	for _, r := range h.Ranges() {
+		if !r.Addr().Is4() {
+			continue
+		}
+		dst := &net.IPNet{IP: r.Addr().AsSlice(), Mask: net.CIDRMask(r.Bits(), 32)}
+		local := &netlink.Route{LinkIndex: lo.Attrs().Index, Dst: dst, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST}
+		if err := netlink.RouteReplace(local); err != nil {
+			return fmt.Errorf("make the range %s the internet's own: %w", r, err)
+		}
+	}
+	return nil
+}
+
+// ownRanges are the cluster's, which no host of the internet can have: the pods', the Services', and the link between node
+// and internet.
+var ownRanges = []netip.Prefix{netip.MustParsePrefix(podSupernet), netip.MustParsePrefix(serviceCIDR), netip.PrefixFrom(netip.MustParseAddr(wanNodeIP), wanPrefix).Masked()}
+
+// checkRanges refuses hosts whose addresses the pods could not call, because the cluster itself uses them.
+func checkRanges(h *internet.Hosts) error {
+	if lines := h.Collides(ownRanges...); len(lines) > 0 {
+		return fmt.Errorf("the cluster itself uses %s for pods, %s for Services and %s for the way to the internet, so no pod could call these hosts: %s (give them other addresses)", podSupernet, serviceCIDR, ownRanges[2], strings.Join(lines, "; "))
 	}
 	return nil
 }
@@ -122,7 +165,7 @@ func addAddress(link, ip string, bits int) error {
 	if err != nil {
 		return err
 	}
-	if err := netlink.AddrAdd(l, a); err != nil {
+	if err := netlink.AddrReplace(l, a); err != nil {
 		return fmt.Errorf("give %s the address %s: %w", link, ip, err)
 	}
 	return nil

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"mesh-egress-conformance/framework/components"
-	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/lockfile"
 )
 
@@ -48,11 +47,6 @@ func (p *Provider) bake(ctx context.Context, set *components.Set, dir string, lo
 		return err
 	}
 	s := &spec{Name: "bake", Dir: dir, Mode: modeBake, Root: filepath.Join(dir, "containerd"), Pause: components.PauseImage, Parts: partDirs(set), Created: time.Now()}
-	hosts, err := internet.DefaultHosts()
-	if err != nil {
-		return err
-	}
-	s.Hosts = hosts
 	for _, n := range sortedKeys(set.Images) {
 		s.Images = append(s.Images, set.Images[n].Path(components.ImageArchive))
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -67,7 +66,7 @@ func (p *Provider) Open(ctx context.Context, _ string) (cluster.Cluster, error) 
 	if err != nil {
 		return nil, fmt.Errorf("reach the API server %s of the kubeconfig: %w (is the cluster up, and is this user let in? kubectl version tries the same)", cfg.Host, err)
 	}
-	c := &guestCluster{config: cfg, kubeconfig: rules.ExplicitPath, name: p.context, gone: make(chan struct{})}
+	c := &existingCluster{config: cfg, kubeconfig: rules.ExplicitPath, name: p.context}
 	if c.name == "" {
 		c.name = raw.CurrentContext
 	}
@@ -95,28 +94,22 @@ func (p *Provider) Doctor(ctx context.Context) []cluster.Check {
 	return []cluster.Check{c}
 }
 
-type guestCluster struct {
+type existingCluster struct {
 	name, kubeconfig string
 	config           *rest.Config
 	facts            cluster.Facts
-	gone             chan struct{} // never closed: nobody tells
 }
 
-func (c *guestCluster) Name() string                { return c.name }
-func (c *guestCluster) RESTConfig() *rest.Config    { return rest.CopyConfig(c.config) }
-func (c *guestCluster) Kubeconfig() string          { return c.kubeconfig }
-func (c *guestCluster) Facts() cluster.Facts        { return c.facts }
-func (c *guestCluster) Internet() cluster.Internet  { return nil }
-func (c *guestCluster) Gone() <-chan struct{}       { return c.gone }
-func (c *guestCluster) Failure() error              { return nil }
-func (c *guestCluster) Detach() error               { return nil }
-func (c *guestCluster) Close(context.Context) error { return nil }
-func (c *guestCluster) Log(string) (io.ReadCloser, error) {
-	return nil, errors.New("the logs of this cluster's parts are not ours to read")
-}
+func (c *existingCluster) Name() string                { return c.name }
+func (c *existingCluster) RESTConfig() *rest.Config    { return rest.CopyConfig(c.config) }
+func (c *existingCluster) Kubeconfig() string          { return c.kubeconfig }
+func (c *existingCluster) Facts() cluster.Facts        { return c.facts }
+func (c *existingCluster) Internet() cluster.Internet  { return nil }
+func (c *existingCluster) Failure() error              { return nil }
+func (c *existingCluster) Close(context.Context) error { return nil }
 
 // Program finds a program on this machine.
-func (c *guestCluster) Program(name string) string {
+func (c *existingCluster) Program(name string) string {
 	f, err := exec.LookPath(name)
 	if err != nil {
 		return ""

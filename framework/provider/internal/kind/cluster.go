@@ -14,7 +14,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"mesh-egress-conformance/framework/cluster"
-	"mesh-egress-conformance/framework/internet"
 )
 
 type kindCluster struct {
@@ -24,7 +23,7 @@ type kindCluster struct {
 	programs map[string]string
 	token    string
 	config   *rest.Config
-	outside  *internet.Client
+	internet *kindInternet
 	owned    bool
 	watcher  *watcher // nil when the cluster was only opened
 
@@ -45,7 +44,8 @@ func (c *kindCluster) load(ctx context.Context) error {
 	if c.live() {
 		return nil
 	}
-	c.outside, err = outsideClient(ctx, c.name, c.token)
+	client, err := internetClient(ctx, c.name, c.token)
+	c.internet = &kindInternet{client, internetName(c.name)}
 	return err
 }
 
@@ -78,7 +78,7 @@ func (c *kindCluster) Internet() cluster.Internet {
 	if c.live() {
 		return nil
 	}
-	return c.outside
+	return c.internet
 }
 
 func (c *kindCluster) Failure() error {
@@ -92,7 +92,7 @@ func (c *kindCluster) Log(part string) (io.ReadCloser, error) {
 	var argv []string
 	switch part {
 	case "internet":
-		argv = []string{"logs", outsideName(c.name)}
+		argv = []string{"logs", internetName(c.name)}
 	case "kubelet", "containerd":
 		argv = []string{"exec", controlPlane(c.name), "journalctl", "--no-pager", "-u", part}
 	case "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "coredns":

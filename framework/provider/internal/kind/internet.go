@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,48 +28,101 @@ const (
 	configPath  = "/run/internet.json"
 )
 
-func outsideName(name string) string { return clusterName(name) + "-internet" }
+func internetName(name string) string { return clusterName(name) + "-internet" }
 
 // waiting is what the container does until it has its program and knows who it is: it takes the hosts'
-// addresses, gives up the way to the real world, and becomes the internet.
+// addresses and ranges, gives up the way to the real world, and becomes the internet.
 const waiting = `until [ -s ` + configPath + ` ]; do sleep 0.1; done
-for a in $ADDRESSES; do ip addr add "$a/32" dev lo || exit 1; done
+` + owning + `
 ip route del default
 exec ` + programPath + ` ` + internet.Arg + ` ` + configPath
 
-// startOutside makes the container and waits until every host listens. It returns the CA bundle that the
+// owning makes the addresses of $ADDRESSES and the ranges of $RANGES the container's own, once more where they are.
+const owning = `for a in $ADDRESSES; do ip addr replace "$a/32" dev lo || exit 1; done
+for r in $RANGES; do ip route replace local "$r" dev lo || exit 1; done`
+
+// owned are the variables of owning. Pods have no IPv6, so nobody could call a host's IPv6 address: those are left out.
+func owned(h *internet.Hosts) []string {
+	var addresses, ranges []string
+	for _, a := range h.Addresses() {
+		if a.Is4() {
+			addresses = append(addresses, a.String())
+		}
+	}
+	for _, r := range h.Ranges() {
+		if r.Addr().Is4() {
+			ranges = append(ranges, r.String())
+		}
+	}
+	return []string{"--env", "ADDRESSES=" + strings.Join(addresses, " "), "--env", "RANGES=" + strings.Join(ranges, " ")}
+}
+
+// checkRanges refuses hosts whose addresses the pods could not call, because the cluster itself uses them.
+func checkRanges(ctx context.Context, h *internet.Hosts) error {
+	subnets, err := docker(ctx, nil, "network", "inspect", "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}", network)
+	if err != nil {
+		return fmt.Errorf("find the addresses of the nodes: %w", err)
+	}
+	with := []netip.Prefix{netip.MustParsePrefix(podSubnet), netip.MustParsePrefix(serviceSubnet)}
+	for _, f := range strings.Fields(subnets) {
+		p, err := netip.ParsePrefix(f)
+		if err != nil {
+			return fmt.Errorf("find the addresses of the nodes: docker says %q: %w", subnets, err)
+		}
+		with = append(with, p)
+	}
+	if lines := h.Collides(with...); len(lines) > 0 {
+		return fmt.Errorf("the cluster itself uses %s for pods, %s for Services and %s for nodes, so no pod could call these hosts: %s (give them other addresses)",
+			podSubnet, serviceSubnet, strings.TrimSpace(subnets), strings.Join(lines, "; "))
+	}
+	return nil
+}
+
+// kindInternet is the container with the internet.
+type kindInternet struct {
+	*internet.Client
+	container string
+}
+
+// Add gives the container the hosts' addresses before it serves them.
+func (in *kindInternet) Add(ctx context.Context, more *internet.Hosts) error {
+	if err := checkRanges(ctx, more); err != nil {
+		return err
+	}
+	if _, err := docker(ctx, nil, slices.Concat([]string{"exec"}, owned(more), []string{in.container, "/bin/sh", "-c", owning})...); err != nil {
+		return fmt.Errorf("give the hermetic internet the addresses of further hosts: %w", err)
+	}
+	return in.Client.Add(ctx, more)
+}
+
+// startInternet makes the container and waits until every host listens. It returns the CA bundle that the
 // cluster's containers shall trust, nil for the one that they have.
-func startOutside(ctx context.Context, name, image string, l label) ([]byte, error) {
+func startInternet(ctx context.Context, name, image string, l label, hosts *internet.Hosts) ([]byte, error) {
 	known, err := json.Marshal(l)
 	if err != nil {
 		return nil, err
 	}
-	mark := []string{"run", "--detach", "--name", outsideName(name), "--hostname", "internet", "--network", networkOf(l.Facts), "--label", ownLabel + "=" + name, "--label", factsLabel + "=" + string(known)}
+	mark := []string{"run", "--detach", "--name", internetName(name), "--hostname", "internet", "--network", networkOf(l.Facts), "--label", ownLabel + "=" + name, "--label", factsLabel + "=" + string(known)}
 	if l.Facts.Outside == cluster.Live { // a container that does nothing but mark the cluster
 		if _, err := docker(ctx, nil, append(mark, "--entrypoint", "/bin/sleep", image, "infinity")...); err != nil {
 			return nil, fmt.Errorf("mark the cluster as ours: %w", err)
 		}
 		return components.MachineTrust()
 	}
-	hosts, err := internet.DefaultHosts()
-	if err != nil {
+	if err := checkRanges(ctx, hosts); err != nil {
 		return nil, err
 	}
 	ca, err := internet.NewCA("mesh-egress-conformance " + name)
 	if err != nil {
 		return nil, err
 	}
-	var addresses []string
-	for _, a := range hosts.Addresses() {
-		addresses = append(addresses, a.String())
-	}
 	program, err := components.Self()
 	if err != nil {
 		return nil, err
 	}
-	c := outsideName(name)
-	_, err = docker(ctx, nil, append(mark, "--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW",
-		"--env", "ADDRESSES="+strings.Join(addresses, " "), "--publish", "127.0.0.1::"+controlPort, "--entrypoint", "/bin/sh", image, "-c", waiting)...)
+	c := internetName(name)
+	_, err = docker(ctx, nil, slices.Concat(mark, []string{"--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW"}, owned(hosts),
+		[]string{"--publish", "127.0.0.1::" + controlPort, "--entrypoint", "/bin/sh", image, "-c", waiting})...)
 	if err != nil {
 		return nil, fmt.Errorf("start the hermetic internet: %w", err)
 	}
@@ -81,15 +136,15 @@ func startOutside(ctx context.Context, name, image string, l label) ([]byte, err
 	if _, err := docker(ctx, bytes.NewReader(conf), "exec", "-i", c, "/bin/sh", "-c", "cat >/run/part && mv /run/part "+configPath); err != nil {
 		return nil, fmt.Errorf("configure the hermetic internet: %w", err)
 	}
-	client, err := outsideClient(ctx, name, l.Token)
+	client, err := internetClient(ctx, name, l.Token)
 	if err != nil {
 		return nil, err
 	}
-	return ca.CertPEM, waitOutside(ctx, c, client)
+	return ca.CertPEM, waitInternet(ctx, c, client)
 }
 
-func outsideClient(ctx context.Context, name, token string) (*internet.Client, error) {
-	out, err := docker(ctx, nil, "port", outsideName(name), controlPort+"/tcp")
+func internetClient(ctx context.Context, name, token string) (*internet.Client, error) {
+	out, err := docker(ctx, nil, "port", internetName(name), controlPort+"/tcp")
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +155,7 @@ func outsideClient(ctx context.Context, name, token string) (*internet.Client, e
 	return internet.NewTCPClient(addr, token, limits.Process().Control.Internet), nil
 }
 
-func waitOutside(ctx context.Context, container string, client *internet.Client) error {
+func waitInternet(ctx context.Context, container string, client *internet.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, limits.Process().Control.InternetStart)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)

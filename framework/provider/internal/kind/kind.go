@@ -104,7 +104,7 @@ func (p *Provider) up(ctx context.Context, c *kindCluster, o cluster.Options, im
 		c.facts.Notes = append(slices.Clone(c.facts.Notes), note)
 	}
 	// The internet is there first: it marks the cluster as ours, and nodes never have another way out.
-	bundle, err := startOutside(ctx, o.Name, image, label{Facts: c.facts, Module: c.facts.Module, Programs: c.programs, Token: c.token})
+	bundle, err := startInternet(ctx, o.Name, image, label{Facts: c.facts, Module: c.facts.Module, Programs: c.programs, Token: c.token}, o.Hosts)
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (p *Provider) up(ctx context.Context, c *kindCluster, o cluster.Options, im
 	if err := c.load(ctx); err != nil {
 		return err
 	}
-	return configureNodes(ctx, c, o.Set, bundle)
+	return configureNodes(ctx, c, o, bundle)
 }
 
 // config is the cluster that kind makes: as plain as can be, without a network of kind's own, which would
@@ -129,7 +129,7 @@ func (p *Provider) up(ctx context.Context, c *kindCluster, o cluster.Options, im
 func (p *Provider) config(port int) *v1alpha4.Cluster {
 	c := &v1alpha4.Cluster{
 		Networking: v1alpha4.Networking{
-			IPFamily: v1alpha4.IPv4Family, DisableDefaultCNI: true, PodSubnet: podSubnet, KubeProxyMode: v1alpha4.IPTablesProxyMode,
+			IPFamily: v1alpha4.IPv4Family, DisableDefaultCNI: true, PodSubnet: podSubnet, ServiceSubnet: serviceSubnet, KubeProxyMode: v1alpha4.IPTablesProxyMode,
 			APIServerAddress: "127.0.0.1", APIServerPort: int32(port), //nolint:gosec // a port
 		},
 		// Kubernetes refuses cgroup v1 unless told so; on v2 this says nothing.
@@ -226,7 +226,7 @@ func (p *Provider) free(ctx context.Context, name string) error {
 
 // isOurs says whether the internet of a cluster of that name is there.
 func isOurs(ctx context.Context, name string) (bool, error) {
-	out, err := docker(ctx, nil, "ps", "-aq", "--filter", "name=^"+outsideName(name)+"$", "--filter", "label="+ownLabel+"="+name)
+	out, err := docker(ctx, nil, "ps", "-aq", "--filter", "name=^"+internetName(name)+"$", "--filter", "label="+ownLabel+"="+name)
 	return out != "", err
 }
 
@@ -286,7 +286,7 @@ func (p *Provider) removeAll(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("remove the nodes of kind cluster %s: %w", name, err)
 	}
-	if _, err := docker(ctx, nil, "rm", "--force", "--volumes", outsideName(name)); err != nil {
+	if _, err := docker(ctx, nil, "rm", "--force", "--volumes", internetName(name)); err != nil {
 		return fmt.Errorf("remove the internet of kind cluster %s: %w", name, err)
 	}
 	return errors.Join(removeNetworks(ctx), os.RemoveAll(filepath.Dir(p.kubeconfig(name))))
@@ -339,7 +339,7 @@ type label struct {
 
 func readLabel(ctx context.Context, name string) (label, error) {
 	var l label
-	out, err := docker(ctx, nil, "inspect", "--format", `{{index .Config.Labels "`+factsLabel+`"}}`, outsideName(name))
+	out, err := docker(ctx, nil, "inspect", "--format", `{{index .Config.Labels "`+factsLabel+`"}}`, internetName(name))
 	if err != nil {
 		return l, err
 	}

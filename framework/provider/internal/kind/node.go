@@ -16,13 +16,18 @@ import (
 	"sigs.k8s.io/kind/pkg/cluster/nodes"
 	"sigs.k8s.io/kind/pkg/cluster/nodeutils"
 
+	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/pods"
 )
 
-const podSubnet = "10.244.0.0/16"
+// Addresses of pods and Services.
+const (
+	podSubnet     = "10.244.0.0/16"
+	serviceSubnet = "10.96.0.0/16"
+)
 
 // cniConfig gives each pod a route of its own and leaves its address as it is on the way to the hermetic
 // internet, whose arrival log must show it. Every node image has these two plugins.
@@ -64,7 +69,7 @@ type node struct {
 }
 
 // configureNodes makes the nodes of a new cluster ready: routes, pod network, DNS, images, trust.
-func configureNodes(ctx context.Context, c *kindCluster, set *components.Set, bundle []byte) error {
+func configureNodes(ctx context.Context, c *kindCluster, o cluster.Options, bundle []byte) error {
 	list, err := library().ListNodes(clusterName(c.name))
 	if err != nil {
 		return fmt.Errorf("list the nodes: %w", err)
@@ -77,7 +82,7 @@ func configureNodes(ctx context.Context, c *kindCluster, set *components.Set, bu
 	failed := make([]error, len(list))
 	for i, n := range list {
 		loading.Go(func() {
-			failed[i] = loadImages(n, set)
+			failed[i] = loadImages(n, o.Set)
 			if failed[i] == nil && bundle != nil {
 				failed[i] = script(n, string(bundle), trust)
 			}
@@ -85,7 +90,7 @@ func configureNodes(ctx context.Context, c *kindCluster, set *components.Set, bu
 	}
 	all, err := networkNodes(ctx, cs, c, list)
 	if err == nil {
-		err = nameServer(ctx, cs, c.live())
+		err = nameServer(ctx, cs, c.live(), o.Hosts)
 	}
 	loading.Wait()
 	if err := errors.Join(append(failed, err)...); err != nil {
@@ -160,7 +165,7 @@ func networkNodes(ctx context.Context, cs kubernetes.Interface, c *kindCluster, 
 
 // closeNodes makes the hermetic internet the nodes' only way out.
 func closeNodes(ctx context.Context, name string, all []node) error {
-	outside, err := docker(ctx, nil, "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.Gateway}}{{end}}", outsideName(name))
+	outside, err := docker(ctx, nil, "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.Gateway}}{{end}}", internetName(name))
 	if err != nil {
 		return err
 	}
@@ -178,7 +183,7 @@ func closeNodes(ctx context.Context, name string, all []node) error {
 		}
 		fmt.Fprintf(&back, "ip route replace %s via %s\n", n.pods, n.ip)
 	}
-	if _, err := docker(ctx, nil, "exec", outsideName(name), "sh", "-ec", back.String()); err != nil {
+	if _, err := docker(ctx, nil, "exec", internetName(name), "sh", "-ec", back.String()); err != nil {
 		return fmt.Errorf("lead the way back from the hermetic internet: %w", err)
 	}
 	return nil
@@ -208,11 +213,7 @@ func podRanges(ctx context.Context, cs kubernetes.Interface, want int) (map[stri
 }
 
 // nameServer configures CoreDNS before it starts: it waits for a network.
-func nameServer(ctx context.Context, cs kubernetes.Interface, live bool) error {
-	hosts, err := internet.DefaultHosts()
-	if err != nil {
-		return err
-	}
+func nameServer(ctx context.Context, cs kubernetes.Interface, live bool, hosts *internet.Hosts) error {
 	ask := hosts.DNS.String()
 	if live {
 		ask = "/etc/resolv.conf" // the node's: Docker's own name server, made fit by kind
