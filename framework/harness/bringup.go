@@ -16,20 +16,7 @@ import (
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
-)
-
-// mark records when a step was complete, in seconds since the session's start.
-func (s *Session) mark(step string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.timings[step] = time.Since(s.start).Seconds()
-	s.opts.logf("%6.2fs  %s", s.timings[step], step)
-}
-
-// What is started once for all cases, besides clients.
-const (
-	gatewaysFuture   = "gateways"
-	gatewayAPIFuture = "the Gateway API"
+	"mesh-egress-conformance/framework/schedule"
 )
 
 // bringUp makes a cluster and installs Istio. Clients and gateways go on starting in the background.
@@ -38,7 +25,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	if err != nil {
 		return err
 	}
-	s.mark("components in the cache")
+	s.times.mark("components in the cache")
 	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Outside: s.opts.Outside, Hosts: s.opts.Hosts, Port: s.opts.Port, Progress: s.opts.Progress})
 	if err != nil {
 		return err
@@ -47,7 +34,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	s.lock.before = "" // whatever it left is gone with its cluster
 	ctx, stop := s.alive(ctx)
 	defer stop()
-	s.mark("cluster processes started")
+	s.times.mark("cluster processes started")
 	if err := s.connect(); err != nil {
 		return err
 	}
@@ -55,26 +42,26 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	if err := s.waitAPI(ctx); err != nil {
 		return err
 	}
-	s.mark("API server ready")
+	s.times.mark("API server ready")
 	if err := s.lock.acquireUID(ctx, store, s.cs); err != nil {
 		return fmt.Errorf("cluster %s: %w", s.opts.Name, err)
 	}
-	s.launch(egress.ControlClient)
+	s.starter.startClient(egress.ControlClient)
 	if err := in.ControlPlane(ctx); err != nil {
 		return err
 	}
-	s.mark("Istio charts applied")
+	s.times.mark("Istio charts applied")
 	if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod", s.opts.Limits.Pods.Ready); err != nil {
 		return err
 	}
-	s.mark("istiod ready")
-	s.launch("client")
+	s.times.mark("istiod ready")
+	s.starter.startClient("client")
 	if err := s.followGateways(ctx); err != nil {
 		return err
 	}
-	s.gateways = func(ctx context.Context) error { return s.startGateways(ctx, in) }
+	s.starter.gateways = func(ctx context.Context) error { return s.installGateways(ctx, in) }
 	if s.run == "" { // a run wants its first verdict early and starts them later
-		s.promise(gatewaysFuture, s.gateways)
+		s.starter.startGateways()
 	}
 	return s.join(ctx)
 }
@@ -110,13 +97,41 @@ func (s *Session) attach(ctx context.Context, store *components.Store) error {
 		}
 	}
 	for _, n := range baseClients {
-		s.launch(n)
+		s.starter.startClient(n)
 	}
 	if err := s.followGateways(ctx); err != nil {
 		return err
 	}
-	s.gateways = s.ensureGateways
+	s.starter.gateways = s.ensureGateways
 	return s.join(ctx)
+}
+
+// installGatewayAPI makes the cluster know the Gateway API.
+func (s *Session) installGatewayAPI(ctx context.Context) error {
+	f := s.env.facts
+	if err := mesh.InstallGatewayAPI(ctx, s.fix, f.Module, f.Istio, s.opts.Limits.Cluster.GatewayAPI); err != nil {
+		return err
+	}
+	return s.istiod.Quiet(ctx)
+}
+
+func (s *Session) installGateways(ctx context.Context, in *mesh.Installer) error {
+	if err := in.Gateways(ctx); err != nil {
+		return err
+	}
+	return s.starter.findGateways(ctx)
+}
+
+// ensureGateways installs the gateways where they are missing.
+func (s *Session) ensureGateways(ctx context.Context) error {
+	have, err := s.starter.haveGateways(ctx)
+	if err != nil {
+		return err
+	}
+	if !have {
+		return s.installGateways(ctx, s.installer())
+	}
+	return s.starter.findGateways(ctx)
 }
 
 // installer installs the Istio of the session's cluster, which must be one of the harness's own.
@@ -128,12 +143,12 @@ func (s *Session) installer() *mesh.Installer {
 // because adds the cluster's own explanation to an error that its death has caused. A connection that breaks
 // may be seen before the death of whoever was at its other end, so it waits a moment for that.
 func (s *Session) because(ctx context.Context, err error) error {
-	if err == nil || s.env.cluster == nil || ctx.Err() != nil && ended(ctx) == interrupted {
+	if err == nil || s.env.cluster == nil || ctx.Err() != nil && schedule.Ended(ctx) == schedule.Interrupted {
 		return err
 	}
 	select {
 	case <-cluster.Gone(s.env.cluster):
-	case <-s.life.Done():
+	case <-s.starter.life.Done():
 	case <-time.After(s.opts.Limits.Cluster.Death):
 	}
 	if cause := s.env.cluster.Failure(); cause != nil {
@@ -160,6 +175,7 @@ func (s *Session) connect() error {
 	s.pods = pods.New(pods.Options{Custom: s.env.custom, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.env.cluster.Program("istioctl"), Kubeconfig: s.env.cluster.Kubeconfig(), Owner: owner, Limits: s.opts.Limits.Pods})
 	s.pages = mesh.NewAdminPages(cfg, s.cs)
 	s.logs = mesh.NewAccessLogs(s.cs, caller(s.pods, s.opts.Limits.Pods.Request), s.opts.Limits.Log)
+	s.starter.cs, s.starter.pods, s.starter.logs, s.starter.gatewayAPI = s.cs, s.pods, s.logs, s.installGatewayAPI
 	return nil
 }
 
@@ -174,6 +190,7 @@ func (s *Session) followGateways(ctx context.Context) error {
 	}
 	var err error
 	s.followed, err = mesh.FollowGateways(ctx, s.cs, s.logs, keep, s.opts.Limits)
+	s.starter.followed = s.followed
 	return err
 }
 
@@ -201,11 +218,11 @@ func (s *Session) waitAPI(ctx context.Context) error {
 // join connects to istiod and makes the engine, once the base client is there.
 func (s *Session) join(ctx context.Context) error {
 	for _, n := range baseClients {
-		if err := s.need(n).wait(ctx); err != nil {
+		if err := s.starter.lookup(n).wait(ctx); err != nil {
 			return err
 		}
 	}
-	s.mark("client pods ready")
+	s.times.mark("client pods ready")
 	var err error
 	if s.istiod, err = mesh.ConnectIstiod(ctx, s.env.cluster.RESTConfig(), s.cs, s.env.revision, s.opts.Limits.Push); err != nil {
 		return err
@@ -238,13 +255,6 @@ func (s *Session) join(ctx context.Context) error {
 	return s.opts.Sabotage.begin(ctx, s.target())
 }
 
-// world is one lane with the engine that runs in it.
-type world struct {
-	lane   lane
-	engine *engine.Engine
-	rules  *rules
-}
-
 // DefaultLanes is a matter of measurement: on 2 cores, 4 lanes took 75 s for all cases, 6 took 68 s, 8 67 s.
 const DefaultLanes = 6
 
@@ -254,12 +264,15 @@ func (s *Session) makeLanes() error {
 		n = DefaultLanes
 	}
 	secrets, objects := s.secrets(), s.env.limit(s.fix.Part(casesPart))
+	s.starter.lanes = n
+	places := &namespaces{fixtures: s.fix, pods: s.pods, clients: s.opts.Clients, confined: !s.env.ours}
 	for l := range lane(n) {
-		cl := clients{s.pods, l, s.gatewayProxies}
-		w := &world{lane: l}
+		cl := clients{s.pods, l, s.starter.gatewayProxies}
+		w := &laneRunner{lane: l}
 		w.rules = &rules{
 			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, run: s.run, limits: s.opts.Limits.Control,
 			expand: s.expand(l), secrets: secrets, applied: map[string][]*fixture.Object{},
+			places: places, sameTime: s.env.ours, setupMade: map[string]time.Time{},
 		}
 		w.engine = &engine.Engine{
 			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, s.followed, l},

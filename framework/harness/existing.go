@@ -57,12 +57,12 @@ func (s *Session) useExisting(ctx context.Context, store *components.Store) erro
 		return err
 	}
 	for _, n := range baseClients {
-		s.launch(n)
+		s.starter.startClient(n)
 	}
 	if err := s.followGateways(ctx); err != nil {
 		return err
 	}
-	s.gateways = func(context.Context) error {
+	s.starter.gateways = func(context.Context) error {
 		return fmt.Errorf("gateways of somebody else's cluster are not used")
 	}
 	return s.join(ctx)
@@ -119,7 +119,7 @@ func (s *Session) startPodInternet(ctx context.Context, image string, anyUser bo
 		Config: s.env.cluster.RESTConfig(), Clientset: s.cs, Fixtures: s.fix, Run: s.run, Image: image, Hosts: s.opts.Hosts, Names: names, Program: program, Limits: s.opts.Limits, AnyUser: anyUser,
 	})
 	if err == nil {
-		s.mark("hermetic internet ready")
+		s.times.mark("hermetic internet ready")
 	}
 	return in, err
 }
@@ -160,22 +160,6 @@ func (s *Session) openShift() (bool, error) {
 		return false, fmt.Errorf("ask the cluster for its API groups, which tell whether it chooses the users of pods (OpenShift): %w", err)
 	}
 	return slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == "security.openshift.io" }), nil
-}
-
-// applicable is engine.Applicable, with what only the session knows.
-func (s *Session) applicable(c egress.Case) (egress.Verdict, string) {
-	if v, why := s.lanes[0].engine.Applicable(c); v != "" {
-		return v, why
-	}
-	if why, err := s.env.skipReason(c); err != nil {
-		return egress.Inconclusive, err.Error()
-	} else if why != "" {
-		return egress.Skipped, why
-	}
-	if why := s.env.reach.unreachable(c); why != "" {
-		return egress.Inconclusive, why
-	}
-	return "", ""
 }
 
 // applicableOf leaves out the cases that are not going to run.

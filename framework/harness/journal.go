@@ -110,6 +110,13 @@ func (o *Options) beyond(ctx context.Context, fix *fixture.Client) (map[string][
 		if err != nil {
 			return nil, err
 		}
+		shares, err := o.footprint(ctx, fix, c)
+		if err != nil {
+			return nil, err
+		}
+		if len(what) == 0 {
+			what = shares.Noticed
+		}
 		out[c.Name] = what
 		if v, _ := can.Applicable(c); v == "" {
 			run = append(run, c)
@@ -127,7 +134,7 @@ func Clean(ctx context.Context, o Options, run string) (fixture.Swept, error) {
 	if err != nil {
 		return fixture.Swept{}, err
 	}
-	defer s.end()
+	defer s.starter.end()
 	if s.env.cluster, err = p.Open(ctx, o.Name); err != nil {
 		return fixture.Swept{}, err
 	}

@@ -193,6 +193,9 @@ type stale struct {
 	files fs.FS // with the fixtures of cases
 }
 
+// hidden are the kinds that say which namespaces they are for.
+var hidden = []string{"ServiceEntry", "VirtualService", "DestinationRule"}
+
 func (r stale) Apply(ctx context.Context, c egress.Case) (engine.Change, error) {
 	var objs []egress.Object
 	for _, f := range c.Fixtures {
@@ -208,7 +211,7 @@ func (r stale) Apply(ctx context.Context, c egress.Case) (engine.Change, error) 
 	c.Fixtures, c.Objects = nil, nil
 	for _, o := range objs {
 		kind, _ := o["kind"].(string)
-		if spec, ok := o["spec"].(map[string]any); ok && slices.Contains(exporting, kind) {
+		if spec, ok := o["spec"].(map[string]any); ok && slices.Contains(hidden, kind) {
 			o, spec = maps.Clone(o), maps.Clone(spec)
 			spec["exportTo"] = []any{"~"}
 			o["spec"] = spec
@@ -305,13 +308,21 @@ func istio(kind, name, namespace string, spec egress.Object) egress.Object {
 	return egress.Object{"apiVersion": version, "kind": kind, "metadata": meta, "spec": spec}
 }
 
+// concerned are the namespaces that a further object is for, so that it spoils its own case and no other.
+func concerned(c egress.Case) []any {
+	if c.Gateway() {
+		return []any{".", mesh.SystemNamespace}
+	}
+	return []any{"."}
+}
+
 // misleading leads what a case sends to its first host over TLS to another one.
 func misleading(c egress.Case) []egress.Object {
 	host := c.Probes[0].Destination()
 	port := egress.Object{"number": 443, "name": "tls", "protocol": "TLS"}
 	return []egress.Object{
-		istio("ServiceEntry", "sabotage-aside", "", egress.Object{"hosts": []any{aside}, "resolution": "DNS", "ports": []any{port}}),
-		istio("VirtualService", "sabotage-misled", "", egress.Object{"hosts": []any{host}, "tls": []any{egress.Object{
+		istio("ServiceEntry", "sabotage-aside", "", egress.Object{"hosts": []any{aside}, "resolution": "DNS", "ports": []any{port}, "exportTo": concerned(c)}),
+		istio("VirtualService", "sabotage-misled", "", egress.Object{"hosts": []any{host}, "exportTo": concerned(c), "tls": []any{egress.Object{
 			"match": []any{egress.Object{"port": 443, "sniHosts": []any{host}}},
 			"route": []any{egress.Object{"destination": egress.Object{"host": aside, "port": egress.Object{"number": 443}}}},
 		}}}),
@@ -321,7 +332,7 @@ func misleading(c egress.Case) []egress.Object {
 // delaying holds what a case sends to its first host over HTTP for longer than anybody waits.
 func delaying(c egress.Case) []egress.Object {
 	host := c.Probes[0].Destination()
-	return []egress.Object{istio("VirtualService", "sabotage-stalled", "", egress.Object{"hosts": []any{host}, "http": []any{egress.Object{
+	return []egress.Object{istio("VirtualService", "sabotage-stalled", "", egress.Object{"hosts": []any{host}, "exportTo": concerned(c), "http": []any{egress.Object{
 		"fault": egress.Object{"delay": egress.Object{"fixedDelay": "600s", "percentage": egress.Object{"value": 100}}},
 		"route": []any{egress.Object{"destination": egress.Object{"host": host}}},
 	}}})}

@@ -17,17 +17,13 @@ import (
 	"mesh-egress-conformance/framework/probe"
 )
 
-// lane is a set of client pods of its own, in a namespace of its own, in which one case runs at a
-// time. Every object of a case is visible in its lane alone, so lanes do not disturb each other.
-// Lane 0 is the clients as the cases name them.
+// lane is a set of client pods of its own, in a namespace of its own, in which one case runs at a time. What runs in
+// other lanes beside a case is derived from its objects (framework/isolation). Lane 0 is the clients as the cases name
+// them.
 type lane int
 
 // laneClients are the clients that every lane has; the others exist once and are used in turn.
 var laneClients = []string{"client"}
-
-// neighbour is another workload in the namespace of lane 0's client. So few cases need one that they run
-// in lane 0 alone.
-const neighbour = "client2"
 
 // actual is the name of the pod that a case's client name stands for.
 func (l lane) actual(name string) string {
@@ -39,7 +35,7 @@ func (l lane) actual(name string) string {
 	return name
 }
 
-// inLane describes a lane's copy of a client.
+// client describes a lane's copy of a client.
 func (l lane) client(c egress.Client) egress.Client {
 	if name := l.actual(c.Name); name != c.Name {
 		c.Name, c.Namespace, c.Service = name, fmt.Sprintf("%s-lane%d", c.Namespace, l), false
@@ -185,7 +181,7 @@ func (s *Session) expand(l lane) func(string) string {
 		if p, err := s.pods.Get(l.actual("client")); err == nil {
 			ns = p.Namespace
 		}
-		return strings.NewReplacer("${INGRESS_IP}", s.ingressIP(), "${NAMESPACE}", ns).Replace(text)
+		return strings.NewReplacer("${INGRESS_IP}", s.starter.ingressIP(), "${NAMESPACE}", ns).Replace(text)
 	}
 }
 
