@@ -151,6 +151,19 @@ func moreHosts(file string) (*internet.Hosts, error) {
 	return internet.ReadHosts(full, b)
 }
 
+// allHosts are the built-in hosts with those of a file, which may be "".
+func allHosts(file string) (*internet.Hosts, error) {
+	all, err := internet.DefaultHosts()
+	if err != nil {
+		return nil, err
+	}
+	more, err := moreHosts(file)
+	if err != nil {
+		return nil, err
+	}
+	return all.Add(more)
+}
+
 // sound is a folder without mistakes, and the internet with its hosts.
 func (c circumstances) sound(dir string) (*casefile.Folder, *internet.Hosts, error) {
 	f, mistakes, notices, err := c.check(dir)

@@ -239,7 +239,7 @@ func shellCommand(o *options) *cobra.Command {
 				return err
 			}
 			if hosts != "" {
-				more, err := readHosts(hosts)
+				more, err := allHosts(hosts)
 				if err != nil {
 					return usage(err)
 				}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mesh-egress-conformance/fixtures"
+	"mesh-egress-conformance/framework/casefile"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/input"
@@ -56,19 +57,17 @@ func (s *selection) load(ctx context.Context) (selected, error) {
 		return out, err
 	}
 	if s.dir == "" {
-		out.hosts, err = readHosts(s.hosts)
-		if err != nil {
-			return out, err
-		}
+		out.hosts, err = allHosts(s.hosts)
 	} else {
-		s.against.hosts = s.hosts
 		out.fixtures, out.own = overlay{input.Tree(s.dir), fixtures.FS}, true
-		f, hosts, err := s.against.sound(s.dir)
-		if err != nil {
-			return out, err
+		s.against.hosts = s.hosts
+		var f *casefile.Folder
+		if f, out.hosts, err = s.against.sound(s.dir); err == nil {
+			all, out.clients = f.Cases(), append(out.clients, f.EgressClients()...)
 		}
-		out.hosts = hosts
-		all, out.clients = f.Cases(), append(out.clients, f.EgressClients()...)
+	}
+	if err != nil {
+		return out, err
 	}
 	for _, n := range s.names {
 		if !slices.ContainsFunc(all, func(c egress.Case) bool { return c.Name == n }) {

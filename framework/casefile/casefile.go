@@ -57,6 +57,15 @@ func (l *Loaded) At(what string, path ...any) input.Mistake {
 	return input.Mistake{File: l.Case.File, Line: input.At(l.Node, path...).Line, What: what}
 }
 
+// PathIn is the path to what a probe's field says for a phase: the field may have one value for all phases.
+func (l *Loaded) PathIn(ph egress.Phase, probe int, field string, more ...any) []any {
+	path := []any{"probes", probe, field}
+	if input.Value(l.Node, append(path, ph.String())...) != nil {
+		path = append(path, ph.String())
+	}
+	return append(path, more...)
+}
+
 // Document is a Kubernetes object with its place.
 type Document struct {
 	File  string

@@ -29,10 +29,11 @@ func (d *decoder) mistake(n *input.Node, what, remedy string) {
 // value decodes a node into what a pointer points at.
 func (d *decoder) value(n *input.Node, into any) { d.into(n, "", reflect.ValueOf(into).Elem()) }
 
-// into goes down structs, lists and maps; whatever decodes itself, and Kubernetes objects, are taken as a whole.
+// into goes down structs, lists, phases and maps; whatever decodes itself, and Kubernetes objects, are taken as a whole.
 func (d *decoder) into(n *input.Node, field string, v reflect.Value) {
 	switch {
-	case byPhase(v) && d.phases(n, field, v):
+	case v.Type().Kind() == reflect.Map && v.Type().Key() == reflect.TypeFor[egress.Phase]():
+		d.byPhase(n, field, v)
 	case decodesItself(v):
 		d.whole(n, field, v)
 	case v.Kind() == reflect.Struct:
@@ -50,39 +51,35 @@ func (d *decoder) into(n *input.Node, field string, v reflect.Value) {
 	}
 }
 
-// byPhase says whether a value is an egress.ByPhase.
-func byPhase(v reflect.Value) bool {
-	return v.Kind() == reflect.Map && v.Type().Key() == reflect.TypeFor[egress.Phase]()
-}
-
-// phases decodes what an egress.ByPhase reads, value by value, so that a mistake has the line and the words of the value. It
-// says false where phases and others are mixed, which the type itself explains.
-func (d *decoder) phases(n *input.Node, field string, v reflect.Value) bool {
-	named := 0
-	if n.Kind == yamlv3.MappingNode {
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			if new(egress.Phase).UnmarshalText([]byte(n.Content[i].Value)) == nil {
-				named++
-			}
-		}
-		if named > 0 && named < len(n.Content)/2 {
-			return false
-		}
-	}
-	if named > 0 {
+// byPhase takes one value for all phases, or a map by phase, as egress.ByPhase does, with the line of what is wrong.
+func (d *decoder) byPhase(n *input.Node, field string, v reflect.Value) {
+	elem := v.Type().Elem()
+	if named(n, func(key, value *input.Node) bool {
+		var ph egress.Phase
+		return ph.UnmarshalText([]byte(key.Value)) == nil || elem.Kind() != reflect.Map || value.Kind == yamlv3.MappingNode
+	}) {
 		d.entries(n, field, v)
-		return true
+		return
 	}
-	x := reflect.New(v.Type().Elem()).Elem()
-	if n.Kind == yamlv3.MappingNode && (x.Kind() != reflect.Map || slices.ContainsFunc(n.Content, func(c *input.Node) bool { return c.Kind == yamlv3.MappingNode })) {
-		return false // misspelled phases, which the type itself explains
-	}
+	x := reflect.New(elem).Elem()
 	d.into(n, field, x)
 	v.Set(reflect.MakeMap(v.Type()))
 	for _, ph := range egress.Phases() {
 		v.SetMapIndex(reflect.ValueOf(ph), x)
 	}
-	return true
+}
+
+// named says whether a node is a mapping with a key of some kind.
+func named(n *input.Node, is func(key, value *input.Node) bool) bool {
+	if n.Kind != yamlv3.MappingNode {
+		return false
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if is(n.Content[i], n.Content[i+1]) {
+			return true
+		}
+	}
+	return false
 }
 
 func decodesItself(v reflect.Value) bool {

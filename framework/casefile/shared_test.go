@@ -1,9 +1,11 @@
 package casefile
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
+	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/internet"
 )
 
@@ -37,6 +39,29 @@ func TestHosts(t *testing.T) {
 	for _, want := range []string{`hosts.yaml:1: field "host" is unknown; did you mean hosts? allowed: clientCertificates, hosts`, `hosts.yaml:3: field "prots" is unknown`, "a.yaml:1: the name httpbin.org is that of another host"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("want %q in\n%s", want, got)
+		}
+	}
+}
+
+// A demand may be one for all phases, or by phase; what is wrong in it has its own line.
+func TestByPhase(t *testing.T) {
+	head := "claim: c\nsource: s\nprobes:\n  - url: https://httpbin.org/\n    want: OK\n"
+	l := one(t, Load(folder(map[string]string{"x/a.yaml": head + "    arrival: {sni: a}\n    arrivesAt: {applied: evil.example}\n    encrypted: true\n    arrivals: 2\n"})))
+	p := l.Case.Probes[0]
+	if p.Arrival[egress.Removed]["sni"] != "a" || p.ArrivesAt[egress.Applied] != "evil.example" || p.ArrivesAt[egress.Before] != "" || !p.Encrypted[egress.Before] || p.Arrivals[egress.Changed] != 2 {
+		t.Errorf("%+v", p)
+	}
+	if got := fmt.Sprint(l.PathIn(egress.Applied, 0, "arrivesAt"), l.PathIn(egress.Applied, 0, "arrival", "sni")); got != "[probes 0 arrivesAt applied] [probes 0 arrival sni]" {
+		t.Error(got)
+	}
+	for text, want := range map[string]string{
+		"    arrival:\n      applied: {sni: a}\n      later: {sni: b}\n": `x/a.yaml:8: arrival: phase "later" is unknown`,
+		"    arrivals: many\n":             "x/a.yaml:6: arrivals: ",
+		"    arrival:\n      sni: 443\n":   `x/a.yaml:7: arrival: text is expected, and YAML reads 443 as something else; quote it: "443"`,
+		"    arrivesAt:\n      later: x\n": `x/a.yaml:7: arrivesAt: phase "later" is unknown`,
+	} {
+		if err := Load(folder(map[string]string{"x/a.yaml": head + text})).Mistakes.Err(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
 		}
 	}
 }

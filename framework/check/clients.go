@@ -61,8 +61,8 @@ func (c *checker) clients(l *casefile.Loaded) {
 	}
 	for i, p := range l.Case.Probes {
 		look(p.From, "probes", i, "from")
-		for _, through := range distinct(p.Through) {
-			look(through, "probes", i, "through")
+		for ph, n := range p.Through {
+			look(n, l.PathIn(ph, i, "through")...)
 		}
 	}
 	for i, n := range l.Case.Unchanged {

@@ -27,7 +27,8 @@ func fieldsOf(v any) []string {
 }
 
 var (
-	arrivalFields   = fieldsOf(egress.Arrival{})
+	// arrivalFields are those of every arrival, and what databases and message brokers note of a first exchange.
+	arrivalFields   = append(fieldsOf(egress.Arrival{}), "clientId", "database", "error", "from", "helo", "rcpt", "user", "vhost")
 	accessLogFields = fieldsOf(egress.AccessLog{})
 	// headerRE is a header of the arrival's, as the arrival log names it.
 	headerRE = regexp.MustCompile(`^header (x-[a-z0-9-]+|traceparent|via)$`)
@@ -46,14 +47,14 @@ func (c *checker) accessLog(l *casefile.Loaded) {
 }
 
 // fields looks at the names of fields that are compared with a witness.
-func (c *checker) fields(l *casefile.Loaded, probe int, where string, by map[egress.Phase]map[string]string, known []string, also *regexp.Regexp, more string) {
+func (c *checker) fields(l *casefile.Loaded, probe int, where string, by egress.ByPhase[map[string]string], known []string, also *regexp.Regexp, more string) {
 	for ph, fields := range by {
 		for _, name := range slices.Sorted(maps.Keys(fields)) {
 			if slices.Contains(known, name) || also != nil && also.MatchString(name) {
 				continue
 			}
 			remedy := strings.TrimSpace(choice(name, known) + " " + more)
-			c.mistake(l.At(fmt.Sprintf("%s: field %q is unknown", where, name), "probes", probe, where, ph.String(), name), "%s", remedy)
+			c.mistake(l.At(fmt.Sprintf("%s: field %q is unknown", where, name), l.PathIn(ph, probe, where, name)...), "%s", remedy)
 		}
 	}
 }
@@ -73,7 +74,7 @@ func near(name string, known []string) string {
 
 // choice is what may stand in place of an unknown name: the one that it is likely to mean, and all if they are not many.
 func choice(name string, known []string) string {
-	const many = 24
+	const many = 30
 	near := near(name, known)
 	switch {
 	case len(known) == 0:

@@ -2,7 +2,6 @@ package check
 
 import (
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -199,25 +198,15 @@ func ownName(host string) string {
 	return "my-" + host
 }
 
-// distinct lists what a demand says in whichever phase, sorted, without repetition and without nothing.
-func distinct(m egress.ByPhase[string]) []string {
-	all := slices.Sorted(maps.Values(m))
-	return slices.DeleteFunc(slices.Compact(all), func(s string) bool { return s == "" })
-}
-
 // places looks at names and ranges with which arrivals are compared, and at DNS answers.
 func (c *checker) places(l *casefile.Loaded) {
 	for i, p := range l.Case.Probes {
-		for _, network := range distinct(p.Within) {
-			if _, err := netip.ParsePrefix(network); err != nil {
-				c.mistake(l.At(fmt.Sprintf("within: %q is no network", network), "probes", i, "within"), "write it as address/bits: 198.51.100.0/24")
-			} else if c.env.Hosts != nil && !slices.ContainsFunc(c.env.Hosts.Hosts, func(h internet.Host) bool { return inside(h, network) }) {
-				c.mistake(l.At(fmt.Sprintf("within: no host of the hermetic internet has an address in %s", network), "probes", i, "within"), "%s", hostsHint)
-			}
+		for ph, network := range p.Within {
+			c.within(l, network, l.PathIn(ph, i, "within"))
 		}
 		for ph, name := range p.ArrivesAt {
-			if name != egress.Anywhere {
-				c.place(l, name, "arrivesAt: ", "probes", i, "arrivesAt", ph.String())
+			if name != egress.Anywhere && name != "" {
+				c.place(l, name, "arrivesAt: ", l.PathIn(ph, i, "arrivesAt")...)
 			}
 		}
 		for ph, spread := range p.Spread {
@@ -237,6 +226,21 @@ func (c *checker) places(l *casefile.Loaded) {
 				c.place(l, to, "dns: ", "dns", ph.String(), name)
 			}
 		}
+	}
+}
+
+// within looks at a network in which something must arrive.
+func (c *checker) within(l *casefile.Loaded, network string, path []any) {
+	if network == "" {
+		return
+	}
+	p, err := netip.ParsePrefix(network)
+	if err != nil {
+		c.mistake(l.At(fmt.Sprintf("within: %q is no network", network), path...), "write it as address/bits: 198.51.100.0/24")
+		return
+	}
+	if c.env.Hosts != nil && !slices.ContainsFunc(c.env.Hosts.Hosts, func(h internet.Host) bool { return h.In(p.Masked()) }) {
+		c.mistake(l.At(fmt.Sprintf("within: no host of the hermetic internet has an address in %s", network), path...), "%s", hostsHint)
 	}
 }
 
@@ -261,10 +265,4 @@ func (c *checker) place(l *casefile.Loaded, name, field string, path ...any) {
 		remedy = fmt.Sprintf("did you mean %s? %s", near, remedy)
 	}
 	c.mistake(l.At(field+name+" is not a host of the hermetic internet", path...), "%s", remedy)
-}
-
-// inside says whether a host has an address in a network.
-func inside(h internet.Host, network string) bool {
-	p, err := netip.ParsePrefix(network)
-	return err == nil && h.In(p.Masked())
 }

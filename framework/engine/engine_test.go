@@ -243,7 +243,10 @@ func (w *world) Mark(string) int {
 	return len(w.lines)
 }
 
-func (w *world) Lines(_ context.Context, _ string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
+func (w *world) Lines(_ context.Context, client string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
+	if client == egress.ControlClient {
+		return nil, errors.New("the control client has no sidecar, and no access log")
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var out []egress.AccessLog

@@ -1,0 +1,26 @@
+package engine
+
+import (
+	"testing"
+	"testing/synctest"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+// A probe from the control client that gets no connection is looked for in no sidecar's log.
+func TestControlAsClient(t *testing.T) {
+	c := theCase()
+	c.Probes[0].Dead = true
+	c.Probes = append(c.Probes, egress.Probe{From: egress.ControlClient, URL: "http://httpbin.org/", Dead: true, Wants: egress.Wants{egress.REF, egress.REF, egress.REF, egress.REF}})
+	synctest.Test(t, func(t *testing.T) {
+		r := engineOf(&world{lost: true}).Run(t.Context(), c)
+		for _, ph := range r.Phases {
+			if p := ph.Probes[1]; p.Verdict != egress.Conforms {
+				t.Errorf("phase %s: %s %s (%s)", ph.Phase, p.Got, p.Verdict, p.Why)
+			}
+		}
+		if len(r.Phases) == 0 {
+			t.Error(r.Why)
+		}
+	})
+}
