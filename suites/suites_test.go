@@ -207,7 +207,7 @@ var _ = ReportAfterSuite("truth table", func(r Report) {
 	}
 	outcome.Faults = append(outcome.Faults, suiteFaults(r)...)
 	err := outcome.WriteAll(folder)
-	Expect(errors.Join(outcome.WriteText(os.Stdout, false), err)).To(Succeed())
+	Expect(errors.Join(outcome.WriteText(os.Stdout, report.Text{}), err)).To(Succeed())
 })
 
 var errNoRun = errors.New("the suite's set-up failed")
