@@ -246,7 +246,7 @@ func (s *Session) makeLanes() error {
 			},
 			Expand: s.expand(l),
 			Rerun: func(c egress.Case) string {
-				return fmt.Sprintf("egressctl run %s --case %s", s.where(), c.Name)
+				return rerun(s.opts.Command, s.place(), c.Name)
 			},
 		}
 		if in := s.Cluster.Internet(); in != nil {
@@ -255,18 +255,6 @@ func (s *Session) makeLanes() error {
 		s.lanes = append(s.lanes, w)
 	}
 	return nil
-}
-
-// where is the flags that mean this cluster.
-func (s *Session) where() string {
-	internet := ""
-	if s.Cluster.Internet() == nil {
-		internet = " --internet " + string(cluster.Live)
-	}
-	if s.visit != nil {
-		return fmt.Sprintf("--kubeconfig %s --context %s", s.Cluster.Kubeconfig(), s.Cluster.Name()) + internet
-	}
-	return fmt.Sprintf("--provider %s --name %s", s.Cluster.Facts().Provider, s.opts.Name) + internet
 }
 
 // features are those of the cluster, and of what every cluster of ours has besides.

@@ -53,8 +53,11 @@ type Options struct {
 	// it would make objects outside the run's own namespaces.
 	OwnCases    bool
 	ClientImage string
-	Progress    components.Progress
-	Log         io.Writer // one line for each step; nil drops them
+	// Command runs the same cases again, as a shell's words: program, subcommand, and the flags that were given, but for
+	// those that select cases or name the cluster. Nil means egressctl run.
+	Command  []string
+	Progress components.Progress
+	Log      io.Writer // one line for each step; nil drops them
 }
 
 func (o *Options) logf(format string, a ...any) {
