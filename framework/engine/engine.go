@@ -453,12 +453,14 @@ func plausible(p egress.Probe, want egress.Outcome, x round) bool {
 	return want&egress.Reached != 0 && c.HTTPCode == p.Provokes()
 }
 
-// Observe makes one probe now, changes nothing, and returns it with all witnesses. Any outcome is
-// accepted.
+// Observe makes one probe now, changes nothing, and returns it with all witnesses. Where the probe wants nothing, any
+// outcome is accepted.
 func (e *Engine) Observe(ctx context.Context, p egress.Probe) egress.ProbeResult {
 	e.defaults()
-	anything := ^egress.Outcome(0)
-	p.Wants = egress.Wants{anything, anything, anything, anything}
+	if p.Wants == (egress.Wants{}) {
+		anything := ^egress.Outcome(0)
+		p.Wants = egress.Wants{anything, anything, anything, anything}
+	}
 	res := egress.Result{Phases: []egress.PhaseResult{{Phase: egress.Before}}}
 	r := e.newRun(egress.Case{Name: "probe", Curl: true, Probes: []egress.Probe{p}})
 	_, next, err := e.arrivals(ctx, noArrivals)

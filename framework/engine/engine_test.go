@@ -396,6 +396,15 @@ func TestObserve(t *testing.T) {
 	if r.Got != egress.B502 || r.Verdict != egress.Conforms || w.removed != 0 {
 		t.Errorf("%s %s %s", r.Got, r.Verdict, r.Why)
 	}
+	for want, verdict := range map[egress.Outcome]egress.Verdict{egress.Blocked: egress.Conforms, egress.OK: egress.Violates} {
+		synctest.Test(t, func(t *testing.T) {
+			p := egress.GET("client", "http://httpbin.org/")
+			p.Wants = egress.Wants{want, want, want, want}
+			if r := engineOf(&world{}).Observe(t.Context(), p); r.Got != egress.B502 || r.Verdict != verdict {
+				t.Errorf("wanted %s: %s %s %s", want, r.Got, r.Verdict, r.Why)
+			}
+		})
+	}
 }
 
 // A case may change its rule while it is applied.
