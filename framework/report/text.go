@@ -93,6 +93,22 @@ func (o Text) explainProbe(b *strings.Builder, ph egress.PhaseResult, p egress.P
 	for _, n := range ph.Notes {
 		fmt.Fprintf(b, "    note: %s\n", further(n))
 	}
+	witnesses(b, p)
+}
+
+// ExplainProbe says what one probe came to, and what each witness of it has seen.
+func ExplainProbe(p egress.ProbeResult) string {
+	p = printable.Copy(p)
+	var b strings.Builder
+	fmt.Fprintf(&b, "  it is: %s\n", further(Text{}.came(p)))
+	if p.Verdict == egress.Inconclusive {
+		fmt.Fprintf(&b, "  nothing is proven: %s\n", further(p.Why))
+	}
+	witnesses(&b, p)
+	return b.String()
+}
+
+func witnesses(b *strings.Builder, p egress.ProbeResult) {
 	for i, x := range p.Observations {
 		fmt.Fprintf(b, "    attempt %d\n", i+1)
 		fmt.Fprintf(b, "      client:      exit %d, status %03d, from %s to %s %s\n", x.Client.ExitCode, x.Client.HTTPCode, x.Client.Local, x.Client.Remote, further(strings.TrimSpace(x.Client.Stderr)))
