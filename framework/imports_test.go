@@ -15,11 +15,12 @@ const module = "mesh-egress-conformance/"
 
 // tiers, lowest first: a package may import only packages of lower tiers, and those listed beside it.
 var tiers = [][]string{
+	{"framework/probe/wire"},
 	{"framework/egress", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "fixtures", "samples"},
 	{"framework/casefile", "framework/components", "framework/internet", "framework/fixture", "framework/kube"},
 	{"framework/cluster", "framework/pods"},
 	{"framework/mesh"},
-	{"framework/engine", "framework/guest", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},
+	{"framework/engine", "framework/existing", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},
 	{"framework/report", "framework/provider", "framework/migrate"},
 	{"framework/harness", "framework/matchers"},
 	{"framework/remote", "suites"},

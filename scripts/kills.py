@@ -29,12 +29,12 @@ HANGS = 240  # seconds after which a run counts as hanging
 # The words that name a victim in a message, and how its processes are found: by the arguments of a process on the
 # host's side, or by the program of one in the cluster's cgroups. The share of make test takes the first ones.
 VICTIMS = {
+    "supervisor": ("supervisor", "__egress-supervisor " + DIR, None),
     "reaper": ("reaper", "__egress-reaper " + DIR, None),
     "kube-apiserver": ("kube-apiserver", None, "kube-apiserver"),
     "tool": (None, None, None),
     "istiod": ("istiod", None, "pilot-discovery"),
     "internet": ("internet", None, "__egress-internet"),
-    "supervisor": ("supervisor", "__egress-supervisor " + DIR, None),
     "etcd": ("etcd", None, "etcd"),
     "containerd": ("containerd", None, "containerd"),
     "kubelet": ("kubelet", None, "kubelet"),

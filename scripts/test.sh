@@ -7,7 +7,7 @@ echo "== lint"
 make --no-print-directory lint verify
 
 echo "== unit tests"
-make --no-print-directory unit
+make --no-print-directory unit race
 
 echo "== machine"
 make --no-print-directory build

@@ -57,7 +57,7 @@ func TestMistakes(t *testing.T) {
 		`x.yaml:4: want: want "blocked OK": give 1 outcome`:         {"blocked OK blocked", "blocked OK"},
 		`x.yaml:1: case "area-x": source is missing`:                {"source: our runbook\n", ""},
 		`x.yaml:11: every document after the case must`:             {"kind: ServiceEntry\n", ""},
-		`scheme "gopher" is unknown; known: http, https, dns`:       {"tls://", "gopher://"},
+		`scheme "gopher" is unknown; known: dns, grpc, http`:       {"tls://", "gopher://"},
 		`x.yaml:9: arrival: phase "later" is unknown`:               {"{applied: {sni", "{later: {sni"},
 		`yaml: line`: {"probes:", "probes: ["},
 	} {

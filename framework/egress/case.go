@@ -187,15 +187,6 @@ func (p Probe) Scheme() string {
 	return s
 }
 
-// Web says whether curl could make the attempt.
-func (p Probe) Web() bool { return p.Scheme() == "http" || p.Scheme() == "https" }
-
-// agentSchemes are those of the probe agent. Those marked have an HTTP status.
-var agentSchemes = map[string]bool{
-	"tcp": false, "tls": false, "udp": false, "icmp": false, "dns": false,
-	"grpc": true, "ws": true, "wss": true, "keep": true,
-}
-
 var provokesRE = regexp.MustCompile(`/status/([45]\d\d)`)
 
 // Provokes is the error status with which the destination answers on purpose, as to httpbin's /status/503; 0 for none.
@@ -210,8 +201,8 @@ func (p Probe) Provokes() int {
 
 // Raw says whether the attempt has no HTTP status.
 func (p Probe) Raw() bool {
-	status, agent := agentSchemes[p.Scheme()]
-	return agent && !status
+	known, ok := ProtocolOf(p.Scheme())
+	return ok && !known.Status
 }
 
 // ForControl is the same attempt as the control client makes it. Where another workload carries the
@@ -300,13 +291,13 @@ func (c Case) Check() error {
 		switch {
 		case p.From == "":
 			return bad("probe %d: from is missing", i)
-		case p.URL != "" && !p.Web() && !isAgent(p.Scheme()):
-			return bad("probe %d: scheme %q is unknown; known: http, https, %s", i, p.Scheme(), strings.Join(slices.Sorted(maps.Keys(agentSchemes)), ", "))
-		case len(p.Args) > 0 && !p.Web():
+		case p.URL != "" && p.Protocol().Scheme == "":
+			return bad("probe %d: scheme %q is unknown; known: %s", i, p.Scheme(), Schemes())
+		case len(p.Args) > 0 && !p.Protocol().Web:
 			return bad("probe %d: args are for curl, not for %s", i, p.Scheme())
 		case (p.URL == "") == (p.Command == ""):
 			return bad("probe %d: exactly one of url and command must be set", i)
-		case p.Destination() == "" && p.Scheme() != "dns":
+		case p.Destination() == "" && !p.Protocol().Question:
 			return bad("probe %d: no destination host in %q; set server", i, p.URL)
 		}
 		for _, re := range p.patterns() {
@@ -333,8 +324,6 @@ func (c Case) Check() error {
 	}
 	return nil
 }
-
-func isAgent(scheme string) bool { _, ok := agentSchemes[scheme]; return ok }
 
 func (p Probe) patterns() []string {
 	out := []string{p.Output}

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"mesh-egress-conformance/framework/probe/wire"
 )
 
 // ErrDisagree marks an observation whose witnesses contradict each other or are incomplete: proof of
@@ -28,27 +30,13 @@ const (
 	blockAll    = "block_all"
 )
 
-// curl exit codes, from its manual page.
-const (
-	curlDNS     = 6
-	curlRefused = 7
-	curlTimeout = 28
-	curlTLS     = 35
-	curlEmpty   = 52
-	curlCert    = 60
-	curlRecv    = 56
-	curlSend    = 55
-	curlHTTP2   = 16
-	curlStream  = 92
-)
-
 // Classify turns what the witnesses saw into an outcome. It returns ErrDisagree when they
 // contradict each other: then nothing is proven, and the caller must not call it blocked.
 func Classify(o Observation) (Outcome, error) {
 	if o.DNS && o.Client.ExitCode == 0 {
 		return Named, nil
 	}
-	if o.Client.ExitCode == curlDNS && !o.Client.Shell {
+	if o.Client.ExitCode == wire.ExitDNS && !o.Client.Shell {
 		return onlyClient(o, DNSX)
 	}
 	line, err := decisive(o.Mesh)
@@ -90,16 +78,16 @@ func decisive(lines []AccessLog) (*AccessLog, error) {
 
 func withoutProxy(o Observation) (Outcome, error) {
 	switch o.Client.ExitCode {
-	case curlTimeout:
+	case wire.ExitTimeout:
 		return onlyClient(o, TMO)
-	case curlRefused:
+	case wire.ExitRefused:
 		return onlyClient(o, REF)
 	}
 	a := arrivedFrom(o.Arrivals, o.Client.Local, o.Client.Remote)
 	switch {
 	case o.Blind && answered(o.Client, nil):
 		return Direct, nil
-	case o.Blind && o.Client.ExitCode == curlCert:
+	case o.Blind && o.Client.ExitCode == wire.ExitCert:
 		return CERT, nil
 	case a == nil && answered(o.Client, nil):
 		return 0, disagree("the client got an answer (%d) that no sidecar passed and no destination gave", o.Client.HTTPCode)
@@ -107,7 +95,7 @@ func withoutProxy(o Observation) (Outcome, error) {
 		return 0, fmt.Errorf("%w (exit %d)", ErrUnseen, o.Client.ExitCode)
 	case a == nil:
 		return 0, disagree("the client failed (exit %d) and neither sidecar nor destination saw it", o.Client.ExitCode)
-	case o.Client.ExitCode == curlCert:
+	case o.Client.ExitCode == wire.ExitCert:
 		return CERT, nil
 	case !answered(o.Client, a):
 		return 0, disagree("the connection arrived at %s but the client got no answer (exit %d)", a.Server, o.Client.ExitCode)
@@ -129,9 +117,9 @@ func throughProxy(o Observation, l AccessLog) (Outcome, error) {
 		return blocked(o, Self)
 	}
 	switch o.Client.ExitCode {
-	case curlTimeout:
+	case wire.ExitTimeout:
 		return 0, disagree("the client timed out while the sidecar sent it to %s", l.UpstreamCluster)
-	case curlCert:
+	case wire.ExitCert:
 		if !o.Blind && arrivedFrom(o.Arrivals, l.UpstreamLocal, l.UpstreamHost) == nil {
 			return 0, disagree("the client rejected a certificate of no known host")
 		}
@@ -178,7 +166,7 @@ func blocked(o Observation, out Outcome) (Outcome, error) {
 // on timing and protocol, so the code is evidence and not the verdict.
 func closed(exit int) bool {
 	switch exit {
-	case curlTLS, curlEmpty, curlRecv, curlSend, curlHTTP2, curlStream:
+	case wire.ExitTLS, wire.ExitEmpty, wire.ExitReceive, wire.ExitSend, wire.ExitHTTP2, wire.ExitStream:
 		return true
 	}
 	return false

@@ -13,6 +13,7 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/probe"
+	"mesh-egress-conformance/framework/probe/wire"
 )
 
 // Script is a request to a client's probe agent, with what is needed to find its connections again.
@@ -352,9 +353,9 @@ var errLost = errors.New("the control client could not reach any target of the c
 // unconnected says whether the control client had no connection though it should.
 func (t *try) unconnected() bool {
 	c := t.control.client
-	missing := c.ExitCode == exitDNS || c.ExitCode == exitRefused || c.ExitCode == exitTimeout
+	missing := c.ExitCode == wire.ExitDNS || c.ExitCode == wire.ExitRefused || c.ExitCode == wire.ExitTimeout
 	wanted := t.probe.Dead || t.probe.Wants[t.phase]&(egress.DNSX|egress.REF) != 0
-	connects := !c.Shell && !slices.Contains([]string{"dns", "udp", "icmp"}, t.probe.Scheme())
+	connects := t.probe.Protocol().Stream
 	return t.control.err == nil && missing && c.Local == "" && connects && !wanted
 }
 
@@ -366,7 +367,7 @@ func (r *run) control(ctx context.Context, t *try) *round {
 	p := t.probe.ForControl()
 	for tries := controlTries; ; tries-- {
 		x := r.execute(ctx, egress.ControlClient, p, t.index)
-		missing := x.err == nil && (x.client.ExitCode == exitDNS || x.client.ExitCode == exitRefused) && p.Scheme() != "dns"
+		missing := x.err == nil && (x.client.ExitCode == wire.ExitDNS || x.client.ExitCode == wire.ExitRefused) && !p.Protocol().Question
 		if tries == 1 || !missing || p.Dead || t.probe.Wants[t.phase]&(egress.DNSX|egress.REF) != 0 {
 			return &x
 		}

@@ -14,6 +14,7 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/probe"
+	"mesh-egress-conformance/framework/probe/wire"
 )
 
 // world is a mesh made of a few lines: what it says to the three witnesses can be bent one by one.
@@ -58,7 +59,7 @@ const (
 	siteAddr  = "198.51.100.10:80"
 )
 
-var idRE = regexp.MustCompile(ProbeHeader + `: ([0-9a-f]+-[0-9]+)`)
+var idRE = regexp.MustCompile(wire.ProbeHeader + `: ([0-9a-f]+-[0-9]+)`)
 
 func (w *world) Do(ctx context.Context, client string, q probe.Request) (Execution, error) {
 	script := strings.Join(q.Argv, " ")

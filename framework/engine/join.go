@@ -53,7 +53,7 @@ func (r *run) lines(ctx context.Context, p egress.Probe, x round, carrier Client
 			return nil, err
 		}
 		return r.proxied(ctx, p.From, func(l egress.AccessLog) bool {
-			if p.Scheme() == "keep" && l.RequestID != x.script.ID { // other requests used the connection too
+			if p.Protocol().Keeps && l.RequestID != x.script.ID { // other requests used the connection too
 				return false
 			}
 			return fromRound(l.DownstreamRemote, l.DownstreamLocal, x, info.IP)

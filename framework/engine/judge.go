@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/probe/wire"
 )
 
 // network are outcomes that are never the mesh's doing.
@@ -80,7 +81,7 @@ func (r *run) collect(ctx context.Context) ([]egress.Arrival, error) {
 // unlogged says whether a client's sidecar has no line of one of its rounds.
 func (r *run) unlogged(ctx context.Context, client string, info ClientInfo) bool {
 	for _, t := range r.tries {
-		if t.probe.From != client || t.probe.Through != "" || t.probe.Scheme() == "dns" {
+		if t.probe.From != client || t.probe.Through != "" || t.probe.Protocol().Question {
 			continue
 		}
 		for _, x := range t.rounds {
@@ -111,7 +112,7 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 			}
 			continue
 		}
-		o := egress.Observation{ID: x.script.ID, Client: x.client, Captured: carrier.Captured, DNS: t.probe.Scheme() == "dns", Blind: r.e.blind(), Counters: x.counters}
+		o := egress.Observation{ID: x.script.ID, Client: x.client, Captured: carrier.Captured, DNS: t.probe.Protocol().Question, Blind: r.e.blind(), Counters: x.counters}
 		if carrier.Captured {
 			if o.Mesh, err = r.lines(ctx, t.probe, x, carrier); err != nil && last {
 				t.err = errors.Join(t.err, err)
@@ -208,13 +209,6 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 	return c
 }
 
-// curl's exit codes for a name that does not resolve, a refused connection and a timeout.
-const (
-	exitDNS     = 6
-	exitRefused = 7
-	exitTimeout = 28
-)
-
 // verdict compares what the witnesses prove with what the case wants.
 func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 	fail := func(v egress.Verdict, format string, a ...any) {
@@ -247,8 +241,8 @@ func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 		}
 	}
 	// A name that does not exist yet exists for nobody.
-	unknown := p.Got == egress.DNSX && p.Control.Client.ExitCode == exitDNS
-	if p.Control.Reached == t.probe.Dead && t.probe.Scheme() != "dns" && !unknown {
+	unknown := p.Got == egress.DNSX && p.Control.Client.ExitCode == wire.ExitDNS
+	if p.Control.Reached == t.probe.Dead && !t.probe.Protocol().Question && !unknown {
 		if t.probe.Dead {
 			fail(egress.Inconclusive, "the target is said to be unreachable, but the control client reached it")
 		} else {

@@ -14,11 +14,8 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/probe"
+	"mesh-egress-conformance/framework/probe/wire"
 )
-
-// ProbeHeader carries a probe's id to the destination's log. It is evidence beside the connection's
-// address, never instead of it.
-const ProbeHeader = "X-Egress-Probe"
 
 // Time limits of one curl call, in seconds.
 const (
@@ -111,10 +108,10 @@ func (r *run) script(p egress.Probe, client, pod string, index int) Script {
 		// curl reads its configuration from CURL_HOME, so the command itself stays as the document has it.
 		s.Script = fmt.Sprintf("export CURL_HOME=/tmp/.curl-%[1]s; mkdir -p $CURL_HOME\n"+
 			"printf 'header = \"%[2]s: %[1]s\"\nlocal-port = %[3]d-%[4]d\nconnect-timeout = %[5]d\nmax-time = %[6]d\n' >$CURL_HOME/.curlrc\n"+
-			"%[7]s\nrc=$?; rm -rf $CURL_HOME; exit $rc", id, ProbeHeader, s.Ports[0], s.Ports[1], connect, total, p.Command)
+			"%[7]s\nrc=$?; rm -rf $CURL_HOME; exit $rc", id, wire.ProbeHeader, s.Ports[0], s.Ports[1], connect, total, p.Command)
 	case !r.byCurl(p):
 		s.Spec = &probe.Spec{URL: p.URL, Connect: p.Connect, SNI: p.SNI, Send: p.Send, ID: id, Ports: s.Ports, Timeout: patience}
-		if p.Scheme() == "keep" { // one connection for each probe of each case
+		if p.Protocol().Keeps { // one connection for each probe of each case
 			mark := "?"
 			if strings.Contains(p.URL, "?") {
 				mark = "&"
@@ -124,7 +121,7 @@ func (r *run) script(p egress.Probe, client, pod string, index int) Script {
 	default:
 		s.Argv = []string{
 			"curl", "-sS", "-o", "/dev/null", "-w", "%{json}", "--local-port", fmt.Sprintf("%d-%d", s.Ports[0], s.Ports[1]),
-			"--connect-timeout", strconv.Itoa(connect), "-m", strconv.Itoa(total), "-H", ProbeHeader + ": " + id,
+			"--connect-timeout", strconv.Itoa(connect), "-m", strconv.Itoa(total), "-H", wire.ProbeHeader + ": " + id,
 		}
 		if p.Connect != "" {
 			s.Argv = append(s.Argv, "--connect-to", "::"+p.Connect)
@@ -135,7 +132,7 @@ func (r *run) script(p egress.Probe, client, pod string, index int) Script {
 }
 
 // byCurl says whether curl makes an attempt, and not the probe agent itself.
-func (r *run) byCurl(p egress.Probe) bool { return p.Web() && (r.c.Curl || len(p.Args) > 0) }
+func (r *run) byCurl(p egress.Probe) bool { return p.Protocol().Web && (r.c.Curl || len(p.Args) > 0) }
 
 // curlReport is the part of curl's %{json} that matters.
 type curlReport struct {

@@ -141,12 +141,12 @@ func (s *Session) connect() error {
 		owner = fixture.ClusterOwner
 		makes = s.fix.As(owner)
 	}
-	var dress *pods.Guest
+	var custom *pods.Customization
 	if s.visit != nil {
-		dress = s.visit.dress
+		custom = s.visit.dress
 	}
-	s.pods = pods.New(pods.Options{Guest: dress, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.Cluster.Program("istioctl"), Kubeconfig: s.Cluster.Kubeconfig(), Owner: owner})
-	s.logs = &logs{pods: s.pods, cs: s.cs, follow: map[string]*mesh.AccessLog{}}
+	s.pods = pods.New(pods.Options{Custom: custom, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.Cluster.Program("istioctl"), Kubeconfig: s.Cluster.Kubeconfig(), Owner: owner})
+	s.logs = mesh.NewAccessLogs(s.cs, caller(s.pods))
 	return nil
 }
 
@@ -186,13 +186,16 @@ func (s *Session) join(ctx context.Context) error {
 	if s.istiod, err = mesh.ConnectIstiod(ctx, s.Cluster.RESTConfig(), s.cs); err != nil {
 		return err
 	}
-	if s.visit != nil || s.opts.Watch {
-		s.config = &meshConfig{} // not ours to change
-	} else if s.config, err = newMeshConfig(ctx, s.cs, s.istiod); err != nil {
-		return err
+	var overlay *mesh.Overlay
+	if s.visit == nil && !s.opts.Watch { // else it is not ours to change
+		if overlay, err = mesh.NewOverlay(ctx, s.cs, s.istiod); err != nil {
+			return err
+		}
+		overlay.Mutate = actions[s.opts.Sabotage].config
 	}
+	s.changer = mesh.NewChanger(s.istiod, overlay, s.fix)
 	if s.tenancy.follows() {
-		if err := s.config.setGround(ctx, nil, s.proxies()); err != nil {
+		if err := s.changer.SetBase(ctx, nil, s.proxies()); err != nil {
 			return err
 		}
 		s.tenancy.before = "" // its objects went in inherit
@@ -223,7 +226,7 @@ func (s *Session) makeLanes() error {
 		n = DefaultLanes
 	}
 	f := s.Cluster.Facts()
-	together, secrets, made := &gate{count: s.istiod.Computed}, s.secrets(), s.fix.Part(casesPart)
+	secrets, made := s.secrets(), s.fix.Part(casesPart)
 	if s.visit != nil {
 		made = made.Confined()
 	}
@@ -231,7 +234,7 @@ func (s *Session) makeLanes() error {
 		cl := clients{s.pods, l, s.gatewayProxy}
 		w := &world{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: made, files: s.opts.Fixtures, istiod: s.istiod, config: s.config, gate: together, run: s.run,
+			clients: cl, fixtures: made, files: s.opts.Fixtures, changer: s.changer, run: s.run,
 			expand: s.expand(l), secrets: secrets, applied: map[string][]*fixture.Object{},
 		}
 		w.engine = &engine.Engine{

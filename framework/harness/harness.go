@@ -75,9 +75,9 @@ type Session struct {
 	journal *fixture.Journal // what this run makes; nil for what stays in the cluster
 	pods    *pods.Pods
 	istiod  *mesh.Istiod
-	logs    *logs
-	config  *meshConfig
-	lanes   []*world // one for each lane; the first has the clients as the cases name them
+	logs    *mesh.AccessLogs
+	changer *mesh.Changer // nil until istiod is there
+	lanes   []*world      // one for each lane; the first has the clients as the cases name them
 	owned   bool
 	// installed says that this session has installed an Istio on somebody else's cluster.
 	installed bool
@@ -91,7 +91,7 @@ type Session struct {
 	gateways func(context.Context) error
 	visit    *visit // nil on a cluster of the harness
 	// terms are what is known of the live internet, once it was looked at; nil for the hermetic one.
-	terms *live.Terms
+	terms *live.Constraints
 
 	// life ends when the session is closed; what runs in the background ends with it.
 	life context.Context //nolint:containedctx // the session is a lifetime
@@ -397,11 +397,11 @@ func (s *Session) Close(ctx context.Context) error {
 	s.end()
 	all = errors.Join(all, s.settled(ctx))
 	dead := s.Cluster == nil || s.Cluster.Failure() != nil
-	if !dead && !s.owned && s.run != "" && s.config != nil {
+	if !dead && !s.owned && s.run != "" && s.changer != nil {
 		for _, w := range s.lanes {
 			all = errors.Join(all, w.rules.removeAll(ctx))
 		}
-		all = errors.Join(all, s.config.restore(ctx), s.mend(ctx))
+		all = errors.Join(all, s.changer.Restore(ctx), s.mend(ctx))
 	}
 	if s.istiod != nil {
 		s.istiod.Close()
@@ -410,7 +410,7 @@ func (s *Session) Close(ctx context.Context) error {
 		all = errors.Join(all, s.visit.internet.Close())
 	}
 	if s.logs != nil {
-		s.logs.close()
+		s.logs.Close()
 	}
 	if s.pods != nil {
 		s.pods.Close()

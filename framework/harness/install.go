@@ -7,7 +7,7 @@ import (
 
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/guest"
+	"mesh-egress-conformance/framework/existing"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 )
@@ -28,7 +28,7 @@ func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Foun
 	if err != nil {
 		return found, err
 	}
-	if err := guest.PrepareInstall(ctx, s.cs, s.fix); err != nil {
+	if err := existing.PrepareInstall(ctx, s.cs, s.fix); err != nil {
 		return found, err
 	}
 	s.installed = true

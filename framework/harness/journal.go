@@ -14,7 +14,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
 	"mesh-egress-conformance/framework/fixture"
-	"mesh-egress-conformance/framework/guest"
+	"mesh-egress-conformance/framework/existing"
 	"mesh-egress-conformance/framework/mesh"
 )
 
@@ -54,7 +54,7 @@ func (s *Session) inherit(ctx context.Context, dir string) error {
 	if s.opts.Watch {
 		return nil
 	}
-	swept, err := guest.Clean(ctx, s.cs, s.fix, dir, "", s.tenancy.follows())
+	swept, err := existing.Clean(ctx, s.cs, s.fix, dir, "", s.tenancy.follows())
 	if err != nil {
 		return fmt.Errorf("remove what runs that were cut off have left in cluster %s: %w", s.Cluster.Name(), err)
 	}
@@ -71,7 +71,7 @@ func (s *Session) removeOwn(ctx context.Context, dead bool) error {
 	}
 	err := s.fix.RemoveAll(ctx)
 	if err == nil && s.installed {
-		err = guest.Uninstalled(ctx, s.cs)
+		err = existing.Uninstalled(ctx, s.cs)
 	}
 	if err != nil {
 		return errors.Join(err, s.journal.Close())
@@ -102,7 +102,7 @@ func (s *Session) beyond(ctx context.Context) (map[string][]string, error) {
 	var run []egress.Case
 	can := &engine.Engine{Features: []egress.Feature{egress.Hermetic}}
 	for _, c := range s.opts.Cases {
-		what, err := guest.Outside(ctx, c, s.opts.Fixtures, s.fix)
+		what, err := existing.Outside(ctx, c, s.opts.Fixtures, s.fix)
 		if err != nil {
 			return nil, err
 		}
@@ -114,7 +114,7 @@ func (s *Session) beyond(ctx context.Context) (map[string][]string, error) {
 	if !s.opts.OwnCases {
 		return out, nil
 	}
-	return out, guest.Refusal(run, out)
+	return out, existing.Refusal(run, out)
 }
 
 // Clean removes what earlier runs have left in a cluster: one run's, or everything of all that have ended.
@@ -135,12 +135,12 @@ func Clean(ctx context.Context, o Options, run string) (fixture.Swept, error) {
 		return fixture.Swept{}, err
 	}
 	if s.Cluster.Facts().Foreign {
-		return guest.Clean(ctx, s.cs, s.fix, dir, strings.TrimSpace(run), true)
+		return existing.Clean(ctx, s.cs, s.fix, dir, strings.TrimSpace(run), true)
 	}
 	if err := s.occupy(store); err != nil {
 		return fixture.Swept{}, err
 	}
-	swept, err := guest.Clean(ctx, s.cs, s.fix, dir, strings.TrimSpace(run), true)
+	swept, err := existing.Clean(ctx, s.cs, s.fix, dir, strings.TrimSpace(run), true)
 	if err == nil { // a run of a cluster of ours may have changed the mesh configuration too
 		err = restoreMesh(ctx, s.cs)
 	}

@@ -39,7 +39,7 @@ func (s *Session) lookOutside(ctx context.Context, cases []egress.Case) {
 		s.opts.logf("look at the live internet: %v", err)
 		return
 	}
-	t := &live.Terms{Hosts: hosts, Files: s.opts.Fixtures, Found: map[string]live.Host{}}
+	t := &live.Constraints{Hosts: hosts, Files: s.opts.Fixtures, Found: map[string]live.Host{}}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for _, n := range t.Names(cases) {

@@ -42,8 +42,8 @@ func targetsOf(c egress.Case, hosts *internet.Hosts) []string {
 	var out []string
 	for _, p := range c.Probes {
 		u, err := url.Parse(p.URL)
-		port, dials := map[string]string{"http": "80", "https": "443", "ws": "80", "wss": "443", "keep": "80", "grpc": "80", "tls": "443", "tcp": ""}[p.Scheme()]
-		if err != nil || !dials || p.Dead || strings.Contains(p.URL+p.Connect, "${") {
+		port := p.Protocol().Port
+		if err != nil || !p.Protocol().Stream || p.Dead || strings.Contains(p.URL+p.Connect, "${") {
 			continue
 		}
 		if u.Port() != "" {
@@ -134,7 +134,7 @@ func (r *reach) unreachable(c egress.Case) string {
 	}
 	if len(r.dead) == len(r.targets) { // with all of them goes what no connection tells of, too
 		for _, p := range c.Probes {
-			if h, ours := r.hosts.Find(p.Destination()); ours && !h.Dead && !p.Dead && p.Scheme() != "dns" {
+			if h, ours := r.hosts.Find(p.Destination()); ours && !h.Dead && !p.Dead && !p.Protocol().Question {
 				return fmt.Sprintf("the control client reaches no host of the internet, and so not %s: nothing is proven about the mesh", h.Name)
 			}
 		}

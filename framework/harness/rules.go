@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -25,9 +24,7 @@ type rules struct {
 	clients  clients
 	fixtures *fixture.Client
 	files    fs.FS
-	istiod   *mesh.Istiod
-	config   *meshConfig
-	gate     *gate // shared by all lanes
+	changer  *mesh.Changer // shared by all lanes
 	run      string
 	expand   func(string) string
 	secrets  func(ctx context.Context, text string) (string, error)
@@ -201,33 +198,27 @@ func (r *rules) refused(ctx context.Context, c egress.Case) ([]string, error) {
 
 // put applies objects and a mesh configuration and waits until the proxies of the case have them.
 func (r *rules) put(ctx context.Context, c egress.Case, objs []*fixture.Object, patch egress.Object) (engine.Change, error) {
-	var ch engine.Change
 	ns, err := r.clients.namespace(c)
 	if err != nil {
-		return ch, err
+		return engine.Change{}, err
 	}
+	var applied []string
 	for _, o := range objs {
 		b, err := yaml.Marshal(o.Object)
 		if err != nil {
-			return ch, err
+			return engine.Change{}, err
 		}
-		ch.Applied = append(ch.Applied, string(b))
+		applied = append(applied, string(b))
 	}
-	return ch, r.settle(ctx, c, &ch, patch, objs, func(st *settling) error {
+	ch, err := r.settle(ctx, c, patch, objs, func(ctx context.Context) (mesh.Written, error) {
 		made, err := r.fixtures.Apply(ctx, ns, ordered(objs)...)
 		r.mu.Lock()
 		r.applied[c.Name] = append(r.applied[c.Name], made...)
 		r.mu.Unlock()
-		for _, o := range made {
-			st.add(o, mesh.Version{UID: string(o.GetUID()), Generation: o.GetGeneration(), Addressed: addressed(o)})
-		}
-		return err
+		return mesh.Written{Made: made}, err
 	})
-}
-
-// istios says whether istiod shows an object among its configuration; Kubernetes' own kinds it does not.
-func istios(o *fixture.Object) bool {
-	return strings.Contains(o.GetAPIVersion(), ".istio.io/")
+	ch.Applied = applied
+	return ch, err
 }
 
 // Change makes a case's change while it is applied.
@@ -282,167 +273,24 @@ func (r *rules) Remove(ctx context.Context, c egress.Case) (engine.Change, error
 
 // take removes objects and waits until the proxies of the case know.
 func (r *rules) take(ctx context.Context, c egress.Case, objs []*fixture.Object, patch egress.Object) (engine.Change, error) {
-	var ch engine.Change
-	return ch, r.settle(ctx, c, &ch, patch, objs, func(st *settling) error {
-		for _, o := range objs {
-			st.add(o, mesh.Version{})
-		}
-		return r.fixtures.Remove(ctx, objs...)
+	return r.settle(ctx, c, patch, objs, func(ctx context.Context) (mesh.Written, error) {
+		return mesh.Written{Removed: objs}, r.fixtures.Remove(ctx, objs...)
 	})
 }
 
-// addressed says whether istiod will allocate addresses for an object, as its ipallocate controller
-// decides it (istio.io/istio, ShouldV2AutoAllocateIP). It writes them into the status a moment later.
-func addressed(o *fixture.Object) bool {
-	spec, _ := o.Object["spec"].(map[string]any)
-	resolution, _ := spec["resolution"].(string)
-	addresses, _ := spec["addresses"].([]any)
-	hosts, _ := spec["hosts"].([]any)
-	named := slices.ContainsFunc(hosts, func(h any) bool {
-		s, ok := h.(string)
-		return ok && !strings.HasPrefix(s, "*")
-	})
-	return o.GetKind() == "ServiceEntry" && slices.Contains([]string{"DNS", "DNS_ROUND_ROBIN", "STATIC"}, resolution) && len(addresses) == 0 && named &&
-		o.GetLabels()["networking.istio.io/enable-autoallocate-ip"] != "false"
-}
-
-// addressPatience bounds the wait for allocated addresses, in istiod's answers too: an istiod may have been told to
-// allocate none.
-const addressPatience, addressAnswers = 3 * time.Second, 50
-
-// settling is a change that is on its way to the proxies.
-type settling struct {
-	versions []mesh.Version
-	answers  []*fixture.Object // whose status must come to tell that istiod has them
-	others   int               // objects that istiod does not show
-	silent   int               // objects that concern no proxy
-	// endpoints says that they may change endpoints, as Services and their like do.
-	endpoints bool
-}
-
-// silent are kinds that concern no proxy by themselves when they come or go. istiod may compute a push for
-// them all the same.
-var silent = []string{"Secret", "ConfigMap", "ServiceAccount", "Role", "RoleBinding"}
-
-// tells says whether istiod writes into an object's status that it has worked it out.
-func tells(o *fixture.Object) bool { return o.GroupVersionKind().Group == mesh.GatewayAPIGroup }
-
-// unshown says whether an object concerns proxies though istiod does not show it, as Services do: istiod
-// hears of it as a change of endpoints.
-func unshown(o *fixture.Object) bool { return !istios(o) && !slices.Contains(silent, o.GetKind()) }
-
-// add notes the version of an object that istiod must come to hold; an empty one means none.
-func (s *settling) add(o *fixture.Object, v mesh.Version) {
-	switch {
-	case tells(o):
-		s.others++
-		if v.UID != "" {
-			s.answers = append(s.answers, o)
-		}
-		return
-	case unshown(o):
-		s.others++
-		s.endpoints = true
-		return
-	case !istios(o):
-		s.silent++
-		return
+// settle makes a change and waits until the proxies of the case's clients have it. write makes what is about the
+// objects. A nil patch leaves the mesh configuration as it is, an empty one takes the case's own back.
+func (r *rules) settle(ctx context.Context, c egress.Case, patch egress.Object, objs []*fixture.Object, write func(context.Context) (mesh.Written, error)) (engine.Change, error) {
+	m := mesh.Mutation{Proxies: r.clients.proxies(c), Config: patch}
+	if len(objs) > 0 {
+		m.Write = write
 	}
-	v.Kind, v.Namespace, v.Name = o.GetKind(), o.GetNamespace(), o.GetName()
-	s.versions = append(s.versions, v)
-}
-
-// forget waits for allocated addresses no more.
-func (s *settling) forget() {
-	for i := range s.versions {
-		s.versions[i].Addressed = false
-	}
-}
-
-// settle makes a change, of the mesh configuration too if there is a patch, and waits until the proxies
-// of the case's clients have everything. write makes the rest of it, which is about the objects.
-func (r *rules) settle(ctx context.Context, c egress.Case, ch *engine.Change, patch egress.Object, objs []*fixture.Object, write func(*settling) error) error {
-	start := time.Now()
-	defer func() { ch.Took = time.Since(start) }()
-	ch.Acknowledged = true
-	if len(objs) == 0 && patch == nil {
-		return nil
-	}
-	in, err := r.gate.enter(ctx)
-	if err != nil {
-		return err
-	}
-	soon := true
-	defer func() {
-		if soon {
-			in.leave()
-		}
-	}()
-	var st settling
-	if err := write(&st); err != nil {
-		return err
-	}
-	changed := false
-	if patch != nil {
-		if err := r.config.quiet(ctx); err != nil {
-			return err
-		}
-		if changed, err = r.config.set(ctx, patch); err != nil {
-			return err
-		}
-	}
-	wrote, answers := time.Now(), 0
-	if st.endpoints {
-		r.config.stir()
-	}
-	if len(st.versions)+st.others == 0 && !changed {
-		if soon = st.silent == 0; !soon { // istiod may compute a push for them, for which this case need not wait
-			go func() {
-				defer in.leave()
-				_ = r.istiod.Computes(context.WithoutCancel(ctx), in.before) // an istiod that does not answer is found out by the next change
-			}()
-		}
-		return nil
-	}
-	var seen func(context.Context) (bool, error)
-	if len(st.versions)+len(st.answers) > 0 || changed {
-		seen = func(ctx context.Context) (bool, error) {
-			if changed {
-				if ok, err := r.config.arrived(ctx); !ok || err != nil {
-					return false, err
-				}
-			}
-			if answers++; time.Since(wrote) > addressPatience && answers > addressAnswers {
-				st.forget()
-			}
-			ok, err := r.istiod.Holds(ctx, st.versions)
-			if ok && err == nil {
-				ok, err = r.answered(ctx, &st)
-			}
-			return ok, err
-		}
-	}
-	s, err := r.istiod.Settle(ctx, mesh.Change{Proxies: r.clients.proxies(c), Seen: seen, Before: in.before, Began: in.began, Pushed: in.leave})
-	if err != nil {
-		return err
-	}
-	ch.Acknowledged, ch.Notes = s.Acknowledged, append(ch.Notes, s.Rejections...)
+	s, err := r.changer.Do(ctx, m)
+	ch := engine.Change{Acknowledged: s.Acknowledged, Notes: s.Rejections, Took: s.Took}
 	if s.Note != "" {
 		ch.Notes = append(ch.Notes, s.Note)
 	}
-	return nil
-}
-
-// answered says whether istiod has told of every object that it tells of.
-func (r *rules) answered(ctx context.Context, st *settling) (bool, error) {
-	for len(st.answers) > 0 {
-		o, err := r.fixtures.Get(ctx, st.answers[0])
-		if err != nil || !mesh.Observed(o) {
-			return false, err
-		}
-		st.answers = st.answers[1:]
-	}
-	return true, nil
+	return ch, err
 }
 
 // removeAll takes back whatever cases have left, in case a run was cut short.

@@ -16,6 +16,7 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
+	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 )
 
@@ -56,11 +57,11 @@ func scheduled(lanes int) (*Session, *mortal) {
 	done := &future{done: make(chan struct{})}
 	close(done.done)
 	cs := kubernetes.NewForConfigOrDie(&rest.Config{Host: "http://127.0.0.1:1"}) // nobody answers there
-	s := &Session{Cluster: m, cs: cs, start: time.Now(), config: &meshConfig{}, pods: pods.New(pods.Options{}), futures: map[string]*future{}, timings: map[string]float64{}}
+	s := &Session{Cluster: m, cs: cs, start: time.Now(), changer: mesh.NewChanger(nil, nil, nil), pods: pods.New(pods.Options{}), futures: map[string]*future{}, timings: map[string]float64{}}
 	s.opts.Clients = []egress.Client{{Name: "client"}, {Name: "client2"}, {Name: "shared"}}
 	for l := range lane(lanes) {
 		s.futures[l.actual("client")] = done
-		s.lanes = append(s.lanes, &world{lane: l, rules: &rules{gate: &gate{}}, engine: &engine.Engine{Version: "1.31", Rerun: func(c egress.Case) string { return "again " + c.Name }}})
+		s.lanes = append(s.lanes, &world{lane: l, rules: &rules{}, engine: &engine.Engine{Version: "1.31", Rerun: func(c egress.Case) string { return "again " + c.Name }}})
 	}
 	s.futures["client2"], s.futures["shared"] = done, done
 	return s, m

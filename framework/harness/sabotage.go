@@ -32,17 +32,19 @@ type action struct {
 	open    func(context.Context, *Session) error
 	mend    func(context.Context, *Session) error
 	wrap    func(*engine.Engine)
+	// config changes every mesh configuration that is set.
+	config func(mesh.Config) mesh.Config
 	// outside says that it is the hermetic internet which is broken, or its log.
 	outside bool
 }
 
 var actions = map[Sabotage]action{
-	"allow-any": {open: func(ctx context.Context, s *Session) error {
-		s.config.bend = func(c mesh.Config) mesh.Config {
+	"allow-any": {
+		config: func(c mesh.Config) mesh.Config {
 			return mesh.Merge(c, mesh.Config{"outboundTrafficPolicy": mesh.Config{"mode": string(egress.AllowAny)}})
-		}
-		return s.config.setGround(ctx, nil, s.proxies())
-	}},
+		},
+		open: func(ctx context.Context, s *Session) error { return s.changer.SetBase(ctx, nil, s.proxies()) },
+	},
 	"internet-down": {open: breakInternet("down"), mend: breakInternet("mend"), outside: true},
 	"dns-dead":      {open: breakInternet("dns"), mend: breakInternet("mend"), outside: true},
 	"wrong-ca":      {open: breakInternet("ca"), mend: breakInternet("mend"), outside: true},

@@ -9,6 +9,7 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/mesh"
 )
 
 // schedule runs cases on all lanes, and returns a result for each of them, whenever ctx ends. run returns when a case
@@ -34,7 +35,7 @@ func (s *Session) schedule(ctx context.Context, cases []egress.Case, run func(*w
 		}
 		if !first || len(g.ground) > 0 {
 			if err := s.settled(ctx); err == nil {
-				err = s.config.setGround(ctx, g.ground, s.proxies())
+				err = s.changer.SetBase(ctx, g.ground, s.proxies())
 				if err != nil {
 					s.failGroup(g, err, done)
 					continue
@@ -51,7 +52,7 @@ func (s *Session) schedule(ctx context.Context, cases []egress.Case, run func(*w
 		s.group(ctx, g, run, done)
 	}
 	if !first && ctx.Err() == nil {
-		if err := s.config.setGround(ctx, nil, s.proxies()); err != nil {
+		if err := s.changer.SetBase(ctx, nil, s.proxies()); err != nil {
 			s.opts.logf("restore the mesh configuration: %v", err)
 		}
 	}
@@ -148,7 +149,7 @@ func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.C
 	}
 	var rest sync.WaitGroup
 	s.trickle(ctx, &rest, all)
-	s.config.stir()
+	s.changer.EndpointsChange()
 	q := &queue{tied: tied, pending: pending, busy: map[string]bool{}, resources: s.resources, waits: s.waits}
 	q.free = sync.NewCond(&q.mu)
 	stop := context.AfterFunc(ctx, func() { q.free.Broadcast() })
@@ -160,8 +161,8 @@ func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.C
 				s.opts.logf("lane %d is not used: %v", w.lane, err)
 				return
 			}
-			w.rules.gate.staff(1)
-			defer w.rules.gate.staff(-1)
+			s.changer.AddWorkers(1)
+			defer s.changer.AddWorkers(-1)
 			for {
 				c, ok := q.take(ctx, w.lane)
 				if !ok {
@@ -175,7 +176,7 @@ func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.C
 	}
 	wg.Wait()
 	rest.Wait()
-	// The mesh configuration must not change shortly after endpoints did (meshConfig.quiet), so cases that
+	// The mesh configuration must not change shortly after endpoints did (mesh.Istiod.Quiet), so cases that
 	// change it stand between those that do neither and those that have endpoints.
 	slices.SortStableFunc(alone, func(a, b egress.Case) int { return stirring(a) - stirring(b) })
 	for _, c := range alone {
@@ -191,7 +192,7 @@ func (s *Session) group(ctx context.Context, g *group, run func(*world, egress.C
 // stirring ranks cases that run alone: what changes only Istio's objects, the mesh configuration, endpoints.
 func stirring(c egress.Case) int {
 	switch {
-	case slices.ContainsFunc(slices.Concat(c.Setup, c.Objects), func(o egress.Object) bool { return unshown(&fixture.Object{Object: o}) }):
+	case slices.ContainsFunc(slices.Concat(c.Setup, c.Objects), func(o egress.Object) bool { return mesh.ChangesEndpoints(&fixture.Object{Object: o}) }):
 		return 2
 	case c.Policy != "" || len(c.MeshConfig) > 0:
 		return 1

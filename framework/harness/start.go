@@ -52,11 +52,11 @@ func (s *Session) launch(name string) *future {
 		if err != nil {
 			return err
 		}
-		if err := s.logs.start(ctx, name, pod.Namespace, pod.PodName); err != nil {
+		if err := s.logs.Start(ctx, name, logSource(pod)); err != nil {
 			return err
 		}
 		if c.Container != "" && !c.Escapes {
-			if err := s.logs.attached(ctx, name); err != nil {
+			if err := s.logs.Attached(ctx, name); err != nil {
 				return err
 			}
 		}
@@ -152,7 +152,7 @@ func (s *Session) watchGateways(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.logs.start(ctx, g, mesh.SystemNamespace, pod.Name); err != nil {
+		if err := s.logs.Start(ctx, g, mesh.LogSource{Namespace: mesh.SystemNamespace, Pod: pod.Name, Gateway: true}); err != nil {
 			return err
 		}
 		s.mu.Lock()

@@ -3,13 +3,9 @@ package harness
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
-	"time"
-
-	"k8s.io/client-go/kubernetes"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
@@ -105,169 +101,44 @@ func (c clients) proxies(k egress.Case) []string {
 	return out
 }
 
-// logs is engine.Mesh over followed access logs.
-type logs struct {
-	pods *pods.Pods
-	cs   kubernetes.Interface
-
-	mu      sync.Mutex
-	follow  map[string]*mesh.AccessLog
-	flushes int
-}
-
 // laneLogs is engine.Mesh as one lane sees it.
 type laneLogs struct {
-	*logs
+	*mesh.AccessLogs
 	lane lane
 }
 
 func (l laneLogs) Flush(ctx context.Context, client string) error {
-	return l.logs.Flush(ctx, l.lane.actual(client))
+	return l.AccessLogs.Flush(ctx, l.lane.actual(client))
 }
 
-func (l laneLogs) Mark(client string) int { return l.logs.Mark(l.lane.actual(client)) }
+func (l laneLogs) Mark(client string) int { return l.AccessLogs.Mark(l.lane.actual(client)) }
 
 func (l laneLogs) Lines(ctx context.Context, client string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
-	return l.logs.Lines(ctx, l.lane.actual(client), mark, match)
+	return l.AccessLogs.Lines(ctx, l.lane.actual(client), mark, match)
 }
 
-// flushPatience bounds the wait for a proxy's log. Envoy flushes every second unless told otherwise.
-const flushPatience = 5 * time.Second
-
-func (l *logs) of(client string) (*mesh.AccessLog, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if a := l.follow[client]; a != nil {
-		return a, nil
-	}
-	return nil, fmt.Errorf("the access log of %q is not followed", client)
-}
-
-// start follows the proxy of a client, or of a gateway pod.
-func (l *logs) start(ctx context.Context, name, namespace, pod string) error {
-	a, err := mesh.FollowAccessLog(ctx, l.cs, namespace, pod)
-	if err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.follow[name] = a
-	return nil
-}
-
-// attached waits until a followed log really follows: the kubelet answers before it has found the end
-// of the file, and what is written in between is lost. A client that cannot make its proxy write
-// anything is not waited for long: its cases will say so.
-func (l *logs) attached(ctx context.Context, name string) error {
-	a, err := l.of(name)
-	if err != nil {
-		return err
-	}
-	for range 10 {
-		path := "/ready?" + l.mark()
-		if _, err := l.get(ctx, name, istiodURL+path); err != nil {
-			return err
+// caller makes requests from clients for the harness itself, see mesh.CallFunc.
+func caller(p *pods.Pods) mesh.CallFunc {
+	return func(ctx context.Context, client, url string) (port int, err error) {
+		out, err := p.Do(ctx, client, probe.Request{Spec: &probe.Spec{URL: url, Timeout: 5000}})
+		if err != nil {
+			return 0, err
 		}
-		_, err := a.Wait(ctx, egress.Patience(300*time.Millisecond), 0, func(x egress.AccessLog) bool { return x.Path == path })
-		if !errors.Is(err, mesh.ErrNoLine) {
-			return err
+		var r probe.Report
+		if err := json.Unmarshal([]byte(out.Stdout), &r); err != nil {
+			return 0, fmt.Errorf("read the probe agent's report: %w", err)
 		}
+		return r.LocalPort, nil
 	}
-	return nil
 }
 
-// istiodURL is what every client's proxy knows whatever else it is allowed to see.
-const istiodURL = "http://istiod." + mesh.SystemNamespace + ":15014"
-
-// get makes a request for the harness itself. It returns the client's port, 0 where there was no connection.
-func (l *logs) get(ctx context.Context, client, url string) (port int, err error) {
-	out, err := l.pods.Do(ctx, client, probe.Request{Spec: &probe.Spec{URL: url, Timeout: 5000}})
-	if err != nil {
-		return 0, err
-	}
-	var r probe.Report
-	if err := json.Unmarshal([]byte(out.Stdout), &r); err != nil {
-		return 0, fmt.Errorf("read the probe agent's report: %w", err)
-	}
-	return r.LocalPort, nil
-}
-
-// Flush sends one request that the proxy surely logs and waits for its line: the log is written in
-// order, so everything before it is there too. The line is known by its path, or by its connection where a
-// rule of the next case has made it something else than a request.
-func (l *logs) Flush(ctx context.Context, client string) error {
-	a, err := l.of(client)
-	if err != nil {
-		return err
-	}
-	p, err := l.pods.Get(client)
-	if err != nil {
-		return err
-	}
+// logSource is a client whose proxy's access log is followed.
+func logSource(p *pods.Pod) mesh.LogSource {
+	s := mesh.LogSource{Namespace: p.Namespace, Pod: p.PodName, IP: p.IP}
 	if p.Container == "" {
-		return l.flushServer(ctx, a, p)
+		s.Server = fmt.Sprintf("http://%s.%s:8080", p.Workload, p.Namespace)
 	}
-	path, before := "/ready?"+l.mark(), a.Len()
-	port, err := l.get(ctx, client, istiodURL+path)
-	if err != nil {
-		return err
-	}
-	local := fmt.Sprintf("%s:%d", p.IP, port)
-	_, err = a.Wait(ctx, egress.Patience(flushPatience), before, func(x egress.AccessLog) bool { return x.Path == path || x.DownstreamRemote == local })
-	return err
-}
-
-// mark is a string that no other request carries.
-func (l *logs) mark() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.flushes++
-	return fmt.Sprintf("flush=%d-%d", time.Now().UnixNano(), l.flushes)
-}
-
-// flushServer does the same for a workload in which no command can be run: the control client calls
-// a path of its own, and the line of the inbound request is waited for.
-func (l *logs) flushServer(ctx context.Context, a *mesh.AccessLog, p *pods.Pod) error {
-	path := "/healthz?" + l.mark()
-	if _, err := l.get(ctx, egress.ControlClient, fmt.Sprintf("http://%s.%s:8080%s", p.Workload, p.Namespace, path)); err != nil {
-		return err
-	}
-	_, err := a.Wait(ctx, egress.Patience(flushPatience), 0, func(x egress.AccessLog) bool { return x.Path == path })
-	return err
-}
-
-// Mark is how many lines of a client's proxy have been read; none where it is not followed yet.
-func (l *logs) Mark(client string) int {
-	a, err := l.of(client)
-	if err != nil {
-		return 0
-	}
-	return a.Len()
-}
-
-// Lines returns what a client's proxy has written since a mark; Flush makes that complete. A gateway cannot be
-// flushed, and every connection through it leaves a line, so there it waits for one.
-func (l *logs) Lines(ctx context.Context, client string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
-	a, err := l.of(client)
-	if err != nil {
-		return nil, err
-	}
-	if client != engine.IngressGateway && client != engine.EgressGateway {
-		return a.Lines(mark, match), nil
-	}
-	found, err := a.Wait(ctx, egress.Patience(flushPatience), mark, match)
-	if errors.Is(err, mesh.ErrNoLine) {
-		return nil, nil
-	}
-	return found, err
-}
-
-func (l *logs) close() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, a := range l.follow {
-		a.Close()
-	}
+	return s
 }
 
 // expand replaces placeholders in a case's URLs and objects.

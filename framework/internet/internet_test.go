@@ -20,6 +20,7 @@ import (
 	"github.com/miekg/dns"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/probe/wire"
 )
 
 // start runs the internet on loopback addresses with unprivileged ports.
@@ -109,7 +110,7 @@ func TestHTTP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("X-Egress-Probe", "p-1")
+	req.Header.Set(wire.ProbeHeader, "p-1")
 	c := &http.Client{Transport: &http.Transport{}}
 	for range 2 { // the second request of a connection has an entry of its own
 		resp, err := c.Do(req)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/probe/wire"
 )
 
 // Server runs the hosts on addresses that the caller has given to this network namespace.
@@ -271,7 +272,7 @@ func (s *Server) logged(h http.Handler) http.Handler {
 		}
 		fill := func(a *egress.Arrival) {
 			a.Kind, a.Proto, a.Method, a.Host, a.Path = "http", r.Proto, r.Method, r.Host, r.URL.Path
-			a.ProbeID, a.RequestID = r.Header.Get("X-Egress-Probe"), r.Header.Get("X-Request-Id")
+			a.ProbeID, a.RequestID = r.Header.Get(wire.ProbeHeader), r.Header.Get("X-Request-Id")
 			a.Attempt = r.Header.Get("X-Envoy-Attempt-Count")
 			a.Extra = meshHeaders(r.Header)
 			if r.TLS != nil {

@@ -15,8 +15,8 @@ import (
 	"mesh-egress-conformance/framework/internet"
 )
 
-// Terms are what is known of the real internet before cases run.
-type Terms struct {
+// Constraints are what is known of the real internet before cases run.
+type Constraints struct {
 	// Hosts are those of the hermetic internet; some of them are real.
 	Hosts *internet.Hosts
 	// Files are the fixtures that cases name.
@@ -31,11 +31,8 @@ type Host struct {
 	Detail  string
 }
 
-// schemes that the real hosts speak.
-var schemes = []string{"http", "https", "tls", "keep", "dns"}
-
 // Names lists the real hosts that cases call.
-func (t Terms) Names(cases []egress.Case) []string {
+func (t Constraints) Names(cases []egress.Case) []string {
 	var out []string
 	for _, c := range cases {
 		for _, p := range c.Probes {
@@ -49,34 +46,34 @@ func (t Terms) Names(cases []egress.Case) []string {
 	return out
 }
 
-// Excuse says why a case makes no sense against the real internet; "" if it does. An error means that a fixture cannot
-// be read, which excuses nothing.
-func (t Terms) Excuse(c egress.Case) (string, error) {
+// SkipReason says why a case makes no sense against the real internet; "" if it does. An error means that a fixture cannot
+// be read, which is no reason to skip.
+func (t Constraints) SkipReason(c egress.Case) (string, error) {
 	text, err := casefile.Text(c, t.Files)
 	if err != nil {
 		return "", err
 	}
-	return t.excuse(c, text), nil
+	return t.skipReason(c, text), nil
 }
 
-func (t Terms) excuse(c egress.Case, text string) string {
+func (t Constraints) skipReason(c egress.Case, text string) string {
 	for _, h := range t.Hosts.Hosts {
 		if !h.Real && slices.ContainsFunc(append([]string{h.Name}, h.Aliases...), func(n string) bool { return strings.Contains(text, n) }) {
 			return fmt.Sprintf("%s exists in the hermetic internet alone", h.Name)
 		}
 	}
 	for _, p := range c.Probes {
-		if why := t.excuseProbe(p); why != "" {
+		if why := t.skipProbe(p); why != "" {
 			return why
 		}
 	}
-	return t.excuseRanges(c, internet.Ranges(strings.ReplaceAll(text, `\\.`, ".")))
+	return t.skipRanges(c, internet.Ranges(strings.ReplaceAll(text, `\\.`, ".")))
 }
 
-func (t Terms) excuseProbe(p egress.Probe) string {
+func (t Constraints) skipProbe(p egress.Probe) string {
 	_, ours := t.Hosts.Find(p.Destination()) // else it is a user's own, who knows what it serves
 	switch {
-	case ours && p.Scheme() != "" && !slices.Contains(schemes, p.Scheme()):
+	case ours && p.Scheme() != "" && !p.Protocol().Real:
 		return fmt.Sprintf("%s does not speak %s", p.Destination(), p.Scheme())
 	case p.Dead:
 		return "it needs an address that nobody owns"
@@ -103,9 +100,9 @@ func dialled(p egress.Probe) string {
 	return u.Port()
 }
 
-// excuseRanges compares the ranges that a case names with where the real hosts are today: a rule for
+// skipRanges compares the ranges that a case names with where the real hosts are today: a rule for
 // Wikipedia's published ranges says nothing about a Wikipedia that answers from elsewhere.
-func (t Terms) excuseRanges(c egress.Case, ranges []netip.Prefix) string {
+func (t Constraints) skipRanges(c egress.Case, ranges []netip.Prefix) string {
 	for _, r := range ranges {
 		for _, h := range t.Hosts.Hosts {
 			if h.In(r) && !h.Real {
@@ -130,7 +127,7 @@ func (t Terms) excuseRanges(c egress.Case, ranges []netip.Prefix) string {
 
 // Unreachable says which of a case's hosts the control client cannot reach; "" if there is none. Nothing can
 // be proven about the mesh then.
-func (t Terms) Unreachable(c egress.Case) string {
+func (t Constraints) Unreachable(c egress.Case) string {
 	for _, p := range c.Probes {
 		if h, looked := t.Found[p.Destination()]; looked && !h.Address.IsValid() {
 			return fmt.Sprintf("the control client cannot reach %s (%s): nothing is proven about the mesh", p.Destination(), h.Detail)
@@ -140,7 +137,7 @@ func (t Terms) Unreachable(c egress.Case) string {
 }
 
 // Summary is one line on what was found.
-func (t Terms) Summary() string {
+func (t Constraints) Summary() string {
 	var dead, detail []string
 	for n, h := range t.Found {
 		if !h.Address.IsValid() {

@@ -10,26 +10,26 @@ import (
 	"mesh-egress-conformance/framework/internet"
 )
 
-func terms(t *testing.T, found map[string]Host) Terms {
+func constraints(t *testing.T, found map[string]Host) Constraints {
 	t.Helper()
 	h, err := internet.DefaultHosts()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Terms{Hosts: h, Found: found, Files: fstest.MapFS{
+	return Constraints{Hosts: h, Found: found, Files: fstest.MapFS{
 		"evil.yaml": {Data: []byte("hosts: [evil.example]")}, "range.yaml": {Data: []byte("addresses: [91.198.174.192/27]")},
 	}}
 }
 
 var elsewhere = map[string]Host{"www.wikipedia.org": {Address: netip.MustParseAddr("192.0.2.7")}}
 
-func TestExcuse(t *testing.T) {
+func TestSkipReason(t *testing.T) {
 	probe := egress.GET("client", "http://httpbin.org/")
 	wiki := egress.GET("client", "https://www.wikipedia.org/")
 	for name, x := range map[string]struct {
 		c     egress.Case
 		found map[string]Host
-		want  string // part of the excuse; "" for none
+		want  string // part of the skipReason; "" for none
 	}{
 		"plain":               {egress.Case{Probes: []egress.Probe{probe}}, nil, ""},
 		"host of ours":        {egress.Case{Probes: []egress.Probe{probe}, Fixtures: []string{"evil.yaml"}}, nil, "evil.example"},
@@ -49,7 +49,7 @@ func TestExcuse(t *testing.T) {
 		"no range, elsewhere": {egress.Case{Probes: []egress.Probe{wiki}}, elsewhere, ""},
 		"within, elsewhere":   {egress.Case{Probes: []egress.Probe{{URL: "https://www.wikipedia.org/", Within: "91.198.174.192/27"}}}, elsewhere, "192.0.2.7 today"},
 	} {
-		got, err := terms(t, x.found).Excuse(x.c)
+		got, err := constraints(t, x.found).SkipReason(x.c)
 		if err != nil || (got == "") != (x.want == "") || !strings.Contains(got, x.want) {
 			t.Errorf("%s: %q, wanted %q", name, got, x.want)
 		}
@@ -57,10 +57,10 @@ func TestExcuse(t *testing.T) {
 }
 
 // A case is not skipped because its fixture cannot be read: nobody would notice that it never runs.
-func TestExcuseUnreadable(t *testing.T) {
+func TestSkipReasonUnreadable(t *testing.T) {
 	c := egress.Case{Probes: []egress.Probe{egress.GET("client", "http://httpbin.org/")}, Fixtures: []string{"gone.yaml"}}
-	if why, err := terms(t, nil).Excuse(c); err == nil || why != "" {
-		t.Errorf("a missing fixture is the excuse %q (%v)", why, err)
+	if why, err := constraints(t, nil).SkipReason(c); err == nil || why != "" {
+		t.Errorf("a missing fixture is the skipReason %q (%v)", why, err)
 	}
 }
 
@@ -76,18 +76,18 @@ func TestUnreachable(t *testing.T) {
 		"none": {map[string]Host{"httpbin.org": down}, true, "reaches none"},
 		"one":  {map[string]Host{"httpbin.org": down, "www.google.com": up}, true, "does not reach httpbin.org"},
 	} {
-		terms := terms(t, x.found)
-		if got := terms.Unreachable(c); (got != "") != x.unreached {
+		found := constraints(t, x.found)
+		if got := found.Unreachable(c); (got != "") != x.unreached {
 			t.Errorf("%s: %q", name, got)
 		}
-		if got := terms.Summary(); !strings.Contains(got, x.summary) {
+		if got := found.Summary(); !strings.Contains(got, x.summary) {
 			t.Errorf("%s: summary %q, wanted %q in it", name, got, x.summary)
 		}
 	}
 }
 
 func TestNames(t *testing.T) {
-	got := terms(t, nil).Names([]egress.Case{{Probes: []egress.Probe{egress.GET("client", "https://en.wikipedia.org/"), egress.GET("client", "http://evil.example/"), egress.GET("control", "https://en.wikipedia.org/wiki/")}}})
+	got := constraints(t, nil).Names([]egress.Case{{Probes: []egress.Probe{egress.GET("client", "https://en.wikipedia.org/"), egress.GET("client", "http://evil.example/"), egress.GET("control", "https://en.wikipedia.org/wiki/")}}})
 	if len(got) != 1 || got[0] != "en.wikipedia.org" {
 		t.Errorf("names: %v", got)
 	}

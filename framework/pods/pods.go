@@ -37,7 +37,7 @@ type Pods struct {
 	istioctl string // program for manual injection
 	kubecfg  string
 	owner    fixture.Owner // whose the pods are
-	guest    *Guest
+	custom   *Customization
 
 	mu      sync.Mutex
 	started map[string]*Pod
@@ -59,12 +59,12 @@ type Options struct {
 	Istioctl   string
 	Kubeconfig string
 	Owner      fixture.Owner // whose label the pods carry, as everything that Fixtures makes does
-	Guest      *Guest
+	Custom     *Customization
 }
 
 // New returns an empty set of pods.
 func New(o Options) *Pods {
-	return &Pods{cfg: o.Config, cs: o.Clientset, fixtures: o.Fixtures, istioctl: o.Istioctl, kubecfg: o.Kubeconfig, owner: o.Owner, guest: o.Guest, started: map[string]*Pod{}}
+	return &Pods{cfg: o.Config, cs: o.Clientset, fixtures: o.Fixtures, istioctl: o.Istioctl, kubecfg: o.Kubeconfig, owner: o.Owner, custom: o.Custom, started: map[string]*Pod{}}
 }
 
 // Start brings clients up side by side and waits until each is ready.
@@ -97,14 +97,14 @@ func (p *Pods) start(ctx context.Context, c egress.Client) error {
 		pod, err = p.create(ctx, c)
 	}
 	if err == nil {
-		err = p.equip(ctx, c, pod.Name)
+		err = p.installAgent(ctx, c, pod.Name)
 	}
 	if err != nil {
 		return err
 	}
 	started := &Pod{Client: c, PodName: pod.Name, IP: pod.Status.PodIP}
 	started.run = &runner{open: func() (stream, error) {
-		return execStream(p.cfg, p.cs, c.Namespace, pod.Name, c.Container, p.guest.command())
+		return execStream(p.cfg, p.cs, c.Namespace, pod.Name, c.Container, p.custom.command())
 	}}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -169,11 +169,11 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 }
 
 // namespace makes a client's namespace with what it holds besides the client. In one that belongs to the cluster, the
-// client is a lodger.
+// client is an extra object.
 func (p *Pods) namespace(ctx context.Context, ns *fixture.Object, name string) error {
 	_, err := p.fixtures.Apply(ctx, "", ns)
 	if err == nil {
-		_, err = p.fixtures.Apply(ctx, "", p.guest.objects(name)...)
+		_, err = p.fixtures.Apply(ctx, "", p.custom.objects(name)...)
 	} else if ofCluster(err) {
 		return nil
 	}
@@ -216,9 +216,9 @@ func (p *Pods) namespaceLabels(c egress.Client) map[string]any {
 	l[p.owner.Key] = p.owner.Value
 	if c.Injection == egress.AutoInjection && c.Sidecar() {
 		l["istio-injection"] = "enabled"
-		if p.guest != nil {
+		if p.custom != nil {
 			delete(l, "istio-injection")
-			for k, v := range p.guest.Inject {
+			for k, v := range p.custom.Inject {
 				l[k] = v
 			}
 		}
@@ -228,7 +228,7 @@ func (p *Pods) namespaceLabels(c egress.Client) map[string]any {
 
 // decorate adds the client's annotations and the run's label to a Deployment's pods.
 func (p *Pods) decorate(o *fixture.Object, c egress.Client) error {
-	if err := p.guest.dress(o, c); err != nil {
+	if err := p.custom.customize(o, c); err != nil {
 		return err
 	}
 	for k, v := range c.Annotations {

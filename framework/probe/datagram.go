@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"mesh-egress-conformance/framework/probe/wire"
 )
 
 // icmp sends one echo request through an unprivileged ICMP socket (net.ipv4.ping_group_range).
@@ -50,13 +52,13 @@ func (a *attempt) icmp(ctx context.Context) error {
 	buf := make([]byte, 1500)
 	n, _, err := syscall.Recvfrom(fd, buf, 0)
 	if errors.Is(err, syscall.EAGAIN) {
-		return fail(exitTimeout, "no echo reply")
+		return fail(wire.ExitTimeout, "no echo reply")
 	}
 	if err != nil {
 		return err
 	}
 	if n < 1 || buf[0] != 0 {
-		return fail(exitRefused, "ICMP type %d instead of an echo reply", buf[0])
+		return fail(wire.ExitRefused, "ICMP type %d instead of an echo reply", buf[0])
 	}
 	a.report.Output = "echo reply"
 	return nil
@@ -78,7 +80,7 @@ func (a *attempt) dns(ctx context.Context) error {
 	typ, network := queryTypes["A"], "udp4"
 	if t := q.Get("type"); t != "" {
 		if typ = queryTypes[t]; typ == 0 {
-			return fail(exitUsage, "DNS type %q is unknown", t)
+			return fail(wire.ExitUsage, "DNS type %q is unknown", t)
 		}
 	}
 	if q.Get("net") == "tcp" {
@@ -99,11 +101,11 @@ func (a *attempt) dns(ctx context.Context) error {
 	}
 	code, records, err := dnsAnswer(answer, typ)
 	if err != nil {
-		return fail(exitInternal, "read the DNS answer: %w", err)
+		return fail(wire.ExitInternal, "read the DNS answer: %w", err)
 	}
 	a.report.Output = fmt.Sprintf("%s %s", code, strings.Join(records, " "))
 	if len(records) == 0 {
-		return fail(exitDNS, "%s without records", code)
+		return fail(wire.ExitDNS, "%s without records", code)
 	}
 	return nil
 }
@@ -111,14 +113,14 @@ func (a *attempt) dns(ctx context.Context) error {
 func resolver() (string, error) {
 	b, err := os.ReadFile("/etc/resolv.conf")
 	if err != nil {
-		return "", fail(exitInternal, "find the resolver: %w", err)
+		return "", fail(wire.ExitInternal, "find the resolver: %w", err)
 	}
 	for _, l := range strings.Split(string(b), "\n") {
 		if f := strings.Fields(l); len(f) > 1 && f[0] == "nameserver" {
 			return f[1], nil
 		}
 	}
-	return "", fail(exitInternal, "/etc/resolv.conf names no server")
+	return "", fail(wire.ExitInternal, "/etc/resolv.conf names no server")
 }
 
 func dnsQuery(name string, typ uint16) []byte {

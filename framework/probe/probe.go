@@ -18,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"mesh-egress-conformance/framework/probe/wire"
 )
 
 // Spec is one attempt.
@@ -52,19 +54,6 @@ type Report struct {
 	Output     string  `json:"output,omitempty"` // what the other side said, shortened
 	Error      string  `json:"errormsg,omitempty"`
 }
-
-// Exit codes, as curl has them.
-const (
-	exitUsage    = 2
-	exitDNS      = 6
-	exitRefused  = 7
-	exitTimeout  = 28
-	exitTLS      = 35
-	exitCert     = 60
-	exitEmpty    = 52
-	exitReset    = 56
-	exitInternal = 99
-)
 
 // failure is an error with the exit code that it stands for.
 type failure struct {
@@ -114,7 +103,7 @@ func Run(ctx context.Context, s Spec, conns *Conns) Report {
 func run(ctx context.Context, a *attempt) error {
 	u, err := url.Parse(a.spec.URL)
 	if err != nil {
-		return fail(exitUsage, "read the URL: %w", err)
+		return fail(wire.ExitUsage, "read the URL: %w", err)
 	}
 	a.url = u
 	tools := map[string]func(context.Context) error{
@@ -124,7 +113,7 @@ func run(ctx context.Context, a *attempt) error {
 	}
 	t := tools[u.Scheme]
 	if t == nil {
-		return fail(exitUsage, "scheme %q is unknown", u.Scheme)
+		return fail(wire.ExitUsage, "scheme %q is unknown", u.Scheme)
 	}
 	return t(ctx)
 }
@@ -135,19 +124,19 @@ func codeOf(err error) int {
 	var ne net.Error
 	switch {
 	case errors.As(err, &dns):
-		return exitDNS
+		return wire.ExitDNS
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return exitRefused
+		return wire.ExitRefused
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
-		return exitTimeout
+		return wire.ExitTimeout
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return exitEmpty
+		return wire.ExitEmpty
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return exitReset
+		return wire.ExitReceive
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return exitRefused
+		return wire.ExitRefused
 	}
-	return exitInternal
+	return wire.ExitInternal
 }
 
 // target is the address to dial.
@@ -165,7 +154,7 @@ func (a *attempt) target(defaultPort string) string {
 func (a *attempt) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, fail(exitUsage, "address %q: %w", address, err)
+		return nil, fail(wire.ExitUsage, "address %q: %w", address, err)
 	}
 	family := "ip4"
 	if strings.HasSuffix(network, "6") {
@@ -274,10 +263,10 @@ func (a *attempt) handshake(ctx context.Context, c net.Conn, alpn []string) (*tl
 	}
 	t := tls.Client(c, &tls.Config{ServerName: name, InsecureSkipVerify: true, NextProtos: alpn, MinVersion: tls.VersionTLS12}) //nolint:gosec // see tls
 	if err := t.HandshakeContext(ctx); err != nil {
-		if codeOf(err) == exitTimeout {
+		if codeOf(err) == wire.ExitTimeout {
 			return nil, err
 		}
-		return nil, fail(exitTLS, "TLS handshake: %w", err)
+		return nil, fail(wire.ExitTLS, "TLS handshake: %w", err)
 	}
 	return t, nil
 }

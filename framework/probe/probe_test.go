@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"mesh-egress-conformance/framework/probe/wire"
 )
 
 func try(t *testing.T, s Spec) Report {
@@ -62,20 +64,20 @@ func TestExitCodes(t *testing.T) {
 	}{
 		"http":                    {Spec{URL: "http://" + plainAddr + "/"}, 0, 418, ""},
 		"http at another address": {Spec{URL: "http://nobody.invalid/", Connect: plainAddr}, 0, 418, ""},
-		"http refused":            {Spec{URL: "http://" + refusing(t) + "/"}, exitRefused, 0, ""},
-		"http closed":             {Spec{URL: "http://" + silent + "/"}, exitEmpty, 0, ""},
-		"no such name":            {Spec{URL: "http://nobody.invalid/"}, exitDNS, 0, ""},
-		"unknown certificate":     {Spec{URL: "https://" + secureAddr + "/"}, exitCert, 0, ""},
-		"no TLS":                  {Spec{URL: "https://" + plainAddr + "/"}, exitTLS, 0, ""},
+		"http refused":            {Spec{URL: "http://" + refusing(t) + "/"}, wire.ExitRefused, 0, ""},
+		"http closed":             {Spec{URL: "http://" + silent + "/"}, wire.ExitEmpty, 0, ""},
+		"no such name":            {Spec{URL: "http://nobody.invalid/"}, wire.ExitDNS, 0, ""},
+		"unknown certificate":     {Spec{URL: "https://" + secureAddr + "/"}, wire.ExitCert, 0, ""},
+		"no TLS":                  {Spec{URL: "https://" + plainAddr + "/"}, wire.ExitTLS, 0, ""},
 		"tls":                     {Spec{URL: "tls://" + secureAddr, SNI: "x.example"}, 0, 0, "certificate of"},
-		"tls closed":              {Spec{URL: "tls://" + silent}, exitTLS, 0, ""},
+		"tls closed":              {Spec{URL: "tls://" + silent}, wire.ExitTLS, 0, ""},
 		"tcp banner":              {Spec{URL: "tcp://" + talker(t, "hello")}, 0, 0, "hello"},
-		"tcp closed":              {Spec{URL: "tcp://" + silent}, exitEmpty, 0, ""},
-		"tcp refused":             {Spec{URL: "tcp://" + refusing(t)}, exitRefused, 0, ""},
+		"tcp closed":              {Spec{URL: "tcp://" + silent}, wire.ExitEmpty, 0, ""},
+		"tcp refused":             {Spec{URL: "tcp://" + refusing(t)}, wire.ExitRefused, 0, ""},
 		"keep":                    {Spec{URL: "keep://" + plainAddr + "/?conn=a"}, 0, 418, ""},
 		"websocket refused":       {Spec{URL: "ws://" + plainAddr + "/"}, 0, 418, ""},
-		"unknown scheme":          {Spec{URL: "gopher://x"}, exitUsage, 0, ""},
-		"no URL":                  {Spec{URL: "http://%zz"}, exitUsage, 0, ""},
+		"unknown scheme":          {Spec{URL: "gopher://x"}, wire.ExitUsage, 0, ""},
+		"no URL":                  {Spec{URL: "http://%zz"}, wire.ExitUsage, 0, ""},
 	} {
 		r := try(t, x.spec)
 		if r.ExitCode != x.exit || r.HTTPCode != x.status || !strings.Contains(r.Output, x.output) {

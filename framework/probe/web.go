@@ -14,10 +14,9 @@ import (
 	"strings"
 	"sync"
 	"time"
-)
 
-// idHeader is where the destination finds the probe's id.
-const idHeader = "X-Egress-Probe"
+	"mesh-egress-conformance/framework/probe/wire"
+)
 
 // http makes one GET request as curl does by default: HTTP/2 where TLS negotiates it, certificates
 // verified, redirects not followed.
@@ -35,9 +34,9 @@ func (a *attempt) verified(ctx context.Context, c net.Conn) (net.Conn, error) {
 	var bad *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &bad):
-		return nil, fail(exitCert, "%w", err)
-	case err != nil && codeOf(err) != exitTimeout:
-		return nil, fail(exitTLS, "TLS handshake: %w", err)
+		return nil, fail(wire.ExitCert, "%w", err)
+	case err != nil && codeOf(err) != wire.ExitTimeout:
+		return nil, fail(wire.ExitTLS, "TLS handshake: %w", err)
 	}
 	return t, err
 }
@@ -57,9 +56,9 @@ func (a *attempt) roundTrip(ctx context.Context, tr *http.Transport, secure func
 	defer tr.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
-		return nil, nil, fail(exitUsage, "%w", err)
+		return nil, nil, fail(wire.ExitUsage, "%w", err)
 	}
-	header.Set(idHeader, a.spec.ID)
+	header.Set(wire.ProbeHeader, a.spec.ID)
 	req.Header = header
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
@@ -108,10 +107,10 @@ func httpError(err error) error {
 	if errors.As(err, &f) {
 		return err
 	}
-	if c := codeOf(err); c != exitInternal {
+	if c := codeOf(err); c != wire.ExitInternal {
 		return fail(c, "%w", err)
 	}
-	return fail(exitReset, "%w", err)
+	return fail(wire.ExitReceive, "%w", err)
 }
 
 // websocket upgrades a connection, sends one text message and wants it back.
@@ -130,7 +129,7 @@ func (a *attempt) websocket(ctx context.Context) error {
 			return err
 		}
 	}
-	req := "GET " + a.url.RequestURI() + " HTTP/1.1\r\nHost: " + a.url.Host + "\r\n" + idHeader + ": " + a.spec.ID +
+	req := "GET " + a.url.RequestURI() + " HTTP/1.1\r\nHost: " + a.url.Host + "\r\n" + wire.ProbeHeader + ": " + a.spec.ID +
 		"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: bWVzaC1lZ3Jlc3MtdGVzdA==\r\n\r\n"
 	if _, err := io.WriteString(c, req); err != nil {
 		return err
@@ -160,7 +159,7 @@ func (a *attempt) websocket(ctx context.Context) error {
 	}
 	a.report.Output = string(body)
 	if a.report.Output != text {
-		return fail(exitReset, "the echo was %q", body)
+		return fail(wire.ExitReceive, "the echo was %q", body)
 	}
 	a.report.HTTPCode = http.StatusOK
 	return nil
@@ -236,7 +235,7 @@ func (k *kept) request(ctx context.Context, host, path, query, id string) (int, 
 	if path == "" {
 		path = "/"
 	}
-	_, err := fmt.Fprintf(k.c, "GET %s HTTP/1.1\r\nHost: %s\r\n%s: %s\r\nX-Request-Id: %s\r\n\r\n", path, strings.TrimSuffix(host, ":80"), idHeader, id, id)
+	_, err := fmt.Fprintf(k.c, "GET %s HTTP/1.1\r\nHost: %s\r\n%s: %s\r\nX-Request-Id: %s\r\n\r\n", path, strings.TrimSuffix(host, ":80"), wire.ProbeHeader, id, id)
 	if err != nil {
 		return 0, err
 	}

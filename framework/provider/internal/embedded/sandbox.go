@@ -175,11 +175,11 @@ func initialize(dir, ownerID string) (code int, err error) {
 	}
 	goW.Close()
 	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid))
-	if err != nil {
-		return 0, fmt.Errorf("open the cluster's network namespace: %w", err)
+	if err == nil {
+		_, err = fmt.Fprintln(join, ns.Fd())
 	}
-	if _, err := fmt.Fprintln(join, ns.Fd()); err != nil {
-		return 0, fmt.Errorf("tell the reaper of the cluster's network namespace: %w", err)
+	if err != nil { // it may have ended, which is the cause then
+		return 0, errors.Join(supervisorEnded(s, errors.Join(cmd.Process.Kill(), cmd.Wait())), fmt.Errorf("tell the reaper of the cluster's network namespace: %w", err))
 	}
 	join.Close()
 	err = cmd.Wait()
@@ -188,7 +188,15 @@ func initialize(dir, ownerID string) (code int, err error) {
 	if errors.As(err, &exit) && exit.Exited() {
 		return exit.ExitCode(), nil
 	}
-	return 0, err
+	return 0, supervisorEnded(s, err)
+}
+
+// supervisorEnded names what has ended, for a reader who has never heard of init; nil stays nil.
+func supervisorEnded(s *spec, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the supervisor of %s ended: %w", s.describe(), err)
 }
 
 // leaf is the cgroup of the cluster's processes outside the sandbox: init, and the way to the live internet. Version 2

@@ -1,4 +1,4 @@
-package harness
+package mesh
 
 import (
 	"context"
@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-func enter(t *testing.T, g *gate) entry {
+func enter(t *testing.T, b *batcher) place {
 	t.Helper()
-	e, err := g.enter(t.Context())
+	e, err := b.enter(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -19,11 +19,11 @@ func enter(t *testing.T, g *gate) entry {
 
 func uncounted(context.Context) (int64, error) { return 0, nil }
 
-// Changes that come while a wave gathers are written together; a later one waits until all have left.
-func TestGate(t *testing.T) {
+// Changes that come while a batch gathers are written together; a later one waits until all have left.
+func TestBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{count: uncounted}
-		g.staff(3)
+		b := &batcher{count: uncounted}
+		b.add(3)
 		start := time.Now()
 		type coming struct {
 			at    time.Duration
@@ -33,7 +33,7 @@ func TestGate(t *testing.T) {
 		come := func(after time.Duration) {
 			go func() {
 				<-time.After(after)
-				e := enter(t, g)
+				e := enter(t, b)
 				entries <- coming{e.began.Sub(start), e.leave}
 			}()
 		}
@@ -55,20 +55,20 @@ func TestGate(t *testing.T) {
 	})
 }
 
-// Nobody waits for lanes that are not there.
-func TestGateFull(t *testing.T) {
+// Nobody waits for workers that are not there.
+func TestBatchComplete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{count: uncounted}
+		b := &batcher{count: uncounted}
 		start := time.Now()
-		enter(t, g).leave()
-		g.staff(2)
+		enter(t, b).leave()
+		b.add(2)
 		done := make(chan struct{})
 		go func() {
-			enter(t, g).leave()
+			enter(t, b).leave()
 			close(done)
 		}()
 		synctest.Wait()
-		g.staff(-1) // the other lane has nothing left to do
+		b.add(-1) // the other worker has nothing left to do
 		<-done
 		if waited := time.Since(start); waited != 0 {
 			t.Errorf("waited %s for nobody", waited)
@@ -76,37 +76,37 @@ func TestGateFull(t *testing.T) {
 	})
 }
 
-// The pushes from before are counted while the wave gathers, before anybody writes; without the count nobody does.
-func TestGateCounts(t *testing.T) {
+// The pushes from before are counted while the batch gathers, before anybody writes; without the count nobody does.
+func TestBatchCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{count: func(context.Context) (int64, error) { <-time.After(2 * gathering); return 7, nil }}
-		g.staff(2)
+		b := &batcher{count: func(context.Context) (int64, error) { <-time.After(2 * gathering); return 7, nil }}
+		b.add(2)
 		start := time.Now()
-		e := enter(t, g)
+		e := enter(t, b)
 		if e.before != 7 || e.began.Sub(start) != 2*gathering {
 			t.Errorf("before %d, began after %s", e.before, e.began.Sub(start))
 		}
 		e.leave()
-		g.count = func(context.Context) (int64, error) { return 0, errors.New("istiod is away") }
-		if _, err := g.enter(t.Context()); err == nil {
+		b.count = func(context.Context) (int64, error) { return 0, errors.New("istiod is away") }
+		if _, err := b.enter(t.Context()); err == nil {
 			t.Error("a change is made though istiod does not answer")
 		}
-		g.count = uncounted
-		enter(t, g).leave() // the wave that failed is over
+		b.count = uncounted
+		enter(t, b).leave() // the batch that failed is over
 	})
 }
 
-func TestGateInterrupted(t *testing.T) {
+func TestBatchInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{count: uncounted}
-		leave := enter(t, g).leave
-		for _, leaves := range []bool{false, true} { // beside a wave under way, and while gathering
+		b := &batcher{count: uncounted}
+		leave := enter(t, b).leave
+		for _, leaves := range []bool{false, true} { // beside a batch under way, and while gathering
 			if leaves {
 				leave()
-				g.staff(2)
+				b.add(2)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), gathering/2)
-			if _, err := g.enter(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := b.enter(ctx); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("got %v, wanted the context's end", err)
 			}
 			cancel()

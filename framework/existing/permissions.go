@@ -1,9 +1,9 @@
-// Package guest is what it takes to run cases on a cluster that belongs to somebody else: the check of
+// Package existing is what it takes to run cases on a cluster that belongs to somebody else: the check of
 // permissions, an internet made of pods, what a case must not do there, and the clean-up.
 //
-// A guest keeps to namespaces of its own, all of which carry the run's label, and changes nothing that
+// A run keeps to namespaces of its own, all of which carry the run's label, and changes nothing that
 // other workloads can see.
-package guest
+package existing
 
 import (
 	"context"

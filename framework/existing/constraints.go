@@ -1,4 +1,4 @@
-package guest
+package existing
 
 import (
 	"fmt"
@@ -12,8 +12,8 @@ import (
 	"mesh-egress-conformance/framework/internet"
 )
 
-// Terms are what a guest may do and what it finds.
-type Terms struct {
+// Constraints are what a guest may do and what it finds.
+type Constraints struct {
 	Hosts   *internet.Hosts
 	Clients []egress.Client
 	// OwnPolicy says that the mesh is not REGISTRY_ONLY, so that the run sets it for its own namespaces
@@ -27,17 +27,17 @@ type Terms struct {
 	Beyond map[string][]string
 }
 
-// Excuse says why a case cannot run on somebody else's cluster; "" if it can. An error means that a fixture cannot be
-// read, which excuses nothing.
-func (t Terms) Excuse(c egress.Case) (string, error) {
+// SkipReason says why a case cannot run on somebody else's cluster; "" if it can. An error means that a fixture cannot be
+// read, which is no reason to skip.
+func (t Constraints) SkipReason(c egress.Case) (string, error) {
 	text, err := casefile.Text(c, t.Files)
 	if err != nil {
 		return "", err
 	}
-	return t.excuse(c, text), nil
+	return t.skipReason(c, text), nil
 }
 
-func (t Terms) excuse(c egress.Case, text string) string {
+func (t Constraints) skipReason(c egress.Case, text string) string {
 	if c.Alone() || len(c.BaseMeshConfig) > 0 {
 		return "it changes what the whole mesh sees, and this cluster belongs to somebody else"
 	}
@@ -83,13 +83,13 @@ func (t Terms) excuse(c egress.Case, text string) string {
 }
 
 // unplayed says what a case asks of the internet that pods cannot play.
-func (t Terms) unplayed(c egress.Case) string {
+func (t Constraints) unplayed(c egress.Case) string {
 	var called []string
 	for _, p := range c.Probes {
 		switch {
 		case p.Dead:
 			return "it needs an address that nobody owns"
-		case p.Scheme() == "icmp":
+		case p.Protocol().Privileged:
 			return "pods without privileges cannot log echo requests"
 		}
 		called = append(called, p.Destination())
@@ -108,7 +108,7 @@ func (t Terms) unplayed(c egress.Case) string {
 }
 
 // address finds an address of the internet, or a range that holds one.
-func (t Terms) address(text string) string {
+func (t Constraints) address(text string) string {
 	for _, r := range internet.Ranges(text) {
 		if slices.ContainsFunc(t.Hosts.Hosts, func(h internet.Host) bool { return h.In(r) }) {
 			return r.String()
@@ -118,10 +118,10 @@ func (t Terms) address(text string) string {
 }
 
 // Names lists the hosts that cases name.
-func (t Terms) Names(cases []egress.Case) []string {
+func (t Constraints) Names(cases []egress.Case) []string {
 	var all strings.Builder
 	for _, c := range cases {
-		if text, err := casefile.Text(c, t.Files); err == nil && t.excuse(c, text) == "" {
+		if text, err := casefile.Text(c, t.Files); err == nil && t.skipReason(c, text) == "" {
 			all.WriteString(text)
 		}
 	}

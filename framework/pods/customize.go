@@ -13,9 +13,9 @@ import (
 	"mesh-egress-conformance/framework/kube"
 )
 
-// Guest is what client pods need on a cluster whose DNS, images and trust are not the harness's: they bring
-// their own. A nil *Guest is a cluster of the harness, where all of that is in place.
-type Guest struct {
+// Customization is what client pods need on a cluster whose DNS, images and trust are not the harness's: they bring
+// their own. A nil *Customization is a cluster of the harness, where all of that is in place.
+type Customization struct {
 	DNS      string            // address of the name server that knows the hermetic internet; "" keeps the cluster's
 	CA       []byte            // bundle that clients and proxies trust; nil keeps the images' own
 	Agent    string            // file of the probe agent, copied into each client
@@ -35,33 +35,33 @@ const (
 )
 
 // command is the probe agent's in a client's container.
-func (g *Guest) command() []string {
-	if g == nil {
+func (z *Customization) command() []string {
+	if z == nil {
 		return []string{"egressprobe", "agent"}
 	}
 	return []string{agentPath + "/egressprobe", "agent"}
 }
 
 // objects are what a client's namespace holds besides the client.
-func (g *Guest) objects(namespace string) []*fixture.Object {
-	if g == nil {
+func (z *Customization) objects(namespace string) []*fixture.Object {
+	if z == nil {
 		return nil
 	}
 	var out []*fixture.Object
-	if g.CA != nil {
+	if z.CA != nil {
 		out = append(out, &fixture.Object{Object: map[string]any{
-			"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": trustName, "namespace": namespace}, "data": map[string]any{trustFile: string(g.CA)},
+			"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": trustName, "namespace": namespace}, "data": map[string]any{trustFile: string(z.CA)},
 		}})
 	}
-	if g.Policies != nil {
-		out = append(out, g.Policies(namespace)...)
+	if z.Policies != nil {
+		out = append(out, z.Policies(namespace)...)
 	}
 	return out
 }
 
-// dress gives a client's Deployment its DNS, trust, image and a place for the agent.
-func (g *Guest) dress(o *fixture.Object, c egress.Client) error {
-	if g == nil {
+// customize gives a client's Deployment its DNS, trust, image and a place for the agent.
+func (z *Customization) customize(o *fixture.Object, c egress.Client) error {
+	if z == nil {
 		return nil
 	}
 	template := []string{"spec", "template"}
@@ -71,14 +71,14 @@ func (g *Guest) dress(o *fixture.Object, c egress.Client) error {
 	}
 	set := func(v any, path ...string) error {
 		if err := unstructured.SetNestedField(o.Object, v, append(template, path...)...); err != nil {
-			return fmt.Errorf("dress %s: %w", fixture.Describe(o), err)
+			return fmt.Errorf("customize %s: %w", fixture.Describe(o), err)
 		}
 		return nil
 	}
 	volumes := append(get("spec", "volumes"), map[string]any{"name": agentVolume, "emptyDir": map[string]any{}})
 	mounts := []any{map[string]any{"name": agentVolume, "mountPath": agentPath}}
 	var env []any
-	if g.CA != nil {
+	if z.CA != nil {
 		volumes = append(volumes, map[string]any{"name": trustName, "configMap": map[string]any{"name": trustName}})
 		mounts = append(mounts, map[string]any{"name": trustName, "mountPath": trustPath})
 		for _, v := range []string{"SSL_CERT_FILE", "CURL_CA_BUNDLE"} {
@@ -110,10 +110,10 @@ func (g *Guest) dress(o *fixture.Object, c egress.Client) error {
 		k["volumeMounts"] = append(have, mounts...)
 		vars, _ := k["env"].([]any)
 		k["env"] = append(vars, env...)
-		if g.Image != "" {
-			k["image"] = g.Image
+		if z.Image != "" {
+			k["image"] = z.Image
 		}
-		if s, ok := k["securityContext"].(map[string]any); ok && g.AnyUser && c.User == 0 {
+		if s, ok := k["securityContext"].(map[string]any); ok && z.AnyUser && c.User == 0 {
 			delete(s, "runAsUser")
 		}
 	}
@@ -123,25 +123,25 @@ func (g *Guest) dress(o *fixture.Object, c egress.Client) error {
 	if err := set(volumes, "spec", "volumes"); err != nil {
 		return err
 	}
-	if g.DNS == "" {
+	if z.DNS == "" {
 		return nil
 	}
 	if err := set("None", "spec", "dnsPolicy"); err != nil {
 		return err
 	}
 	return set(map[string]any{
-		"nameservers": []any{g.DNS},
+		"nameservers": []any{z.DNS},
 		"searches":    []any{c.Namespace + ".svc.cluster.local", "svc.cluster.local", "cluster.local"},
 		"options":     []any{map[string]any{"name": "ndots", "value": "5"}},
 	}, "spec", "dnsConfig")
 }
 
-// equip copies the agent into a running client.
-func (p *Pods) equip(ctx context.Context, c egress.Client, pod string) error {
-	if p.guest == nil || c.Container == "" {
+// installAgent copies the agent into a running client.
+func (p *Pods) installAgent(ctx context.Context, c egress.Client, pod string) error {
+	if p.custom == nil || c.Container == "" {
 		return nil
 	}
-	f, err := os.Open(p.guest.Agent)
+	f, err := os.Open(p.custom.Agent)
 	if err != nil {
 		return fmt.Errorf("copy the probe agent into %s/%s: %w", c.Namespace, pod, err)
 	}

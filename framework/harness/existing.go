@@ -11,7 +11,7 @@ import (
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
-	"mesh-egress-conformance/framework/guest"
+	"mesh-egress-conformance/framework/existing"
 	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
@@ -19,10 +19,10 @@ import (
 
 // visit is what a session knows besides when the cluster belongs to somebody else.
 type visit struct {
-	terms    guest.Terms
+	terms    existing.Constraints
 	found    mesh.Found
-	internet *guest.Internet
-	dress    *pods.Guest
+	internet *existing.Internet
+	dress    *pods.Customization
 }
 
 // guestCluster is somebody else's cluster with our internet in it.
@@ -43,7 +43,7 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 	if err := s.connect(); err != nil {
 		return err
 	}
-	if err := guest.Preflight(ctx, s.cs); err != nil {
+	if err := existing.Preflight(ctx, s.cs); err != nil {
 		return err
 	}
 	if err := s.share(ctx, store); err != nil {
@@ -65,7 +65,7 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 		return err
 	}
 	s.opts.logf("Istio %s (revision %s), outbound policy %s", found.Release, found.Revision, found.Policy)
-	v := &visit{found: found, terms: guest.Terms{Hosts: hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, Beyond: beyond, OwnPolicy: found.Policy != egress.RegistryOnly, Live: s.opts.Outside == cluster.Live}}
+	v := &visit{found: found, terms: existing.Constraints{Hosts: hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, Beyond: beyond, OwnPolicy: found.Policy != egress.RegistryOnly, Live: s.opts.Outside == cluster.Live}}
 	s.visit = v
 	// Namespaces of the run alone: nothing that is there already is taken over or removed.
 	for i, c := range s.opts.Clients {
@@ -82,7 +82,7 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 	f := s.Cluster.Facts()
 	f.Istio, f.IstioTag, f.Envoy, f.Outside = found.Version, found.Release, "of Istio "+found.Release, s.opts.Outside
 	f.Notes = append(f.Notes, fmt.Sprintf("the cluster and its Istio (revision %s, mesh-wide outbound policy %s) belong to somebody else", found.Revision, found.Policy))
-	v.dress = &pods.Guest{Image: image, AnyUser: anyUser, Inject: v.inject(), Policies: v.policies}
+	v.dress = &pods.Customization{Image: image, AnyUser: anyUser, Inject: v.inject(), Policies: v.policies}
 	foreign := &guestCluster{Cluster: s.Cluster}
 	if v.terms.Live {
 		f.Features = nil
@@ -124,7 +124,7 @@ func (s *Session) bringInternet(ctx context.Context, image string, anyUser bool)
 	if err != nil {
 		return err
 	}
-	s.visit.internet, err = guest.StartInternet(ctx, guest.InternetOptions{
+	s.visit.internet, err = existing.StartInternet(ctx, existing.InternetOptions{
 		Config: s.Cluster.RESTConfig(), Clientset: s.cs, Fixtures: s.fix, Run: s.run, Image: image, Names: s.visit.terms.Names(s.opts.Cases), Program: program, AnyUser: anyUser,
 	})
 	if err == nil {
@@ -174,7 +174,7 @@ func (s *Session) openShift() (bool, error) {
 // excuse says why a case cannot run in this session although its needs are met; "" if it can.
 func (s *Session) excuse(c egress.Case) (string, error) {
 	if s.visit != nil {
-		why, err := s.visit.terms.Excuse(c)
+		why, err := s.visit.terms.SkipReason(c)
 		if err != nil {
 			return "", err
 		}
@@ -183,7 +183,7 @@ func (s *Session) excuse(c egress.Case) (string, error) {
 		}
 	}
 	if s.terms != nil {
-		why, err := s.terms.Excuse(c)
+		why, err := s.terms.SkipReason(c)
 		if err != nil {
 			return "", err
 		}

@@ -1,4 +1,4 @@
-package guest
+package existing
 
 import (
 	"strings"
@@ -9,7 +9,7 @@ import (
 	"mesh-egress-conformance/framework/internet"
 )
 
-func terms(t *testing.T) Terms {
+func constraints(t *testing.T) Constraints {
 	t.Helper()
 	h, err := internet.DefaultHosts()
 	if err != nil {
@@ -21,17 +21,17 @@ func terms(t *testing.T) Terms {
 	for _, c := range []*egress.Client{&client, &include, &manual} {
 		c.Default()
 	}
-	return Terms{Hosts: h, Clients: []egress.Client{client, include, manual}, Files: fstest.MapFS{
+	return Constraints{Hosts: h, Clients: []egress.Client{client, include, manual}, Files: fstest.MapFS{
 		"by-name.yaml": {Data: []byte("hosts: [edition.cnn.com]")}, "by-range.yaml": {Data: []byte("addresses: [91.198.174.192/27]")},
 	}}
 }
 
-func TestExcuse(t *testing.T) {
+func TestSkipReason(t *testing.T) {
 	probe := egress.GET("client", "http://httpbin.org/")
 	from := func(client string) []egress.Probe { return []egress.Probe{egress.GET(client, "http://httpbin.org/")} }
 	for name, x := range map[string]struct {
 		c    egress.Case
-		want string // part of the excuse; "" for none
+		want string // part of the skipReason; "" for none
 	}{
 		"plain":                  {egress.Case{Probes: []egress.Probe{probe}, Fixtures: []string{"by-name.yaml"}}, ""},
 		"mesh-wide":              {egress.Case{Probes: []egress.Probe{probe}, Policy: egress.AllowAny}, "whole mesh"},
@@ -50,9 +50,9 @@ func TestExcuse(t *testing.T) {
 		"answers":                {egress.Case{Probes: []egress.Probe{probe}, DNS: map[egress.Phase]map[string]string{egress.Applied: {"moving.example": "httpbin.org", "other.example": "NXDOMAIN"}}}, ""},
 		"leads to several":       {egress.Case{Probes: []egress.Probe{{From: "client", URL: "http://httpbin.org/", ArrivesAt: map[egress.Phase]string{egress.Applied: "multi.example"}}}}, "single pod"},
 	} {
-		guest := terms(t)
-		guest.Beyond = map[string][]string{"beyond": {"objects has the Sidecar istio-system/x, in a namespace that is not the run's"}}
-		got, err := guest.Excuse(x.c)
+		k := constraints(t)
+		k.Beyond = map[string][]string{"beyond": {"objects has the Sidecar istio-system/x, in a namespace that is not the run's"}}
+		got, err := k.SkipReason(x.c)
 		if err != nil || (got == "") != (x.want == "") || !strings.Contains(got, x.want) {
 			t.Errorf("%s: %q, wanted %q", name, got, x.want)
 		}
@@ -60,33 +60,33 @@ func TestExcuse(t *testing.T) {
 }
 
 // A case is not skipped because its fixture cannot be read: nobody would notice that it never runs.
-func TestExcuseUnreadable(t *testing.T) {
+func TestSkipReasonUnreadable(t *testing.T) {
 	c := egress.Case{Probes: []egress.Probe{egress.GET("client", "http://httpbin.org/")}, Fixtures: []string{"gone.yaml"}}
 	for _, exclusive := range []bool{false, true} {
 		c.Exclusive = exclusive
-		if why, err := terms(t).Excuse(c); err == nil || why != "" {
-			t.Errorf("a missing fixture is the excuse %q (%v)", why, err)
+		if why, err := constraints(t).SkipReason(c); err == nil || why != "" {
+			t.Errorf("a missing fixture is the skipReason %q (%v)", why, err)
 		}
 	}
 }
 
 // A mesh that is not REGISTRY_ONLY is made so by a Sidecar, beside which a case's own would not count.
-func TestExcuseOwnPolicy(t *testing.T) {
+func TestSkipReasonOwnPolicy(t *testing.T) {
 	c := egress.Case{Probes: []egress.Probe{egress.GET("client", "http://httpbin.org/")}, Objects: []egress.Object{{"kind": "Sidecar"}}}
-	x := terms(t)
-	if why, err := x.Excuse(c); why != "" || err != nil {
-		t.Errorf("excused although the mesh is REGISTRY_ONLY: %s %v", why, err)
+	x := constraints(t)
+	if why, err := x.SkipReason(c); why != "" || err != nil {
+		t.Errorf("skipped although the mesh is REGISTRY_ONLY: %s %v", why, err)
 	}
 	x.OwnPolicy = true
-	if why, err := x.Excuse(c); why == "" || err != nil {
+	if why, err := x.SkipReason(c); why == "" || err != nil {
 		t.Error("a case's Sidecar beside the run's own")
 	}
 }
 
 func TestNames(t *testing.T) {
-	got := terms(t).Names([]egress.Case{
+	got := constraints(t).Names([]egress.Case{
 		{Probes: []egress.Probe{egress.GET("client", "http://httpbin.org/")}, Fixtures: []string{"by-name.yaml"}},
-		{Probes: []egress.Probe{egress.GET("client", "http://evil.example/")}, Exclusive: true}, // excused
+		{Probes: []egress.Probe{egress.GET("client", "http://evil.example/")}, Exclusive: true}, // skipped
 	})
 	if strings.Join(got, " ") != "httpbin.org edition.cnn.com" {
 		t.Errorf("got %v", got)

@@ -1,0 +1,254 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"mesh-egress-conformance/framework/fixture"
+)
+
+// Changer makes changes and waits until the proxies have them. Changes that come at the same time reach istiod in one
+// batch, so all that change one mesh must share one Changer.
+type Changer struct {
+	istiod  *Istiod
+	overlay *Overlay // nil where the mesh configuration may not be changed
+	batches *batcher
+	objects Objects
+}
+
+// Objects reads objects from the API server.
+type Objects interface {
+	Get(ctx context.Context, o *fixture.Object) (*fixture.Object, error)
+}
+
+// NewChanger returns a Changer. The overlay is nil where the mesh configuration is somebody else's: then it stays as
+// it is.
+func NewChanger(istiod *Istiod, overlay *Overlay, objects Objects) *Changer {
+	return &Changer{istiod: istiod, overlay: overlay, batches: &batcher{count: istiod.Computed}, objects: objects}
+}
+
+// AddWorkers says that so many workers more (or fewer, where it is negative) make changes side by side. A batch is
+// written as soon as each of them has joined it.
+func (c *Changer) AddWorkers(n int) { c.batches.add(n) }
+
+// EndpointsChange notes that something has been done of which istiod hears as a change of endpoints, such as the start
+// of a pod. The mesh configuration is not changed shortly after that.
+func (c *Changer) EndpointsChange() {
+	if c.overlay != nil {
+		c.overlay.endpointsChange()
+	}
+}
+
+// SetBase lays a configuration over the installed one and waits until the proxies have it; nil goes back to the
+// installed one. Nothing else may be changed meanwhile.
+func (c *Changer) SetBase(ctx context.Context, base Config, proxies []string) error {
+	if c.overlay == nil { // somebody else's; cases that want another one are skipped
+		return nil
+	}
+	return c.overlay.setBase(ctx, base, proxies)
+}
+
+// Restore goes back to the installed mesh configuration and waits for nobody.
+func (c *Changer) Restore(ctx context.Context) error {
+	if c.overlay == nil {
+		return nil
+	}
+	return c.overlay.restore(ctx)
+}
+
+// Mutation is a change of objects, of the mesh configuration, or of both.
+type Mutation struct {
+	// Proxies must have the change, named as by Proxy.
+	Proxies []string
+	// Write makes the change of the objects; nil where there is none.
+	Write func(context.Context) (Written, error)
+	// Config is laid over the base mesh configuration; an empty one goes back to the base, nil leaves it as it is.
+	Config Config
+}
+
+// Written is what a mutation has done to objects.
+type Written struct {
+	Made    []*fixture.Object // made or changed, as the API server returned them
+	Removed []*fixture.Object
+}
+
+// Do makes a change and waits until its proxies have it. It fails where the change could not be made, or istiod does
+// not answer; that a proxy did not acknowledge it is in Settled.
+func (c *Changer) Do(ctx context.Context, m Mutation) (Settled, error) {
+	start := time.Now()
+	s, err := c.do(ctx, m)
+	s.Took = time.Since(start)
+	return s, err
+}
+
+func (c *Changer) do(ctx context.Context, m Mutation) (Settled, error) {
+	none := Settled{Acknowledged: true}
+	if m.Write == nil && m.Config == nil {
+		return none, nil
+	}
+	in, err := c.batches.enter(ctx)
+	if err != nil {
+		return none, err
+	}
+	leaves := true
+	defer func() {
+		if leaves {
+			in.leave()
+		}
+	}()
+	var e expected
+	if m.Write != nil {
+		w, err := m.Write(ctx)
+		if err != nil {
+			return none, err
+		}
+		e = expect(w)
+	}
+	configured, err := c.configure(ctx, m.Config)
+	if err != nil {
+		return none, err
+	}
+	if e.endpoints {
+		c.EndpointsChange()
+	}
+	if !configured && !e.concerns() {
+		if leaves = e.unconcerned == 0; !leaves { // istiod may compute a push for them, for which this change need not wait
+			go func() {
+				defer in.leave()
+				_ = c.istiod.Computes(context.WithoutCancel(ctx), in.before) // an istiod that does not answer is found out by the next change
+			}()
+		}
+		return none, nil
+	}
+	return c.istiod.Settle(ctx, Change{Proxies: m.Proxies, Seen: c.seen(e, configured), Before: in.before, Began: in.began, Pushed: in.leave})
+}
+
+// configure changes the mesh configuration, and says whether that changed anything.
+func (c *Changer) configure(ctx context.Context, patch Config) (bool, error) {
+	if patch == nil {
+		return false, nil
+	}
+	if c.overlay == nil {
+		return false, errors.New("change the mesh configuration: it belongs to somebody else here")
+	}
+	if err := c.overlay.quiet(ctx); err != nil {
+		return false, err
+	}
+	return c.overlay.set(ctx, patch)
+}
+
+// seen returns a function that says whether istiod holds everything that a mutation has written; nil where istiod
+// does not show that.
+func (c *Changer) seen(e expected, configured bool) func(context.Context) (bool, error) {
+	if len(e.versions)+len(e.statuses) == 0 && !configured {
+		return nil
+	}
+	wrote, answers := time.Now(), 0
+	return func(ctx context.Context) (bool, error) {
+		if configured {
+			if ok, err := c.overlay.arrived(ctx); !ok || err != nil {
+				return false, err
+			}
+		}
+		if answers++; time.Since(wrote) > addressPatience && answers > addressAnswers {
+			e.ignoreAddresses()
+		}
+		ok, err := c.istiod.Holds(ctx, e.versions)
+		if !ok || err != nil {
+			return false, err
+		}
+		for len(e.statuses) > 0 {
+			o, err := c.objects.Get(ctx, e.statuses[0])
+			if err != nil || !Observed(o) {
+				return false, err
+			}
+			e.statuses = e.statuses[1:]
+		}
+		return true, nil
+	}
+}
+
+// addressPatience bounds the wait for allocated addresses, in istiod's answers too: an istiod may have been told to
+// allocate none.
+const addressPatience, addressAnswers = 3 * time.Second, 50
+
+// expected is what istiod must come to hold of what a mutation has written.
+type expected struct {
+	versions    []Version
+	statuses    []*fixture.Object // whose status tells that istiod has worked them out
+	hidden      int               // objects that concern proxies and that istiod does not list
+	unconcerned int               // objects that concern no proxy
+	endpoints   bool              // endpoints may change
+}
+
+// concerns says whether anything concerns a proxy.
+func (e *expected) concerns() bool { return len(e.versions)+e.hidden > 0 }
+
+// ignoreAddresses waits for allocated addresses no more.
+func (e *expected) ignoreAddresses() {
+	for i := range e.versions {
+		e.versions[i].Addressed = false
+	}
+}
+
+// expect works out what istiod must come to hold.
+func expect(w Written) expected {
+	var e expected
+	for _, o := range w.Made {
+		e.add(o, Version{UID: string(o.GetUID()), Generation: o.GetGeneration(), Addressed: addressed(o)})
+	}
+	for _, o := range w.Removed {
+		e.add(o, Version{})
+	}
+	return e
+}
+
+// add notes the version of an object that istiod must come to hold; an empty one means none.
+func (e *expected) add(o *fixture.Object, v Version) {
+	switch {
+	case o.GroupVersionKind().Group == GatewayAPIGroup:
+		e.hidden++
+		if v.UID != "" {
+			e.statuses = append(e.statuses, o)
+		}
+	case ChangesEndpoints(o):
+		e.hidden++
+		e.endpoints = true
+	case !listed(o):
+		e.unconcerned++
+	default:
+		v.Kind, v.Namespace, v.Name = o.GetKind(), o.GetNamespace(), o.GetName()
+		e.versions = append(e.versions, v)
+	}
+}
+
+// listed says whether istiod lists an object in its configuration; Kubernetes' own kinds it does not.
+func listed(o *fixture.Object) bool { return strings.Contains(o.GetAPIVersion(), ".istio.io/") }
+
+// unconcerning are kinds that concern no proxy by themselves when they come or go. istiod may compute a push for
+// them all the same.
+var unconcerning = []string{"Secret", "ConfigMap", "ServiceAccount", "Role", "RoleBinding"}
+
+// ChangesEndpoints says whether an object concerns proxies though istiod does not list it, as Services do: istiod
+// hears of it as a change of endpoints.
+func ChangesEndpoints(o *fixture.Object) bool {
+	return !listed(o) && !slices.Contains(unconcerning, o.GetKind())
+}
+
+// addressed says whether istiod will allocate addresses for an object, as its ipallocate controller
+// decides it (istio.io/istio, ShouldV2AutoAllocateIP). It writes them into the status a moment later.
+func addressed(o *fixture.Object) bool {
+	spec, _ := o.Object["spec"].(map[string]any)
+	resolution, _ := spec["resolution"].(string)
+	addresses, _ := spec["addresses"].([]any)
+	hosts, _ := spec["hosts"].([]any)
+	named := slices.ContainsFunc(hosts, func(h any) bool {
+		s, ok := h.(string)
+		return ok && !strings.HasPrefix(s, "*")
+	})
+	return o.GetKind() == "ServiceEntry" && slices.Contains([]string{"DNS", "DNS_ROUND_ROBIN", "STATIC"}, resolution) && len(addresses) == 0 && named &&
+		o.GetLabels()["networking.istio.io/enable-autoallocate-ip"] != "false"
+}
