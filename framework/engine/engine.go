@@ -194,6 +194,8 @@ type run struct {
 	marks  map[string]int         // by proxy: its lines before the case began
 	tries  []*try
 	idents map[string][]string
+	// updates are when sidecars last changed anything, by phase and client, where that may explain an outcome.
+	updates map[egress.Phase]map[string]time.Time
 	// accepted are objects that should have been refused.
 	accepted []string
 }
@@ -225,7 +227,7 @@ type round struct {
 const noArrivals = 1 << 62
 
 func (e *Engine) newRun(c egress.Case) *run {
-	r := &run{e: e, c: c, id: ids.id(), until: noArrivals, starts: map[egress.Phase]int64{}, marks: map[string]int{}, idents: map[string][]string{}}
+	r := &run{e: e, c: c, id: ids.id(), until: noArrivals, starts: map[egress.Phase]int64{}, marks: map[string]int{}, idents: map[string][]string{}, updates: map[egress.Phase]map[string]time.Time{}}
 	r.mark()
 	return r
 }
@@ -305,6 +307,7 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 		if err := r.probe(ctx, ph, out.Acknowledged); err != nil {
 			return fmt.Errorf("phase %s: %w", ph, err)
 		}
+		r.noteUpdates(ctx, ph)
 		out.Took = time.Since(start)
 		res.Phases = append(res.Phases, out)
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,14 +20,15 @@ import (
 
 // world is a mesh made of a few lines: what it says to the three witnesses can be bent one by one.
 type world struct {
-	mu       sync.Mutex
-	open     bool // the rule is applied
-	seq      int64
-	port     int
-	lines    []egress.AccessLog
-	arrivals []egress.Arrival
-	removed  int
-	cleaned  int
+	clock, dump string // when its proxy's lines begin, and its configuration
+	mu          sync.Mutex
+	open        bool // the rule is applied
+	seq         int64
+	port        int
+	lines       []egress.AccessLog
+	arrivals    []egress.Arrival
+	removed     int
+	cleaned     int
 
 	allowAny    bool // everything goes through, rule or not
 	dead        bool // the destination answers nobody
@@ -74,6 +76,9 @@ func (w *world) Do(ctx context.Context, client string, q probe.Request) (Executi
 			return Execution{}, err
 		}
 	}
+	if strings.HasSuffix(script, dumpURL) {
+		return Execution{Stdout: w.dump}, nil
+	}
 	id := idRE.FindStringSubmatch(script)[1]
 	w.port++
 	port := 11000 + w.port
@@ -107,7 +112,7 @@ func (w *world) request(client, id string, port int) (code, exit int) {
 		return 0, 6
 	}
 	me := fmt.Sprintf("%s:%d", clientIP, port)
-	l := egress.AccessLog{StartTime: "t", Method: "GET", DownstreamRemote: me, DownstreamLocal: siteAddr}
+	l := egress.AccessLog{StartTime: cmp.Or(w.clock, "t"), Method: "GET", DownstreamRemote: me, DownstreamLocal: siteAddr}
 	open := w.open && !w.deaf
 	if open && w.lateRounds > 0 {
 		w.lateRounds--
