@@ -19,6 +19,9 @@ import (
 // and route when it was last changed, and leaves the time alone where an update says what is there already.
 const dumpURL = "http://127.0.0.1:15000/config_dump"
 
+// askUpdates asks for these times alone: a whole dump may have more bytes than the probe agent hands on.
+const askUpdates = `curl -sS -f -m 5 ` + dumpURL + ` | grep -o '"last_updated": *"[^"]*"'`
+
 var updatedRE = regexp.MustCompile(`"last_updated":\s*"([^"]+)"`)
 
 // lastUpdate is the latest change that a dump tells of; the zero time where it tells of none.
@@ -44,7 +47,7 @@ func (r *run) noteUpdates(ctx context.Context, ph egress.Phase) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, r.e.ProbeTimeout)
-		out, err := r.e.Clients.Do(ctx, name, probe.Request{Argv: []string{"curl", "-sS", "-f", "-m", "5", dumpURL}})
+		out, err := r.e.Clients.Do(ctx, name, probe.Request{Argv: []string{"sh", "-c", askUpdates}})
 		cancel()
 		if err != nil || out.ExitCode != 0 {
 			continue
