@@ -37,7 +37,7 @@ func begin(ctx context.Context, run []egress.Case) *conduct {
 	var s *harness.Session
 	s, openErr = harness.Open(ctx, options(ctx, run))
 	Expect(openErr).NotTo(HaveOccurred())
-	c := &conduct{session: s, run: s.Begin(ctx, run, folder)}
+	c := &conduct{session: s, run: s.Begin(context.WithoutCancel(ctx), run, folder)}
 	if c.server, openErr = remote.Serve(run, c.run); openErr != nil {
 		openErr = errors.Join(openErr, s.Close(context.WithoutCancel(ctx)))
 	}

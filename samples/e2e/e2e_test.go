@@ -71,7 +71,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	out, err := report.OpenFolder(GinkgoT().TempDir())
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(out.Close)
-	run = session.Begin(ctx, cases, out)
+	run = session.Begin(context.WithoutCancel(ctx), cases, out) // it outlives this node
 	DeferCleanup(func(ctx SpecContext) {
 		Expect(run.End(ctx).Faults).To(BeEmpty())
 	})
