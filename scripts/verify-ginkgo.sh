@@ -14,7 +14,7 @@ bin/egressctl up --name "$cluster" >"$work/up" 2>&1 || { cat "$work/up" >&2; exi
 # suite NAME EXIT FLAGS...: runs the suite; its output is NAME.log, its reports are NAME and NAME.xml.
 suite() {
   local name=$1 want=$2 rc=0
-  bin/ginkgo --no-color --keep-going --output-dir "$work" --junit-report "$name.xml" --json-report "$name.json" "${@:3}" bin/suites.test -- "${extra[@]}" -cluster "$cluster" -out "$work/$name" >"$work/$name.log" 2>&1 || rc=$?
+  bin/ginkgo --no-color --output-dir "$work" --junit-report "$name.xml" --json-report "$name.json" "${@:3}" bin/suites.test -- "${extra[@]}" -cluster "$cluster" -out "$work/$name" >"$work/$name.log" 2>&1 || rc=$?
   [[ $rc == "$want" ]] || { tail -n 60 "$work/$name.log" >&2; echo "$name: exit $rc, wanted $want" >&2; exit 1; }
 }
 # judge NAME CODE: reads what a run left; r is our report by case, g Ginkgo's specs by case, x its JUnit, top our report.
@@ -27,7 +27,7 @@ r = {c["case"]["name"]: c for c in top["cases"]}
 specs = [s for s in json.load(open(f"{work}/{name}.json"))[0]["SpecReports"] if s["LeafNodeType"] == "It"]
 g = {s["LeafNodeText"].split(":")[0]: s for s in specs}
 x = {t.get("name").split("egress ", 1)[-1].split(":")[0]: t for t in ET.parse(f"{work}/{name}.xml").getroot().iter("testcase") if "[It]" in t.get("name")}
-ran = {n for n, s in g.items() if s["State"] not in ("skipped", "pending")}
+ran = {n for n, s in g.items() if s["State"] not in ("skipped", "pending") or s.get("ReportEntries")}
 steps = lambda n: [e["Message"] for e in g[n].get("SpecEvents") or [] if e["SpecEventType"] == "By"]
 exec(code)
 PY

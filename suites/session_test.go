@@ -23,21 +23,21 @@ var (
 	openErr error          // why there was no run
 )
 
-// conduct is the session of the suite and the run in it.
-type conduct struct {
+// suiteRun is the session of the suite and the run in it.
+type suiteRun struct {
 	session *harness.Session
 	run     *harness.Run
 	server  *remote.Server
 }
 
 // begin opens the session in which the chosen cases run.
-func begin(ctx context.Context, run []egress.Case) *conduct {
+func begin(ctx context.Context, run []egress.Case) *suiteRun {
 	folder, openErr = report.OpenFolder(*outDir)
 	Expect(openErr).NotTo(HaveOccurred())
 	var s *harness.Session
 	s, openErr = harness.Open(ctx, options(ctx, run))
 	Expect(openErr).NotTo(HaveOccurred())
-	c := &conduct{session: s, run: s.Begin(context.WithoutCancel(ctx), run, folder)}
+	c := &suiteRun{session: s, run: s.Begin(context.WithoutCancel(ctx), run, folder)}
 	if c.server, openErr = remote.Serve(run, c.run); openErr != nil {
 		openErr = errors.Join(openErr, s.Close(context.WithoutCancel(ctx)))
 	}
@@ -46,12 +46,12 @@ func begin(ctx context.Context, run []egress.Case) *conduct {
 }
 
 // runCase runs a case of this process.
-func (c *conduct) runCase(ctx context.Context, k egress.Case, hear harness.Listener) (egress.Result, error) {
+func (c *suiteRun) runCase(ctx context.Context, k egress.Case, hear harness.Listener) (egress.Result, error) {
 	return c.run.Case(ctx, k, hear), nil
 }
 
 // finish ends the run and closes the session, and returns everything that went wrong outside any case.
-func (c *conduct) finish(ctx context.Context) []string {
+func (c *suiteRun) finish(ctx context.Context) []string {
 	served := c.server.Close() // first: no case is under way then
 	outcome = c.run.End(ctx)
 	if err := errors.Join(served, c.session.Close(ctx)); err != nil {

@@ -79,7 +79,7 @@ var (
 	selected   []egress.Case // that the filters leave
 	// runCase runs one case, in whichever process the session is, and returns its result.
 	runCase func(ctx context.Context, c egress.Case, hear harness.Listener) (egress.Result, error)
-	session *conduct // in the first process alone
+	session *suiteRun // in the first process alone
 )
 
 // One process has the session. The others of ginkgo -p ask it to run their cases, side by side in its lanes: they share
