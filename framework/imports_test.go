@@ -17,10 +17,10 @@ const module = "mesh-egress-conformance/"
 var tiers = [][]string{
 	{"framework/probe/wire"},
 	{"framework/egress", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "fixtures", "samples"},
-	{"framework/casefile", "framework/components", "framework/internet", "framework/fixture", "framework/kube"},
+	{"framework/casefile", "framework/isolation", "framework/components", "framework/internet", "framework/fixture", "framework/kube"},
 	{"framework/cluster", "framework/pods"},
 	{"framework/mesh"},
-	{"framework/engine", "framework/existing", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},
+	{"framework/engine", "framework/schedule", "framework/existing", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},
 	{"framework/report", "framework/provider", "framework/migrate"},
 	{"framework/harness", "framework/matchers"},
 	{"framework/remote", "suites"},

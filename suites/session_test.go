@@ -15,6 +15,7 @@ import (
 	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/framework/remote"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/schedule"
 )
 
 var (
@@ -46,7 +47,7 @@ func begin(ctx context.Context, run []egress.Case) *suiteRun {
 }
 
 // runCase runs a case of this process.
-func (c *suiteRun) runCase(ctx context.Context, k egress.Case, hear harness.Listener) (egress.Result, error) {
+func (c *suiteRun) runCase(ctx context.Context, k egress.Case, hear schedule.Listener) (egress.Result, error) {
 	return c.run.Case(ctx, k, hear), nil
 }
 

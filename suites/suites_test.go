@@ -19,11 +19,11 @@ import (
 
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/harness"
 	. "mesh-egress-conformance/framework/matchers"
 	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/framework/remote"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/schedule"
 	"mesh-egress-conformance/suites"
 )
 
@@ -78,7 +78,7 @@ var (
 	previewing bool
 	selected   []egress.Case // that the filters leave
 	// runCase runs one case, in whichever process the session is, and returns its result.
-	runCase func(ctx context.Context, c egress.Case, hear harness.Listener) (egress.Result, error)
+	runCase func(ctx context.Context, c egress.Case, hear schedule.Listener) (egress.Result, error)
 	session *suiteRun // in the first process alone
 )
 
@@ -93,7 +93,7 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 		return
 	}
 	there := remote.Dial(string(address))
-	runCase = func(ctx context.Context, c egress.Case, hear harness.Listener) (egress.Result, error) {
+	runCase = func(ctx context.Context, c egress.Case, hear schedule.Listener) (egress.Result, error) {
 		return there.Case(ctx, c.Name, hear)
 	}
 }, NodeTimeout(60*time.Minute))
@@ -104,7 +104,7 @@ const resultEntry = "result"
 var _ = Describe("egress", func() {
 	for _, c := range cases {
 		It(text(c), Label(append(slices.Clone(c.Labels), c.Area)...), func(ctx SpecContext) {
-			r, err := runCase(ctx, c, func(e harness.Event) { By(string(e.Stage)) })
+			r, err := runCase(ctx, c, func(e schedule.Event) { By(string(e.Stage)) })
 			Expect(err).NotTo(HaveOccurred())
 			b, err := json.Marshal(r) // which survives between processes
 			Expect(err).NotTo(HaveOccurred())

@@ -92,8 +92,6 @@ type Case struct {
 	// DNS is what names resolve to from a phase on: the name of a host of the internet, NXDOMAIN or SERVFAIL. It
 	// is forgotten when the case ends.
 	DNS map[Phase]map[string]string `json:"dns,omitempty"`
-	// Exclusive says that the case touches what other cases see, so that none may run beside it.
-	Exclusive bool `json:"exclusive,omitempty"`
 
 	// Curl says that curl makes every HTTP attempt, as in the documents that a case comes from.
 	Curl   bool    `json:"curl,omitempty"`
@@ -375,8 +373,8 @@ func (c Case) Phases() []Phase {
 	return slices.DeleteFunc(Phases(), func(p Phase) bool { return p == Changed && !c.Changes() })
 }
 
-// Alone says whether no other case may run beside it.
-func (c Case) Alone() bool { return c.Exclusive || c.Policy != "" || len(c.MeshConfig) > 0 }
+// ChangesMesh says whether the case changes the mesh configuration while it is applied.
+func (c Case) ChangesMesh() bool { return c.Policy != "" || len(c.MeshConfig) > 0 }
 
 // AppliesTo says whether the claim is about an Istio version such as "1.31", and if not, why.
 func (c Case) AppliesTo(version string) (bool, string) {

@@ -161,19 +161,20 @@ func (e *Engine) NotRun(c egress.Case, v egress.Verdict, why string) egress.Resu
 	return r
 }
 
-// Run runs one case and returns its verdict with everything that it rests on. It never fails: what
+// Run runs one case, if it can run here, and returns its verdict with everything that it rests on. It never fails: what
 // goes wrong is part of the result. The case's resources are removed even if ctx ends.
-func (e *Engine) Run(ctx context.Context, c egress.Case) egress.Result { return e.Begin(ctx, c)() }
+func (e *Engine) Run(ctx context.Context, c egress.Case) egress.Result {
+	if v, why := e.Applicable(c); v != "" {
+		return e.NotRun(c, v, why)
+	}
+	return e.Begin(ctx, c)()
+}
 
-// Begin is Run up to the verdict, which the returned function makes: it only reads what the witnesses have
-// written, so the next case may already run, in the same pods too.
+// Begin is Run of a case that can run here, up to the verdict, which the returned function makes: it only reads what the
+// witnesses have written, so the next case may already run, in the same pods too.
 func (e *Engine) Begin(ctx context.Context, c egress.Case) (judge func() egress.Result) {
 	e.defaults()
-	v, why := e.Applicable(c)
-	res := e.NotRun(c, v, why)
-	if v != "" {
-		return func() egress.Result { return res }
-	}
+	res := e.NotRun(c, "", "")
 	r := e.newRun(c)
 	err := r.phases(ctx, &res)
 	res.Took = time.Since(res.Started)

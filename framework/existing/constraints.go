@@ -38,7 +38,7 @@ func (t Constraints) SkipReason(c egress.Case) (string, error) {
 }
 
 func (t Constraints) skipReason(c egress.Case, text string) string {
-	if c.Alone() || len(c.BaseMeshConfig) > 0 {
+	if c.ChangesMesh() || len(c.BaseMeshConfig) > 0 {
 		return "it changes what the whole mesh sees, and this cluster belongs to somebody else"
 	}
 	for _, n := range c.Clients() {

@@ -35,7 +35,7 @@ func TestSkipReason(t *testing.T) {
 	}{
 		"plain":                  {egress.Case{Probes: []egress.Probe{probe}, Fixtures: []string{"by-name.yaml"}}, ""},
 		"mesh-wide":              {egress.Case{Probes: []egress.Probe{probe}, Policy: egress.AllowAny}, "whole mesh"},
-		"exclusive":              {egress.Case{Probes: []egress.Probe{probe}, Exclusive: true}, "whole mesh"},
+		"mesh configuration":     {egress.Case{Probes: []egress.Probe{probe}, MeshConfig: egress.Object{"a": "b"}}, "whole mesh"},
 		"address in a fixture":   {egress.Case{Probes: []egress.Probe{probe}, Fixtures: []string{"by-range.yaml"}}, "91.198.174.192/27"},
 		"address in a URL":       {egress.Case{Probes: []egress.Probe{egress.GET("client", "http://198.51.100.10/")}}, "198.51.100.10"},
 		"another address":        {egress.Case{Probes: []egress.Probe{probe}, Claim: "like 192.0.2.1"}, ""},
@@ -62,10 +62,10 @@ func TestSkipReason(t *testing.T) {
 // A case is not skipped because its fixture cannot be read: nobody would notice that it never runs.
 func TestSkipReasonUnreadable(t *testing.T) {
 	c := egress.Case{Probes: []egress.Probe{egress.GET("client", "http://httpbin.org/")}, Fixtures: []string{"gone.yaml"}}
-	for _, exclusive := range []bool{false, true} {
-		c.Exclusive = exclusive
+	for _, policy := range []egress.Policy{"", egress.AllowAny} {
+		c.Policy = policy
 		if why, err := constraints(t).SkipReason(c); err == nil || why != "" {
-			t.Errorf("a missing fixture is the skipReason %q (%v)", why, err)
+			t.Errorf("a missing fixture is the reason %q to skip (%v)", why, err)
 		}
 	}
 }
@@ -86,7 +86,7 @@ func TestSkipReasonOwnPolicy(t *testing.T) {
 func TestNames(t *testing.T) {
 	got := constraints(t).Names([]egress.Case{
 		{Probes: []egress.Probe{egress.GET("client", "http://httpbin.org/")}, Fixtures: []string{"by-name.yaml"}},
-		{Probes: []egress.Probe{egress.GET("client", "http://evil.example/")}, Exclusive: true}, // skipped
+		{Probes: []egress.Probe{egress.GET("client", "http://evil.example/")}, Policy: egress.AllowAny}, // skipped
 	})
 	if strings.Join(got, " ") != "httpbin.org edition.cnn.com" {
 		t.Errorf("got %v", got)

@@ -17,20 +17,7 @@ import (
 	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
-)
-
-// mark records when a step was complete, in seconds since the session's start.
-func (s *Session) mark(step string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.timings[step] = time.Since(s.start).Seconds()
-	s.opts.logf("%6.2fs  %s", s.timings[step], step)
-}
-
-// What is started once for all cases, besides clients.
-const (
-	gatewaysFuture   = "gateways"
-	gatewayAPIFuture = "the Gateway API"
+	"mesh-egress-conformance/framework/schedule"
 )
 
 // bringUp makes a cluster and installs Istio. Clients and gateways go on starting in the background.
@@ -39,7 +26,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	if err != nil {
 		return err
 	}
-	s.mark("components in the cache")
+	s.times.mark("components in the cache")
 	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Outside: s.opts.Outside, Port: s.opts.Port, Progress: s.opts.Progress})
 	if err != nil {
 		return err
@@ -48,7 +35,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	s.tenancy.before = "" // whatever it left is gone with its cluster
 	ctx, stop := s.alive(ctx)
 	defer stop()
-	s.mark("cluster processes started")
+	s.times.mark("cluster processes started")
 	if err := s.connect(); err != nil {
 		return err
 	}
@@ -56,23 +43,23 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	if err := s.waitAPI(ctx); err != nil {
 		return err
 	}
-	s.mark("API server ready")
+	s.times.mark("API server ready")
 	if err := s.occupyUID(ctx, store); err != nil {
 		return err
 	}
-	s.launch(egress.ControlClient)
+	s.starter.startClient(egress.ControlClient)
 	if err := in.ControlPlane(ctx); err != nil {
 		return err
 	}
-	s.mark("Istio charts applied")
+	s.times.mark("Istio charts applied")
 	if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod"); err != nil {
 		return err
 	}
-	s.mark("istiod ready")
-	s.launch("client")
-	s.gateways = func(ctx context.Context) error { return s.startGateways(ctx, in) }
+	s.times.mark("istiod ready")
+	s.starter.startClient("client")
+	s.starter.gateways = func(ctx context.Context) error { return s.installGateways(ctx, in) }
 	if s.run == "" { // a run wants its first verdict early and starts them later
-		s.promise(gatewaysFuture, s.gateways)
+		s.starter.startGateways()
 	}
 	return s.join(ctx)
 }
@@ -94,10 +81,38 @@ func (s *Session) attach(ctx context.Context, store *components.Store) error {
 		}
 	}
 	for _, n := range baseClients {
-		s.launch(n)
+		s.starter.startClient(n)
 	}
-	s.gateways = s.ensureGateways
+	s.starter.gateways = s.ensureGateways
 	return s.join(ctx)
+}
+
+// installGatewayAPI makes the cluster know the Gateway API.
+func (s *Session) installGatewayAPI(ctx context.Context) error {
+	f := s.Cluster.Facts()
+	if err := mesh.InstallGatewayAPI(ctx, s.fix, f.Module, f.Istio); err != nil {
+		return err
+	}
+	return s.istiod.Quiet(ctx)
+}
+
+func (s *Session) installGateways(ctx context.Context, in *mesh.Installer) error {
+	if err := in.Gateways(ctx); err != nil {
+		return err
+	}
+	return s.starter.findGateways(ctx)
+}
+
+// ensureGateways installs the gateways where they are missing.
+func (s *Session) ensureGateways(ctx context.Context) error {
+	have, err := s.starter.haveGateways(ctx)
+	if err != nil {
+		return err
+	}
+	if !have {
+		return s.installGateways(ctx, s.installer())
+	}
+	return s.starter.findGateways(ctx)
 }
 
 // installer installs the Istio of the session's cluster, which must be one of the harness's own.
@@ -112,12 +127,12 @@ const deathNotice = time.Second
 // because adds the cluster's own explanation to an error that its death has caused. A connection that breaks
 // may be seen before the death of whoever was at its other end, so it waits a moment for that.
 func (s *Session) because(ctx context.Context, err error) error {
-	if err == nil || s.Cluster == nil || ctx.Err() != nil && ended(ctx) == interrupted {
+	if err == nil || s.Cluster == nil || ctx.Err() != nil && schedule.Ended(ctx) == schedule.Interrupted {
 		return err
 	}
 	select {
 	case <-s.Cluster.Gone():
-	case <-s.life.Done():
+	case <-s.starter.life.Done():
 	case <-time.After(egress.Patience(deathNotice)):
 	}
 	if cause := s.Cluster.Failure(); cause != nil {
@@ -147,6 +162,7 @@ func (s *Session) connect() error {
 	}
 	s.pods = pods.New(pods.Options{Custom: custom, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.Cluster.Program("istioctl"), Kubeconfig: s.Cluster.Kubeconfig(), Owner: owner})
 	s.logs = mesh.NewAccessLogs(s.cs, caller(s.pods))
+	s.starter.cs, s.starter.pods, s.starter.logs, s.starter.gatewayAPI = s.cs, s.pods, s.logs, s.installGatewayAPI
 	return nil
 }
 
@@ -177,11 +193,11 @@ func (s *Session) waitAPI(ctx context.Context) error {
 // join connects to istiod and makes the engine, once the base client is there.
 func (s *Session) join(ctx context.Context) error {
 	for _, n := range baseClients {
-		if err := s.need(n).wait(ctx); err != nil {
+		if err := s.starter.lookup(n).wait(ctx); err != nil {
 			return err
 		}
 	}
-	s.mark("client pods ready")
+	s.times.mark("client pods ready")
 	var err error
 	if s.istiod, err = mesh.ConnectIstiod(ctx, s.Cluster.RESTConfig(), s.cs); err != nil {
 		return err
@@ -206,13 +222,6 @@ func (s *Session) join(ctx context.Context) error {
 	return s.sabotage(ctx)
 }
 
-// world is one lane with the engine that runs in it.
-type world struct {
-	lane   lane
-	engine *engine.Engine
-	rules  *rules
-}
-
 // DefaultLanes is a matter of measurement: on 2 cores, 4 lanes took 75 s for all cases, 6 took 68 s, 8 67 s.
 const DefaultLanes = 6
 
@@ -230,12 +239,15 @@ func (s *Session) makeLanes() error {
 	if s.visit != nil {
 		made = made.Confined()
 	}
+	s.starter.lanes = n
+	places := &namespaces{fixtures: s.fix, pods: s.pods, clients: s.opts.Clients, confined: s.visit != nil}
 	for l := range lane(n) {
-		cl := clients{s.pods, l, s.gatewayProxy}
-		w := &world{lane: l}
+		cl := clients{s.pods, l, s.starter.gatewayProxy}
+		w := &laneRunner{lane: l}
 		w.rules = &rules{
 			clients: cl, fixtures: made, files: s.opts.Fixtures, changer: s.changer, run: s.run,
 			expand: s.expand(l), secrets: secrets, applied: map[string][]*fixture.Object{},
+			places: places, sameTime: s.visit == nil, setupMade: map[string]time.Time{},
 		}
 		w.engine = &engine.Engine{
 			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, l},

@@ -10,8 +10,8 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/existing"
+	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
@@ -110,9 +110,9 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 		return err
 	}
 	for _, n := range baseClients {
-		s.launch(n)
+		s.starter.startClient(n)
 	}
-	s.gateways = func(context.Context) error {
+	s.starter.gateways = func(context.Context) error {
 		return fmt.Errorf("gateways of somebody else's cluster are not used")
 	}
 	return s.join(ctx)
@@ -128,7 +128,7 @@ func (s *Session) bringInternet(ctx context.Context, image string, anyUser bool)
 		Config: s.Cluster.RESTConfig(), Clientset: s.cs, Fixtures: s.fix, Run: s.run, Image: image, Names: s.visit.terms.Names(s.opts.Cases), Program: program, AnyUser: anyUser,
 	})
 	if err == nil {
-		s.mark("hermetic internet ready")
+		s.times.mark("hermetic internet ready")
 	}
 	return err
 }
@@ -192,25 +192,4 @@ func (s *Session) excuse(c egress.Case) (string, error) {
 		}
 	}
 	return "", nil
-}
-
-// applicable is engine.Applicable, with what only the session knows.
-func (s *Session) applicable(c egress.Case) (egress.Verdict, string) {
-	if v, why := s.lanes[0].engine.Applicable(c); v != "" {
-		return v, why
-	}
-	if why, err := s.excuse(c); err != nil {
-		return egress.Inconclusive, err.Error()
-	} else if why != "" {
-		return egress.Skipped, why
-	}
-	if s.terms != nil {
-		if why := s.terms.Unreachable(c); why != "" {
-			return egress.Inconclusive, why
-		}
-	}
-	if why := s.reach.unreachable(c); why != "" {
-		return egress.Inconclusive, why
-	}
-	return "", ""
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +23,7 @@ import (
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 	"mesh-egress-conformance/framework/provider"
+	"mesh-egress-conformance/framework/schedule"
 )
 
 // Options say what to run in.
@@ -77,47 +77,21 @@ type Session struct {
 	istiod  *mesh.Istiod
 	logs    *mesh.AccessLogs
 	changer *mesh.Changer // nil until istiod is there
-	lanes   []*world      // one for each lane; the first has the clients as the cases name them
+	lanes   []*laneRunner // one for each lane; the first has the clients as the cases name them
+	starter *starter
+	times   *recorder
 	owned   bool
 	// installed says that this session has installed an Istio on somebody else's cluster.
 	installed bool
 	run       string
-	start     time.Time
-	ingress   string
 	foreign   []foreign // what is in the cluster and not the harness's
 	reach     *reach    // nil until a run begins, and for the live internet
 	lookOnce  sync.Once // for what a case suspects
-	// gateways starts the gateways, or finds them.
-	gateways func(context.Context) error
-	visit    *visit // nil on a cluster of the harness
+	visit     *visit    // nil on a cluster of the harness
 	// terms are what is known of the live internet, once it was looked at; nil for the hermetic one.
 	terms *live.Constraints
 
-	// life ends when the session is closed; what runs in the background ends with it.
-	life context.Context //nolint:containedctx // the session is a lifetime
-	end  context.CancelFunc
-
-	mu      sync.Mutex
-	futures map[string]*future
-	timings map[string]float64
 	tenancy *tenancy // nil for a watcher
-	// gatewayPods are the running gateways' pods by the gateway's name.
-	gatewayPods map[string]string
-}
-
-// future is something that is started once and waited for by many.
-type future struct {
-	done chan struct{}
-	err  error
-}
-
-func (f *future) wait(ctx context.Context) error {
-	select {
-	case <-f.done:
-		return f.err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // EmbeddedFeatures are those of an embedded cluster with locally built parts.
@@ -187,12 +161,12 @@ func Up(ctx context.Context, o Options) (*Session, error) {
 
 // Ready waits for the base clients and both gateways.
 func (s *Session) Ready(ctx context.Context) error {
-	for _, n := range append([]string{gatewaysFuture}, baseClients...) {
-		if err := s.need(n).wait(ctx); err != nil {
+	for _, n := range append([]string{gatewaysStartup}, baseClients...) {
+		if err := s.starter.lookup(n).wait(ctx); err != nil {
 			return err
 		}
 	}
-	s.mark("everything ready")
+	s.times.mark("everything ready")
 	return nil
 }
 
@@ -220,11 +194,13 @@ func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	life, end := context.WithCancel(context.Background())
-	return &Session{
-		opts: o, life: life, end: end, start: time.Now(), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff),
-		gatewayPods: map[string]string{}, futures: map[string]*future{}, timings: map[string]float64{},
-	}, p, store, nil
+	return newSession(o), p, store, nil
+}
+
+func newSession(o Options) *Session {
+	s := &Session{opts: o, times: newRecorder(o.logf), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff)}
+	s.starter = newStarter(o.Clients, o.logf, s.alive)
+	return s
 }
 
 // alive returns a context that also ends when the cluster dies, with its failure as the cause.
@@ -250,18 +226,26 @@ func (s *Session) failure() error {
 
 // beginCase runs one case in a lane, up to its verdict, which the returned function makes; the clients that
 // it names are started if they are not there.
-func (s *Session) beginCase(ctx context.Context, w *world, c egress.Case) (judge func() egress.Result) {
-	not := func(v egress.Verdict, why string) func() egress.Result {
-		r := w.engine.NotRun(c, v, why)
+func (s *Session) beginCase(ctx context.Context, w *laneRunner, p schedule.Plan, hear schedule.Listener) (judge func() egress.Result) {
+	not := func(why string) func() egress.Result {
+		r := w.engine.NotRun(p.Case, egress.Inconclusive, why)
 		return func() egress.Result { return r }
 	}
-	if v, why := s.applicable(c); v != "" {
-		return not(v, why)
+	if why := s.reach.unreachable(p.Case); why != "" {
+		return not(why)
 	}
-	if err := s.ready(ctx, w.lane, c); err != nil {
-		return not(egress.Inconclusive, s.because(ctx, err).Error())
+	err := s.starter.ready(ctx, w.lane, p.Case)
+	if err == nil && p.Shares.Alone != "" { // see mesh.Istiod.Quiet: no pod may be starting
+		err = s.starter.settled(ctx)
 	}
-	verdict := w.engine.Begin(ctx, c)
+	if err != nil {
+		return not(s.because(ctx, err).Error())
+	}
+	w.announce(hear)
+	if len(p.Case.Setup) == 0 {
+		w.stages.tell(p.Case, schedule.StageBefore)
+	}
+	verdict := w.engine.Begin(ctx, p.Case)
 	return func() egress.Result { return s.blame(s.concluded(verdict())) }
 }
 
@@ -279,99 +263,14 @@ func (s *Session) concluded(r egress.Result) egress.Result {
 	case egress.Skipped, egress.NotApplicable:
 	}
 	s.suspect(r)
-	s.mu.Lock()
-	if _, done := s.timings["first verdict"]; !done && (r.Verdict == egress.Conforms || r.Verdict == egress.Violates) {
-		s.timings["first verdict"] = time.Since(s.start).Seconds()
-		s.opts.logf("%6.2fs  first verdict", s.timings["first verdict"])
+	if r.Verdict == egress.Conforms || r.Verdict == egress.Violates {
+		s.times.markFirst("first verdict")
 	}
-	s.mu.Unlock()
 	return r
 }
 
-// waits says whether a case would have to wait for a client that is still starting.
-func (s *Session) waits(l lane, c egress.Case) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, n := range c.Clients() {
-		f := s.futures[l.actual(n)]
-		if f == nil {
-			return true
-		}
-		select {
-		case <-f.done:
-		default:
-			return true
-		}
-	}
-	return false
-}
-
-// ready waits for what a case needs.
-func (s *Session) ready(ctx context.Context, l lane, c egress.Case) error {
-	for _, n := range c.Clients() {
-		if err := s.launch(l.actual(n)).wait(ctx); err != nil {
-			return err
-		}
-	}
-	if c.Gateway() {
-		if err := s.promise(gatewaysFuture, s.gateways).wait(ctx); err != nil {
-			return err
-		}
-	}
-	if slices.Contains(c.Needs, egress.GatewayAPI) {
-		if err := s.promise(gatewayAPIFuture, s.gatewayAPI).wait(ctx); err != nil {
-			return err
-		}
-	}
-	if c.Alone() { // see mesh.Istiod.Quiet: no pod may be starting
-		return s.settled(ctx)
-	}
-	return nil
-}
-
-// settled waits until nothing that was started is still starting. Whether it succeeded is the
-// business of the cases that need it.
-func (s *Session) settled(ctx context.Context) error {
-	return s.await(ctx, func(string) bool { return true })
-}
-
-// calm waits until nothing is starting that has endpoints.
-func (s *Session) calm(ctx context.Context) error {
-	return s.await(ctx, func(name string) bool {
-		c, err := s.client(name)
-		return err != nil || c.Serves() // the gateways are no clients
-	})
-}
-
-func (s *Session) await(ctx context.Context, which func(name string) bool) error {
-	s.mu.Lock()
-	var all []*future
-	for name, f := range maps.Clone(s.futures) {
-		if which(name) {
-			all = append(all, f)
-		}
-	}
-	s.mu.Unlock()
-	for _, f := range all {
-		select {
-		case <-f.done:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
 // Timings are the moments, in seconds since the session's start, at which its steps were complete.
-func (s *Session) Timings() map[string]float64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := map[string]float64{}
-	for k, v := range s.timings {
-		out[k] = v
-	}
-	return out
-}
+func (s *Session) Timings() map[string]float64 { return s.times.all() }
 
 // Deviations are what a reader of this session's results must know about the installation.
 func (s *Session) Deviations() []string {
@@ -394,8 +293,7 @@ func (s *Session) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, egress.Patience(60*time.Second))
 	defer cancel()
 	var all error
-	s.end()
-	all = errors.Join(all, s.settled(ctx))
+	all = errors.Join(all, s.starter.close(ctx))
 	dead := s.Cluster == nil || s.Cluster.Failure() != nil
 	if !dead && !s.owned && s.run != "" && s.changer != nil {
 		for _, w := range s.lanes {

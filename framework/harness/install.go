@@ -42,6 +42,6 @@ func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Foun
 	if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod"); err != nil {
 		return found, err
 	}
-	s.mark("istiod ready")
+	s.times.mark("istiod ready")
 	return mesh.Detect(ctx, s.cs)
 }

@@ -13,8 +13,8 @@ import (
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
-	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/existing"
+	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/mesh"
 )
 
@@ -106,6 +106,13 @@ func (s *Session) beyond(ctx context.Context) (map[string][]string, error) {
 		if err != nil {
 			return nil, err
 		}
+		shares, err := s.footprint(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		if len(what) == 0 {
+			what = shares.Noticed
+		}
 		out[c.Name] = what
 		if v, _ := can.Applicable(c); v == "" {
 			run = append(run, c)
@@ -123,7 +130,7 @@ func Clean(ctx context.Context, o Options, run string) (fixture.Swept, error) {
 	if err != nil {
 		return fixture.Swept{}, err
 	}
-	defer s.end()
+	defer s.starter.end()
 	if s.Cluster, err = p.Open(ctx, o.Name); err != nil {
 		return fixture.Swept{}, err
 	}

@@ -168,10 +168,7 @@ func (s *Session) lookHermetic(ctx context.Context, cases []egress.Case) error {
 	if err != nil {
 		return err
 	}
-	s.reach = newReach(slices.DeleteFunc(slices.Clone(cases), func(c egress.Case) bool {
-		v, _ := s.applicable(c)
-		return v != ""
-	}), hosts, s.tryTarget)
+	s.reach = newReach(cases, hosts, s.tryTarget)
 	i := slices.IndexFunc(s.reach.targets, func(t string) bool { return strings.HasSuffix(t, ":80") || strings.HasSuffix(t, ":443") })
 	if i < 0 || s.tryTarget(ctx, s.reach.targets[i]) == nil {
 		return nil
@@ -198,7 +195,7 @@ func (s *Session) suspect(r egress.Result) {
 			if p.Control == nil || p.Control.Reached || p.Verdict != egress.Inconclusive {
 				continue
 			}
-			s.lookOnce.Do(func() { go s.relook(s.life) })
+			s.lookOnce.Do(func() { go s.relook(s.starter.life) })
 			return
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -30,9 +31,13 @@ type rules struct {
 	secrets  func(ctx context.Context, text string) (string, error)
 	outside  cluster.Internet // nil for the live one
 	hide     bool             // sabotage: objects are exported to nobody
+	places   *namespaces      // makes those that objects name
+	sameTime bool             // the API server's clock is this machine's
 
 	mu      sync.Mutex
 	applied map[string][]*fixture.Object
+	// setupMade is when the setup of a case had been made, by this machine's clock.
+	setupMade map[string]time.Time
 }
 
 // load reads a case's fixtures and objects and labels them as this run's.
@@ -50,27 +55,35 @@ func (r *rules) load(ctx context.Context, c egress.Case) ([]*fixture.Object, err
 		return nil, fmt.Errorf("case %s: %w", c.Name, err)
 	}
 	out = append(out, own...)
-	r.complete(c, out)
+	r.complete(out)
 	return out, nil
 }
 
-// ordered puts DestinationRules before ServiceEntries, and leaves the order otherwise. If the objects reach a proxy in
-// two pushes, as they may on a busy machine, it must not meet a host without the rule for its TLS: Envoy goes on with
-// the cluster that it has, in plain text, while a later version of it waits for a certificate (docs/findings.md).
+// ordered puts Namespaces first, and DestinationRules before ServiceEntries, and leaves the order otherwise. If the objects
+// reach a proxy in two pushes, as they may on a busy machine, it must not meet a host without the rule for its TLS: Envoy
+// goes on with the cluster that it has, in plain text, while a later version of it waits for a certificate
+// (docs/findings.md).
 func ordered(objs []*fixture.Object) []*fixture.Object {
-	first := slices.IndexFunc(objs, func(o *fixture.Object) bool { return o.GetKind() == "ServiceEntry" })
+	is := func(kind string) func(*fixture.Object) bool {
+		return func(o *fixture.Object) bool { return o.GetKind() == kind }
+	}
+	objs = forward(objs, 0, is("Namespace"))
+	first := slices.IndexFunc(objs, is("ServiceEntry"))
 	if first < 0 {
 		return objs
 	}
-	out := slices.Clone(objs[:first])
-	rest := objs[first:]
-	isRule := func(o *fixture.Object) bool { return o.GetKind() == "DestinationRule" }
-	for _, o := range rest {
-		if isRule(o) {
+	return forward(objs, first, is("DestinationRule"))
+}
+
+// forward moves those objects that are meant, from a place on, to that place.
+func forward(objs []*fixture.Object, from int, meant func(*fixture.Object) bool) []*fixture.Object {
+	out := slices.Clone(objs[:from])
+	for _, o := range objs[from:] {
+		if meant(o) {
 			out = append(out, o)
 		}
 	}
-	return append(out, slices.DeleteFunc(slices.Clone(rest), isRule)...)
+	return append(out, slices.DeleteFunc(slices.Clone(objs[from:]), meant)...)
 }
 
 // objects turns a case's own objects into API objects, placeholders replaced.
@@ -94,12 +107,11 @@ func (r *rules) objects(ctx context.Context, in []egress.Object) ([]*fixture.Obj
 	return out, nil
 }
 
-// exporting are the kinds that say which namespaces they concern.
-var exporting = []string{"ServiceEntry", "VirtualService", "DestinationRule"}
+// hidden are the kinds that sabotage hides from every namespace.
+var hidden = []string{"ServiceEntry", "VirtualService", "DestinationRule"}
 
-// complete labels objects as this run's and limits them to the lane: what says nothing of its
-// visibility is exported to its own namespace, and to the gateways' where the case uses one.
-func (r *rules) complete(c egress.Case, objs []*fixture.Object) {
+// complete labels objects as this run's. Nothing else of them is changed, but for sabotage.
+func (r *rules) complete(objs []*fixture.Object) {
 	for _, o := range objs {
 		l := o.GetLabels()
 		if l == nil {
@@ -107,19 +119,9 @@ func (r *rules) complete(c egress.Case, objs []*fixture.Object) {
 		}
 		l[fixture.RunLabel] = r.run
 		o.SetLabels(l)
-		spec, ok := o.Object["spec"].(map[string]any)
-		if ok && r.hide && slices.Contains(exporting, o.GetKind()) {
+		if spec, ok := o.Object["spec"].(map[string]any); ok && r.hide && slices.Contains(hidden, o.GetKind()) {
 			spec["exportTo"] = []any{"~"}
-			continue
 		}
-		if c.Alone() || !ok || spec["exportTo"] != nil || !slices.Contains(exporting, o.GetKind()) {
-			continue
-		}
-		to := []any{"."}
-		if c.Gateway() {
-			to = append(to, mesh.SystemNamespace)
-		}
-		spec["exportTo"] = to
 	}
 }
 
@@ -134,14 +136,18 @@ func (r *rules) Setup(ctx context.Context, c egress.Case) error {
 	if err != nil {
 		return fmt.Errorf("case %s: %w", c.Name, err)
 	}
-	r.complete(c, objs)
+	r.complete(objs)
 	_, err = r.put(ctx, setupOf(c), objs, nil)
+	r.mu.Lock()
+	r.setupMade[c.Name] = time.Now()
+	r.mu.Unlock()
 	return err
 }
 
 func (r *rules) Clean(ctx context.Context, c egress.Case) error {
-	c = setupOf(c)
 	r.mu.Lock()
+	delete(r.setupMade, c.Name)
+	c = setupOf(c)
 	objs := r.applied[c.Name]
 	delete(r.applied, c.Name)
 	r.mu.Unlock()
@@ -155,6 +161,9 @@ func (r *rules) Apply(ctx context.Context, c egress.Case) (engine.Change, error)
 		return engine.Change{}, err
 	}
 	if err := r.name(ctx, c, egress.Applied); err != nil {
+		return engine.Change{}, err
+	}
+	if err := r.aged(ctx, c, objs); err != nil {
 		return engine.Change{}, err
 	}
 	ch, err := r.put(ctx, c, objs, r.patch(c))
@@ -210,6 +219,9 @@ func (r *rules) put(ctx context.Context, c egress.Case, objs []*fixture.Object, 
 		}
 		applied = append(applied, string(b))
 	}
+	if err := r.places.ensure(ctx, objs); err != nil {
+		return engine.Change{}, err
+	}
 	ch, err := r.settle(ctx, c, patch, objs, func(ctx context.Context) (mesh.Written, error) {
 		made, err := r.fixtures.Apply(ctx, ns, ordered(objs)...)
 		r.mu.Lock()
@@ -227,7 +239,7 @@ func (r *rules) Change(ctx context.Context, c egress.Case) (engine.Change, error
 	if err != nil {
 		return engine.Change{}, err
 	}
-	r.complete(c, objs)
+	r.complete(objs)
 	ch := engine.Change{Acknowledged: true} // a DNS answer concerns no push
 	if len(c.Delete) > 0 {
 		var gone []*fixture.Object

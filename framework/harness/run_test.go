@@ -6,9 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -54,16 +52,17 @@ func (*mortal) Close(context.Context) error       { return nil }
 // scheduled is a session whose clients all run, with as many lanes.
 func scheduled(lanes int) (*Session, *mortal) {
 	m := &mortal{gone: make(chan struct{})}
-	done := &future{done: make(chan struct{})}
+	done := &startup{done: make(chan struct{})}
 	close(done.done)
 	cs := kubernetes.NewForConfigOrDie(&rest.Config{Host: "http://127.0.0.1:1"}) // nobody answers there
-	s := &Session{Cluster: m, cs: cs, start: time.Now(), changer: mesh.NewChanger(nil, nil, nil), pods: pods.New(pods.Options{}), futures: map[string]*future{}, timings: map[string]float64{}}
-	s.opts.Clients = []egress.Client{{Name: "client"}, {Name: "client2"}, {Name: "shared"}}
+	s := newSession(Options{Clients: []egress.Client{{Name: "client"}, {Name: "shared"}}})
+	s.Cluster, s.cs, s.changer, s.pods = m, cs, mesh.NewChanger(nil, nil, nil), pods.New(pods.Options{})
+	s.starter.cs, s.starter.pods, s.starter.lanes = cs, s.pods, lanes
 	for l := range lane(lanes) {
-		s.futures[l.actual("client")] = done
-		s.lanes = append(s.lanes, &world{lane: l, rules: &rules{}, engine: &engine.Engine{Version: "1.31", Rerun: func(c egress.Case) string { return "again " + c.Name }}})
+		s.starter.once[l.actual("client")] = done
+		s.lanes = append(s.lanes, &laneRunner{lane: l, rules: &rules{}, engine: &engine.Engine{Version: "1.31", Rerun: func(c egress.Case) string { return "again " + c.Name }}})
 	}
-	s.futures["client2"], s.futures["shared"] = done, done
+	s.starter.once["shared"] = done
 	return s, m
 }
 
@@ -75,91 +74,51 @@ func list() []egress.Case {
 		{Name: "old", Probes: probe, Until: "1.20"},
 		{Name: "needy", Probes: probe, Needs: []egress.Feature{egress.Hermetic}},
 		{Name: "second", Probes: probe},
-		{Name: "third", Probes: probe},
-		{Name: "tied", Probes: []egress.Probe{{From: neighbour, URL: "http://httpbin.org/"}}},
 		{Name: "shares", Probes: []egress.Probe{{From: "shared", URL: "http://httpbin.org/"}}},
-		{Name: "shares too", Probes: []egress.Probe{{From: "shared", URL: "http://httpbin.org/"}}},
-		{Name: "alone", Probes: probe, Exclusive: true},
-		{Name: "alone too", Probes: probe, Exclusive: true},
-		{Name: "on other ground", Probes: probe, BaseMeshConfig: egress.Object{"a": "b"}},
-		{Name: "on other ground, alone", Probes: probe, BaseMeshConfig: egress.Object{"a": "b"}, Exclusive: true},
+		{Name: "alone", Probes: probe, Policy: egress.AllowAny},
+		{Name: "on another base", Probes: probe, BaseMeshConfig: egress.Object{"a": "b"}},
 	}
 }
 
-// Whenever a run ends, and whether the cluster has died or somebody has interrupted it, every case has one result.
-func TestEveryCaseHasAResult(t *testing.T) {
-	for name, end := range map[string]func(*mortal, context.CancelFunc){
-		"the cluster died: etcd of cluster mortal ended": func(m *mortal, _ context.CancelFunc) { m.die(errors.New("etcd of cluster mortal ended")) },
-		"the cluster died: somebody took it down":        func(m *mortal, _ context.CancelFunc) { m.die(nil) },
-		interrupted: func(_ *mortal, cancel context.CancelFunc) { cancel() },
+// The report of a run that is over before it begins has all cases, and says why.
+func TestRunInADeadCluster(t *testing.T) {
+	for name, x := range map[string]struct {
+		end    func(*mortal, context.CancelFunc)
+		faults []string
+	}{
+		"it died":           {func(m *mortal, _ context.CancelFunc) { m.die(errors.New("etcd ended")) }, []string{"the cluster died: etcd ended", "5 cases have no verdict"}},
+		"it was taken down": {func(m *mortal, _ context.CancelFunc) { m.die(nil) }, []string{"the cluster died: somebody took it down", "5 cases have no verdict"}},
+		"interrupted":       {func(_ *mortal, cancel context.CancelFunc) { cancel() }, []string{"interrupted: 5 cases have no verdict"}},
 	} {
-		for after := range 9 { // cases that end before
-			s, m := scheduled(3)
-			outer, cancel := context.WithCancel(t.Context())
-			ctx, stop := s.alive(outer)
-			var mu sync.Mutex
-			ran := 0
-			run := func(w *world, c egress.Case) func() egress.Result {
-				if v, why := s.applicable(c); v != "" {
-					return func() egress.Result { return w.engine.NotRun(c, v, why) }
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				if ran++; ran > after && ctx.Err() == nil {
-					end(m, cancel)
-					<-ctx.Done()
-				}
-				if ctx.Err() != nil {
-					return func() egress.Result { return unfinished(ctx, w.engine.NotRun(c, egress.Inconclusive, "cut off")) }
-				}
-				return func() egress.Result { return egress.Result{Case: c, Verdict: egress.Conforms} }
-			}
-			heard := map[string]int{}
-			results := s.schedule(ctx, list(), run, func(r egress.Result) { heard[r.Case.Name]++ })
-			stop()
-			cancel()
-			conform := 0
-			for _, r := range results {
-				switch r.Verdict {
-				case egress.Conforms:
-					conform++
-				case egress.Inconclusive:
-					if !r.Unfinished || !strings.HasPrefix(r.Why, name) || r.Started.IsZero() || r.Rerun != "again "+r.Case.Name {
-						t.Errorf("%s after %d: %+v", name, after, r)
-					}
-				default: // not applicable, or its needs are not met
-				}
-			}
-			if len(results) != len(list()) || len(heard) != len(list()) || conform != after {
-				t.Errorf("%s after %d: %d results, %d heard, %d conform", name, after, len(results), len(heard), conform)
-			}
-			for n, times := range heard {
-				if times != 1 {
-					t.Errorf("%s after %d: %s has %d results", name, after, n, times)
-				}
+		s, m := scheduled(2)
+		ctx, cancel := context.WithCancel(t.Context())
+		x.end(m, cancel)
+		heard := map[string]int{}
+		rep := s.Run(ctx, list(), nil, func(r egress.Result) { heard[r.Case.Name]++ })
+		cancel()
+		if rep.ExitCode() != 2 || !slices.Equal(rep.Faults, x.faults) || len(rep.Cases) != len(list()) {
+			t.Errorf("%s: exit %d, %d cases, faults %q", name, rep.ExitCode(), len(rep.Cases), rep.Faults)
+		}
+		for i, c := range list() {
+			r := rep.Cases[i]
+			if r.Case.Name != c.Name || heard[c.Name] != 1 || r.Started.IsZero() || r.Rerun != "again "+c.Name {
+				t.Errorf("%s: case %d is %s, heard %d times: %+v", name, i, r.Case.Name, heard[c.Name], r)
 			}
 		}
 	}
 }
 
-// The report of a run that is over before it begins has all cases too, and says why.
-func TestRunInADeadCluster(t *testing.T) {
+// A run that ends before its cases were asked for says so of each.
+func TestRunWithoutItsCases(t *testing.T) {
 	s, m := scheduled(1)
 	m.die(errors.New("etcd ended"))
-	rep := s.Run(t.Context(), list(), nil, nil)
-	if len(rep.Cases) != len(list()) || rep.ExitCode() != 2 || !slices.Contains(rep.Faults, "the cluster died: etcd ended") {
-		t.Errorf("exit %d, %d cases, faults %q", rep.ExitCode(), len(rep.Cases), rep.Faults)
+	r := s.Begin(t.Context(), list(), nil)
+	one := r.Case(t.Context(), list()[0], nil)
+	rep := r.End(t.Context())
+	if !one.Unfinished || !strings.HasPrefix(one.Why, "the cluster died: etcd ended") {
+		t.Errorf("%+v", one)
 	}
-	for i, c := range list() {
-		if rep.Cases[i].Case.Name != c.Name {
-			t.Errorf("case %d is %s", i, rep.Cases[i].Case.Name)
-		}
-	}
-	s, _ = scheduled(1)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	rep = s.Run(ctx, list(), nil, nil)
-	if len(rep.Faults) != 1 || rep.Faults[0] != "interrupted: 12 cases have no verdict" {
-		t.Errorf("faults %q", rep.Faults)
+	if len(rep.Cases) != len(list()) || rep.Unfinished() != 5 || rep.Faults[0] != "the cluster died: etcd ended" {
+		t.Errorf("%d cases, %d unfinished, faults %q", len(rep.Cases), rep.Unfinished(), rep.Faults)
 	}
 }

@@ -135,9 +135,6 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 	if !c.Serves() {
 		objs = slices.DeleteFunc(objs, func(o *fixture.Object) bool { return o.GetKind() == "Service" })
 	}
-	ns := &fixture.Object{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{
-		"name": c.Namespace, "labels": p.namespaceLabels(c),
-	}}}
 	for _, o := range objs {
 		o.SetNamespace(c.Namespace)
 		rename(o, c)
@@ -147,7 +144,7 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 			}
 		}
 	}
-	if err := p.namespace(ctx, ns, c.Namespace); err != nil {
+	if err := p.Namespace(ctx, c); err != nil {
 		return nil, err
 	}
 	if c.Injection == egress.ManualInjection && c.Sidecar() {
@@ -168,12 +165,15 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 	return p.waitReady(ctx, c, whose)
 }
 
-// namespace makes a client's namespace with what it holds besides the client. In one that belongs to the cluster, the
-// client is an extra object.
-func (p *Pods) namespace(ctx context.Context, ns *fixture.Object, name string) error {
+// Namespace makes the namespace of a client, with what it holds besides the client. One that the cluster has from
+// `egressctl up` is used as it is.
+func (p *Pods) Namespace(ctx context.Context, c egress.Client) error {
+	ns := &fixture.Object{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{
+		"name": c.Namespace, "labels": p.namespaceLabels(c),
+	}}}
 	_, err := p.fixtures.Apply(ctx, "", ns)
 	if err == nil {
-		_, err = p.fixtures.Apply(ctx, "", p.custom.objects(name)...)
+		_, err = p.fixtures.Apply(ctx, "", p.custom.objects(c.Namespace)...)
 	} else if ofCluster(err) {
 		return nil
 	}

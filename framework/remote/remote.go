@@ -20,18 +20,18 @@ import (
 	"sync"
 
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/harness"
+	"mesh-egress-conformance/framework/schedule"
 )
 
-// Runner runs one case and returns when its verdict is made; *harness.Run is one. Several may be asked for at once.
+// Runner runs one case and returns when its verdict is made; a *harness.Run is one. Several may be asked for at once.
 type Runner interface {
-	Case(ctx context.Context, c egress.Case, hear harness.Listener) egress.Result
+	Case(ctx context.Context, c egress.Case, hear schedule.Listener) egress.Result
 }
 
 // message is one line of an answer: events first, then one result.
 type message struct {
-	Event  *harness.Event `json:"event,omitempty"`
-	Result *egress.Result `json:"result,omitempty"`
+	Event  *schedule.Event `json:"event,omitempty"`
+	Result *egress.Result  `json:"result,omitempty"`
 }
 
 // path is where a case is run, by its name.
@@ -87,7 +87,7 @@ func run(w http.ResponseWriter, q *http.Request, r Runner, c egress.Case) {
 			_ = http.NewResponseController(w).Flush()
 		}
 	}
-	result := r.Case(q.Context(), c, func(e harness.Event) { send(message{Event: &e}) })
+	result := r.Case(q.Context(), c, func(e schedule.Event) { send(message{Event: &e}) })
 	send(message{Result: &result})
 }
 
@@ -122,7 +122,7 @@ func Dial(address string) *Client {
 
 // Case runs one case and returns its result; hear is called by the same goroutine, and may be nil. An error means that
 // there is none: ctx has ended, or the process with the session has.
-func (c *Client) Case(ctx context.Context, name string, hear harness.Listener) (egress.Result, error) {
+func (c *Client) Case(ctx context.Context, name string, hear schedule.Listener) (egress.Result, error) {
 	fail := func(err error) (egress.Result, error) {
 		return egress.Result{}, fmt.Errorf("run case %s in the session at %s: %w", name, c.address, err)
 	}

@@ -10,13 +10,13 @@ import (
 	"testing"
 
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/harness"
+	"mesh-egress-conformance/framework/schedule"
 )
 
 // runner runs cases as a test says.
-type runner func(ctx context.Context, c egress.Case, hear harness.Listener) egress.Result
+type runner func(ctx context.Context, c egress.Case, hear schedule.Listener) egress.Result
 
-func (r runner) Case(ctx context.Context, c egress.Case, hear harness.Listener) egress.Result {
+func (r runner) Case(ctx context.Context, c egress.Case, hear schedule.Listener) egress.Result {
 	return r(ctx, c, hear)
 }
 
@@ -32,13 +32,13 @@ func serve(t *testing.T, r runner) (*Server, *Client) {
 }
 
 func TestCase(t *testing.T) {
-	s, c := serve(t, func(_ context.Context, c egress.Case, hear harness.Listener) egress.Result {
-		hear(harness.Event{Case: c.Name, Stage: harness.StageBefore})
-		hear(harness.Event{Case: c.Name, Stage: harness.StageApplied})
+	s, c := serve(t, func(_ context.Context, c egress.Case, hear schedule.Listener) egress.Result {
+		hear(schedule.Event{Case: c.Name, Stage: schedule.StageBefore})
+		hear(schedule.Event{Case: c.Name, Stage: schedule.StageApplied})
 		return egress.Result{Case: c, Verdict: egress.Violates, Why: "why", Phases: []egress.PhaseResult{{Phase: egress.Applied, Probes: []egress.ProbeResult{{Got: egress.Pass, Want: egress.Blocked}}}}}
 	})
 	var heard []string
-	r, err := c.Case(t.Context(), "http-a", func(e harness.Event) { heard = append(heard, e.Case+" "+string(e.Stage)) })
+	r, err := c.Case(t.Context(), "http-a", func(e schedule.Event) { heard = append(heard, e.Case+" "+string(e.Stage)) })
 	if err != nil || r.Verdict != egress.Violates || r.Case.Claim != "a claim" || r.Phases[0].Probes[0].Got != egress.Pass {
 		t.Errorf("%+v %v", r, err)
 	}
@@ -67,15 +67,15 @@ func TestCase(t *testing.T) {
 func TestSideBySide(t *testing.T) {
 	both := sync.WaitGroup{}
 	both.Add(2)
-	s, c := serve(t, func(_ context.Context, c egress.Case, hear harness.Listener) egress.Result {
-		hear(harness.Event{Case: c.Name, Stage: harness.StageApplied})
+	s, c := serve(t, func(_ context.Context, c egress.Case, hear schedule.Listener) egress.Result {
+		hear(schedule.Event{Case: c.Name, Stage: schedule.StageApplied})
 		both.Wait() // for ever, if the events did not arrive, or one case waited for the other
 		return egress.Result{Case: c, Verdict: egress.Conforms}
 	})
 	var wg sync.WaitGroup
 	for _, k := range cases {
 		wg.Go(func() {
-			if r, err := c.Case(t.Context(), k.Name, func(harness.Event) { both.Done() }); err != nil || r.Case.Name != k.Name {
+			if r, err := c.Case(t.Context(), k.Name, func(schedule.Event) { both.Done() }); err != nil || r.Case.Name != k.Name {
 				t.Errorf("%+v %v", r, err)
 			}
 		})
@@ -89,7 +89,7 @@ func TestSideBySide(t *testing.T) {
 // A process that gives up ends its case; Close waits until that has restored what was before.
 func TestGivingUp(t *testing.T) {
 	begun, restored := make(chan struct{}), false
-	s, c := serve(t, func(ctx context.Context, c egress.Case, _ harness.Listener) egress.Result {
+	s, c := serve(t, func(ctx context.Context, c egress.Case, _ schedule.Listener) egress.Result {
 		close(begun)
 		<-ctx.Done()
 		restored = true
@@ -112,7 +112,7 @@ func TestGivingUp(t *testing.T) {
 // Close ends cases that are under way, and whoever waits for one hears of it.
 func TestClose(t *testing.T) {
 	begun := make(chan struct{})
-	s, c := serve(t, func(ctx context.Context, c egress.Case, _ harness.Listener) egress.Result {
+	s, c := serve(t, func(ctx context.Context, c egress.Case, _ schedule.Listener) egress.Result {
 		close(begun)
 		<-ctx.Done()
 		return egress.Result{Case: c, Verdict: egress.Inconclusive, Unfinished: true}
@@ -129,8 +129,8 @@ func TestClose(t *testing.T) {
 
 // A run that panics costs its own case alone, and the error says that there is no result.
 func TestNoResult(t *testing.T) {
-	s, c := serve(t, func(_ context.Context, _ egress.Case, hear harness.Listener) egress.Result {
-		hear(harness.Event{Stage: harness.StageStarted})
+	s, c := serve(t, func(_ context.Context, _ egress.Case, hear schedule.Listener) egress.Result {
+		hear(schedule.Event{Stage: schedule.StageStarted})
 		panic("a mistake")
 	})
 	s.http.ErrorLog = nil

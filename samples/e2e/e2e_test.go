@@ -24,6 +24,7 @@ import (
 	. "mesh-egress-conformance/framework/matchers"
 	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/schedule"
 	"mesh-egress-conformance/suites"
 )
 
@@ -80,7 +81,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 var _ = Describe("our cases", func() {
 	for _, c := range cases {
 		It(c.Claim, Label(c.Labels...), func(ctx SpecContext) {
-			Expect(run.Case(ctx, c, func(e harness.Event) { By(string(e.Stage)) })).To(Conform())
+			Expect(run.Case(ctx, c, func(e schedule.Event) { By(string(e.Stage)) })).To(Conform())
 		})
 	}
 })

@@ -1,0 +1,361 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/mesh"
+	"mesh-egress-conformance/framework/pods"
+	"mesh-egress-conformance/framework/probe"
+)
+
+// What is started once for all cases, besides clients.
+const (
+	gatewaysStartup   = "gateways"
+	gatewayAPIStartup = "the Gateway API"
+)
+
+// starter starts in the background, once for all cases, what several of them use: clients, gateways, the Gateway API.
+type starter struct {
+	clients []egress.Client // all that cases may name
+	lanes   int             // how many lanes have clients of their own
+	logf    func(format string, a ...any)
+	// alive returns a context that ends with the cluster too.
+	alive func(context.Context) (context.Context, context.CancelFunc)
+	// life ends when the session is closed; what runs in the background ends with it.
+	life context.Context //nolint:containedctx // the starter's lifetime
+	end  context.CancelFunc
+
+	// The connection to the cluster, once there is one.
+	cs   kubernetes.Interface
+	pods *pods.Pods
+	logs *mesh.AccessLogs
+	// gateways starts the gateways, or finds them; gatewayAPI makes the cluster know the Gateway API.
+	gateways, gatewayAPI func(context.Context) error
+
+	mu   sync.Mutex
+	once map[string]*startup
+	// gatewayPods are the running gateways' pods by the gateway's name, ingress the address of the ingress gateway.
+	gatewayPods map[string]string
+	ingress     string
+	rest        sync.WaitGroup // what starts a few at a time
+}
+
+func newStarter(clients []egress.Client, logf func(string, ...any), alive func(context.Context) (context.Context, context.CancelFunc)) *starter {
+	life, end := context.WithCancel(context.Background())
+	return &starter{clients: clients, lanes: 1, logf: logf, alive: alive, life: life, end: end, once: map[string]*startup{}, gatewayPods: map[string]string{}}
+}
+
+// startup is something that is started once and waited for by many.
+type startup struct {
+	done chan struct{}
+	err  error
+}
+
+func (u *startup) wait(ctx context.Context) error {
+	select {
+	case <-u.done:
+		return u.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (u *startup) over() bool {
+	select {
+	case <-u.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// startOnce starts something in the background unless that was done already.
+func (s *starter) startOnce(name string, f func(context.Context) error) *startup {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if have := s.once[name]; have != nil {
+		return have
+	}
+	u := &startup{done: make(chan struct{})}
+	s.once[name] = u
+	go func() {
+		defer close(u.done)
+		// What is started for one case serves the others too, so it must outlive that case.
+		ctx, stop := s.alive(s.life)
+		defer stop()
+		u.err = f(ctx)
+	}()
+	return u
+}
+
+// lookup finds what was started; where it was not, waiting for it is an error.
+func (s *starter) lookup(name string) *startup {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u := s.once[name]; u != nil {
+		return u
+	}
+	u := &startup{done: make(chan struct{}), err: fmt.Errorf("%q was never started", name)}
+	close(u.done)
+	return u
+}
+
+func (s *starter) startGateways() *startup   { return s.startOnce(gatewaysStartup, s.gateways) }
+func (s *starter) startGatewayAPI() *startup { return s.startOnce(gatewayAPIStartup, s.gatewayAPI) }
+
+// startClient starts a client, or a lane's copy of one.
+func (s *starter) startClient(name string) *startup {
+	return s.startOnce(name, func(ctx context.Context) error {
+		c, err := s.client(name)
+		if err != nil {
+			return err
+		}
+		if err := s.pods.Start(ctx, c); err != nil {
+			return err
+		}
+		if !c.Sidecar() {
+			return nil
+		}
+		pod, err := s.pods.Get(name)
+		if err != nil {
+			return err
+		}
+		if err := s.logs.Start(ctx, name, logSource(pod)); err != nil {
+			return err
+		}
+		if c.Container != "" && !c.Escapes {
+			if err := s.logs.Attached(ctx, name); err != nil {
+				return err
+			}
+		}
+		return s.waitURL(ctx, c.ReadyURL)
+	})
+}
+
+// client finds the description of a client, or of a lane's copy of one.
+func (s *starter) client(name string) (egress.Client, error) {
+	for _, c := range s.clients {
+		for l := range lane(s.lanes) {
+			if l.actual(c.Name) == name {
+				return l.client(c), nil
+			}
+		}
+	}
+	return egress.Client{}, fmt.Errorf("client %q is not defined", name)
+}
+
+// waitURL waits until the control client gets an answer from a workload behind the ingress gateway:
+// its pod may be ready before the gateway knows it.
+func (s *starter) waitURL(ctx context.Context, url string) error {
+	if url == "" {
+		return nil
+	}
+	for _, u := range []*startup{s.startGateways(), s.lookup(egress.ControlClient)} {
+		if err := u.wait(ctx); err != nil {
+			return err
+		}
+	}
+	url = strings.ReplaceAll(url, "${INGRESS_IP}", s.ingressIP())
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, egress.Patience(apiTimeout), true, func(ctx context.Context) (bool, error) {
+		out, err := s.pods.Do(ctx, egress.ControlClient, probe.Request{Argv: []string{"curl", "-sS", "-f", "-o", "/dev/null", "-m", "5", url}})
+		if err == nil && out.ExitCode != 0 {
+			err = fmt.Errorf("exit %d %s", out.ExitCode, out.Stderr)
+		}
+		last = err
+		return err == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for an answer from %s: %w", url, errors.Join(err, last))
+	}
+	return nil
+}
+
+// findGateways waits for the gateways' pods and follows their logs.
+func (s *starter) findGateways(ctx context.Context) error {
+	for _, g := range []string{mesh.IngressGateway, mesh.EgressGateway} {
+		pod, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app="+g)
+		if err != nil {
+			return err
+		}
+		if err := s.logs.Start(ctx, g, mesh.LogSource{Namespace: mesh.SystemNamespace, Pod: pod.Name, Gateway: true}); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		s.gatewayPods[g] = pod.Name
+		s.mu.Unlock()
+	}
+	svc, err := s.cs.CoreV1().Services(mesh.SystemNamespace).Get(ctx, mesh.IngressGateway, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("find the ingress gateway's address: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ingress = svc.Spec.ClusterIP
+	return nil
+}
+
+// haveGateways says whether both gateways are installed: whoever brought the cluster up may not have needed them.
+func (s *starter) haveGateways(ctx context.Context) (bool, error) {
+	for _, g := range []string{mesh.IngressGateway, mesh.EgressGateway} {
+		_, err := s.cs.AppsV1().Deployments(mesh.SystemNamespace).Get(ctx, g, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("look for gateway %s: %w", g, err)
+		}
+	}
+	return true, nil
+}
+
+// ingressIP is the address of the ingress gateway; "" before that was found.
+func (s *starter) ingressIP() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ingress
+}
+
+// gatewayProxy names the proxy of the gateway that a feature stands for; "" while it does not run.
+func (s *starter) gatewayProxy(f egress.Feature) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if pod := s.gatewayPods["istio-"+strings.ReplaceAll(string(f), "-", "")]; pod != "" {
+		return mesh.Proxy(pod, mesh.SystemNamespace)
+	}
+	return ""
+}
+
+// waits says whether a case would have to wait for a client that is still starting.
+func (s *starter) waits(l lane, c egress.Case) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(c.Clients(), func(n string) bool {
+		u := s.once[l.actual(n)]
+		return u == nil || !u.over()
+	})
+}
+
+// ready starts what a case needs, where that is not done, and waits for it.
+func (s *starter) ready(ctx context.Context, l lane, c egress.Case) error {
+	for _, n := range c.Clients() {
+		if err := s.startClient(l.actual(n)).wait(ctx); err != nil {
+			return err
+		}
+	}
+	if c.Gateway() {
+		if err := s.startGateways().wait(ctx); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(c.Needs, egress.GatewayAPI) {
+		return s.startGatewayAPI().wait(ctx)
+	}
+	return nil
+}
+
+// prepare starts what has endpoints, and the clients of so many lanes, and waits for the former. Istio 1.31 may lose a
+// change that meets an update of endpoints (docs/findings.md), so no case may run meanwhile.
+func (s *starter) prepare(ctx context.Context, cases []egress.Case) error {
+	gateways := false
+	for _, c := range cases {
+		for _, n := range c.Clients() {
+			if k, err := s.client(n); err == nil && k.Serves() {
+				s.startClient(n)
+			}
+		}
+		gateways = gateways || c.Gateway()
+		if slices.Contains(c.Needs, egress.GatewayAPI) {
+			s.startGatewayAPI()
+		}
+	}
+	if gateways {
+		s.startGateways()
+	}
+	for l := range lane(min(s.lanes, len(cases))) {
+		s.startClient(l.actual("client"))
+	}
+	return s.await(ctx, func(name string) bool {
+		c, err := s.client(name)
+		return err != nil || c.Serves() // the gateways are no clients
+	})
+}
+
+// startersAtOnce is how many pods start at once beside running cases: they compete for the processor.
+const startersAtOnce = 2
+
+// startRest starts the other clients that cases need, a few at a time, beside running cases. Whether one started well is
+// the business of the cases that need it.
+func (s *starter) startRest(ctx context.Context, cases []egress.Case) {
+	names := make(chan string)
+	s.rest.Go(func() {
+		defer close(names)
+		seen := map[string]bool{}
+		for _, c := range cases {
+			for _, n := range c.Clients() {
+				if seen[n] || slices.Contains(laneClients, n) {
+					continue
+				}
+				seen[n] = true
+				select {
+				case names <- n:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	})
+	for range startersAtOnce {
+		s.rest.Go(func() {
+			for n := range names {
+				if err := s.startClient(n).wait(ctx); err != nil {
+					s.logf("client %s did not start: %v", n, err) // its cases say so too
+				}
+			}
+		})
+	}
+}
+
+// settled waits until nothing that was started is still starting. Whether it succeeded is the business of the cases that
+// need it.
+func (s *starter) settled(ctx context.Context) error {
+	s.rest.Wait() // it ends with the run
+	return s.await(ctx, func(string) bool { return true })
+}
+
+// await waits for those that are meant of what was started.
+func (s *starter) await(ctx context.Context, meant func(name string) bool) error {
+	s.mu.Lock()
+	all := maps.Clone(s.once)
+	s.mu.Unlock()
+	for name, u := range all {
+		if !meant(name) {
+			continue
+		}
+		select {
+		case <-u.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// close ends what is still starting, and waits for it.
+func (s *starter) close(ctx context.Context) error {
+	s.end()
+	return s.settled(ctx)
+}
