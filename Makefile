@@ -96,7 +96,7 @@ $(BIN)/golangci-lint: tools/go.mod tools/go.sum
 
 .PHONY: ginkgo
 ginkgo: build suites.test $(BIN)/ginkgo ## the cases as Ginkgo specs in six processes; GINKGO_FLAGS="--label-filter tcp --flake-attempts 2"
-	$(BIN)/ginkgo -p --procs=$(PROCS) $(GINKGO_FLAGS) --no-color --timeout=30m $(BIN)/suites.test -- -provider $(PROVIDER) -out $(abspath $(OUT))
+	$(BIN)/ginkgo -p --procs=$(PROCS) --timeout=30m $(GINKGO_FLAGS) $(BIN)/suites.test -- -provider $(PROVIDER) -out $(abspath $(OUT))
 
 # As many as a session has lanes.
 PROCS ?= 6
