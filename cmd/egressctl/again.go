@@ -19,7 +19,9 @@ func again(program string, cmd *cobra.Command) []string {
 	if err != nil {
 		return out
 	}
-	known := func(name string) bool { return run.Flags().Lookup(name) != nil || run.InheritedFlags().Lookup(name) != nil }
+	known := func(name string) bool {
+		return run.Flags().Lookup(name) != nil || run.InheritedFlags().Lookup(name) != nil
+	}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if slices.Contains(notAgain, f.Name) || !known(f.Name) {
 			return

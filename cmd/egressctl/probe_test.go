@@ -18,10 +18,14 @@ func TestPrintProbe(t *testing.T) {
 		"another host": {egress.ProbeResult{Want: egress.OK, Got: egress.OK, Verdict: egress.Violates, Why: "arrived at a, wanted b"}, "but arrived at a, wanted b", "wanted:"},
 		"unproven":     {egress.ProbeResult{Want: egress.OK, Got: egress.TMO, Verdict: egress.Inconclusive, Why: "TMO, wanted OK"}, "but nothing is proven", "wanted:"},
 		"unknown":      {egress.ProbeResult{Verdict: egress.Inconclusive, Why: "the command failed"}, "inconclusive: the command failed", "wanted"},
-		"nobody saw it": {egress.ProbeResult{Want: egress.OK, Got: egress.B502, Verdict: egress.Violates, Observations: []egress.Observation{{}}},
-			"destination  nothing arrived", "reached:"},
-		"live": {egress.ProbeResult{Want: egress.OK, Got: egress.OK, Verdict: egress.Conforms, Observations: []egress.Observation{{Blind: true}}, Control: &egress.Control{Reached: true}},
-			"reached: true", "nothing arrived"},
+		"nobody saw it": {
+			egress.ProbeResult{Want: egress.OK, Got: egress.B502, Verdict: egress.Violates, Observations: []egress.Observation{{}}},
+			"destination  nothing arrived", "reached:",
+		},
+		"live": {
+			egress.ProbeResult{Want: egress.OK, Got: egress.OK, Verdict: egress.Conforms, Observations: []egress.Observation{{Blind: true}}, Control: &egress.Control{Reached: true}},
+			"reached: true", "nothing arrived",
+		},
 	} {
 		var b strings.Builder
 		if err := printProbe(&b, x.r); err != nil || !strings.Contains(b.String(), x.want) || strings.Contains(b.String(), x.lacks) {
