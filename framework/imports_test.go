@@ -16,8 +16,9 @@ const module = "mesh-egress-conformance/"
 // tiers, lowest first: a package may import only packages of lower tiers, and those listed beside it.
 var tiers = [][]string{
 	{"framework/probe/wire"},
-	{"framework/egress", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "fixtures", "samples"},
-	{"framework/casefile", "framework/isolation", "framework/components", "framework/internet", "framework/fixture", "framework/kube"},
+	{"framework/egress", "framework/limits", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "fixtures", "samples"},
+	{"framework/internet"},
+	{"framework/casefile", "framework/isolation", "framework/components", "framework/fixture", "framework/kube"},
 	{"framework/cluster", "framework/pods"},
 	{"framework/mesh"},
 	{"framework/engine", "framework/schedule", "framework/existing", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},

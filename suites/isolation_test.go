@@ -102,7 +102,7 @@ func TestAlone(t *testing.T) {
 }
 
 // Cases that name the same resource are few, so that the lanes stay busy.
-func TestSideBySide(t *testing.T) {
+func TestLanesStayBusy(t *testing.T) {
 	all := footprints(t)
 	held := map[string][]string{}
 	for name, f := range all {

@@ -62,6 +62,9 @@ func Load(fsys fs.FS) ([]egress.Case, []egress.Client, error) {
 		if documents += len(docs); documents > input.MaxDocuments {
 			return fmt.Errorf("%s: the YAML files up to this one have more than %d documents together", p, input.MaxDocuments)
 		}
+		if path.Base(p) == HostsFile { // read by Hosts
+			return nil
+		}
 		if path.Base(p) == ClientsFile {
 			more, err := parseClients(p, docs)
 			clients = append(clients, more...)
@@ -106,7 +109,8 @@ func Parse(file string, b []byte) (egress.Case, error) {
 
 func parse(file string, docs []*input.Node) (egress.Case, error) {
 	var c egress.Case
-	if err := decode(file, docs[0], &c); err != nil {
+	doc, _, _ := takeHosts(docs[0])
+	if err := decode(file, doc, &c); err != nil {
 		return c, err
 	}
 	c.File = file

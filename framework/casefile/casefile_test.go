@@ -51,14 +51,14 @@ func TestLoad(t *testing.T) {
 
 func TestMistakes(t *testing.T) {
 	for want, spoil := range map[string][2]string{
-		`x.yaml:1: field "clam" is unknown; allowed: area, `:        {"claim:", "clam:"},
+		`x.yaml:1: field "clam" is unknown; allowed: area, `:          {"claim:", "clam:"},
 		`x.yaml:4: field "ulr" is unknown; allowed: accessLog, args,`: {"{url:", "{ulr:"},
-		`x.yaml:4: want: outcome "open" is unknown; known: OK|`:     {"blocked OK blocked", "blocked open blocked"},
-		`x.yaml:4: want: want "blocked OK": give 1 outcome`:         {"blocked OK blocked", "blocked OK"},
-		`x.yaml:1: case "area-x": source is missing`:                {"source: our runbook\n", ""},
-		`x.yaml:11: every document after the case must`:             {"kind: ServiceEntry\n", ""},
-		`scheme "gopher" is unknown; known: dns, grpc, http`:       {"tls://", "gopher://"},
-		`x.yaml:9: arrival: phase "later" is unknown`:               {"{applied: {sni", "{later: {sni"},
+		`x.yaml:4: want: outcome "open" is unknown; known: OK|`:       {"blocked OK blocked", "blocked open blocked"},
+		`x.yaml:4: want: want "blocked OK": give 1 outcome`:           {"blocked OK blocked", "blocked OK"},
+		`x.yaml:1: case "area-x": source is missing`:                  {"source: our runbook\n", ""},
+		`x.yaml:11: every document after the case must`:               {"kind: ServiceEntry\n", ""},
+		`scheme "gopher" is unknown; known: dns, grpc, http`:          {"tls://", "gopher://"},
+		`x.yaml:9: arrival: phase "later" is unknown`:                 {"{applied: {sni", "{later: {sni"},
 		`yaml: line`: {"probes:", "probes: ["},
 	} {
 		b := strings.Replace(good, spoil[0], spoil[1], 1)

@@ -14,7 +14,6 @@ import (
 
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/internet"
 )
 
 // Provider makes and finds clusters.
@@ -67,7 +66,7 @@ type Cluster interface {
 type Internet interface {
 	Arrivals(ctx context.Context, since int64) (log []egress.Arrival, next int64, err error)
 	// Credential is a client certificate that its hosts accept, and their CA.
-	Credential(ctx context.Context) (internet.Credential, error)
+	Secrets(ctx context.Context) (map[string]string, error)
 	// Break spoils it on purpose: "down" (every host is dead), "dns" (no name resolves), "ca" (foreign
 	// certificates); "mend" undoes all of it.
 	Break(ctx context.Context, what string) error

@@ -44,3 +44,8 @@ type Result struct {
 	Rerun      string        `json:"rerun,omitempty"`   // command that runs the case again
 	BundleAt   string        `json:"bundle,omitempty"`  // folder with logs and dumps
 }
+
+// NotRun is the result of a case that does not run, or has not run yet.
+func NotRun(c Case, v Verdict, why string) Result {
+	return Result{Case: c, Verdict: v, Why: why, Started: time.Now().UTC()}
+}

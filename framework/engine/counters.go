@@ -47,7 +47,7 @@ func (r *run) counters(ctx context.Context, client string, names []string) (map[
 		quoted[i] = regexp.QuoteMeta(n)
 	}
 	page := adminURL + url.QueryEscape("^("+strings.Join(quoted, "|")+")$")
-	out, err := r.e.Clients.Do(ctx, client, probe.Request{Argv: []string{"curl", "-sS", "-f", "-m", "5", page}})
+	out, err := r.e.Clients.Do(ctx, client, probe.Request{Argv: []string{"curl", "-sS", "-f", "-m", strconv.Itoa(seconds(r.e.Limits.Pods.Request)), page}})
 	if err == nil && out.ExitCode != 0 {
 		err = fmt.Errorf("curl exits with %d: %s", out.ExitCode, shorten(out.Stderr))
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/probe"
 	"mesh-egress-conformance/framework/probe/wire"
 )
@@ -103,13 +104,15 @@ type Engine struct {
 	// Rerun names the command that runs a case again.
 	Rerun func(egress.Case) string
 
+	// Limits are the time limits; left out, those of a machine of usual speed.
+	Limits limits.Limits
 	// Equal is how many equal rounds in a row make a result; 0 means 2.
 	Equal int
-	// Patience bounds the rounds of a phase whose result is not the wanted one; 0 means 3 s. After an
+	// Patience bounds the rounds of a phase whose result is not the wanted one; 0 means Limits.Probe.Phase. After an
 	// acknowledged push two thirds of it are enough: istiod may have pushed for another reason just before
 	// it had worked out the change.
 	Patience time.Duration
-	// ProbeTimeout bounds one command; 0 means 20 s.
+	// ProbeTimeout bounds one command; 0 means Limits.Probe.Command.
 	ProbeTimeout time.Duration
 
 	once sync.Once
@@ -117,14 +120,15 @@ type Engine struct {
 
 func (e *Engine) defaults() {
 	e.once.Do(func() {
+		e.Limits = e.Limits.OrDefault()
 		if e.Equal == 0 {
 			e.Equal = 2
 		}
 		if e.Patience == 0 {
-			e.Patience = egress.Patience(3 * time.Second)
+			e.Patience = e.Limits.Probe.Phase
 		}
 		if e.ProbeTimeout == 0 {
-			e.ProbeTimeout = egress.Patience(20 * time.Second)
+			e.ProbeTimeout = e.Limits.Probe.Command
 		}
 		if e.Expand == nil {
 			e.Expand = func(s string) string { return s }
@@ -152,9 +156,9 @@ func (e *Engine) Applicable(c egress.Case) (egress.Verdict, string) {
 	return "", ""
 }
 
-// NotRun is the result of a case that does not run, or has not run yet.
+// NotRun is egress.NotRun with the command that runs the case again.
 func (e *Engine) NotRun(c egress.Case, v egress.Verdict, why string) egress.Result {
-	r := egress.Result{Case: c, Verdict: v, Why: why, Started: time.Now().UTC()}
+	r := egress.NotRun(c, v, why)
 	if e.Rerun != nil {
 		r.Rerun = e.Rerun(c)
 	}
@@ -260,7 +264,7 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 	applied := false
 	defer func() {
 		// Restore what was before, whatever has happened, also when the case was cut short.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), egress.Patience(30*time.Second))
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.e.Limits.Probe.Restore)
 		defer cancel()
 		var err error
 		if applied {

@@ -17,12 +17,6 @@ import (
 	"mesh-egress-conformance/framework/probe/wire"
 )
 
-// Time limits of one curl call, in seconds.
-const (
-	connectTimeout = 3
-	totalTimeout   = 10
-)
-
 // Every probe gets client ports of its own, below the range from which the kernel picks
 // (net.ipv4.ip_local_port_range). The kernel would give one port to several connections with
 // different destinations; redirected to the sidecar they clash, and conntrack, which remembers a
@@ -87,6 +81,9 @@ func (s *idSource) take(pod string, count int) [2]int {
 	return [2]int{port, port + count - 1}
 }
 
+// seconds is a limit as curl takes it.
+func seconds(d time.Duration) int { return int(d.Seconds()) }
+
 // script turns a probe into a request to the probe agent.
 func (r *run) script(p egress.Probe, client, pod string, index int) Script {
 	id, count := ids.id(), probePorts
@@ -95,10 +92,10 @@ func (r *run) script(p egress.Probe, client, pod string, index int) Script {
 	}
 	s := Script{ID: id, Ports: ids.take(pod, count)}
 	s.Timeout = int(r.e.ProbeTimeout.Milliseconds())
-	total, connect := totalTimeout*egress.Slowness(), connectTimeout*egress.Slowness()
+	total, connect := seconds(r.e.Limits.Probe.Total), seconds(r.e.Limits.Probe.Connect)
 	patience := total * 1000 // of the agent, in milliseconds
 	if p.Dead {              // nobody will answer: do not wait long to see it
-		connect = egress.Slowness()
+		connect = seconds(r.e.Limits.Probe.Dead)
 		if client == egress.ControlClient {
 			patience = connect * 1000
 		}

@@ -100,8 +100,8 @@ func (t Constraints) unplayed(c egress.Case) string {
 	}
 	slices.Sort(called)
 	for _, n := range called {
-		if h, ok := t.Hosts.Find(n); ok && (h.Dead || len(h.More) > 0) {
-			return fmt.Sprintf("%s is a host that no single pod can play", h.Name)
+		if h, ok := t.Hosts.Find(n); ok && h.NoPod() != "" {
+			return fmt.Sprintf("%s is a host that no single pod can play: %s", h.Name, h.NoPod())
 		}
 	}
 	return ""
@@ -127,8 +127,7 @@ func (t Constraints) Names(cases []egress.Case) []string {
 	}
 	var out []string
 	for _, h := range t.Hosts.Hosts {
-		named := slices.ContainsFunc(append([]string{h.Name}, h.Aliases...), func(n string) bool { return strings.Contains(all.String(), n) })
-		if named && !h.Dead && len(h.More) == 0 {
+		if h.NamedIn(all.String()) && h.NoPod() == "" {
 			out = append(out, h.Name)
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/kube"
+	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/pods"
 )
 
@@ -61,7 +62,8 @@ type InternetOptions struct {
 	Image     string   // has a shell, curl and gunzip
 	Names     []string // hosts that must be there
 	Program   string   // this program, for the pods' platform
-	AnyUser   bool     // the cluster chooses the pods' user (OpenShift)
+	Limits    limits.Limits
+	AnyUser   bool // the cluster chooses the pods' user (OpenShift)
 }
 
 // Namespace is where the internet of a run lives.
@@ -82,7 +84,7 @@ func StartInternet(ctx context.Context, o InternetOptions) (*Internet, error) {
 		return nil, err
 	}
 	var names []string // one pod for each
-	known.Subset(o.Names, func(h internet.Host) netip.Addr { names = append(names, h.Name); return h.Address })
+	known.Subset(o.Names, func(h internet.Host) netip.Addr { names = append(names, h.Name); return h.Addresses()[0] })
 	if len(names) == 0 {
 		return nil, errors.New("the cases name no host of the internet that a pod could play")
 	}
@@ -180,7 +182,7 @@ func startPart(ctx context.Context, o InternetOptions, i int) (netip.Addr, error
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	pod, err := pods.WaitPodReady(ctx, o.Clientset, ns, "app="+podName(i))
+	pod, err := pods.WaitPodReady(ctx, o.Clientset, ns, "app="+podName(i), o.Limits.Pods.Ready)
 	if err != nil {
 		return netip.Addr{}, err
 	}
@@ -234,7 +236,7 @@ func (o InternetOptions) begin(ctx context.Context, i int, c internet.Config) (*
 	if err != nil {
 		return nil, err
 	}
-	return &part{client: internet.NewTCPClient(fmt.Sprintf("127.0.0.1:%d", port), c.Token), stop: stop}, nil
+	return &part{client: internet.NewTCPClient(fmt.Sprintf("127.0.0.1:%d", port), c.Token, o.Limits.Control.Internet), stop: stop}, nil
 }
 
 // Arrivals returns what arrived anywhere, in one numbering.
@@ -271,9 +273,9 @@ func (in *Internet) Arrivals(ctx context.Context, since int64) ([]egress.Arrival
 	return out, in.last + 1, nil
 }
 
-// Credential returns a client certificate that every part accepts: they share a CA.
-func (in *Internet) Credential(ctx context.Context) (internet.Credential, error) {
-	return in.parts[0].client.Credential(ctx)
+// Secrets are what placeholders stand for, see internet.CA.Secrets. Every part accepts them: they share a CA.
+func (in *Internet) Secrets(ctx context.Context) (map[string]string, error) {
+	return in.parts[0].client.Secrets(ctx)
 }
 
 // Break spoils every part, see internet.Server.Break.

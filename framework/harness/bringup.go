@@ -52,7 +52,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return err
 	}
 	s.times.mark("Istio charts applied")
-	if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod"); err != nil {
+	if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod", s.opts.Limits.Pods.Ready); err != nil {
 		return err
 	}
 	s.times.mark("istiod ready")
@@ -90,7 +90,7 @@ func (s *Session) attach(ctx context.Context, store *components.Store) error {
 // installGatewayAPI makes the cluster know the Gateway API.
 func (s *Session) installGatewayAPI(ctx context.Context) error {
 	f := s.Cluster.Facts()
-	if err := mesh.InstallGatewayAPI(ctx, s.fix, f.Module, f.Istio); err != nil {
+	if err := mesh.InstallGatewayAPI(ctx, s.fix, f.Module, f.Istio, s.opts.Limits.Cluster.GatewayAPI); err != nil {
 		return err
 	}
 	return s.istiod.Quiet(ctx)
@@ -118,11 +118,8 @@ func (s *Session) ensureGateways(ctx context.Context) error {
 // installer installs the Istio of the session's cluster, which must be one of the harness's own.
 func (s *Session) installer() *mesh.Installer {
 	f := s.Cluster.Facts()
-	return mesh.NewInstaller(s.Cluster.RESTConfig(), mesh.Options{Module: f.Module, Tag: f.IstioTag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly})
+	return mesh.NewInstaller(s.Cluster.RESTConfig(), mesh.Options{Module: f.Module, Tag: f.IstioTag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly, Limits: s.opts.Limits})
 }
-
-// deathNotice is how much later than its effects the death of a cluster may be known.
-const deathNotice = time.Second
 
 // because adds the cluster's own explanation to an error that its death has caused. A connection that breaks
 // may be seen before the death of whoever was at its other end, so it waits a moment for that.
@@ -133,7 +130,7 @@ func (s *Session) because(ctx context.Context, err error) error {
 	select {
 	case <-s.Cluster.Gone():
 	case <-s.starter.life.Done():
-	case <-time.After(egress.Patience(deathNotice)):
+	case <-time.After(s.opts.Limits.Cluster.Death):
 	}
 	if cause := s.Cluster.Failure(); cause != nil {
 		return fmt.Errorf("%w\n(seen as: %w)", cause, err)
@@ -160,17 +157,14 @@ func (s *Session) connect() error {
 	if s.visit != nil {
 		custom = s.visit.dress
 	}
-	s.pods = pods.New(pods.Options{Custom: custom, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.Cluster.Program("istioctl"), Kubeconfig: s.Cluster.Kubeconfig(), Owner: owner})
-	s.logs = mesh.NewAccessLogs(s.cs, caller(s.pods))
+	s.pods = pods.New(pods.Options{Custom: custom, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.Cluster.Program("istioctl"), Kubeconfig: s.Cluster.Kubeconfig(), Owner: owner, Limits: s.opts.Limits.Pods})
+	s.logs = mesh.NewAccessLogs(s.cs, caller(s.pods, s.opts.Limits.Pods.Request), s.opts.Limits.Log)
 	s.starter.cs, s.starter.pods, s.starter.logs, s.starter.gatewayAPI = s.cs, s.pods, s.logs, s.installGatewayAPI
 	return nil
 }
 
-// apiTimeout bounds the start of the API server.
-const apiTimeout = 60 * time.Second
-
 func (s *Session) waitAPI(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, egress.Patience(apiTimeout))
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Limits.Cluster.APIServer)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -199,17 +193,26 @@ func (s *Session) join(ctx context.Context) error {
 	}
 	s.times.mark("client pods ready")
 	var err error
-	if s.istiod, err = mesh.ConnectIstiod(ctx, s.Cluster.RESTConfig(), s.cs); err != nil {
+	revision := mesh.DefaultRevision
+	if s.visit != nil {
+		revision = s.visit.found.Revision
+	}
+	if s.istiod, err = mesh.ConnectIstiod(ctx, s.Cluster.RESTConfig(), s.cs, revision, s.opts.Limits.Push); err != nil {
 		return err
 	}
 	var overlay *mesh.Overlay
 	if s.visit == nil && !s.opts.Watch { // else it is not ours to change
-		if overlay, err = mesh.NewOverlay(ctx, s.cs, s.istiod); err != nil {
+		installed, err := mesh.InstalledConfig(ctx, s.cs)
+		if err != nil {
 			return err
 		}
-		overlay.Mutate = actions[s.opts.Sabotage].config
+		var store mesh.ConfigStore = mesh.NewMeshStore(s.cs, installed)
+		if spoil := actions[s.opts.Sabotage].config; spoil != nil {
+			store = spoil(store)
+		}
+		overlay = mesh.NewOverlay(installed, store)
 	}
-	s.changer = mesh.NewChanger(s.istiod, overlay, s.fix)
+	s.changer = mesh.NewChanger(s.istiod, overlay, s.fix, s.opts.Limits.Push)
 	if s.tenancy.follows() {
 		if err := s.changer.SetBase(ctx, nil, s.proxies()); err != nil {
 			return err
@@ -245,13 +248,14 @@ func (s *Session) makeLanes() error {
 		cl := clients{s.pods, l, s.starter.gatewayProxy}
 		w := &laneRunner{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: made, files: s.opts.Fixtures, changer: s.changer, run: s.run,
+			clients: cl, fixtures: made, files: s.opts.Fixtures, changer: s.changer, run: s.run, limits: s.opts.Limits.Control,
 			expand: s.expand(l), secrets: secrets, applied: map[string][]*fixture.Object{},
 			places: places, sameTime: s.visit == nil, setupMade: map[string]time.Time{},
 		}
 		w.engine = &engine.Engine{
 			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, l},
 			Version:  f.Istio,
+			Limits:   s.opts.Limits,
 			Features: s.features(),
 			Canonical: func(n string) string {
 				if h, ok := hosts.Find(n); ok {

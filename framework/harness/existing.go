@@ -125,7 +125,7 @@ func (s *Session) bringInternet(ctx context.Context, image string, anyUser bool)
 		return err
 	}
 	s.visit.internet, err = existing.StartInternet(ctx, existing.InternetOptions{
-		Config: s.Cluster.RESTConfig(), Clientset: s.cs, Fixtures: s.fix, Run: s.run, Image: image, Names: s.visit.terms.Names(s.opts.Cases), Program: program, AnyUser: anyUser,
+		Config: s.Cluster.RESTConfig(), Clientset: s.cs, Fixtures: s.fix, Run: s.run, Image: image, Names: s.visit.terms.Names(s.opts.Cases), Program: program, Limits: s.opts.Limits, AnyUser: anyUser,
 	})
 	if err == nil {
 		s.times.mark("hermetic internet ready")

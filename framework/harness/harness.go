@@ -19,6 +19,7 @@ import (
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/live"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
@@ -57,7 +58,9 @@ type Options struct {
 	// those that select cases or name the cluster. Nil means egressctl run.
 	Command  []string
 	Progress components.Progress
-	Log      io.Writer // one line for each step; nil drops them
+	// Limits are the time limits; left out, those of this process (limits.SlowEnv).
+	Limits limits.Limits
+	Log    io.Writer // one line for each step; nil drops them
 }
 
 func (o *Options) logf(format string, a ...any) {
@@ -173,6 +176,9 @@ func (s *Session) Ready(ctx context.Context) error {
 // open checks the options and opens the provider; nothing runs yet.
 func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 	o.Clients = slices.Clone(o.Clients)
+	if o.Limits == (limits.Limits{}) {
+		o.Limits = limits.Process()
+	}
 	for i, c := range o.Clients {
 		if err := c.Check(); err != nil {
 			return nil, nil, nil, err
@@ -199,7 +205,7 @@ func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 
 func newSession(o Options) *Session {
 	s := &Session{opts: o, times: newRecorder(o.logf), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff)}
-	s.starter = newStarter(o.Clients, o.logf, s.alive)
+	s.starter = newStarter(o.Clients, o.Limits, o.logf, s.alive)
 	return s
 }
 
@@ -290,7 +296,7 @@ func (s *Session) Keep() error {
 // Close removes what the session made: the whole cluster if it brought it up, else its own
 // namespaces and rules. It works on a session that is only half open.
 func (s *Session) Close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, egress.Patience(60*time.Second))
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Limits.Cluster.Close)
 	defer cancel()
 	var all error
 	all = errors.Join(all, s.starter.close(ctx))
@@ -299,7 +305,10 @@ func (s *Session) Close(ctx context.Context) error {
 		for _, w := range s.lanes {
 			all = errors.Join(all, w.rules.removeAll(ctx))
 		}
-		all = errors.Join(all, s.changer.Restore(ctx), s.mend(ctx))
+		all = errors.Join(all, s.mend(ctx))
+		if s.visit == nil && !s.opts.Watch {
+			all = errors.Join(all, mesh.RestoreConfig(ctx, s.cs))
+		}
 	}
 	if s.istiod != nil {
 		s.istiod.Close()

@@ -55,9 +55,6 @@ func (before istiodPods) ended(now []corev1.Pod) string {
 	return strings.Join(out, "; ")
 }
 
-// podNotice is how much later than its end the kubelet may report that of a container.
-const podNotice = 3 * time.Second
-
 // blameIstiod adds to inconclusive results that istiod has ended during the run, which the kubelet mends and which
 // therefore shows nowhere else.
 func (s *Session) blameIstiod(ctx context.Context, before istiodPods, results []egress.Result) {
@@ -66,7 +63,7 @@ func (s *Session) blameIstiod(ctx context.Context, before istiodPods, results []
 		return
 	}
 	var why string
-	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, egress.Patience(podNotice), true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, s.opts.Limits.Cluster.PodDeath, true, func(ctx context.Context) (bool, error) {
 		_, now, err := s.istiodPods(ctx)
 		if err == nil {
 			why = before.ended(now)

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
@@ -149,19 +148,7 @@ func Clean(ctx context.Context, o Options, run string) (fixture.Swept, error) {
 	}
 	swept, err := existing.Clean(ctx, s.cs, s.fix, dir, strings.TrimSpace(run), true)
 	if err == nil { // a run of a cluster of ours may have changed the mesh configuration too
-		err = restoreMesh(ctx, s.cs)
+		err = mesh.RestoreConfig(ctx, s.cs)
 	}
 	return swept, errors.Join(err, s.tenancy.end(err == nil))
-}
-
-// restoreMesh brings the mesh configuration back that Istio was installed with.
-func restoreMesh(ctx context.Context, cs kubernetes.Interface) error {
-	installed, err := mesh.InstalledConfig(ctx, cs)
-	if err != nil {
-		return err
-	}
-	if err := mesh.WriteConfig(ctx, cs, installed, installed); !errors.Is(err, mesh.ErrUnchanged) {
-		return err
-	}
-	return nil
 }

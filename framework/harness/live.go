@@ -24,12 +24,8 @@ func (s *Session) sameOutside() error {
 	return nil
 }
 
-// Bounds of one look at a host, in seconds, and how often it is taken.
-const (
-	lookConnect = 3
-	lookTotal   = 10
-	lookTries   = 2
-)
+// lookTries is how often a host is looked at that was not reached.
+const lookTries = 2
 
 // lookOutside finds out which hosts of the live internet the control client reaches, so that cases whose hosts
 // it does not reach need not wait for them.
@@ -60,12 +56,15 @@ func (s *Session) lookOutside(ctx context.Context, cases []egress.Case) {
 	s.opts.logf("internet: %s", t.Summary())
 }
 
+// seconds is a limit as curl takes it.
+func seconds(d time.Duration) string { return strconv.Itoa(int(d.Seconds())) }
+
 // lookAt calls a host from the control client.
 func (s *Session) lookAt(ctx context.Context, name string) live.Host {
-	ctx, cancel := context.WithTimeout(ctx, egress.Patience(2*lookTotal*time.Second))
+	ctx, cancel := context.WithTimeout(ctx, 2*s.opts.Limits.Probe.Total)
 	defer cancel()
 	out, err := s.pods.Do(ctx, egress.ControlClient, probe.Request{Argv: []string{
-		"curl", "-sS", "-o", "/dev/null", "-w", "%{json}", "--connect-timeout", strconv.Itoa(lookConnect * egress.Slowness()), "-m", strconv.Itoa(lookTotal * egress.Slowness()), "https://" + name + "/",
+		"curl", "-sS", "-o", "/dev/null", "-w", "%{json}", "--connect-timeout", seconds(s.opts.Limits.Probe.Connect), "-m", seconds(s.opts.Limits.Probe.Total), "https://" + name + "/",
 	}})
 	if err != nil {
 		return live.Host{Detail: err.Error()}

@@ -14,14 +14,6 @@ import (
 	"mesh-egress-conformance/framework/egress"
 )
 
-// renewPatience bounds the wait until a proxy asks for a name again. The answers may be kept for a second; a
-// DNS server in between may keep them for some more.
-const renewPatience = 20 * time.Second
-
-// giveUp is how long after its last question a resolver has surely given up: it asks again at once a few times
-// when it is told of a failure.
-const giveUp = 300 * time.Millisecond
-
 // name makes a phase's DNS answers valid. Where a name had an answer before, it waits until that has been renewed.
 func (r *rules) name(ctx context.Context, c egress.Case, ph egress.Phase) error {
 	for _, n := range slices.Sorted(maps.Keys(c.DNS[ph])) {
@@ -46,13 +38,13 @@ func (r *rules) name(ctx context.Context, c egress.Case, ph egress.Phase) error 
 func (r *rules) renewed(ctx context.Context, name string, failure bool) error {
 	last, since := 0, time.Now()
 	var asking error
-	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, egress.Patience(renewPatience), true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, r.limits.Renew, true, func(ctx context.Context) (bool, error) {
 		var n int
 		n, asking = r.outside.Asked(ctx, name)
 		if n != last {
 			last, since = n, time.Now()
 		}
-		return asking == nil && (failure && n > 0 && time.Since(since) > giveUp || !failure && n > 1), nil
+		return asking == nil && (failure && n > 0 && time.Since(since) > r.limits.GiveUp || !failure && n > 1), nil
 	})
 	if err != nil {
 		return fmt.Errorf("wait until a proxy asks for %s again: asked %d times: %w", name, last, errors.Join(err, asking))

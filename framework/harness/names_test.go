@@ -10,6 +10,7 @@ import (
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/limits"
 )
 
 // asking is an internet whose name is asked for every second, or a few times at once where it fails.
@@ -48,12 +49,12 @@ func TestNames(t *testing.T) {
 	}{
 		"another host":      {host: "multi.example", took: 1700 * time.Millisecond},
 		"a failure":         {host: "SERVFAIL", took: 1150 * time.Millisecond},
-		"nobody asks":       {host: "multi.example", silent: true, took: renewPatience, why: "asked 0 times"},
+		"nobody asks":       {host: "multi.example", silent: true, took: limits.Default().Control.Renew, why: "asked 0 times"},
 		"no host like that": {host: "nowhere.example", why: "no host is called that"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := &rules{outside: &asking{silent: c.silent}}
+				r := &rules{limits: limits.Default().Control, outside: &asking{silent: c.silent}}
 				k := egress.Case{Name: "c", DNS: map[egress.Phase]map[string]string{egress.Changed: {"moving.example": c.host}}}
 				start := time.Now()
 				err := r.name(t.Context(), k, egress.Changed)

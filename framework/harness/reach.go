@@ -203,15 +203,15 @@ func (s *Session) suspect(r egress.Result) {
 
 // tryTarget connects from the control client.
 func (s *Session) tryTarget(ctx context.Context, target string) error {
-	const limit = 3000
-	spec := &probe.Spec{URL: "tcp://" + target, Timeout: limit}
+	limit := s.opts.Limits.Control.Reach
+	spec := &probe.Spec{URL: "tcp://" + target, Timeout: int(limit.Milliseconds())}
 	switch _, port, _ := net.SplitHostPort(target); port {
 	case "80":
 		spec.URL = "http://" + target + "/"
 	case "443":
 		spec.URL = "tls://" + target
 	}
-	ctx, cancel := context.WithTimeout(ctx, egress.Patience(2*limit*time.Millisecond))
+	ctx, cancel := context.WithTimeout(ctx, 2*limit)
 	defer cancel()
 	out, err := s.pods.Do(ctx, egress.ControlClient, probe.Request{Spec: spec})
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/mesh"
 )
 
@@ -27,6 +28,7 @@ type rules struct {
 	files    fs.FS
 	changer  *mesh.Changer // shared by all lanes
 	run      string
+	limits   limits.Control
 	expand   func(string) string
 	secrets  func(ctx context.Context, text string) (string, error)
 	outside  cluster.Internet // nil for the live one
@@ -290,6 +292,9 @@ func (r *rules) take(ctx context.Context, c egress.Case, objs []*fixture.Object,
 	})
 }
 
+// noPush is said of a change that no proxy of the case has noticed.
+const noPush = "istiod sent no proxy of the case a push of this change: it concerns none of them"
+
 // settle makes a change and waits until the proxies of the case's clients have it. write makes what is about the
 // objects. A nil patch leaves the mesh configuration as it is, an empty one takes the case's own back.
 func (r *rules) settle(ctx context.Context, c egress.Case, patch egress.Object, objs []*fixture.Object, write func(context.Context) (mesh.Written, error)) (engine.Change, error) {
@@ -301,6 +306,9 @@ func (r *rules) settle(ctx context.Context, c egress.Case, patch egress.Object, 
 	ch := engine.Change{Acknowledged: s.Acknowledged, Notes: s.Rejections, Took: s.Took}
 	if s.Note != "" {
 		ch.Notes = append(ch.Notes, s.Note)
+	}
+	if s.Unconcerned {
+		ch.Notes = append(ch.Notes, noPush)
 	}
 	return ch, err
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -45,9 +44,6 @@ func (s *Session) over(ctx context.Context) bool {
 	return ctx.Err() != nil
 }
 
-// bundleTimeout bounds the collection of a debug bundle.
-const bundleTimeout = 15 * time.Second
-
 // Bundle keeps what helps to understand a case that does not conform: logs, config dumps, resources,
 // arrivals. It names the folder in the result; what could not be had is in its errors.txt. Of a case that did not run
 // there is nothing to keep.
@@ -55,7 +51,7 @@ func (s *Session) Bundle(ctx context.Context, l lane, r *egress.Result, out *rep
 	if out == nil || len(r.Phases) == 0 || (r.Verdict != egress.Violates && r.Verdict != egress.Inconclusive) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bundleTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Limits.Cluster.Bundle)
 	defer cancel()
 	dir := "bundles/" + r.Case.Name
 	var errs error

@@ -14,6 +14,7 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
+	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 )
@@ -56,7 +57,7 @@ func scheduled(lanes int) (*Session, *mortal) {
 	close(done.done)
 	cs := kubernetes.NewForConfigOrDie(&rest.Config{Host: "http://127.0.0.1:1"}) // nobody answers there
 	s := newSession(Options{Clients: []egress.Client{{Name: "client"}, {Name: "shared"}}})
-	s.Cluster, s.cs, s.changer, s.pods = m, cs, mesh.NewChanger(nil, nil, nil), pods.New(pods.Options{})
+	s.Cluster, s.cs, s.changer, s.pods = m, cs, mesh.NewChanger(nil, nil, nil, limits.Push{}), pods.New(pods.Options{})
 	s.starter.cs, s.starter.pods, s.starter.lanes = cs, s.pods, lanes
 	for l := range lane(lanes) {
 		s.starter.once[l.actual("client")] = done

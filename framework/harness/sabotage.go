@@ -32,18 +32,16 @@ type action struct {
 	open    func(context.Context, *Session) error
 	mend    func(context.Context, *Session) error
 	wrap    func(*engine.Engine)
-	// config changes every mesh configuration that is set.
-	config func(mesh.Config) mesh.Config
+	// config wraps where the mesh configuration is kept.
+	config func(mesh.ConfigStore) mesh.ConfigStore
 	// outside says that it is the hermetic internet which is broken, or its log.
 	outside bool
 }
 
 var actions = map[Sabotage]action{
 	"allow-any": {
-		config: func(c mesh.Config) mesh.Config {
-			return mesh.Merge(c, mesh.Config{"outboundTrafficPolicy": mesh.Config{"mode": string(egress.AllowAny)}})
-		},
-		open: func(ctx context.Context, s *Session) error { return s.changer.SetBase(ctx, nil, s.proxies()) },
+		config: func(s mesh.ConfigStore) mesh.ConfigStore { return allowsAny{s} },
+		open:   func(ctx context.Context, s *Session) error { return s.changer.SetBase(ctx, nil, s.proxies()) },
 	},
 	"internet-down": {open: breakInternet("down"), mend: breakInternet("mend"), outside: true},
 	"dns-dead":      {open: breakInternet("dns"), mend: breakInternet("mend"), outside: true},
@@ -132,12 +130,19 @@ func scaleIstiod(replicas int) func(context.Context, *Session) error {
 			return fmt.Errorf("scale istiod to %d: %w", replicas, err)
 		}
 		if replicas > 0 {
-			_, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod")
+			_, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod", s.opts.Limits.Pods.Ready)
 			return err
 		}
 		zero := int64(0)
 		return s.cs.CoreV1().Pods(mesh.SystemNamespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &zero}, metav1.ListOptions{LabelSelector: "app=istiod"})
 	}
+}
+
+// allowsAny keeps every mesh configuration with another outbound policy.
+type allowsAny struct{ mesh.ConfigStore }
+
+func (a allowsAny) Write(ctx context.Context, c mesh.Config) (bool, error) {
+	return a.ConfigStore.Write(ctx, mesh.Merge(c, mesh.Config{"outboundTrafficPolicy": mesh.Config{"mode": string(egress.AllowAny)}}))
 }
 
 type notApplied struct{ engine.Rules }

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 	"mesh-egress-conformance/framework/probe"
@@ -30,7 +31,8 @@ const (
 // starter starts in the background, once for all cases, what several of them use: clients, gateways, the Gateway API.
 type starter struct {
 	clients []egress.Client // all that cases may name
-	lanes   int             // how many lanes have clients of their own
+	limits  limits.Limits
+	lanes   int // how many lanes have clients of their own
 	logf    func(format string, a ...any)
 	// alive returns a context that ends with the cluster too.
 	alive func(context.Context) (context.Context, context.CancelFunc)
@@ -53,9 +55,9 @@ type starter struct {
 	rest        sync.WaitGroup // what starts a few at a time
 }
 
-func newStarter(clients []egress.Client, logf func(string, ...any), alive func(context.Context) (context.Context, context.CancelFunc)) *starter {
+func newStarter(clients []egress.Client, lim limits.Limits, logf func(string, ...any), alive func(context.Context) (context.Context, context.CancelFunc)) *starter {
 	life, end := context.WithCancel(context.Background())
-	return &starter{clients: clients, lanes: 1, logf: logf, alive: alive, life: life, end: end, once: map[string]*startup{}, gatewayPods: map[string]string{}}
+	return &starter{clients: clients, limits: lim, lanes: 1, logf: logf, alive: alive, life: life, end: end, once: map[string]*startup{}, gatewayPods: map[string]string{}}
 }
 
 // startup is something that is started once and waited for by many.
@@ -170,8 +172,8 @@ func (s *starter) waitURL(ctx context.Context, url string) error {
 	}
 	url = strings.ReplaceAll(url, "${INGRESS_IP}", s.ingressIP())
 	var last error
-	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, egress.Patience(apiTimeout), true, func(ctx context.Context) (bool, error) {
-		out, err := s.pods.Do(ctx, egress.ControlClient, probe.Request{Argv: []string{"curl", "-sS", "-f", "-o", "/dev/null", "-m", "5", url}})
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, s.limits.Cluster.APIServer, true, func(ctx context.Context) (bool, error) {
+		out, err := s.pods.Do(ctx, egress.ControlClient, probe.Request{Argv: []string{"curl", "-sS", "-f", "-o", "/dev/null", "-m", seconds(s.limits.Pods.Request), url}})
 		if err == nil && out.ExitCode != 0 {
 			err = fmt.Errorf("exit %d %s", out.ExitCode, out.Stderr)
 		}
@@ -187,7 +189,7 @@ func (s *starter) waitURL(ctx context.Context, url string) error {
 // findGateways waits for the gateways' pods and follows their logs.
 func (s *starter) findGateways(ctx context.Context) error {
 	for _, g := range []string{mesh.IngressGateway, mesh.EgressGateway} {
-		pod, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app="+g)
+		pod, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app="+g, s.limits.Pods.Ready)
 		if err != nil {
 			return err
 		}

@@ -4,27 +4,26 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
+	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 	"mesh-egress-conformance/framework/probe"
 )
 
-// lane is a set of client pods of its own, in a namespace of its own, in which one case runs at a
-// time. Every object of a case is visible in its lane alone, so lanes do not disturb each other.
-// Lane 0 is the clients as the cases name them.
+// lane is a set of client pods of its own, in a namespace of its own, in which one case runs at a time. What runs in
+// other lanes beside a case is derived from its objects (framework/isolation). Lane 0 is the clients as the cases name
+// them.
 type lane int
 
 // laneClients are the clients that every lane has; the others exist once and are used in turn.
 var laneClients = []string{"client"}
-
-// neighbour is another workload in the namespace of lane 0's client. So few cases need one that they run
-// in lane 0 alone.
-const neighbour = "client2"
 
 // actual is the name of the pod that a case's client name stands for.
 func (l lane) actual(name string) string {
@@ -36,7 +35,7 @@ func (l lane) actual(name string) string {
 	return name
 }
 
-// inLane describes a lane's copy of a client.
+// client describes a lane's copy of a client.
 func (l lane) client(c egress.Client) egress.Client {
 	if name := l.actual(c.Name); name != c.Name {
 		c.Name, c.Namespace, c.Service = name, fmt.Sprintf("%s-lane%d", c.Namespace, l), false
@@ -118,9 +117,9 @@ func (l laneLogs) Lines(ctx context.Context, client string, mark int, match func
 }
 
 // caller makes requests from clients for the harness itself, see mesh.CallFunc.
-func caller(p *pods.Pods) mesh.CallFunc {
+func caller(p *pods.Pods, within time.Duration) mesh.CallFunc {
 	return func(ctx context.Context, client, url string) (port int, err error) {
-		out, err := p.Do(ctx, client, probe.Request{Spec: &probe.Spec{URL: url, Timeout: 5000}})
+		out, err := p.Do(ctx, client, probe.Request{Spec: &probe.Spec{URL: url, Timeout: int(within.Milliseconds())}})
 		if err != nil {
 			return 0, err
 		}
@@ -155,32 +154,37 @@ func (s *Session) expand(l lane) func(string) string {
 	}
 }
 
-// secrets replaces placeholders in the JSON of objects by the internet's CA and a client certificate that
-// its hosts accept, which are asked for when they are first needed.
+// secrets replaces placeholders in the JSON of objects by authorities and client certificates of the internet
+// (internet.Hosts.Placeholders), which are asked for when they are first needed, and again where one is not among them:
+// hosts may have been added since. One that nobody knows stays as it is.
 func (s *Session) secrets() func(context.Context, string) (string, error) {
 	var mu sync.Mutex
-	var known *strings.Replacer
+	known := map[string]string{} // JSON text by placeholder
 	return func(ctx context.Context, text string) (string, error) {
-		if !strings.Contains(text, "${INTERNET_CA}") && !strings.Contains(text, "${CLIENT_") {
+		named := internet.PlaceholdersIn(text)
+		if len(named) == 0 {
 			return text, nil
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		if known == nil {
-			c, err := s.Cluster.Internet().Credential(ctx)
+		if slices.ContainsFunc(named, func(p string) bool { return known[p] == "" }) {
+			pems, err := s.Cluster.Internet().Secrets(ctx)
 			if err != nil {
-				return "", fmt.Errorf("get a client certificate: %w", err)
+				return "", fmt.Errorf("get the certificates that an object names: %w", err)
 			}
-			var pairs []string
-			for name, pem := range map[string][]byte{"${INTERNET_CA}": c.CA, "${CLIENT_CERT}": c.Cert, "${CLIENT_KEY}": c.Key} {
-				b, err := json.Marshal(string(pem))
+			for name, pem := range pems {
+				b, err := json.Marshal(pem)
 				if err != nil {
 					return "", err
 				}
-				pairs = append(pairs, name, strings.Trim(string(b), `"`))
+				known[name] = strings.Trim(string(b), `"`)
 			}
-			known = strings.NewReplacer(pairs...)
 		}
-		return known.Replace(text), nil
+		for _, p := range named {
+			if pem := known[p]; pem != "" {
+				text = strings.ReplaceAll(text, p, pem)
+			}
+		}
+		return text, nil
 	}
 }

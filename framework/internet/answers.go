@@ -28,14 +28,14 @@ const changingTTL = 1
 // SERVFAIL; "" forgets the name. It fails for a name that a host has, because others count on it.
 func (s *Server) Answer(name, host string) error {
 	name = strings.ToLower(name)
-	if _, taken := s.hosts.Find(name); taken {
+	if _, taken := s.Hosts().Find(name); taken {
 		return fmt.Errorf("%s is the name of a host; take one that is none's", name)
 	}
 	a := &answer{}
 	if code, ok := dns.StringToRcode[host]; ok && code != dns.RcodeSuccess {
 		a.rcode = code
 	} else if host != "" {
-		h, ok := s.hosts.Find(host)
+		h, ok := s.Hosts().Find(host)
 		if !ok {
 			return fmt.Errorf("no host is called %q", host)
 		}
@@ -75,16 +75,29 @@ func (x *answers) reply(m *dns.Msg, q dns.Question, name string) bool {
 	m.Rcode = a.rcode
 	if q.Qtype == dns.TypeA {
 		a.asked++
-		m.Answer = addresses(q, a.addrs, changingTTL)
 	}
+	m.Answer = addresses(q, a.addrs, changingTTL)
 	return true
 }
 
-// addresses are the records of a name.
+// has says that a name's answer has been changed.
+func (x *answers) has(name string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.of[name] != nil
+}
+
+// addresses are the records of a name that a question asks for.
 func addresses(q dns.Question, addrs []netip.Addr, ttl uint32) []dns.RR {
 	var out []dns.RR
+	header := dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET, Ttl: ttl}
 	for _, addr := range addrs {
-		out = append(out, &dns.A{Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: ttl}, A: addr.AsSlice()})
+		switch {
+		case q.Qtype == dns.TypeA && addr.Is4():
+			out = append(out, &dns.A{Hdr: header, A: addr.AsSlice()})
+		case q.Qtype == dns.TypeAAAA && addr.Is6():
+			out = append(out, &dns.AAAA{Hdr: header, AAAA: addr.AsSlice()})
+		}
 	}
 	return out
 }

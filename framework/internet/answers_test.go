@@ -2,17 +2,17 @@ package internet
 
 import (
 	"net/http/httptest"
-	"net/netip"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 )
 
 func TestAnswer(t *testing.T) {
 	s := NewServer(&Hosts{Hosts: []Host{
-		{Name: "a.example", Address: netip.MustParseAddr("198.51.100.1"), More: []netip.Addr{netip.MustParseAddr("198.51.100.2")}},
-		{Name: "b.example", Address: netip.MustParseAddr("198.51.100.3")},
+		{Name: "a.example", Address: at("198.51.100.1", "198.51.100.2")},
+		{Name: "b.example", Address: at("198.51.100.3")},
 	}}, nil)
 	srv := httptest.NewServer(s.ControlHandler())
 	defer srv.Close()
@@ -20,7 +20,7 @@ func TestAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := NewTCPClient(u.Host, "")
+	c := NewTCPClient(u.Host, "", 5*time.Second)
 	for _, x := range []struct {
 		host  string
 		rcode int

@@ -128,18 +128,18 @@ func (c *Config) guarded(next http.Handler) http.Handler {
 }
 
 // Subset is the hosts that carry the names, at new addresses: address is asked once for each host.
-// Hosts that are dead, and those with several addresses, have none that a single pod could play.
+// Hosts that no single pod can play are left out (Host.NoPod).
 func (h *Hosts) Subset(names []string, address func(Host) netip.Addr) *Hosts {
-	out := &Hosts{DNS: h.DNS}
+	out := &Hosts{DNS: h.DNS, ClientCertificates: h.ClientCertificates}
 	seen := map[string]bool{}
 	for _, n := range names {
 		x, ok := h.Find(n)
-		if !ok || seen[x.Name] || x.Dead {
+		if !ok || seen[x.Name] || x.NoPod() != "" {
 			continue
 		}
 		seen[x.Name] = true
-		x.More, x.Ping = nil, false
-		x.Address = address(x)
+		a := address(x)
+		x.Ping, x.Address, x.Chosen = false, Addresses{netip.PrefixFrom(a, a.BitLen())}, false
 		out.Hosts = append(out.Hosts, x)
 	}
 	return out

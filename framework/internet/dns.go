@@ -13,8 +13,8 @@ import (
 // startDNS serves the internet's names, authoritatively: a name that is not known does not exist.
 // Names under nip.io carry their address in themselves, as the real service has it.
 func (s *Server) startDNS(ctx context.Context) error {
-	addr := net.JoinHostPort(s.hosts.DNS.String(), "53")
-	var lc net.ListenConfig
+	addr := net.JoinHostPort(s.Hosts().DNS.String(), "53")
+	lc := listenConfig()
 	pc, err := lc.ListenPacket(ctx, "udp", addr)
 	if err != nil {
 		return err
@@ -60,7 +60,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	switch {
 	case !known:
 		m.Rcode = dns.RcodeNameError
-	case question.Qtype == dns.TypeA:
+	case question.Qtype == dns.TypeA, question.Qtype == dns.TypeAAAA:
 		m.Answer = addresses(question, addrs, ttl)
 	case question.Qtype == dns.TypeTXT:
 		m.Answer = append(m.Answer, &dns.TXT{
@@ -72,7 +72,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 }
 
 func (s *Server) lookup(name string) ([]netip.Addr, bool) {
-	if h, ok := s.hosts.Find(name); ok {
+	if h, ok := s.Hosts().Find(name); ok {
 		return h.Addresses(), true
 	}
 	if rest, ok := strings.CutSuffix(name, ".nip.io"); ok {

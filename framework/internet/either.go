@@ -4,17 +4,22 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync"
 	"time"
 )
 
 // tlsHandshake is the first byte of every TLS connection.
 const tlsHandshake = 0x16
 
-// sniff splits a listener into one for plain connections and one for TLS, by their first byte.
+// sniff splits a listener into one for plain connections and one for TLS, by their first byte. Closing one of them
+// closes the listener.
 func sniff(ln net.Listener) (plain, secure net.Listener) {
-	p := &half{Listener: ln, conns: make(chan net.Conn), closed: make(chan struct{})}
-	t := &half{Listener: ln, conns: make(chan net.Conn), closed: make(chan struct{})}
+	shut := func() error {
+		if err := ln.Close(); !errors.Is(err, net.ErrClosed) { // the other one may have closed it
+			return err
+		}
+		return nil
+	}
+	p, t := newQueue(ln.Addr(), shut), newQueue(ln.Addr(), shut)
 	go func() {
 		for {
 			c, err := ln.Accept()
@@ -23,21 +28,16 @@ func sniff(ln net.Listener) (plain, secure net.Listener) {
 				return
 			}
 			go func() {
-				first := make([]byte, 1)
-				if c.SetReadDeadline(time.Now().Add(connTimeout)) != nil {
-					return
-				}
-				if _, err := io.ReadFull(c, first); err != nil || c.SetReadDeadline(time.Time{}) != nil {
+				x, first, err := peek(c)
+				if err != nil {
 					c.Close()
 					return
 				}
 				to := p
-				if first[0] == tlsHandshake {
+				if first == tlsHandshake {
 					to = t
 				}
-				select {
-				case to.conns <- &peekedConn{Conn: c, first: first}:
-				case <-to.closed:
+				if !to.put(x) {
 					c.Close()
 				}
 			}()
@@ -46,29 +46,16 @@ func sniff(ln net.Listener) (plain, secure net.Listener) {
 	return p, t
 }
 
-// half is a listener for one of two kinds of connections.
-type half struct {
-	net.Listener
-	conns  chan net.Conn
-	once   sync.Once
-	closed chan struct{}
-}
-
-func (h *half) Accept() (net.Conn, error) {
-	select {
-	case c := <-h.conns:
-		return c, nil
-	case <-h.closed:
-		return nil, net.ErrClosed
+// peek waits for the first byte of a connection, which the returned one gives again.
+func peek(c net.Conn) (*peekedConn, byte, error) {
+	first := make([]byte, 1)
+	if err := c.SetReadDeadline(time.Now().Add(idleTimeout)); err != nil {
+		return nil, 0, err
 	}
-}
-
-func (h *half) Close() error {
-	h.once.Do(func() { close(h.closed) })
-	if err := h.Listener.Close(); !errors.Is(err, net.ErrClosed) { // the other half may have closed it
-		return err
+	if _, err := io.ReadFull(c, first); err != nil {
+		return nil, 0, err
 	}
-	return nil
+	return &peekedConn{Conn: c, first: first}, first[0], c.SetReadDeadline(time.Time{})
 }
 
 // peekedConn gives back the byte that was read to find out what it is.
@@ -76,6 +63,9 @@ type peekedConn struct {
 	net.Conn
 	first []byte
 }
+
+// NetConn is the connection below.
+func (c *peekedConn) NetConn() net.Conn { return c.Conn }
 
 func (c *peekedConn) Read(b []byte) (int, error) {
 	if len(c.first) > 0 {

@@ -55,27 +55,23 @@ func start(t *testing.T) (*Server, *Hosts, *CA) {
 		return []Service{{Port: p, Kind: k, HTTP2: h2}}
 	}
 	h := &Hosts{DNS: lo, Hosts: []Host{
-		{Name: "httpbin.org", Address: lo, Services: tcp(HTTP, false)},
-		{Name: "www.wikipedia.org", Aliases: []string{"en.wikipedia.org"}, Address: lo, Site: "wikipedia", Services: tcp(HTTPS, true)},
-		{Name: "redirect.example", Address: lo, Services: tcp(Redirect, false)},
-		{Name: "mtls.example", Address: lo, Services: tcp(MTLS, false)},
-		{Name: "banner.example", Address: lo, Services: tcp(Banner, false)},
-		{Name: "echo.example", Address: lo, Services: tcp(Echo, false)},
-		{Name: "udp.example", Address: lo, Services: []Service{{Port: port("udp"), Kind: UDPEcho}}},
-		{Name: "proxy.example", Address: lo, Services: tcp(Connect, false)},
-		{Name: "dead.example", Address: netip.MustParseAddr("203.0.113.99"), Dead: true},
+		{Name: "httpbin.org", Address: Addresses{netip.PrefixFrom(lo, 32)}, Services: tcp(HTTP, false)},
+		{Name: "www.wikipedia.org", Aliases: []string{"en.wikipedia.org"}, Address: Addresses{netip.PrefixFrom(lo, 32)}, Site: "wikipedia", Services: tcp(HTTPS, true)},
+		{Name: "redirect.example", Address: Addresses{netip.PrefixFrom(lo, 32)}, Services: tcp(Redirect, false)},
+		{Name: "mtls.example", Address: Addresses{netip.PrefixFrom(lo, 32)}, Services: tcp(MTLS, false)},
+		{Name: "banner.example", Address: Addresses{netip.PrefixFrom(lo, 32)}, Services: tcp(Banner, false)},
+		{Name: "echo.example", Address: Addresses{netip.PrefixFrom(lo, 32)}, Services: tcp(Echo, false)},
+		{Name: "udp.example", Address: Addresses{netip.PrefixFrom(lo, 32)}, Services: []Service{{Port: port("udp"), Kind: UDPEcho}}},
+		{Name: "proxy.example", Address: Addresses{netip.PrefixFrom(lo, 32)}, Services: tcp(Connect, false)},
+		{Name: "dead.example", Address: at("203.0.113.99"), Dead: true},
 	}}
 	ca, err := NewCA("test")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := NewServer(h, ca)
-	for _, x := range h.Hosts {
-		for _, svc := range x.Services {
-			if err := s.startService(t.Context(), x, svc); err != nil {
-				t.Fatal(err)
-			}
-		}
+	if err := s.startHosts(t.Context(), h.Hosts); err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
 	return s, h, ca
@@ -87,7 +83,7 @@ func addrOf(t *testing.T, h *Hosts, name string) string {
 	if !ok {
 		t.Fatalf("no host %s", name)
 	}
-	return netip.AddrPortFrom(x.Address, x.Services[0].Port).String()
+	return netip.AddrPortFrom(x.Addresses()[0], x.Services[0].Port).String()
 }
 
 // last is the newest entry of a host in the arrival log.
@@ -167,11 +163,11 @@ func TestTLS(t *testing.T) {
 
 func TestMTLS(t *testing.T) {
 	s, h, ca := start(t)
-	cred, err := ca.Credential("client.example")
+	secrets, err := ca.Secrets(h)
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaf, err := tls.X509KeyPair(cred.Cert, cred.Key)
+	leaf, err := tls.X509KeyPair([]byte(secrets["${CLIENT_CERT}"]), []byte(secrets["${CLIENT_KEY}"]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,6 +237,19 @@ func TestRedirectAndProxy(t *testing.T) {
 			t.Fatalf("%q %v, want %q", line, err, want)
 		}
 	}
+}
+
+// at makes addresses and ranges of texts.
+func at(texts ...string) Addresses {
+	var out Addresses
+	for _, t := range texts {
+		p, err := parseRange(t)
+		if err != nil {
+			panic(err)
+		}
+		out = append(out, p)
+	}
+	return out
 }
 
 // recorder catches a DNS answer.
@@ -351,16 +360,18 @@ func TestDefaultHosts(t *testing.T) {
 	}
 	seen := map[netip.Addr]string{}
 	for _, x := range h.Hosts {
-		if other := seen[x.Address]; other != "" {
-			t.Errorf("%s and %s share %s", x.Name, other, x.Address)
-		}
-		seen[x.Address] = x.Name
-		ok := false
-		for _, p := range []string{"198.51.100.0/24", "203.0.113.0/24", "91.198.174.192/27", "208.80.154.224/27"} {
-			ok = ok || netip.MustParsePrefix(p).Contains(x.Address)
-		}
-		if !ok {
-			t.Errorf("%s has the address %s outside the known ranges", x.Name, x.Address)
+		for _, a := range x.Addresses() {
+			if other := seen[a]; other != "" {
+				t.Errorf("%s and %s share %s", x.Name, other, a)
+			}
+			seen[a] = x.Name
+			ok := false
+			for _, p := range []string{"198.51.100.0/24", "203.0.113.0/24", "91.198.174.192/27", "208.80.154.224/27"} {
+				ok = ok || netip.MustParsePrefix(p).Contains(a)
+			}
+			if !ok {
+				t.Errorf("%s has the address %s outside the known ranges", x.Name, a)
+			}
 		}
 	}
 }

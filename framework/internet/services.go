@@ -2,12 +2,10 @@ package internet
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -16,17 +14,14 @@ import (
 	"mesh-egress-conformance/framework/egress"
 )
 
-// banner is what a server-first host says.
-const banner = "220 mesh-egress-conformance ready\r\n"
-
-// connTimeout bounds raw connections, so that a client that forgets one cannot keep it.
-const connTimeout = 60 * time.Second
-
 type loggedListener struct {
 	net.Listener
 	server string
 	log    *arrivals
 }
+
+// amend completes the connection's entry in the log.
+func (c *loggedConn) amend(f func(*egress.Arrival)) { c.log.amend(c.seq, f) }
 
 type loggedConn struct {
 	net.Conn
@@ -43,66 +38,6 @@ func (l *loggedListener) Accept() (net.Conn, error) {
 	}
 	seq := l.log.add(egress.Arrival{Server: l.server, Peer: c.RemoteAddr().String(), Local: c.LocalAddr().String(), Kind: "tcp"})
 	return &loggedConn{Conn: c, server: l.server, seq: seq, log: l.log}, nil
-}
-
-func speakFirst(c net.Conn) {
-	if c.SetDeadline(time.Now().Add(connTimeout)) != nil {
-		return
-	}
-	if _, err := io.WriteString(c, banner); err == nil {
-		_, _ = io.Copy(c, c) // the peer decides when it ends
-	}
-}
-
-func echo(c net.Conn) {
-	if c.SetDeadline(time.Now().Add(connTimeout)) == nil {
-		_, _ = io.Copy(c, c) // the peer decides when it ends
-	}
-}
-
-func (s *Server) startUDP(ctx context.Context, h Host, addr string) error {
-	var lc net.ListenConfig
-	pc, err := lc.ListenPacket(ctx, "udp", addr)
-	if err != nil {
-		return err
-	}
-	s.onClose(pc.Close)
-	go func() {
-		buf := make([]byte, 64<<10)
-		for {
-			n, from, err := pc.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			s.log.add(egress.Arrival{Server: h.Name, Peer: from.String(), Local: addr, Kind: "udp"})
-			_, _ = pc.WriteTo(buf[:n], from) // UDP: a lost answer is the network's right
-		}
-	}()
-	return nil
-}
-
-// logPings notes echo requests to a host; the kernel answers them.
-func (s *Server) logPings(ctx context.Context, h Host) error {
-	var lc net.ListenConfig
-	pc, err := lc.ListenPacket(ctx, "ip4:icmp", h.Address.String())
-	if err != nil {
-		return err
-	}
-	s.onClose(pc.Close)
-	go func() {
-		buf := make([]byte, 1500)
-		for {
-			n, from, err := pc.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			if n >= 8 && buf[0] == 8 { // type echo request; its identifier is the client's port
-				peer := net.JoinHostPort(from.String(), strconv.Itoa(int(buf[4])<<8|int(buf[5])))
-				s.log.add(egress.Arrival{Server: h.Name, Peer: peer, Local: h.Address.String() + ":0", Kind: "icmp"})
-			}
-		}
-	}()
-	return nil
 }
 
 // connectProxy is a forward proxy for CONNECT and for absolute URLs. It runs inside the internet's
@@ -147,7 +82,7 @@ func (s *Server) connectProxy() http.Handler {
 func (s *Server) resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		var d net.Dialer
-		return d.DialContext(ctx, network, net.JoinHostPort(s.hosts.DNS.String(), "53"))
+		return d.DialContext(ctx, network, net.JoinHostPort(s.Hosts().DNS.String(), "53"))
 	}}
 }
 
@@ -182,11 +117,4 @@ func pages(of map[string]string) http.Handler {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) })
 	}
 	return mux
-}
-
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	if err := json.NewEncoder(w).Encode(v); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-	}
 }

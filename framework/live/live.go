@@ -58,7 +58,7 @@ func (t Constraints) SkipReason(c egress.Case) (string, error) {
 
 func (t Constraints) skipReason(c egress.Case, text string) string {
 	for _, h := range t.Hosts.Hosts {
-		if !h.Real && slices.ContainsFunc(append([]string{h.Name}, h.Aliases...), func(n string) bool { return strings.Contains(text, n) }) {
+		if !h.Real && h.NamedIn(text) {
 			return fmt.Sprintf("%s exists in the hermetic internet alone", h.Name)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/limits"
 )
 
 // LogSource is a proxy whose access log is followed, and how it can be made to write a line.
@@ -31,8 +32,9 @@ type CallFunc func(ctx context.Context, client, url string) (port int, err error
 
 // AccessLogs follows the access logs of several proxies, by the names of clients and gateways.
 type AccessLogs struct {
-	cs   kubernetes.Interface
-	call CallFunc
+	cs     kubernetes.Interface
+	call   CallFunc
+	limits limits.Log
 
 	mu      sync.Mutex
 	follow  map[string]followed
@@ -45,12 +47,9 @@ type followed struct {
 }
 
 // NewAccessLogs returns an empty set.
-func NewAccessLogs(cs kubernetes.Interface, call CallFunc) *AccessLogs {
-	return &AccessLogs{cs: cs, call: call, follow: map[string]followed{}}
+func NewAccessLogs(cs kubernetes.Interface, call CallFunc, l limits.Log) *AccessLogs {
+	return &AccessLogs{cs: cs, call: call, limits: l, follow: map[string]followed{}}
 }
-
-// flushPatience bounds the wait for a proxy's log. Envoy flushes every second unless told otherwise.
-const flushPatience = 5 * time.Second
 
 func (l *AccessLogs) of(name string) (followed, error) {
 	l.mu.Lock()
@@ -73,8 +72,8 @@ func (l *AccessLogs) Start(ctx context.Context, name string, s LogSource) error 
 	return nil
 }
 
-// attaches is how often Attached asks for a line, and attachPatience how long it waits for each.
-const attaches, attachPatience = 10, 300 * time.Millisecond
+// attaches is how often Attached asks for a line.
+const attaches = 10
 
 // Attached waits until a followed log really follows: the kubelet answers before it has found the end
 // of the file, and what is written in between is lost. A client that cannot make its proxy write
@@ -89,7 +88,7 @@ func (l *AccessLogs) Attached(ctx context.Context, client string) error {
 		if _, err := l.call(ctx, client, istiodURL+path); err != nil {
 			return err
 		}
-		_, err := f.Wait(ctx, egress.Patience(attachPatience), 0, func(x egress.AccessLog) bool { return x.Path == path })
+		_, err := f.Wait(ctx, l.limits.Attach, 0, func(x egress.AccessLog) bool { return x.Path == path })
 		if !errors.Is(err, ErrNoLine) {
 			return err
 		}
@@ -120,7 +119,7 @@ func (l *AccessLogs) Flush(ctx context.Context, client string) error {
 		return err
 	}
 	local := fmt.Sprintf("%s:%d", f.IP, port)
-	_, err = f.Wait(ctx, egress.Patience(flushPatience), before, func(x egress.AccessLog) bool { return x.Path == path || x.DownstreamRemote == local })
+	_, err = f.Wait(ctx, l.limits.Flush, before, func(x egress.AccessLog) bool { return x.Path == path || x.DownstreamRemote == local })
 	return err
 }
 
@@ -139,7 +138,7 @@ func (l *AccessLogs) flushServer(ctx context.Context, f followed) error {
 	if _, err := l.call(ctx, egress.ControlClient, f.Server+path); err != nil {
 		return err
 	}
-	_, err := f.Wait(ctx, egress.Patience(flushPatience), 0, func(x egress.AccessLog) bool { return x.Path == path })
+	_, err := f.Wait(ctx, l.limits.Flush, 0, func(x egress.AccessLog) bool { return x.Path == path })
 	return err
 }
 
@@ -162,7 +161,7 @@ func (l *AccessLogs) Lines(ctx context.Context, name string, mark int, match fun
 	if !f.Gateway {
 		return f.AccessLog.Lines(mark, match), nil
 	}
-	found, err := f.Wait(ctx, egress.Patience(flushPatience), mark, match)
+	found, err := f.Wait(ctx, l.limits.Flush, mark, match)
 	if errors.Is(err, ErrNoLine) {
 		return nil, nil
 	}

@@ -14,7 +14,8 @@ import (
 // push and cannot do that to each other.
 type batcher struct {
 	// count is how many pushes istiod has computed.
-	count func(context.Context) (int64, error)
+	count     func(context.Context) (counts, error)
+	gathering time.Duration // how long a batch waits for workers to join it
 
 	mu      sync.Mutex
 	workers int // that make changes; 0 stands for one
@@ -27,13 +28,10 @@ type batch struct {
 	full    chan struct{} // closed when nobody joins any more
 	counted chan struct{} // closed when before and err are known
 	began   time.Time     // when the writing began, after both
-	before  int64         // the pushes that had been computed before the writing began
+	before  counts        // the pushes that had been computed before the writing began
 	err     error
 	empty   chan struct{} // closed when the last one leaves
 }
-
-// gathering is how long a batch waits for workers to join it.
-const gathering = 40 * time.Millisecond
 
 // add says that so many workers more, or fewer, make changes.
 func (b *batcher) add(workers int) {
@@ -72,7 +70,7 @@ func (b *batcher) join(ctx context.Context) (x *batch, member bool) {
 			defer close(x.counted)
 			x.before, x.err = b.count(ctx)
 		}()
-		time.AfterFunc(gathering, func() {
+		time.AfterFunc(b.gathering, func() {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			x.close()
@@ -92,7 +90,7 @@ func (b *batcher) join(ctx context.Context) (x *batch, member bool) {
 // place is a change's place in a batch.
 type place struct {
 	began  time.Time // when the writing of the batch began
-	before int64     // the pushes that istiod had computed before that
+	before counts    // the pushes that istiod had computed before that
 	// leave must be called once the change's push has been computed; it may be called more than once.
 	leave func()
 }

@@ -17,12 +17,15 @@ func enter(t *testing.T, b *batcher) place {
 	return e
 }
 
-func uncounted(context.Context) (int64, error) { return 0, nil }
+// gathering is how long batches wait for others in these tests.
+const gathering = 40 * time.Millisecond
+
+func uncounted(context.Context) (counts, error) { return nil, nil }
 
 // Changes that come while a batch gathers are written together; a later one waits until all have left.
 func TestBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &batcher{count: uncounted}
+		b := &batcher{count: uncounted, gathering: gathering}
 		b.add(3)
 		start := time.Now()
 		type coming struct {
@@ -58,7 +61,7 @@ func TestBatch(t *testing.T) {
 // Nobody waits for workers that are not there.
 func TestBatchComplete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &batcher{count: uncounted}
+		b := &batcher{count: uncounted, gathering: gathering}
 		start := time.Now()
 		enter(t, b).leave()
 		b.add(2)
@@ -79,15 +82,15 @@ func TestBatchComplete(t *testing.T) {
 // The pushes from before are counted while the batch gathers, before anybody writes; without the count nobody does.
 func TestBatchCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &batcher{count: func(context.Context) (int64, error) { <-time.After(2 * gathering); return 7, nil }}
+		b := &batcher{gathering: gathering, count: func(context.Context) (counts, error) { <-time.After(2 * gathering); return counts{"istiod": 7}, nil }}
 		b.add(2)
 		start := time.Now()
 		e := enter(t, b)
-		if e.before != 7 || e.began.Sub(start) != 2*gathering {
-			t.Errorf("before %d, began after %s", e.before, e.began.Sub(start))
+		if e.before["istiod"] != 7 || e.began.Sub(start) != 2*gathering {
+			t.Errorf("before %v, began after %s", e.before, e.began.Sub(start))
 		}
 		e.leave()
-		b.count = func(context.Context) (int64, error) { return 0, errors.New("istiod is away") }
+		b.count = func(context.Context) (counts, error) { return nil, errors.New("istiod is away") }
 		if _, err := b.enter(t.Context()); err == nil {
 			t.Error("a change is made though istiod does not answer")
 		}
@@ -98,7 +101,7 @@ func TestBatchCounts(t *testing.T) {
 
 func TestBatchInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &batcher{count: uncounted}
+		b := &batcher{count: uncounted, gathering: gathering}
 		leave := enter(t, b).leave
 		for _, leaves := range []bool{false, true} { // beside a batch under way, and while gathering
 			if leaves {

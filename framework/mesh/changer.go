@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/limits"
 )
 
 // Changer makes changes and waits until the proxies have them. Changes that come at the same time reach istiod in one
 // batch, so all that change one mesh must share one Changer.
 type Changer struct {
+	limits  limits.Push
 	istiod  *Istiod
 	overlay *Overlay // nil where the mesh configuration may not be changed
 	batches *batcher
@@ -26,8 +28,8 @@ type Objects interface {
 
 // NewChanger returns a Changer. The overlay is nil where the mesh configuration is somebody else's: then it stays as
 // it is.
-func NewChanger(istiod *Istiod, overlay *Overlay, objects Objects) *Changer {
-	return &Changer{istiod: istiod, overlay: overlay, batches: &batcher{count: istiod.Computed}, objects: objects}
+func NewChanger(istiod *Istiod, overlay *Overlay, objects Objects, l limits.Push) *Changer {
+	return &Changer{limits: l, istiod: istiod, overlay: overlay, batches: &batcher{count: istiod.computed, gathering: l.Gathering}, objects: objects}
 }
 
 // AddWorkers says that so many workers more (or fewer, where it is negative) make changes side by side. A batch is
@@ -48,15 +50,54 @@ func (c *Changer) SetBase(ctx context.Context, base Config, proxies []string) er
 	if c.overlay == nil { // somebody else's; cases that want another one are skipped
 		return nil
 	}
-	return c.overlay.setBase(ctx, base, proxies)
+	if err := c.quiet(ctx); err != nil {
+		return err
+	}
+	c.overlay.setBase(base)
+	before, err := c.istiod.computed(ctx)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	arrived, err := c.configure(ctx, Config{})
+	if err != nil || arrived == nil {
+		return err
+	}
+	_, err = c.istiod.settle(ctx, pending{proxies: proxies, seen: arrived, before: before, began: began})
+	return err
 }
 
-// Restore goes back to the installed mesh configuration and waits for nobody.
-func (c *Changer) Restore(ctx context.Context) error {
-	if c.overlay == nil {
+// quiet waits until the mesh configuration may be changed, see Istiod.Quiet.
+func (c *Changer) quiet(ctx context.Context) error {
+	if !c.overlay.endpointsChanged(c.limits.EndpointEcho) {
 		return nil
 	}
-	return c.overlay.restore(ctx)
+	return c.istiod.Quiet(ctx)
+}
+
+// configure changes the mesh configuration. arrived says whether every replica of istiod works with the change; it is
+// nil where nothing has changed.
+func (c *Changer) configure(ctx context.Context, patch Config) (arrived func(context.Context) (bool, error), err error) {
+	last, err := c.istiod.meshConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	changed, err := c.overlay.set(ctx, patch)
+	if err != nil || !changed {
+		return nil, err
+	}
+	return func(ctx context.Context) (bool, error) {
+		now, err := c.istiod.meshConfig(ctx)
+		if err != nil {
+			return false, err
+		}
+		for pod, text := range now {
+			if old, there := last[pod]; there && old == text {
+				return false, nil
+			}
+		}
+		return true, nil
+	}, nil
 }
 
 // Mutation is a change of objects, of the mesh configuration, or of both.
@@ -107,56 +148,50 @@ func (c *Changer) do(ctx context.Context, m Mutation) (Settled, error) {
 		}
 		e = expect(w)
 	}
-	configured, err := c.configure(ctx, m.Config)
-	if err != nil {
-		return none, err
+	var arrived func(context.Context) (bool, error)
+	if m.Config != nil {
+		if c.overlay == nil {
+			return none, errors.New("change the mesh configuration: it belongs to somebody else here")
+		}
+		if err := c.quiet(ctx); err != nil {
+			return none, err
+		}
+		if arrived, err = c.configure(ctx, m.Config); err != nil {
+			return none, err
+		}
 	}
 	if e.endpoints {
 		c.EndpointsChange()
 	}
-	if !configured && !e.concerns() {
+	if arrived == nil && !e.concerns() {
 		if leaves = e.unconcerned == 0; !leaves { // istiod may compute a push for them, for which this change need not wait
 			go func() {
 				defer in.leave()
-				_ = c.istiod.Computes(context.WithoutCancel(ctx), in.before) // an istiod that does not answer is found out by the next change
+				_ = c.istiod.computes(context.WithoutCancel(ctx), in.before) // an istiod that does not answer is found out by the next change
 			}()
 		}
 		return none, nil
 	}
-	return c.istiod.Settle(ctx, Change{Proxies: m.Proxies, Seen: c.seen(e, configured), Before: in.before, Began: in.began, Pushed: in.leave})
-}
-
-// configure changes the mesh configuration, and says whether that changed anything.
-func (c *Changer) configure(ctx context.Context, patch Config) (bool, error) {
-	if patch == nil {
-		return false, nil
-	}
-	if c.overlay == nil {
-		return false, errors.New("change the mesh configuration: it belongs to somebody else here")
-	}
-	if err := c.overlay.quiet(ctx); err != nil {
-		return false, err
-	}
-	return c.overlay.set(ctx, patch)
+	return c.istiod.settle(ctx, pending{proxies: m.Proxies, seen: c.seen(e, arrived), before: in.before, began: in.began, computed: in.leave})
 }
 
 // seen returns a function that says whether istiod holds everything that a mutation has written; nil where istiod
 // does not show that.
-func (c *Changer) seen(e expected, configured bool) func(context.Context) (bool, error) {
-	if len(e.versions)+len(e.statuses) == 0 && !configured {
+func (c *Changer) seen(e expected, arrived func(context.Context) (bool, error)) func(context.Context) (bool, error) {
+	if len(e.versions)+len(e.statuses) == 0 && arrived == nil {
 		return nil
 	}
 	wrote, answers := time.Now(), 0
 	return func(ctx context.Context) (bool, error) {
-		if configured {
-			if ok, err := c.overlay.arrived(ctx); !ok || err != nil {
+		if arrived != nil {
+			if ok, err := arrived(ctx); !ok || err != nil {
 				return false, err
 			}
 		}
-		if answers++; time.Since(wrote) > addressPatience && answers > addressAnswers {
+		if answers++; c.limits.Addresses.Over(wrote, answers) {
 			e.ignoreAddresses()
 		}
-		ok, err := c.istiod.Holds(ctx, e.versions)
+		ok, err := c.istiod.holds(ctx, e.versions)
 		if !ok || err != nil {
 			return false, err
 		}
@@ -170,10 +205,6 @@ func (c *Changer) seen(e expected, configured bool) func(context.Context) (bool,
 		return true, nil
 	}
 }
-
-// addressPatience bounds the wait for allocated addresses, in istiod's answers too: an istiod may have been told to
-// allocate none.
-const addressPatience, addressAnswers = 3 * time.Second, 50
 
 // expected is what istiod must come to hold of what a mutation has written.
 type expected struct {

@@ -3,12 +3,12 @@ package mesh
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/yaml"
 )
 
@@ -59,49 +59,78 @@ func parseMesh(text string) (Config, error) {
 	return mc, nil
 }
 
-// ErrUnchanged says that the mesh already has the wanted configuration.
-var ErrUnchanged = errors.New("the mesh already has this configuration")
-
-// WriteConfig replaces the mesh configuration, and remembers the installed one where it differs.
-func WriteConfig(ctx context.Context, cs kubernetes.Interface, mc, installed Config) error {
-	b, err := yaml.Marshal(mc)
-	if err != nil {
-		return fmt.Errorf("write the mesh configuration: %w", err)
-	}
-	original, err := yaml.Marshal(installed)
-	if err != nil {
-		return fmt.Errorf("write the mesh configuration: %w", err)
-	}
-	cm, err := getMesh(ctx, cs, configMap)
+// RestoreConfig brings the mesh configuration back that Istio was installed with. It waits for nobody.
+func RestoreConfig(ctx context.Context, cs kubernetes.Interface) error {
+	installed, err := InstalledConfig(ctx, cs)
 	if err != nil {
 		return err
+	}
+	_, err = NewMeshStore(cs, installed).Write(ctx, installed)
+	return err
+}
+
+// MeshStore is the mesh configuration of a cluster, in its ConfigMap.
+type MeshStore struct {
+	cs        kubernetes.Interface
+	installed Config
+}
+
+// NewMeshStore returns the store of a cluster whose Istio was installed with a configuration.
+func NewMeshStore(cs kubernetes.Interface, installed Config) *MeshStore {
+	return &MeshStore{cs: cs, installed: installed}
+}
+
+// Write replaces the mesh configuration, and notes the installed one beside it where it differs. It says whether the
+// configuration was another one before. Where somebody else changes the ConfigMap at the same time, it tries again.
+func (s *MeshStore) Write(ctx context.Context, mc Config) (changed bool, err error) {
+	text, err := yaml.Marshal(mc)
+	if err != nil {
+		return false, fmt.Errorf("write the mesh configuration: %w", err)
+	}
+	installed, err := yaml.Marshal(s.installed)
+	if err != nil {
+		return false, fmt.Errorf("write the mesh configuration: %w", err)
+	}
+	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		changed, err = s.write(ctx, text, installed)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("change the mesh configuration: %w", err)
+	}
+	return changed, nil
+}
+
+func (s *MeshStore) write(ctx context.Context, text, installed []byte) (changed bool, err error) {
+	cm, err := getMesh(ctx, s.cs, configMap)
+	if err != nil {
+		return false, err
 	}
 	old, err := parseMesh(cm.Data["mesh"])
 	if err != nil {
-		return err
+		return false, err
 	}
-	same, err := yaml.Marshal(old)
+	before, err := yaml.Marshal(old)
 	if err != nil {
-		return err
+		return false, err
 	}
+	changed = !bytes.Equal(before, text)
 	_, noted := cm.Annotations[installedAnnotation]
-	unchanged, foreign := bytes.Equal(same, b), !bytes.Equal(b, original)
-	if unchanged && noted == foreign {
-		return ErrUnchanged
+	differs := !bytes.Equal(text, installed)
+	if !changed && noted == differs {
+		return false, nil
 	}
-	if foreign {
-		metav1.SetMetaDataAnnotation(&cm.ObjectMeta, installedAnnotation, string(original))
+	if differs {
+		metav1.SetMetaDataAnnotation(&cm.ObjectMeta, installedAnnotation, string(installed))
 	} else {
 		delete(cm.Annotations, installedAnnotation)
 	}
-	cm.Data["mesh"] = string(b)
-	if _, err := cs.CoreV1().ConfigMaps(SystemNamespace).Update(ctx, cm, metav1.UpdateOptions{}); err != nil {
-		return fmt.Errorf("change the mesh configuration: %w", err)
+	if cm.Data == nil {
+		cm.Data = map[string]string{}
 	}
-	if unchanged {
-		return ErrUnchanged
-	}
-	return nil
+	cm.Data["mesh"] = string(text)
+	_, err = s.cs.CoreV1().ConfigMaps(SystemNamespace).Update(ctx, cm, metav1.UpdateOptions{})
+	return changed, err
 }
 
 // Merge returns a copy of a configuration with a patch laid over it: objects are merged, everything
@@ -124,9 +153,4 @@ func Merge(base, patch Config) Config {
 		}
 	}
 	return out
-}
-
-// MeshConfig is the mesh configuration that istiod itself works with, as opaque text.
-func (i *Istiod) MeshConfig(ctx context.Context) (string, error) {
-	return i.mesh.ask(ctx)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,7 +22,7 @@ import (
 type Found struct {
 	Version  string        // minor, such as "1.31"
 	Release  string        // as its image's tag has it
-	Revision string        // label istio.io/rev of istiod; "default" for none
+	Revision string        // label istio.io/rev of istiod; DefaultRevision for none
 	Policy   egress.Policy // mesh-wide outbound policy; "" when the configuration cannot be read
 	// AccessLog says whether sidecars write an access log to their standard output.
 	AccessLog bool
@@ -38,19 +39,11 @@ var tagRE = regexp.MustCompile(`^v?(\d+\.\d+)(\.\d+\S*)?$`)
 // Detect says which Istio runs in a cluster. It fails where there is none, where it is too old, and
 // where only its ambient mode is installed.
 func Detect(ctx context.Context, cs kubernetes.Interface) (Found, error) {
-	l, err := cs.CoreV1().Pods(SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: "app=istiod"})
+	pod, err := chooseIstiod(ctx, cs)
 	if err != nil {
-		return Found{}, fmt.Errorf("look for istiod: %w", err)
+		return Found{}, err
 	}
-	i := slices.IndexFunc(l.Items, func(p corev1.Pod) bool { return p.Status.Phase == corev1.PodRunning })
-	if i < 0 {
-		return Found{}, fmt.Errorf("%w (label app=istiod) in namespace %s: install Istio first, or let the harness do it in a cluster of its own (--provider embedded or kind)", ErrNoIstio, SystemNamespace)
-	}
-	pod := l.Items[i]
-	f := Found{Revision: "default"}
-	if r := pod.Labels["istio.io/rev"]; r != "" {
-		f.Revision = r
-	}
+	f := Found{Revision: revisionOf(pod)}
 	for _, c := range pod.Spec.Containers {
 		if c.Name != "discovery" {
 			continue
@@ -78,6 +71,46 @@ func Detect(ctx context.Context, cs kubernetes.Interface) (Found, error) {
 	return f, f.readConfig(ctx, cs)
 }
 
+// chooseIstiod returns a ready pod of the istiod that client pods are to use: that of the default revision, else of the
+// one that is tagged as default, else of the only one.
+func chooseIstiod(ctx context.Context, cs kubernetes.Interface) (*corev1.Pod, error) {
+	l, err := cs.CoreV1().Pods(SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: istiodSelector})
+	if err != nil {
+		return nil, fmt.Errorf("look for istiod: %w", err)
+	}
+	ready := map[string]*corev1.Pod{}
+	var others []string
+	for i := range l.Items {
+		switch p := &l.Items[i]; {
+		case isReady(p):
+			ready[revisionOf(p)] = p
+		case p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed: // such as evicted ones
+			others = append(others, p.Name)
+		}
+	}
+	revisions := slices.Sorted(maps.Keys(ready))
+	switch {
+	case len(revisions) == 0 && len(others) > 0: // it is there, so none may be installed
+		return nil, fmt.Errorf("istiod is not ready: kubectl -n %s describe pod %s tells why", SystemNamespace, strings.Join(others, " "))
+	case len(revisions) == 0:
+		return nil, fmt.Errorf("%w (label %s) in namespace %s: install Istio first, or let the harness do it in a cluster of its own (--provider embedded or kind)", ErrNoIstio, istiodSelector, SystemNamespace)
+	case ready[DefaultRevision] != nil:
+		return ready[DefaultRevision], nil
+	case len(revisions) == 1:
+		return ready[revisions[0]], nil
+	}
+	hooks, err := cs.AdmissionregistrationV1().MutatingWebhookConfigurations().List(ctx, metav1.ListOptions{LabelSelector: "istio.io/tag=" + DefaultRevision})
+	if err != nil {
+		return nil, fmt.Errorf("look for the default revision of Istio among %s: %w", strings.Join(revisions, ", "), err)
+	}
+	for _, h := range hooks.Items {
+		if p := ready[h.Labels["istio.io/rev"]]; p != nil {
+			return p, nil
+		}
+	}
+	return nil, fmt.Errorf("the cluster runs the revisions %s of Istio, and none is the default one: choose with istioctl tag set default --revision %s", strings.Join(revisions, ", "), revisions[0])
+}
+
 // injects demands the webhook that gives pods their sidecars.
 func (f *Found) injects(ctx context.Context, cs kubernetes.Interface) error {
 	hooks, err := cs.AdmissionregistrationV1().MutatingWebhookConfigurations().List(ctx, metav1.ListOptions{})
@@ -97,7 +130,7 @@ func (f *Found) injects(ctx context.Context, cs kubernetes.Interface) error {
 
 func (f *Found) readConfig(ctx context.Context, cs kubernetes.Interface) error {
 	name := configMap
-	if f.Revision != "default" {
+	if f.Revision != DefaultRevision {
 		name += "-" + f.Revision
 	}
 	mc, err := readConfig(ctx, cs, name)

@@ -24,12 +24,26 @@ func istiodPod(image string, labels map[string]string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "istiod-1", Namespace: SystemNamespace, Labels: l},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "discovery", Image: image}}},
-		Status:     corev1.PodStatus{Phase: corev1.PodRunning},
+		Status:     corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
 	}
 }
 
 func webhook(config, hook string) *admissionv1.MutatingWebhookConfiguration {
 	return &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: config}, Webhooks: []admissionv1.MutatingWebhook{{Name: hook}}}
+}
+
+// named is a ready pod of a revision.
+func named(name, image, revision string) *corev1.Pod {
+	p := istiodPod(image, map[string]string{"istio.io/rev": revision})
+	p.Name = name
+	return p
+}
+
+// tag makes a revision the default one, as istioctl tag does.
+func tag(revision string) *admissionv1.MutatingWebhookConfiguration {
+	w := webhook("istio-revision-tag-default", "rev.namespace.sidecar-injector.istio.io")
+	w.Labels = map[string]string{"istio.io/tag": "default", "istio.io/rev": revision}
+	return w
 }
 
 func meshConfigMap(name, text string) *corev1.ConfigMap {
@@ -81,7 +95,27 @@ func TestDetect(t *testing.T) {
 			p := istiodPod("istio/pilot:1.31.0", nil)
 			p.Status.Phase = corev1.PodPending
 			return p
+		}()}, Found{}, "istiod is not ready"},
+		"evicted": {[]runtime.Object{func() runtime.Object {
+			p := istiodPod("istio/pilot:1.31.0", nil)
+			p.Status.Phase = corev1.PodFailed
+			return p
 		}()}, Found{}, "no running istiod"},
+		"the default one of two revisions": {
+			[]runtime.Object{named("canary", "istio/pilot:1.31.0", "canary"), named("stable", "istio/pilot:1.30.2", "default"), injector},
+			Found{Version: "1.30", Release: "1.30.2", Revision: "default"},
+			"",
+		},
+		"the tagged one of two revisions": {
+			[]runtime.Object{named("a", "istio/pilot:1.30.2", "1-30"), named("b", "istio/pilot:1.31.0", "1-31"), injector, tag("1-31")},
+			Found{Version: "1.31", Release: "1.31.0", Revision: "1-31"},
+			"",
+		},
+		"none of two revisions": {
+			[]runtime.Object{named("a", "istio/pilot:1.30.2", "1-30"), named("b", "istio/pilot:1.31.0", "1-31"), injector},
+			Found{},
+			"istioctl tag set default --revision 1-30",
+		},
 	} {
 		got, err := Detect(t.Context(), fake.NewClientset(x.objects...))
 		switch {

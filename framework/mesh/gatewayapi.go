@@ -17,6 +17,7 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/limits"
 )
 
 // gatewayAPIFile holds the CRDs of the Gateway API that an Istio version was made for. Its charts leave them to
@@ -34,13 +35,10 @@ var ourClass = &fixture.Object{Object: map[string]any{
 	"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": map[string]any{"name": "istio"},
 }}
 
-// gatewayAPIPatience bounds the wait for istiod after the CRDs were applied.
-const gatewayAPIPatience = 30 * time.Second
-
 // InstallGatewayAPI applies the CRDs of the Gateway API, from the Istio module in a folder, to a cluster that
-// lacks them, and waits until istiod, of a version such as "1.31", watches them. The CRDs are the cluster's from then
+// lacks them, and waits that long until istiod, of a version such as "1.31", watches them. The CRDs are the cluster's from then
 // on; what it makes for the wait is the client's owner's.
-func InstallGatewayAPI(ctx context.Context, c *fixture.Client, module, istio string) error {
+func InstallGatewayAPI(ctx context.Context, c *fixture.Client, module, istio string, patience time.Duration) error {
 	if haveGatewayAPI(ctx, c) {
 		return nil
 	}
@@ -51,7 +49,7 @@ func InstallGatewayAPI(ctx context.Context, c *fixture.Client, module, istio str
 	if _, err := c.As(fixture.ClusterOwner).Apply(ctx, "", crds...); err != nil {
 		return fmt.Errorf("install the CRDs of the Gateway API: %w", err)
 	}
-	return watched(ctx, c, trials(istio))
+	return watched(ctx, c, trials(istio), patience)
 }
 
 // trials are a Gateway that no pod serves, and a route of each kind. istiod begins to watch a kind some time after its
@@ -83,11 +81,11 @@ func trials(istio string) []*fixture.Object {
 }
 
 // watched waits until istiod watches the kinds of all trials.
-func watched(ctx context.Context, c *fixture.Client, trials []*fixture.Object) error {
+func watched(ctx context.Context, c *fixture.Client, trials []*fixture.Object, patience time.Duration) error {
 	defer func() { _ = c.Remove(context.WithoutCancel(ctx), trials...) }() // a cluster that cannot delete says so elsewhere
 	left := trials
 	applied := false
-	err := poll(ctx, 50*time.Millisecond, patience{time: egress.Patience(gatewayAPIPatience)}, func(ctx context.Context) (bool, error) {
+	err := poll(ctx, 50*time.Millisecond, limits.Patience{Time: patience}, func(ctx context.Context) (bool, error) {
 		if !applied { // the API of a new CRD is served a moment later
 			_, err := c.Apply(ctx, "", trials...)
 			if applied = err == nil; !applied && !fixture.Unknown(err) && !apierrors.IsNotFound(err) {
@@ -105,7 +103,7 @@ func watched(ctx context.Context, c *fixture.Client, trials []*fixture.Object) e
 		return true, nil
 	})
 	if errors.Is(err, errPatience) {
-		return fmt.Errorf("istiod has not looked at %s within %s: does it run with PILOT_ENABLE_GATEWAY_API=false?", fixture.Describe(left[0]), egress.Patience(gatewayAPIPatience))
+		return fmt.Errorf("istiod has not looked at %s within %s: does it run with PILOT_ENABLE_GATEWAY_API=false?", fixture.Describe(left[0]), patience)
 	}
 	return err
 }

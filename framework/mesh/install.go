@@ -32,6 +32,7 @@ import (
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/limits"
 )
 
 // SystemNamespace is where Istio and its gateways are installed.
@@ -52,6 +53,7 @@ type Options struct {
 	Log           io.Writer // what Helm says; nil drops it
 	Hub           string    // registry that mirrors the official ones; "" is those
 	Run           string    // run whose label every object carries; "" for none
+	Limits        limits.Limits
 	// Intend hears of the objects of a run before they are made; it is not nil where Run is set.
 	Intend func(objs ...*fixture.Object) error
 }
@@ -188,7 +190,7 @@ func (i *Installer) chart(ctx context.Context, release, dir string, v values, po
 	}
 	in.ReleaseName, in.Namespace, in.CreateNamespace = release, i.ns, i.opts.Run == ""
 	in.DisableOpenAPIValidation = true // the API server validates; a second opinion costs a second
-	in.Timeout = egress.Patience(2 * time.Minute)
+	in.Timeout = i.opts.Limits.OrDefault().Cluster.Chart
 	if post != nil {
 		in.PostRenderer = post
 	}
@@ -243,18 +245,56 @@ func loadChart(dir string) (*chart.Chart, error) {
 }
 
 // eagerProbe makes istiod's readiness probe start at once and run every second. The chart has no
-// value for it, and the default costs up to three seconds of every start.
+// value for it, and the default costs up to three seconds of every start. Reports tell of it (Deviations), so a chart
+// in which it cannot be done is an error.
 type eagerProbe struct{}
-
-const (
-	chartProbe = "initialDelaySeconds: 1\n            periodSeconds: 3\n"
-	ownProbe   = "initialDelaySeconds: 0\n            periodSeconds: 1\n"
-)
 
 // Run is a Helm post-renderer.
 func (eagerProbe) Run(in *bytes.Buffer) (*bytes.Buffer, error) {
-	// A chart that words its probe differently keeps its own: slower, not broken.
-	return bytes.NewBuffer(bytes.Replace(in.Bytes(), []byte(chartProbe), []byte(ownProbe), 1)), nil
+	docs, found := strings.Split(in.String(), "\n---\n"), false
+	for i, doc := range docs {
+		if !strings.Contains("\n"+doc, "\nkind: Deployment\n") {
+			continue
+		}
+		var o unstructured.Unstructured
+		if err := yaml.Unmarshal([]byte(doc), &o.Object); err != nil {
+			return nil, fmt.Errorf("read the chart's Deployment of istiod: %w", err)
+		}
+		if !hasten(&o) {
+			continue
+		}
+		b, err := yaml.Marshal(o.Object)
+		if err != nil {
+			return nil, fmt.Errorf("change the chart's Deployment of istiod: %w", err)
+		}
+		if found = true; !strings.HasSuffix(doc, "\n") {
+			b = bytes.TrimSuffix(b, []byte("\n"))
+		}
+		docs[i] = string(b)
+	}
+	if !found {
+		return nil, errors.New("make istiod's readiness probe run every second: the chart renders no Deployment with a readiness probe of a container \"discovery\"; this version of Istio needs another way")
+	}
+	return bytes.NewBufferString(strings.Join(docs, "\n---\n")), nil
+}
+
+// hasten changes the readiness probes of istiod's containers in a Deployment, and says whether there were any.
+func hasten(o *unstructured.Unstructured) bool {
+	path := []string{"spec", "template", "spec", "containers"}
+	containers, _, err := unstructured.NestedSlice(o.Object, path...)
+	if err != nil {
+		return false
+	}
+	found := false
+	for _, c := range containers {
+		c, _ := c.(map[string]any)
+		probe, ok := c["readinessProbe"].(map[string]any)
+		if c["name"] != "discovery" || !ok {
+			continue
+		}
+		probe["initialDelaySeconds"], probe["periodSeconds"], found = int64(0), int64(1), true
+	}
+	return found && unstructured.SetNestedSlice(o.Object, containers, path...) == nil
 }
 
 // renderers are post-renderers one after another.

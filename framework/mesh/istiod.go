@@ -2,13 +2,11 @@ package mesh
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"strconv"
-	"strings"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,198 +15,286 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"mesh-egress-conformance/framework/kube"
+	"mesh-egress-conformance/framework/limits"
 )
 
-// Istiod asks a running istiod what it knows and what its proxies have acknowledged. The debug
-// endpoints answer only local callers, so it goes through a port-forward, which arrives as one.
-type Istiod struct {
-	url  string
-	http *http.Client
-	stop func()
+// DefaultRevision stands for an istiod whose pods have no revision, too.
+const DefaultRevision = "default"
 
-	pushes *shared[push]
-	config *shared[config]
-	mesh   *shared[string]
-	// computed counts the pushes that istiod has computed, for nobody too; nil where it cannot be asked.
-	computed *shared[computed]
+// Istiod asks a running control plane what it knows and what its proxies have acknowledged. Every ready replica of it
+// is asked, because each knows its own proxies alone. A replica to which the way is cut is dialled again, or left out
+// when it is not ready any more.
+type Istiod struct {
+	limits limits.Push
+	find   func(ctx context.Context) (pods []string, err error) // the ready replicas
+	dial   func(ctx context.Context, pod string) (*replica, error)
+
+	mu       sync.Mutex
+	replicas map[string]*replica // by pod
+	looked   time.Time           // when the replicas were last looked for
 }
 
-// Ports of istiod (istio.io, "Ports used by Istio").
-const (
-	istiodDebugPort   = 8080
-	istiodMetricsPort = 15014
-)
+// ConnectIstiod connects to every ready pod of a revision of istiod. ctx bounds the connecting alone.
+func ConnectIstiod(ctx context.Context, cfg *rest.Config, cs kubernetes.Interface, revision string, l limits.Push) (*Istiod, error) {
+	i := newIstiod(l,
+		func(ctx context.Context) ([]string, error) { return readyIstiod(ctx, cs, revision) },
+		func(ctx context.Context, pod string) (*replica, error) { return dialReplica(ctx, cfg, cs, pod, l) })
+	_, err := i.connected(ctx)
+	return i, err
+}
 
-// ConnectIstiod opens the port-forward to the one istiod pod that is ready.
-func ConnectIstiod(ctx context.Context, cfg *rest.Config, cs kubernetes.Interface) (*Istiod, error) {
-	pods, err := cs.CoreV1().Pods(SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: "app=istiod", FieldSelector: "status.phase=" + string(corev1.PodRunning)})
+func newIstiod(l limits.Push, find func(context.Context) ([]string, error), dial func(context.Context, string) (*replica, error)) *Istiod {
+	return &Istiod{limits: l, find: find, dial: dial, replicas: map[string]*replica{}}
+}
+
+// readyIstiod names the ready pods of a revision of istiod.
+func readyIstiod(ctx context.Context, cs kubernetes.Interface, revision string) ([]string, error) {
+	l, err := cs.CoreV1().Pods(SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: istiodSelector})
 	if err != nil {
 		return nil, fmt.Errorf("find istiod: %w", err)
 	}
-	if len(pods.Items) == 0 {
-		return nil, fmt.Errorf("find istiod: no running pod with label app=istiod in namespace %s", SystemNamespace)
-	}
-	port, stop, err := kube.Forward(ctx, cfg, cs, SystemNamespace, pods.Items[0].Name, istiodDebugPort)
-	if err != nil {
-		return nil, err
-	}
-	i := newIstiod(fmt.Sprintf("http://127.0.0.1:%d", port), local(), stop)
-	// Without its metrics an answer takes longer where a change concerns no proxy, and that is all.
-	if port, stopMetrics, err := kube.Forward(ctx, cfg, cs, SystemNamespace, pods.Items[0].Name, istiodMetricsPort); err == nil {
-		i.count(fmt.Sprintf("http://127.0.0.1:%d", port))
-		i.stop = func() { stop(); stopMetrics() }
-	}
-	return i, nil
-}
-
-// count lets pushes be counted by the metrics at a URL.
-func (i *Istiod) count(url string) {
-	m := &Istiod{url: url, http: i.http}
-	i.computed = newShared(lookEvery, func(ctx context.Context) (computed, error) { return read(ctx, m, "/metrics", parseComputed) })
-}
-
-// local makes a client for the near end of a port-forward. istiod would compress its metrics, at a cost.
-func local() *http.Client {
-	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
-	t.Proxy, t.DisableCompression, t.MaxIdleConnsPerHost = nil, true, 8
-	return &http.Client{Timeout: 5 * time.Second, Transport: t}
-}
-
-func newIstiod(url string, client *http.Client, stop func()) *Istiod {
-	i := &Istiod{url: url, http: client, stop: stop}
-	i.pushes = newShared(lookEvery, func(ctx context.Context) (push, error) { return read(ctx, i, "/debug/syncz", parseSync) })
-	i.config = newShared(lookEvery, func(ctx context.Context) (config, error) { return read(ctx, i, "/debug/configz", parseConfig) })
-	i.mesh = newShared(lookEvery, func(ctx context.Context) (string, error) {
-		return read(ctx, i, "/debug/mesh", func(b []byte) (string, error) { return string(b), nil })
-	})
-	return i
-}
-
-func read[T any](ctx context.Context, i *Istiod, path string, parse func([]byte) (T, error)) (T, error) {
-	b, err := i.Debug(ctx, path)
-	if err != nil {
-		var none T
-		return none, err
-	}
-	return parse(b)
-}
-
-// Close ends the port-forward.
-func (i *Istiod) Close() { i.stop() }
-
-// Debug fetches a debug endpoint such as "/debug/syncz".
-func (i *Istiod) Debug(ctx context.Context, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, i.url+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := i.http.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("ask istiod for %s: %w", path, err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, fmt.Errorf("ask istiod for %s: %w", path, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask istiod for %s: %s", path, resp.Status)
-	}
-	return b, nil
-}
-
-// syncStatus is an entry of /debug/syncz (istio.io/istio/pilot/pkg/xds/debug.go, SyncStatus).
-type syncStatus struct {
-	Proxy     string                    `json:"proxy"`
-	Resources map[string]resourceStatus `json:"resources"`
-}
-
-type resourceStatus struct {
-	Sent      string `json:"sent"`
-	Acked     string `json:"acked"`
-	LastError string `json:"last_error"`
-}
-
-// nonceCounter reads the push counter out of a nonce: "<time>/<counter><uuid>". It only grows.
-func nonceCounter(nonce string) (int64, bool) {
-	const uuidLen = 36
-	if len(nonce) <= uuidLen {
-		return 0, false
-	}
-	_, n, ok := strings.Cut(nonce[:len(nonce)-uuidLen], "/")
-	if !ok {
-		return 0, false
-	}
-	c, err := strconv.ParseInt(n, 10, 64)
-	return c, err == nil && c >= 0
-}
-
-// Proxy names a proxy as istiod does: pod.namespace.
-func Proxy(pod, namespace string) string { return pod + "." + namespace }
-
-// push is the state of the proxies at one moment.
-type push struct {
-	latest int64            // highest push counter sent to any proxy
-	sent   map[string]int64 // per proxy, the highest sent that is not of endpoints alone
-	behind map[string]string
-	nacks  []string
-}
-
-// newest is the counter of the last push of rules to any proxy.
-func (p push) newest() int64 {
-	n := int64(-1)
-	for _, sent := range p.sent {
-		n = max(n, sent)
-	}
-	return n
-}
-
-// endpointType is the last part of the type URL of endpoints.
-const endpointType = "ClusterLoadAssignment"
-
-func parseSync(b []byte) (push, error) {
-	var st []syncStatus
-	if err := json.Unmarshal(b, &st); err != nil {
-		return push{}, fmt.Errorf("read istiod's syncz: %w", err)
-	}
-	p := push{sent: map[string]int64{}, behind: map[string]string{}}
-	for _, s := range st {
-		p.sent[s.Proxy] = 0
-		for typ, r := range s.Resources {
-			typ = typ[strings.LastIndex(typ, ".")+1:]
-			if c, ok := nonceCounter(r.Sent); ok {
-				p.latest = max(p.latest, c)
-				if typ != endpointType { // a push of endpoints alone carries no rule
-					p.sent[s.Proxy] = max(p.sent[s.Proxy], c)
-				}
-			}
-			if r.Sent != r.Acked {
-				p.behind[s.Proxy] = typ
-			}
-			if r.LastError != "" {
-				p.nacks = append(p.nacks, fmt.Sprintf("%s rejected %s: %s", s.Proxy, typ, r.LastError))
-			}
+	var ready, others []string
+	for _, p := range l.Items {
+		if revisionOf(&p) == revision && isReady(&p) {
+			ready = append(ready, p.Name)
+		} else {
+			others = append(others, fmt.Sprintf("%s (revision %s, %s)", p.Name, revisionOf(&p), p.Status.Phase))
 		}
 	}
-	return p, nil
+	if len(ready) == 0 {
+		return nil, fmt.Errorf("find istiod: no ready pod of revision %s with label %s in namespace %s; other pods: %v", revision, istiodSelector, SystemNamespace, others)
+	}
+	return ready, nil
+}
+
+// istiodSelector is the label of istiod's pods, whatever their revision.
+const istiodSelector = "app=istiod"
+
+func revisionOf(p *corev1.Pod) string {
+	if r := p.Labels["istio.io/rev"]; r != "" {
+		return r
+	}
+	return DefaultRevision
+}
+
+func isReady(p *corev1.Pod) bool {
+	return p.DeletionTimestamp == nil && p.Status.Phase == corev1.PodRunning && slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+// Close ends the connections.
+func (i *Istiod) Close() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for pod, r := range i.replicas {
+		r.stop()
+		delete(i.replicas, pod)
+	}
+}
+
+// connected returns the replicas, which it connects to where there is none yet.
+func (i *Istiod) connected(ctx context.Context) (map[string]*replica, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if len(i.replicas) == 0 {
+		if err := i.connect(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return maps.Clone(i.replicas), nil
+}
+
+// connect makes the connections fit the pods that are ready now. The caller holds the lock.
+func (i *Istiod) connect(ctx context.Context) error {
+	pods, err := i.find(ctx)
+	if err != nil {
+		return err
+	}
+	i.looked = time.Now()
+	for pod, r := range i.replicas {
+		if !slices.Contains(pods, pod) {
+			r.stop()
+			delete(i.replicas, pod)
+		}
+	}
+	for _, pod := range pods {
+		if i.replicas[pod] != nil {
+			continue
+		}
+		r, err := i.dial(ctx, pod)
+		if err != nil {
+			return err
+		}
+		i.replicas[pod] = r
+	}
+	return nil
+}
+
+// reconnect dials the lost replicas again, unless another asker has done so.
+func (i *Istiod) reconnect(ctx context.Context, lost map[string]*replica) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for pod, r := range lost {
+		if i.replicas[pod] == r {
+			r.stop()
+			delete(i.replicas, pod)
+		}
+	}
+	return i.connect(ctx)
+}
+
+// lookAgain looks for further replicas, such as an autoscaler makes, if that was not done just now.
+func (i *Istiod) lookAgain(ctx context.Context) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if time.Since(i.looked) < i.limits.Relist {
+		return nil
+	}
+	return i.connect(ctx)
+}
+
+// askAll asks every replica one question, once more where the way to one was cut. A replica of which which is nil is
+// not asked.
+func askAll[T any](ctx context.Context, i *Istiod, which func(*replica) *shared[T]) (map[string]T, error) {
+	replicas, err := i.connected(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answers, lost, err := askEach(ctx, replicas, which)
+	if len(lost) == 0 || ctx.Err() != nil {
+		return answers, err
+	}
+	if again := i.reconnect(ctx, lost); again != nil {
+		return nil, errors.Join(err, again)
+	}
+	if replicas, err = i.connected(ctx); err != nil {
+		return nil, err
+	}
+	answers, _, err = askEach(ctx, replicas, which)
+	return answers, err
+}
+
+// askEach asks replicas side by side; lost are those that did not answer.
+func askEach[T any](ctx context.Context, replicas map[string]*replica, which func(*replica) *shared[T]) (answers map[string]T, lost map[string]*replica, err error) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	answers, lost = map[string]T{}, map[string]*replica{}
+	for pod, r := range replicas {
+		q := which(r)
+		if q == nil {
+			continue
+		}
+		wg.Go(func() {
+			a, failed := q.ask(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			if failed == nil {
+				answers[pod] = a
+				return
+			}
+			err = errors.Join(err, fmt.Errorf("pod %s: %w", pod, failed))
+			if errors.As(failed, new(unreachable)) {
+				lost[pod] = r
+			}
+		})
+	}
+	wg.Wait()
+	if err != nil {
+		return nil, lost, err
+	}
+	return answers, lost, nil
+}
+
+// counts is how many pushes each replica has computed.
+type counts map[string]int64
+
+// allAfter says whether every replica has come to count more than before. One that was not there before does not
+// matter: what it sends is compared with what it had sent when it was first heard of.
+func (c counts) allAfter(before counts) bool {
+	for pod, n := range before {
+		if now, there := c[pod]; there && now <= n {
+			return false
+		}
+	}
+	return len(c) > 0
+}
+
+// computed is the number of pushes that each replica has computed, which is also the counter of the last one of them in
+// the nonces (DiscoveryServer.Push numbers and counts them). Where a replica's metrics cannot be read it is the counter
+// of the last push that it has sent to any proxy; one that is computed and not sent yet is not in it then.
+func (i *Istiod) computed(ctx context.Context) (counts, error) {
+	out := counts{}
+	metrics, err := i.metrics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for pod, c := range metrics {
+		out[pod] = c.pushes
+	}
+	if len(out) > 0 && i.counted(out) {
+		return out, nil
+	}
+	sent, err := i.sent(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for pod, p := range sent {
+		if _, known := out[pod]; !known {
+			out[pod] = p.latest
+		}
+	}
+	return out, nil
+}
+
+// counted says whether every replica is in it.
+func (i *Istiod) counted(c counts) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for pod := range i.replicas {
+		if _, ok := c[pod]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+func (i *Istiod) metrics(ctx context.Context) (map[string]computed, error) {
+	return askAll(ctx, i, func(r *replica) *shared[computed] { return r.computed })
+}
+
+func (i *Istiod) sent(ctx context.Context) (map[string]push, error) {
+	return askAll(ctx, i, func(r *replica) *shared[push] { return r.pushes })
+}
+
+// computes waits until a push has been computed since those counts, or until it is clear that none comes.
+func (i *Istiod) computes(ctx context.Context, before counts) error {
+	err := poll(ctx, i.limits.Pause, i.limits.Computed, func(ctx context.Context) (bool, error) {
+		now, err := i.computed(ctx)
+		return now.allAfter(before), err
+	})
+	if errors.Is(err, errPatience) {
+		return nil
+	}
+	return err
 }
 
 // Quiet waits until istiod has pushed nothing for a while. Istio 1.31 loses a
 // change of the mesh configuration that falls into one debounce window with an update of endpoints
 // (docs/findings.md), so such a change is made only when no pod is coming or going.
 func (i *Istiod) Quiet(ctx context.Context) error {
-	last, since, answers := int64(-1), time.Now(), 0
-	err := poll(ctx, lookEvery/10, quietPatience, func(ctx context.Context) (bool, error) {
-		p, err := i.pushes.ask(ctx)
+	var last map[string]int64
+	since, answers := time.Now(), 0
+	err := poll(ctx, i.pace(), i.limits.BecomesQuiet, func(ctx context.Context) (bool, error) {
+		sent, err := i.sent(ctx)
 		if err != nil {
 			return false, err
 		}
 		answers++
-		if p.latest != last {
-			last, since, answers = p.latest, time.Now(), 0
+		if now := latest(sent); !maps.Equal(now, last) {
+			last, since, answers = now, time.Now(), 0
 		}
-		return quiet.over(since, answers), nil
+		return i.limits.Quiet.Over(since, answers), nil
 	})
 	if err != nil {
 		return fmt.Errorf("wait until istiod pushes nothing, for a change of the mesh configuration: %w", err)
@@ -216,84 +302,49 @@ func (i *Istiod) Quiet(ctx context.Context) error {
 	return nil
 }
 
-// quietPatience bounds Quiet. Pods that come and go without an end, of others or because they crash, are no ground on
-// which anything about the mesh configuration could be proven.
-var quietPatience = within(60 * time.Second)
+// latest is the counter of the last push that each replica has sent.
+func latest(sent map[string]push) counts {
+	out := counts{}
+	for pod, p := range sent {
+		out[pod] = p.latest
+	}
+	return out
+}
 
-// lookEvery is the pause between two equal questions to istiod. Each costs istiod a walk over all that it
-// holds, and goes through the API server and the kubelet: with 15 ms a run took 5 % more processor time and
-// was no faster.
-const lookEvery = 30 * time.Millisecond
+// pace is how often a poll looks; questions to istiod have a pace of their own, which is slower.
+func (i *Istiod) pace() time.Duration { return i.limits.Pause / 10 }
 
 var errPatience = errors.New("it did not come in time")
 
 // poll calls f until it is true or fails, or the patience has run out; each call counts as an answer of istiod. What
-// f has begun by then is not cut off. Questions to istiod have a pace of their own.
-func poll(ctx context.Context, every time.Duration, p patience, f func(context.Context) (bool, error)) error {
+// f has begun by then is not cut off.
+func poll(ctx context.Context, every time.Duration, p limits.Patience, f func(context.Context) (bool, error)) error {
 	start, answers := time.Now(), 0
 	return wait.PollUntilContextCancel(ctx, every, true, func(ctx context.Context) (bool, error) {
 		done, err := f(ctx)
 		answers++
-		if err == nil && !done && p.over(start, answers) {
+		if err == nil && !done && p.Over(start, answers) {
 			err = errPatience
 		}
 		return done, err
 	})
 }
 
-// Version identifies one version of one object. The resource version would not do: istiod itself
-// writes a ServiceEntry's status (allocated addresses), which changes it.
-type Version struct {
-	Kind, Namespace, Name string
-	UID                   string // "" means that the object must be absent
-	Generation            int64
-	// Addressed says that istiod has written the addresses that it allocates into the object's status,
-	// which is a change of its own and causes a push of its own.
-	Addressed bool
-}
-
-// Holds says whether istiod's own copy of the configuration matches every version.
-func (i *Istiod) Holds(ctx context.Context, want []Version) (bool, error) {
-	have, err := i.config.ask(ctx)
-	return err == nil && have.holds(want), err
-}
-
-// config is what istiod holds: the version of each object, by what it is called.
-type config map[Version]Version
-
-// object is a version's key.
-func (v Version) object() Version { return Version{Kind: v.Kind, Namespace: v.Namespace, Name: v.Name} }
-
-func parseConfig(configz []byte) (config, error) {
-	var have []struct {
-		Kind     string `json:"kind"`
-		Metadata struct {
-			Name       string `json:"name"`
-			Namespace  string `json:"namespace"`
-			UID        string `json:"uid"`
-			Generation int64  `json:"generation"`
-		} `json:"metadata"`
-		Status struct {
-			Addresses []any `json:"addresses"`
-		} `json:"status"`
+// holds says whether every replica's own copy of the configuration matches every version.
+func (i *Istiod) holds(ctx context.Context, want []Version) (bool, error) {
+	have, err := askAll(ctx, i, func(r *replica) *shared[config] { return r.config })
+	if err != nil {
+		return false, err
 	}
-	if err := json.Unmarshal(configz, &have); err != nil {
-		return nil, fmt.Errorf("read istiod's configz: %w", err)
-	}
-	c := config{}
-	for _, h := range have {
-		v := Version{Kind: h.Kind, Namespace: h.Metadata.Namespace, Name: h.Metadata.Name, UID: h.Metadata.UID, Generation: h.Metadata.Generation, Addressed: len(h.Status.Addresses) > 0}
-		c[v.object()] = v
-	}
-	return c, nil
-}
-
-func (c config) holds(want []Version) bool {
-	for _, w := range want {
-		got := c[w.object()]
-		if got.UID != w.UID || (w.UID != "" && got.Generation < w.Generation) || w.Addressed && !got.Addressed {
-			return false
+	for _, c := range have {
+		if !c.holds(want) {
+			return false, nil
 		}
 	}
-	return true
+	return true, nil
+}
+
+// meshConfig is the mesh configuration that each replica itself works with, as opaque text.
+func (i *Istiod) meshConfig(ctx context.Context) (map[string]string, error) {
+	return askAll(ctx, i, func(r *replica) *shared[string] { return r.mesh })
 }

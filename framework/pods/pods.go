@@ -22,12 +22,10 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/probe"
 	"mesh-egress-conformance/samples"
 )
-
-// readyTimeout bounds the start of a pod.
-const readyTimeout = 60 * time.Second
 
 // Pods are the client pods of one run.
 type Pods struct {
@@ -38,6 +36,7 @@ type Pods struct {
 	kubecfg  string
 	owner    fixture.Owner // whose the pods are
 	custom   *Customization
+	limits   limits.Pods
 
 	mu      sync.Mutex
 	started map[string]*Pod
@@ -60,11 +59,12 @@ type Options struct {
 	Kubeconfig string
 	Owner      fixture.Owner // whose label the pods carry, as everything that Fixtures makes does
 	Custom     *Customization
+	Limits     limits.Pods
 }
 
 // New returns an empty set of pods.
 func New(o Options) *Pods {
-	return &Pods{cfg: o.Config, cs: o.Clientset, fixtures: o.Fixtures, istioctl: o.Istioctl, kubecfg: o.Kubeconfig, owner: o.Owner, custom: o.Custom, started: map[string]*Pod{}}
+	return &Pods{cfg: o.Config, cs: o.Clientset, fixtures: o.Fixtures, istioctl: o.Istioctl, kubecfg: o.Kubeconfig, owner: o.Owner, custom: o.Custom, limits: o.Limits, started: map[string]*Pod{}}
 }
 
 // Start brings clients up side by side and waits until each is ready.
@@ -263,7 +263,7 @@ func (p *Pods) decorate(o *fixture.Object, c egress.Client) error {
 // waitReady watches the client's pod until it is ready; on failure the error says what the pod's
 // containers are waiting for.
 func (p *Pods) waitReady(ctx context.Context, c egress.Client, whose fixture.Owner) (*corev1.Pod, error) {
-	pod, err := WaitPodReady(ctx, p.cs, c.Namespace, "app="+c.Workload+","+whose.Selector())
+	pod, err := WaitPodReady(ctx, p.cs, c.Namespace, "app="+c.Workload+","+whose.Selector(), p.limits.Ready)
 	if err != nil {
 		return nil, err
 	}
@@ -273,9 +273,9 @@ func (p *Pods) waitReady(ctx context.Context, c egress.Client, whose fixture.Own
 	return pod, nil
 }
 
-// WaitPodReady waits until a pod with the labels is ready and returns it.
-func WaitPodReady(ctx context.Context, cs kubernetes.Interface, namespace, selector string) (*corev1.Pod, error) {
-	ctx, cancel := context.WithTimeout(ctx, egress.Patience(readyTimeout))
+// WaitPodReady waits that long until a pod with the labels is ready, and returns it.
+func WaitPodReady(ctx context.Context, cs kubernetes.Interface, namespace, selector string, within time.Duration) (*corev1.Pod, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	lw := cache.NewFilteredListWatchFromClient(cs.CoreV1().RESTClient(), "pods", namespace, func(o *metav1.ListOptions) {
 		o.LabelSelector, o.FieldSelector = selector, fields.Everything().String()

@@ -77,7 +77,8 @@ func New(env Environment, started time.Time, results []egress.Result, faults ...
 func None(env Environment, started time.Time, cases []egress.Case, cause error) *Report {
 	results := make([]egress.Result, len(cases))
 	for i, c := range cases {
-		results[i] = egress.Result{Case: c, Verdict: egress.Inconclusive, Why: "the run could not begin: " + cause.Error(), Started: started.UTC(), Unfinished: true}
+		results[i] = egress.NotRun(c, egress.Inconclusive, "the run could not begin: "+cause.Error())
+		results[i].Started, results[i].Unfinished = started.UTC(), true
 	}
 	return New(env, started, results, "the run could not begin: "+cause.Error(), fmt.Sprintf("%d cases have no verdict", len(cases)))
 }

@@ -20,6 +20,7 @@ import (
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/limits"
 )
 
 type embeddedCluster struct {
@@ -68,7 +69,7 @@ func (c *embeddedCluster) Internet() cluster.Internet {
 	if c.spec.live() {
 		return nil
 	}
-	return internet.NewClient(c.spec.internetSocket())
+	return internet.NewClient(c.spec.internetSocket(), limits.Process().Control.Internet)
 }
 
 func (c *embeddedCluster) Log(part string) (io.ReadCloser, error) {

@@ -18,7 +18,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
-	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/limits"
 )
 
 //go:embed podpolicy.yaml
@@ -51,7 +51,7 @@ func applyPodPolicy(ctx context.Context) error {
 	}
 	api := cs.AdmissionregistrationV1()
 	var last error
-	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, egress.Patience(60*time.Second), true, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, limits.Process().Cluster.APIServer, true, func(ctx context.Context) (bool, error) {
 		_, p := api.ValidatingAdmissionPolicies().Create(ctx, policy, metav1.CreateOptions{})
 		_, b := api.ValidatingAdmissionPolicyBindings().Create(ctx, binding, metav1.CreateOptions{})
 		last = errors.Join(ignoreExisting(p), ignoreExisting(b))

@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/limits"
 )
 
 // procs starts and reaps the sandbox's processes. The supervisor is PID 1 of its namespace, so every
@@ -234,5 +234,5 @@ func lookPath(name, path string) (string, error) {
 
 // baseEnv keeps proxy settings and the like of the caller out of the cluster.
 func baseEnv() []string {
-	return []string{"HOME=/root", "LANG=C.UTF-8", "GOGC=300", fmt.Sprintf("%s=%d", egress.SlowEnv, egress.Slowness())}
+	return []string{"HOME=/root", "LANG=C.UTF-8", "GOGC=300", limits.Process().Env()}
 }

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mesh-egress-conformance/framework/components"
-	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/limits"
 )
 
 // event is what supervisor and reaper report to the tool, one JSON object a line.
@@ -268,7 +268,7 @@ func startInternet(s *spec, ps *procs, ca *internet.CA, died chan error) error {
 
 // waitFor polls a condition for a bounded time, and gives up early when a part has died.
 func waitFor(ctx context.Context, died <-chan error, what string, ok func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, egress.Patience(60*time.Second))
+	ctx, cancel := context.WithTimeout(ctx, limits.Process().Cluster.Part)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"time"
 
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
@@ -18,6 +17,7 @@ import (
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/limits"
 )
 
 // Provider opens clusters by kubeconfig and context.
@@ -81,7 +81,7 @@ func (p *Provider) Open(ctx context.Context, _ string) (cluster.Cluster, error) 
 // limited gives up soon: a cluster that is not there should say so at once.
 func limited(cfg *rest.Config) *rest.Config {
 	c := rest.CopyConfig(cfg)
-	c.Timeout = egress.Patience(10 * time.Second)
+	c.Timeout = limits.Process().Cluster.Answer
 	return c
 }
 

@@ -12,8 +12,8 @@ import (
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
-	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/limits"
 )
 
 // The hermetic internet is a container on the nodes' network that owns every host's address. It is made
@@ -97,11 +97,11 @@ func outsideClient(ctx context.Context, name, token string) (*internet.Client, e
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, fmt.Errorf("find the control port of the hermetic internet: docker says %q: %w", out, err)
 	}
-	return internet.NewTCPClient(addr, token), nil
+	return internet.NewTCPClient(addr, token, limits.Process().Control.Internet), nil
 }
 
 func waitOutside(ctx context.Context, container string, client *internet.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, egress.Patience(20*time.Second))
+	ctx, cancel := context.WithTimeout(ctx, limits.Process().Control.InternetStart)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

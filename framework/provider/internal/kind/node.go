@@ -17,8 +17,8 @@ import (
 	"sigs.k8s.io/kind/pkg/cluster/nodeutils"
 
 	"mesh-egress-conformance/framework/components"
-	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/pods"
 )
 
@@ -96,7 +96,7 @@ func configureNodes(ctx context.Context, c *kindCluster, set *components.Set, bu
 			return fmt.Errorf("configure the pod network of %s: %w", n.name, err)
 		}
 	}
-	_, err = pods.WaitPodReady(ctx, cs, metav1.NamespaceSystem, "k8s-app=kube-dns")
+	_, err = pods.WaitPodReady(ctx, cs, metav1.NamespaceSystem, "k8s-app=kube-dns", limits.Process().Pods.Ready)
 	return err
 }
 
@@ -186,7 +186,7 @@ func closeNodes(ctx context.Context, name string, all []node) error {
 
 // podRanges waits until every node has got its range of pod addresses.
 func podRanges(ctx context.Context, cs kubernetes.Interface, want int) (map[string]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, egress.Patience(30*time.Second))
+	ctx, cancel := context.WithTimeout(ctx, limits.Process().Cluster.Node)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()

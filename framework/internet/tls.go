@@ -1,0 +1,121 @@
+package internet
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+// optionalTLS speaks TLS from the first byte on where the service says so.
+func optionalTLS(ln net.Listener, svc Service, cfg *tls.Config) net.Listener {
+	if svc.TLS {
+		return tls.NewListener(ln, cfg)
+	}
+	return ln
+}
+
+// tlsConfig serves the host's own certificate whatever name the client asks for, as a real server does: a client that
+// was led to the wrong host must notice. Only a name below the host's own wildcard, and an address in its own
+// range, come into the certificate by being asked for.
+func (s *Server) tlsConfig(h Host, svc Service) *tls.Config {
+	base := &tls.Config{MinVersion: tls.VersionTLS12}
+	switch {
+	case kinds[svc.Kind].web && svc.HTTP2:
+		base.NextProtos = []string{"h2", "http/1.1"}
+	case kinds[svc.Kind].web || svc.Kind == Connect:
+		base.NextProtos = []string{"http/1.1"}
+	case svc.Kind == Postgres:
+		base.NextProtos = []string{"postgresql"} // a client of version 17 that begins with TLS insists on it
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		c := loggedOf(hello.Conn)
+		if c != nil {
+			c.amend(func(a *egress.Arrival) { a.TLS, a.Kind, a.SNI = true, "tls", hello.ServerName })
+		}
+		cfg := base.Clone()
+		if err := s.certify(cfg, h, svc, hello); err != nil {
+			return nil, err
+		}
+		cfg.VerifyConnection = func(state tls.ConnectionState) error {
+			if c == nil {
+				return nil
+			}
+			c.amend(func(a *egress.Arrival) {
+				a.ALPN = state.NegotiatedProtocol
+				if len(state.PeerCertificates) > 0 {
+					a.ClientCert = state.PeerCertificates[0].Subject.CommonName
+				}
+			})
+			return nil
+		}
+		return cfg, nil
+	}}
+}
+
+// certify gives the configuration the host's certificate, and the authority of its clients where it asks for them.
+func (s *Server) certify(cfg *tls.Config, h Host, svc Service, hello *tls.ClientHelloInfo) error {
+	by, err := s.ca.Named(h.CA)
+	flaw := h.Certificate
+	if x := s.foreign.Load(); x != nil {
+		by, flaw, err = x, Sound, nil
+	}
+	if err != nil {
+		return err
+	}
+	leaf, err := by.Leaf(flaw, certified(h, hello.ServerName, hello.Conn.LocalAddr())...)
+	if err != nil {
+		return err
+	}
+	cfg.Certificates = []tls.Certificate{*leaf}
+	if svc.Kind == MTLS || svc.TLS && h.ClientCA != "" {
+		clients, err := s.ca.Named(h.ClientCA)
+		if err != nil {
+			return err
+		}
+		cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, clients.Pool()
+	}
+	return nil
+}
+
+// certified are the names and addresses in a host's certificate.
+func certified(h Host, asked string, local net.Addr) []string {
+	out := h.Names()
+	for _, p := range h.Address {
+		if p.IsSingleIP() {
+			out = append(out, p.Addr().String())
+		}
+	}
+	if len(h.Ranges()) > 0 {
+		if at, err := netip.ParseAddrPort(local.String()); err == nil {
+			out = append(out, at.Addr().Unmap().String())
+		}
+	}
+	asked = strings.ToLower(asked)
+	for _, n := range h.Names() { // a wildcard in a certificate stands for one label alone
+		if below(n, asked) && strings.Count(asked, ".") > strings.Count(n, ".") && nameFault(asked) == "" {
+			return append(out, asked)
+		}
+	}
+	return out
+}
+
+// loggedOf finds the logged connection below others; nil if there is none.
+func loggedOf(c net.Conn) *loggedConn {
+	for {
+		switch x := c.(type) {
+		case *loggedConn:
+			return x
+		case interface{ NetConn() net.Conn }: // tls.Conn, peekedConn, idleConn
+			c = x.NetConn()
+		default:
+			return nil
+		}
+	}
+}
+
+// errEarly is what a client says that sends more before TLS has begun.
+var errEarly = errors.New("the client sent plain bytes where TLS must begin")

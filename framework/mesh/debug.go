@@ -1,0 +1,167 @@
+package mesh
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// syncStatus is an entry of /debug/syncz (istio.io/istio/pilot/pkg/xds/debug.go, SyncStatus).
+type syncStatus struct {
+	Proxy     string                    `json:"proxy"`
+	Resources map[string]resourceStatus `json:"resources"`
+}
+
+type resourceStatus struct {
+	Sent      string `json:"sent"`
+	Acked     string `json:"acked"`
+	LastError string `json:"last_error"`
+}
+
+// nonceCounter reads the push counter out of a nonce: "<time>/<counter><uuid>". It only grows.
+func nonceCounter(nonce string) (int64, bool) {
+	const uuidLen = 36
+	if len(nonce) <= uuidLen {
+		return 0, false
+	}
+	_, n, ok := strings.Cut(nonce[:len(nonce)-uuidLen], "/")
+	if !ok {
+		return 0, false
+	}
+	c, err := strconv.ParseInt(n, 10, 64)
+	return c, err == nil && c >= 0
+}
+
+// Proxy names a proxy as istiod does: pod.namespace.
+func Proxy(pod, namespace string) string { return pod + "." + namespace }
+
+// push is the state of the proxies at one moment.
+type push struct {
+	latest int64            // highest push counter sent to any proxy
+	sent   map[string]int64 // per proxy, the highest sent that is not of endpoints alone
+	behind map[string]string
+	nacks  []string
+}
+
+// newest is the counter of the last push of rules to any proxy.
+func (p push) newest() int64 {
+	n := int64(-1)
+	for _, sent := range p.sent {
+		n = max(n, sent)
+	}
+	return n
+}
+
+// endpointType is the last part of the type URL of endpoints.
+const endpointType = "ClusterLoadAssignment"
+
+func parseSync(b []byte) (push, error) {
+	var st []syncStatus
+	if err := json.Unmarshal(b, &st); err != nil {
+		return push{}, fmt.Errorf("read istiod's syncz: %w", err)
+	}
+	p := push{sent: map[string]int64{}, behind: map[string]string{}}
+	for _, s := range st {
+		p.sent[s.Proxy] = 0
+		for typ, r := range s.Resources {
+			typ = typ[strings.LastIndex(typ, ".")+1:]
+			if c, ok := nonceCounter(r.Sent); ok {
+				p.latest = max(p.latest, c)
+				if typ != endpointType { // a push of endpoints alone carries no rule
+					p.sent[s.Proxy] = max(p.sent[s.Proxy], c)
+				}
+			}
+			if r.Sent != r.Acked {
+				p.behind[s.Proxy] = typ
+			}
+			if r.LastError != "" {
+				p.nacks = append(p.nacks, fmt.Sprintf("%s rejected %s: %s", s.Proxy, typ, r.LastError))
+			}
+		}
+	}
+	return p, nil
+}
+
+// Version identifies one version of one object. The resource version would not do: istiod itself
+// writes a ServiceEntry's status (allocated addresses), which changes it.
+type Version struct {
+	Kind, Namespace, Name string
+	UID                   string // "" means that the object must be absent
+	Generation            int64
+	// Addressed says that istiod has written the addresses that it allocates into the object's status,
+	// which is a change of its own and causes a push of its own.
+	Addressed bool
+}
+
+// config is what istiod holds: the version of each object, by what it is called.
+type config map[Version]Version
+
+// object is a version's key.
+func (v Version) object() Version { return Version{Kind: v.Kind, Namespace: v.Namespace, Name: v.Name} }
+
+func parseConfig(configz []byte) (config, error) {
+	var have []struct {
+		Kind     string `json:"kind"`
+		Metadata struct {
+			Name       string `json:"name"`
+			Namespace  string `json:"namespace"`
+			UID        string `json:"uid"`
+			Generation int64  `json:"generation"`
+		} `json:"metadata"`
+		Status struct {
+			Addresses []any `json:"addresses"`
+		} `json:"status"`
+	}
+	if err := json.Unmarshal(configz, &have); err != nil {
+		return nil, fmt.Errorf("read istiod's configz: %w", err)
+	}
+	c := config{}
+	for _, h := range have {
+		v := Version{Kind: h.Kind, Namespace: h.Metadata.Namespace, Name: h.Metadata.Name, UID: h.Metadata.UID, Generation: h.Metadata.Generation, Addressed: len(h.Status.Addresses) > 0}
+		c[v.object()] = v
+	}
+	return c, nil
+}
+
+func (c config) holds(want []Version) bool {
+	for _, w := range want {
+		got := c[w.object()]
+		if got.UID != w.UID || (w.UID != "" && got.Generation < w.Generation) || w.Addressed && !got.Addressed {
+			return false
+		}
+	}
+	return true
+}
+
+var computedRE = regexp.MustCompile(`(?m)^pilot_pushcontext_init_seconds_(count|sum) (\S+)$`)
+
+// computed is what istiod's metrics say of the pushes that it has computed.
+type computed struct {
+	pushes int64
+	took   time.Duration // all of them
+}
+
+// parseComputed reads it out of the metrics.
+func parseComputed(metrics []byte) (computed, error) {
+	var c computed
+	found := computedRE.FindAllSubmatch(metrics, -1)
+	if len(found) != 2 {
+		return c, errors.New("istiod's metrics do not have pilot_pushcontext_init_seconds")
+	}
+	for _, m := range found {
+		v, err := strconv.ParseFloat(string(m[2]), 64)
+		if err != nil {
+			return c, fmt.Errorf("read istiod's metric %s: %w", m[0], err)
+		}
+		if string(m[1]) == "count" {
+			c.pushes = int64(v)
+		} else {
+			c.took = time.Duration(v * float64(time.Second))
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,110 @@
+package mesh
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+)
+
+// A proxy may be connected to any replica, and each has its own copy of the configuration and its own count.
+func TestReplicas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, a := newFakeMesh()
+		b := f.add("istiod-b", 700, "q.n")
+		c, _ := changer(t, f)
+		start := time.Now()
+		m := making(f, func() {
+			f.honest(a, 0, entry("x"))
+			f.honest(b, 2*time.Second, entry("x"))
+		}, entry("x"))
+		m.Proxies = []string{"p.n", "q.n"}
+		s, err := c.Do(t.Context(), m)
+		if passed := time.Since(start); err != nil || !s.Acknowledged || passed < 2120*time.Millisecond {
+			t.Errorf("%+v %v after %s", s, err, passed)
+		}
+		if !slices.Contains(f.dialled, "istiod-b") {
+			t.Errorf("asked: %v", f.dialled)
+		}
+	})
+}
+
+// A replica that ends is left out, and one that takes its place is asked.
+func TestReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, a := newFakeMesh()
+		c, _ := changer(t, f)
+		if _, err := c.Do(t.Context(), making(f, func() { f.honest(a, 0, entry("x")) }, entry("x"))); err != nil {
+			t.Fatal(err)
+		}
+		a.away = true
+		if _, err := c.istiod.computed(t.Context()); err == nil || !strings.Contains(err.Error(), "no ready pod") {
+			t.Errorf("without any replica: %v", err)
+		}
+		b := f.add("istiod-b", 3, "p.n")
+		s, err := c.Do(t.Context(), making(f, func() { f.honest(b, 0, entry("y")) }, entry("y")))
+		if err != nil || !s.Acknowledged {
+			t.Errorf("%+v %v", s, err)
+		}
+		a.away = false // it was cut off, and is back
+		a.proxies = map[string]*fakeProxy{}
+		if err := c.istiod.lookAgain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(c.istiod.limits.Relist)
+		if err := c.istiod.lookAgain(t.Context()); err != nil || len(c.istiod.replicas) != 2 {
+			t.Errorf("%d replicas are asked: %v", len(c.istiod.replicas), err)
+		}
+	})
+}
+
+// A proxy that no replica knows is looked for at replicas that are new.
+func TestScaledUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, a := newFakeMesh()
+		c, _ := changer(t, f)
+		if _, err := c.istiod.computed(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(time.Minute)
+		delete(a.proxies, "p.n")
+		b := f.add("istiod-b", 40, "p.n")
+		s, err := c.Do(t.Context(), making(f, func() {
+			f.honest(a, 0, entry("x"))
+			f.honest(b, 900*time.Millisecond, entry("x"))
+		}, entry("x")))
+		if err != nil || !s.Acknowledged || !slices.Contains(f.dialled, "istiod-b") {
+			t.Errorf("%+v %v; asked: %v", s, err, f.dialled)
+		}
+	})
+}
+
+func TestReadyIstiod(t *testing.T) {
+	pod := func(name, revision string, change func(*corev1.Pod)) *corev1.Pod {
+		p := named(name, "istio/pilot:1.31.0", revision)
+		if change != nil {
+			change(p)
+		}
+		return p
+	}
+	now := metav1.Now()
+	cs := fake.NewClientset(
+		pod("a", "default", nil), pod("b", "", nil), pod("canary", "canary", nil),
+		pod("starting", "default", func(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse }),
+		pod("ending", "default", func(p *corev1.Pod) { p.DeletionTimestamp, p.Finalizers = &now, []string{"x/y"} }),
+		pod("pending", "default", func(p *corev1.Pod) { p.Status.Phase = corev1.PodPending }),
+	)
+	for revision, want := range map[string][]string{"default": {"a", "b"}, "canary": {"canary"}} {
+		if got, err := readyIstiod(t.Context(), cs, revision); err != nil || !slices.Equal(got, want) {
+			t.Errorf("revision %s: %v %v", revision, got, err)
+		}
+	}
+	if _, err := readyIstiod(t.Context(), cs, "other"); err == nil || !strings.Contains(err.Error(), "no ready pod of revision other") || !strings.Contains(err.Error(), "starting (revision default, Running)") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,176 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"mesh-egress-conformance/framework/limits"
+)
+
+func TestSettle(t *testing.T) {
+	for name, x := range map[string]struct {
+		does  func(*fakeMesh, *fakeReplica)
+		acked bool
+		nacks int
+	}{
+		"acknowledged":         {func(f *fakeMesh, r *fakeReplica) { f.honest(r, 0) }, true, 0},
+		"not yet acknowledged": {func(f *fakeMesh, r *fakeReplica) { f.after(100*time.Millisecond, func() { r.push("p.n") }) }, false, 0},
+		"no later push":        {func(*fakeMesh, *fakeReplica) {}, false, 0},
+		"endpoints alone": {func(f *fakeMesh, r *fakeReplica) {
+			r.noMetrics = true
+			f.after(100*time.Millisecond, func() { r.push("p.n"); r.proxies["p.n"].endpoints = true; r.ack() })
+		}, false, 0},
+		"another proxy's push": {func(f *fakeMesh, r *fakeReplica) {
+			r.noMetrics, r.proxies["q.n"] = true, &fakeProxy{}
+			f.after(100*time.Millisecond, func() { r.push("q.n"); r.ack() })
+		}, false, 0},
+		"rejected by the proxy": {func(f *fakeMesh, r *fakeReplica) {
+			f.after(100*time.Millisecond, func() { r.push("p.n"); r.proxies["p.n"].refused = "bad listener" })
+		}, false, 1},
+		"rejected and sent anew": {func(f *fakeMesh, r *fakeReplica) {
+			f.after(100*time.Millisecond, func() { r.push("p.n"); r.proxies["p.n"].refused = "bad listener" })
+			f.after(500*time.Millisecond, func() { r.push("p.n"); r.ack() })
+		}, true, 1},
+		"computed for nobody": {func(f *fakeMesh, r *fakeReplica) { f.after(100*time.Millisecond, func() { r.push() }) }, true, 0},
+		"computed for nobody, without metrics": {func(f *fakeMesh, r *fakeReplica) {
+			r.noMetrics = true
+			f.after(100*time.Millisecond, func() { r.push() })
+		}, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, r := newFakeMesh()
+				x.does(f, r)
+				i := f.istiod(t)
+				before, err := i.computed(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				s, err := i.settle(t.Context(), pending{proxies: []string{"p.n"}, before: before, began: time.Now()})
+				if s.Unconcerned != (name == "computed for nobody") {
+					t.Errorf("unconcerned: %t", s.Unconcerned)
+				}
+				if err != nil || s.Acknowledged != x.acked || len(s.Rejections) != x.nacks || (s.Note == "") != x.acked {
+					t.Errorf("%+v %v", s, err)
+				}
+			})
+		})
+	}
+}
+
+// istiod's metrics tell whether the push began when it had seen the whole change.
+func TestFollow(t *testing.T) {
+	sawAll := time.Now()
+	at := func(ms int) time.Time { return sawAll.Add(time.Duration(ms) * time.Millisecond) }
+	took := func(pushes int64, ms int) computed { return computed{pushes, time.Duration(ms) * time.Millisecond} }
+	type answer struct {
+		asked time.Time
+		c     computed
+	}
+	for name, x := range map[string]struct {
+		answers []answer
+		split   bool
+	}{
+		"it began after that":           {[]answer{{at(1), took(5, 100)}, {at(31), took(5, 100)}, {at(61), took(6, 104)}}, false},
+		"it may have begun before that": {[]answer{{at(1), took(5, 100)}, {at(31), took(6, 104)}}, true},
+		"it took long":                  {[]answer{{at(1), took(5, 100)}, {at(31), took(5, 100)}, {at(61), took(6, 140)}}, true},
+		"nobody asked before it":        {[]answer{{at(1), took(6, 104)}}, true},
+		"there were two":                {[]answer{{at(1), took(5, 100)}, {at(31), took(5, 100)}, {at(61), took(7, 104)}}, true},
+		"none came":                     {[]answer{{at(1), took(5, 100)}, {at(31), took(5, 100)}}, true},
+	} {
+		w := watch{pending: pending{before: counts{"a": 5}}, sawAll: sawAll, split: true, followers: map[string]*follower{}}
+		for _, a := range x.answers {
+			w.follow(a.asked, map[string]computed{"a": a.c})
+		}
+		if w.split != x.split {
+			t.Errorf("%s: split %t", name, w.split)
+		}
+	}
+}
+
+// With two replicas, a change is whole when the pushes of both are.
+func TestFollowReplicas(t *testing.T) {
+	sawAll := time.Now()
+	later := sawAll.Add(time.Second)
+	w := watch{pending: pending{before: counts{"a": 5, "b": 700}}, sawAll: sawAll, split: true, followers: map[string]*follower{}}
+	w.follow(later, map[string]computed{"a": {pushes: 5}, "b": {pushes: 700}})
+	w.follow(later, map[string]computed{"a": {pushes: 6}, "b": {pushes: 700}})
+	if !w.split {
+		t.Error("one replica of two has computed the push, and the change counts as whole")
+	}
+	w.follow(later, map[string]computed{"a": {pushes: 6}, "b": {pushes: 701}})
+	if w.split {
+		t.Error("both replicas have begun the push when they had seen everything, and the change counts as split")
+	}
+}
+
+func TestParseComputed(t *testing.T) {
+	for text, ok := range map[string]bool{
+		"# HELP x\npilot_pushcontext_init_seconds_sum 0.01\npilot_pushcontext_init_seconds_count 7\n": true,
+		"pilot_pushcontext_init_seconds_count 7\n":                                                    false,
+		"pilot_something 8\n": false,
+		"pilot_pushcontext_init_seconds_sum x\npilot_pushcontext_init_seconds_count 7\n": false,
+	} {
+		c, err := parseComputed([]byte(text))
+		if (err == nil) != ok || ok && (c != computed{7, 10 * time.Millisecond}) {
+			t.Errorf("%q: %+v %v", text, c, err)
+		}
+	}
+}
+
+func TestSettleFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _ := newFakeMesh()
+		i := f.istiod(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+		defer cancel()
+		if _, err := i.settle(ctx, pending{seen: func(context.Context) (bool, error) { return false, nil }}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		i.Close()
+		f.mu.Lock()
+		f.replicas["istiod-a"].away = true
+		f.mu.Unlock()
+		if _, err := i.settle(t.Context(), pending{proxies: []string{"p.n"}, began: time.Now()}); err == nil {
+			t.Error("an istiod that is away goes unnoticed")
+		}
+	})
+}
+
+// A change of the mesh configuration waits for the end of all pushes.
+func TestQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, r := newFakeMesh()
+		for n := range 10 {
+			f.after(time.Duration(n)*100*time.Millisecond, func() { r.push("p.n") })
+		}
+		i, start := f.istiod(t), time.Now()
+		if err := i.Quiet(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if passed := time.Since(start); passed < 900*time.Millisecond+limits.Default().Push.Quiet.Time {
+			t.Errorf("quiet after %s, while pushes came for 900 ms", passed)
+		}
+	})
+}
+
+// Pods that come and go without an end are no ground on which a mesh configuration is changed.
+func TestNeverQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, r := newFakeMesh()
+		var again func()
+		again = func() { r.push("p.n"); f.after(50*time.Millisecond, again) }
+		f.after(0, again)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if err := f.istiod(t).Quiet(ctx); !errors.Is(err, errPatience) {
+			t.Errorf("got %v", err)
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		again = func() {}
+	})
+}
