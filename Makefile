@@ -47,8 +47,12 @@ FUZZTIME ?= 20s
 
 .PHONY: fuzz
 fuzz: ## fuzz everything that reads files of others; their seeds run in `make unit` too
-	for t in input:FuzzDocuments printable:FuzzText casefile:FuzzParse report:FuzzRead migrate:FuzzEgressRules; do \
+	for t in input:FuzzDocuments printable:FuzzText casefile:FuzzParse report:FuzzRead migrate:FuzzEgressRules internet:FuzzReadHosts internet:FuzzTalk; do \
 	  $(GO) test -run '^$$' -fuzz "^$${t#*:}$$" -fuzztime $(FUZZTIME) ./framework/$${t%:*}; done
+
+.PHONY: drivers
+drivers: ## the usual client libraries make their first exchange with the hermetic internet (a module of its own)
+	$(GO) -C scripts/drivers test ./...
 
 .PHONY: sabotage
 sabotage: build ## break the mesh on purpose in every way of the list and demand the right verdicts (root)

@@ -3,6 +3,7 @@ package egress
 import (
 	"fmt"
 	"maps"
+	"net"
 	"net/url"
 	"regexp"
 	"slices"
@@ -114,29 +115,30 @@ type Probe struct {
 	Connect string   `json:"connect,omitempty"` // host:port to dial instead of the URL's
 	SNI     string   `json:"sni,omitempty"`     // server name of a tls probe; "-" sends none
 	Send    string   `json:"send,omitempty"`    // what a tcp, tls or udp probe writes first
-	// Server is the host of the internet that the control client reaches; the dialled host if empty.
+	// Server is the host of the internet that the control client reaches; the dialled host if empty. Where the
+	// URL's name exists for the mesh alone, the control client calls the server by its own.
 	Server string `json:"server,omitempty"`
 	// ArrivesAt is where the mesh leads the probe in a phase, if that is another host.
-	ArrivesAt map[Phase]string `json:"arrivesAt,omitempty"`
+	ArrivesAt ByPhase[string] `json:"arrivesAt,omitempty"`
 	// Through names the client whose sidecar carries the egress, when From only calls it.
-	Through string `json:"through,omitempty"`
+	Through ByPhase[string] `json:"through,omitempty"`
 	// Within is a CIDR that the address at which the connection arrived must lie in.
-	Within string `json:"within,omitempty"`
+	Within ByPhase[string] `json:"within,omitempty"`
 	// Output is a regular expression for the output wherever there is an answer.
-	Output string `json:"output,omitempty"`
+	Output ByPhase[string] `json:"output,omitempty"`
 	// SameOutput demands that the output is the same in all phases.
 	SameOutput bool `json:"sameOutput,omitempty"`
 	// Arrival has regular expressions for fields of the arrival, such as sni, alpn, host, clientCert or
 	// "header x-forwarded-proto"; AccessLog for fields of the sidecar's access log line.
-	Arrival   map[Phase]map[string]string `json:"arrival,omitempty"`
-	AccessLog map[Phase]map[string]string `json:"accessLog,omitempty"`
+	Arrival   ByPhase[map[string]string] `json:"arrival,omitempty"`
+	AccessLog ByPhase[map[string]string] `json:"accessLog,omitempty"`
 	// Arrivals is how many arrivals one attempt causes.
-	Arrivals map[Phase]int `json:"arrivals,omitempty"`
+	Arrivals ByPhase[int] `json:"arrivals,omitempty"`
 	// Counts is by how much one attempt makes counters of the client's sidecar grow, by Envoy's names for them, such
 	// as tcp.BlackHoleCluster.downstream_cx_total. The sidecar must keep them (proxyStatsMatcher).
-	Counts map[Phase]map[string]int64 `json:"counts,omitempty"`
+	Counts ByPhase[map[string]int64] `json:"counts,omitempty"`
 	// Encrypted demands that the destination received TLS, whatever the client spoke.
-	Encrypted bool `json:"encrypted,omitempty"`
+	Encrypted ByPhase[bool] `json:"encrypted,omitempty"`
 	// Dead says that the target cannot be reached by anyone, control client included.
 	Dead bool `json:"dead,omitempty"`
 	// Wants are the accepted outcomes of each phase.
@@ -203,19 +205,36 @@ func (p Probe) Raw() bool {
 	return ok && !known.Status
 }
 
-// ForControl is the same attempt as the control client makes it. Where another workload carries the
+// ForControl is the same attempt as the control client makes it in a phase. Where another workload carries the
 // egress, the control client calls the destination itself.
-func (p Probe) ForControl() Probe {
-	if p.Through != "" {
+func (p Probe) ForControl(ph Phase) Probe {
+	if p.Through[ph] != "" {
 		p.URL, p.Args = "http://"+p.Server+"/", nil
 	}
 	return p
 }
 
-// Carrier is the client whose sidecar carries the egress.
-func (p Probe) Carrier() string {
-	if p.Through != "" {
-		return p.Through
+// ToServer is the same attempt at the host that Server names, by that host's own name, for a control client that
+// cannot resolve the probe's. A command, whose name for it nobody knows, becomes a web request.
+func (p Probe) ToServer() Probe {
+	u, err := url.Parse(p.URL)
+	if p.Command != "" || err != nil {
+		p.Command, p.URL = "", "http://"+p.Server+"/"
+		return p
+	}
+	host := p.Server
+	if port := u.Port(); port != "" {
+		host = net.JoinHostPort(host, port)
+	}
+	u.Host, p.Connect = host, ""
+	p.URL = u.String()
+	return p
+}
+
+// Carrier is the client whose sidecar carries the egress in a phase.
+func (p Probe) Carrier(ph Phase) string {
+	if c := p.Through[ph]; c != "" {
+		return c
 	}
 	return p.From
 }
@@ -237,11 +256,20 @@ func (p Probe) String() string {
 	return s
 }
 
+// carriers are the clients whose sidecars carry the egress, in the order of the phases.
+func (p Probe) carriers() []string {
+	var out []string
+	for _, ph := range Phases() {
+		out = append(out, p.Carrier(ph))
+	}
+	return out
+}
+
 // Clients lists the clients that the case uses, without repetition.
 func (c Case) Clients() []string {
 	var out []string
 	for _, p := range c.Probes {
-		for _, n := range []string{p.From, p.Carrier()} {
+		for _, n := range append([]string{p.From}, p.carriers()...) {
 			if !slices.Contains(out, n) {
 				out = append(out, n)
 			}
@@ -324,8 +352,8 @@ func (c Case) Check() error {
 }
 
 func (p Probe) patterns() []string {
-	out := []string{p.Output}
-	for _, m := range []map[Phase]map[string]string{p.Arrival, p.AccessLog} {
+	out := slices.Collect(maps.Values(p.Output))
+	for _, m := range []ByPhase[map[string]string]{p.Arrival, p.AccessLog} {
 		for _, fields := range m {
 			out = append(out, slices.Collect(maps.Values(fields))...)
 		}

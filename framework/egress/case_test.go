@@ -27,7 +27,7 @@ func TestCaseCheck(t *testing.T) {
 		"from is missing":      func(c *Case) { c.Probes[0].From = "" },
 		"exactly one of url":   func(c *Case) { c.Probes[0].Command = "curl x" },
 		"no destination":       func(c *Case) { c.Probes[0].URL = "http://" },
-		"error parsing regexp": func(c *Case) { c.Probes[0].Output = "(" },
+		"error parsing regexp": func(c *Case) { c.Probes[0].Output = Always("(") },
 		"no wanted outcome":    func(c *Case) { c.Probes[0].Wants[Applied] = 0 },
 		"removal must restore": func(c *Case) { c.Probes[0].Wants[Removed] = OK },
 		"grows in no phase": func(c *Case) {
@@ -69,7 +69,7 @@ func TestAppliesTo(t *testing.T) {
 }
 
 func TestOutcomeNames(t *testing.T) {
-	if len(outcomes) != 21 {
+	if len(outcomes) != 23 {
 		t.Fatalf("%d outcomes are described", len(outcomes))
 	}
 	for b := OK; b < lastOutcome; b <<= 1 {
@@ -123,6 +123,22 @@ func TestExitCode(t *testing.T) {
 	} {
 		if got := ExitCode(x.vs); got != x.want {
 			t.Errorf("%v: got %d, want %d", x.vs, got, x.want)
+		}
+	}
+}
+
+// A control client that cannot resolve a made-up name calls the server by its own.
+func TestToServer(t *testing.T) {
+	for _, x := range []struct {
+		in   Probe
+		want string
+	}{
+		{Probe{URL: "http://pool.internal/headers", Server: "httpbin.org"}, "http://httpbin.org/headers"},
+		{Probe{URL: "tls://pool.internal:8443", Server: "httpbin.org", Connect: "pool.internal:8443"}, "tls://httpbin.org:8443"},
+		{Probe{Command: "curl http://pool.internal/", Server: "httpbin.org"}, "http://httpbin.org/"},
+	} {
+		if got := x.in.ToServer(); got.URL != x.want || got.Connect != "" || got.Command != "" {
+			t.Errorf("%s: %+v", x.in, got)
 		}
 	}
 }

@@ -49,13 +49,11 @@ func Classify(o Observation) (Outcome, error) {
 	if !o.Captured {
 		return 0, disagree("a client without sidecar appears in a sidecar's access log")
 	}
-	if o.Hop() {
-		if line, err = decisive(o.Gateway); err != nil {
-			return 0, err
+	for _, h := range o.Hops {
+		if h.Line == nil {
+			return 0, disagree("it was sent to the gateway %s, which has no line of it", h.Gateway)
 		}
-		if line == nil {
-			return 0, disagree("the sidecar sent it to the egress gateway, which has no line of it")
-		}
+		line = h.Line
 	}
 	return throughProxy(o, *line)
 }
@@ -77,13 +75,20 @@ func decisive(lines []AccessLog) (*AccessLog, error) {
 }
 
 func withoutProxy(o Observation) (Outcome, error) {
+	a := arrivedFrom(o.Arrivals, o.Client.Local, o.Client.Remote)
+	if o.elsewhere(a) {
+		return Led, nil
+	}
 	switch o.Client.ExitCode {
 	case wire.ExitTimeout:
+		// No line and no arrival: what the control client's answer came by did not carry this client's question.
+		if o.Captured && o.Answered && !o.Blind && len(o.Arrivals) == 0 {
+			return Stall, nil
+		}
 		return onlyClient(o, TMO)
 	case wire.ExitRefused:
 		return onlyClient(o, REF)
 	}
-	a := arrivedFrom(o.Arrivals, o.Client.Local, o.Client.Remote)
 	switch {
 	case o.Blind && answered(o.Client, nil):
 		return Direct, nil
@@ -91,6 +96,8 @@ func withoutProxy(o Observation) (Outcome, error) {
 		return CERT, nil
 	case a == nil && answered(o.Client, nil):
 		return 0, disagree("the client got an answer (%d) that no sidecar passed and no destination gave", o.Client.HTTPCode)
+	case a == nil && len(o.Arrivals) > 0:
+		return 0, disagree("the client failed (exit %d), no sidecar saw it, and it arrived at %s by a connection (%s) that is not the client's", o.Client.ExitCode, o.Arrivals[0].Server, o.Arrivals[0].Peer)
 	case a == nil && closed(o.Client.ExitCode):
 		return 0, fmt.Errorf("%w (exit %d)", ErrUnseen, o.Client.ExitCode)
 	case a == nil:
@@ -103,6 +110,12 @@ func withoutProxy(o Observation) (Outcome, error) {
 	return Direct, nil
 }
 
+// elsewhere says whether an arrival proves that the attempt was led to another host than its target. Whose arrival it
+// is, is known by its connection, so it does not matter what the client made of the answer.
+func (o Observation) elsewhere(a *Arrival) bool {
+	return a != nil && o.Target != "" && o.Target != Anywhere && a.Server != o.Target
+}
+
 func throughProxy(o Observation, l AccessLog) (Outcome, error) {
 	switch {
 	case l.UpstreamCluster == blackHole:
@@ -110,22 +123,28 @@ func throughProxy(o Observation, l AccessLog) (Outcome, error) {
 	case l.RouteName == blockAll && (l.ResponseCode == 502 || l.ResponseDetails == "direct_response"):
 		return blocked(o, B502) // 502; to a gRPC client 200 with status 14
 	}
-	if out := byFlags(l); out != 0 {
+	if out := byFlags(l, o.Client); out != 0 {
 		return failed(o, out)
 	}
 	if l.UpstreamHost == "" && (l.ResponseDetails == "direct_response" || l.ResponseDetails == "fault_filter_abort") && o.Client.HTTPCode == l.ResponseCode {
 		return blocked(o, Self)
 	}
+	a := arrivedFrom(o.Arrivals, l.UpstreamLocal, l.UpstreamHost)
+	if o.elsewhere(a) {
+		return Led, nil
+	}
 	switch o.Client.ExitCode {
 	case wire.ExitTimeout:
-		return 0, disagree("the client timed out while the sidecar sent it to %s", l.UpstreamCluster)
+		if o.Answered {
+			return Stall, nil
+		}
+		return 0, disagree("the client timed out while the sidecar sent it to %s, and the control client got no answer either", l.UpstreamCluster)
 	case wire.ExitCert:
-		if !o.Blind && arrivedFrom(o.Arrivals, l.UpstreamLocal, l.UpstreamHost) == nil {
+		if !o.Blind && a == nil {
 			return 0, disagree("the client rejected a certificate of no known host")
 		}
 		return CERT, nil
 	}
-	a := arrivedFrom(o.Arrivals, l.UpstreamLocal, l.UpstreamHost)
 	if !answered(o.Client, a) {
 		return 0, disagree("the sidecar passed it to %s but the client failed (exit %d, status %d)", l.UpstreamCluster, o.Client.ExitCode, o.Client.HTTPCode)
 	}
@@ -154,7 +173,7 @@ func blocked(o Observation, out Outcome) (Outcome, error) {
 	}
 	c := o.Client
 	switch {
-	case out == Self, out == B502 && c.HTTPCode == 502, out == BRST && c.HTTPCode == 0 && closed(c.ExitCode):
+	case out == Self, out == B502 && c.Says(http.StatusBadGateway), out == BRST && c.HTTPCode == 0 && closed(c.ExitCode):
 		return out, nil
 	case c.Shell: // a pipeline's exit code may hide curl's; sidecar and destination have spoken
 		return out, nil
@@ -186,19 +205,23 @@ var flagOutcomes = []struct {
 	{"DF", S503DF},
 }
 
-func byFlags(l AccessLog) Outcome {
+func byFlags(l AccessLog, c ClientWitness) Outcome {
+	// A refused gRPC call has HTTP status 200, in the proxy's line too.
+	says := func(status int) bool {
+		return l.ResponseCode == status || l.ResponseCode == http.StatusOK && c.GRPC != "" && c.GRPC != grpcOK
+	}
 	for _, f := range flagOutcomes {
 		for _, have := range strings.Split(l.ResponseFlags, ",") {
 			// A TCP line has no response code; the flag alone tells.
-			if have == f.flag && (l.ResponseCode == outcomes[f.out].status || l.ResponseCode == 0) {
+			if have == f.flag && (says(outcomes[f.out].status) || l.ResponseCode == 0) {
 				return f.out
 			}
 		}
 	}
 	switch {
-	case l.ResponseCode == 403 && strings.HasPrefix(l.ResponseDetails, "rbac_access_denied"):
+	case says(http.StatusForbidden) && strings.HasPrefix(l.ResponseDetails, "rbac_access_denied"):
 		return S403RBAC
-	case l.ResponseCode == 403 && l.ResponseDetails == "upgrade_failed":
+	case l.ResponseCode == http.StatusForbidden && l.ResponseDetails == "upgrade_failed":
 		return S403UPG
 	}
 	return 0
@@ -206,8 +229,11 @@ func byFlags(l AccessLog) Outcome {
 
 // failed demands that the client did not get an answer of the destination.
 func failed(o Observation, out Outcome) (Outcome, error) {
-	if o.Client.HTTPCode >= 200 && o.Client.HTTPCode < 400 {
-		return 0, disagree("the sidecar says %s but the client got %d", out, o.Client.HTTPCode)
+	switch c := o.Client; {
+	case c.GRPC == grpcOK:
+		return 0, disagree("the sidecar says %s but the client's gRPC call succeeded", out)
+	case c.HTTPCode >= 200 && c.HTTPCode < 400 && !c.Refused():
+		return 0, disagree("the sidecar says %s but the client got %d", out, c.HTTPCode)
 	}
 	return out, nil
 }
@@ -254,23 +280,15 @@ func (o Observation) Explains(a Arrival) bool {
 	if a.Peer == "" || arrivedFrom(one, o.Client.Local, o.Client.Remote) != nil {
 		return a.Peer != ""
 	}
-	for _, l := range append(slices.Clone(o.Mesh), o.Gateway...) {
-		if arrivedFrom(one, l.UpstreamLocal, l.UpstreamHost) != nil {
-			return true
-		}
-	}
-	return false
+	upstream := func(l AccessLog) bool { return arrivedFrom(one, l.UpstreamLocal, l.UpstreamHost) != nil }
+	return slices.ContainsFunc(o.Mesh, upstream) || slices.ContainsFunc(o.Hops, func(h Hop) bool { return h.Line != nil && upstream(*h.Line) })
 }
 
 // Reception is the arrival that an outcome rests on; nil for outcomes without one. Where a connection
 // carried several requests, it is the probe's own.
 func (o Observation) Reception() *Arrival {
 	peer, local := o.Client.Local, o.Client.Remote
-	l := o.Line()
-	if g, err := decisive(o.Gateway); o.Hop() && err == nil {
-		l = g
-	}
-	if l != nil {
+	if l := o.Last(); l != nil {
 		peer, local = l.UpstreamLocal, l.UpstreamHost
 	}
 	found := arrivedFrom(o.Arrivals, peer, local)
@@ -291,17 +309,12 @@ func (o Observation) Reached() string {
 	if a := o.Reception(); a != nil {
 		return a.Local
 	}
-	switch l := o.Line(); {
+	switch l := o.Last(); {
 	case !o.Blind:
 		return ""
 	case l == nil && !o.Captured:
 		return o.Client.Remote
 	case l == nil || l.UpstreamLocal == "":
-		return ""
-	case o.Hop():
-		if g, err := decisive(o.Gateway); err == nil && g != nil {
-			return g.UpstreamHost
-		}
 		return ""
 	default:
 		return l.UpstreamHost
@@ -340,11 +353,11 @@ func (o Observation) Line() *AccessLog {
 	return l
 }
 
-// gatewayService is part of the name of every cluster that leads to the egress gateway.
-const gatewayService = "istio-egressgateway."
-
-// Hop says whether the sidecar sent the attempt to the egress gateway.
-func (o Observation) Hop() bool {
-	l := o.Line()
-	return l != nil && l.UpstreamLocal != "" && strings.Contains(l.UpstreamCluster, gatewayService)
+// Last is the line of the proxy that was the last on the way: the sidecar's, or that of the last gateway. It is nil
+// where that proxy has no line.
+func (o Observation) Last() *AccessLog {
+	if n := len(o.Hops); n > 0 {
+		return o.Hops[n-1].Line
+	}
+	return o.Line()
 }

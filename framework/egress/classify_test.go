@@ -132,7 +132,7 @@ func TestReachedBlind(t *testing.T) {
 		"plain":             {Observation{Blind: true, Client: client(0, 200), Captured: true, Mesh: []AccessLog{passed("outbound|80||httpbin.org")}}, dest, false},
 		"encrypted":         {Observation{Blind: true, Client: client(0, 200), Captured: true, Mesh: []AccessLog{encrypted}}, "198.51.100.10:443", true},
 		"plain at 443":      {Observation{Blind: true, Client: client(0, 400), Captured: true, Mesh: []AccessLog{encrypted}}, "198.51.100.10:443", false},
-		"through a gateway": {Observation{Blind: true, Client: client(0, 200), Captured: true, Mesh: []AccessLog{hop}, Gateway: []AccessLog{encrypted}}, "198.51.100.10:443", true},
+		"through a gateway": {Observation{Blind: true, Client: client(0, 200), Captured: true, Mesh: []AccessLog{hop}, Hops: []Hop{{Gateway: "g", Line: &encrypted}}}, "198.51.100.10:443", true},
 		"no sidecar":        {Observation{Blind: true, Client: client(0, 200)}, dest, false},
 		"blocked":           {Observation{Blind: true, Client: client(0, 502), Captured: true, Mesh: []AccessLog{block}}, "", false},
 		"seen, not blind":   {Observation{Client: client(0, 200), Captured: true, Mesh: []AccessLog{encrypted}}, "", false},

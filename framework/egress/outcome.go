@@ -36,6 +36,8 @@ const (
 	Named                        // a DNS question was answered with records
 	S503UC                       // 503, the upstream closed the connection
 	S503DF                       // 503, the proxy could not resolve the name
+	Led                          // led elsewhere: the arrival is at another host than the probe's target
+	Stall                        // the client timed out in the mesh, while the control client was answered
 	lastOutcome
 )
 
@@ -73,6 +75,8 @@ var outcomes = map[Outcome]outcomeInfo{
 	Self:     {"SELF", "answered by the proxy", "answered by the proxy itself, as a rule orders: redirect, fault or direct response", 0},
 	S503UC:   {"503UC", "failed (503, closed by the destination)", "503, the destination closed the connection", 503},
 	S503DF:   {"503DF", "failed (503, no such name for the proxy)", "503, the proxy could not resolve the name", 503},
+	Led:      {"LED", "led to another host", "led elsewhere: it arrived at another host than the one that it is meant for", 0},
+	Stall:    {"STALL", "no answer (stalled by the mesh)", "stalled by the mesh: the client timed out, and the control client was answered", 0},
 	Named:    {"NAMED", "name resolved", "the DNS question was answered with records", 0},
 }
 
@@ -84,10 +88,10 @@ func (o Outcome) Has(got Outcome) bool { return got != 0 && o&got == got }
 // Single reports whether o is exactly one outcome.
 func (o Outcome) Single() bool { return bits.OnesCount32(uint32(o)) == 1 && o < lastOutcome }
 
-// Gives says whether the mesh itself answers with this HTTP status in an outcome of the set.
-func (o Outcome) Gives(status int) bool {
+// Gives says whether the mesh itself answers like this in an outcome of the set.
+func (o Outcome) Gives(c ClientWitness) bool {
 	for b := OK; b < lastOutcome; b <<= 1 {
-		if o&b != 0 && (b == Self || outcomes[b].status == status) { // a rule may order any status
+		if o&b != 0 && (b == Self || outcomes[b].status != 0 && c.Says(outcomes[b].status)) { // a rule may order any status
 			return true
 		}
 	}

@@ -17,6 +17,8 @@ type ProbeResult struct {
 	// Observations are those of the last equal rounds.
 	Observations []Observation `json:"observations,omitempty"`
 	Control      *Control      `json:"control,omitempty"`
+	// Unexplained are arrivals from the client's pod, at the time of the phase, that belong to no probe.
+	Unexplained []Arrival `json:"unexplained,omitempty"`
 }
 
 // PhaseResult is one phase of a case.

@@ -1,22 +1,55 @@
 package egress
 
 import (
+	"net/http"
 	"net/netip"
 	"time"
 )
 
 // ClientWitness is what the client saw.
 type ClientWitness struct {
-	Command  string        `json:"command"`
-	Shell    bool          `json:"shell,omitempty"` // a document's command: exit code is the shell's, no HTTP status
-	Raw      bool          `json:"raw,omitempty"`   // a protocol without HTTP status
-	ExitCode int           `json:"exitCode"`
-	HTTPCode int           `json:"httpCode"`
-	Local    string        `json:"local"` // ip:port of the client's connection
-	Remote   string        `json:"remote,omitempty"`
-	Stdout   string        `json:"stdout,omitempty"`
-	Stderr   string        `json:"stderr,omitempty"`
-	Took     time.Duration `json:"took"`
+	Command  string `json:"command"`
+	Shell    bool   `json:"shell,omitempty"` // a document's command: exit code is the shell's, no HTTP status
+	Raw      bool   `json:"raw,omitempty"`   // a protocol without HTTP status
+	ExitCode int    `json:"exitCode"`
+	HTTPCode int    `json:"httpCode"`
+	// GRPC is the gRPC status of the answer, such as "14"; "" where there is none. A proxy that refuses a gRPC call
+	// answers with HTTP status 200 and says here why.
+	GRPC   string        `json:"grpcStatus,omitempty"`
+	Local  string        `json:"local"` // ip:port of the client's connection
+	Remote string        `json:"remote,omitempty"`
+	Stdout string        `json:"stdout,omitempty"`
+	Stderr string        `json:"stderr,omitempty"`
+	Took   time.Duration `json:"took"`
+}
+
+// Refused says whether the answer that the client got is an error, by HTTP's or gRPC's status.
+func (c ClientWitness) Refused() bool { return c.HTTPCode >= 400 || c.GRPC != "" && c.GRPC != grpcOK }
+
+// Says whether the client's answer has an HTTP status, or the gRPC status that a proxy gives in its place.
+func (c ClientWitness) Says(status int) bool {
+	return c.HTTPCode == status || c.GRPC != "" && c.GRPC != grpcOK && c.HTTPCode == http.StatusOK && c.GRPC == grpcOf(status)
+}
+
+// grpcOK is the gRPC status of a call that succeeded.
+const grpcOK = "0"
+
+// grpcOf is the gRPC status that stands for an HTTP status (grpc.io, "HTTP to gRPC Status Code Mapping"), as Envoy
+// gives it to gRPC clients.
+func grpcOf(status int) string {
+	switch status {
+	case http.StatusBadRequest:
+		return "13" // INTERNAL
+	case http.StatusUnauthorized:
+		return "16" // UNAUTHENTICATED
+	case http.StatusForbidden:
+		return "7" // PERMISSION_DENIED
+	case http.StatusNotFound:
+		return "12" // UNIMPLEMENTED
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return "14" // UNAVAILABLE
+	}
+	return "2" // UNKNOWN
 }
 
 // AccessLog is one line of an Envoy access log; field names are those of Istio's JSON encoding.
@@ -89,18 +122,28 @@ type Control struct {
 	Arrival *Arrival      `json:"arrival,omitempty"`
 }
 
+// Hop is a gateway to which the proxy before it held the connection, known by the address of its pod.
+type Hop struct {
+	Gateway string     `json:"gateway"`
+	Line    *AccessLog `json:"line,omitempty"` // the gateway's line of that connection; nil where it has none
+}
+
 // Observation is one probe seen by all witnesses.
 type Observation struct {
-	ID       string        `json:"id"`
-	DNS      bool          `json:"dns,omitempty"` // a DNS question: the client alone is its witness
+	ID  string `json:"id"`
+	DNS bool   `json:"dns,omitempty"` // a DNS question: the client alone is its witness
+	// Target is the host at which the attempt must arrive, by the name that arrivals have; Anywhere or "" for any.
+	Target   string        `json:"target,omitempty"`
 	Client   ClientWitness `json:"client"`
-	Captured bool          `json:"captured"`          // the client has a sidecar
-	Mesh     []AccessLog   `json:"mesh"`              // lines of this connection
-	Gateway  []AccessLog   `json:"gateway,omitempty"` // the egress gateway's lines, where the sidecar sent it there
-	Arrivals []Arrival     `json:"arrivals"`          // of this probe, at any host
+	Captured bool          `json:"captured"`       // the client has a sidecar
+	Mesh     []AccessLog   `json:"mesh"`           // lines of this connection
+	Hops     []Hop         `json:"hops,omitempty"` // the gateways by which it went, one after another
+	Arrivals []Arrival     `json:"arrivals"`       // of this probe, at any host
 	// Blind says that the destination is a host of the live internet, which does not tell what arrived: client
 	// and sidecar are the only witnesses, and the control client decides between blocked and unreachable.
 	Blind bool `json:"blind,omitempty"`
+	// Answered says that the control client got an answer of the target in the same phase, over a connection.
+	Answered bool `json:"controlAnswered,omitempty"`
 	// Counters of the sidecar, and by how much they grew with this attempt.
 	Counters map[string]int64 `json:"counters,omitempty"`
 }

@@ -42,7 +42,7 @@ func (r *run) noteUpdates(ctx context.Context, ph egress.Phase) {
 		if ph == egress.Before || t.phase != ph || len(t.rounds) == 0 || plausible(t.probe, t.probe.Wants[ph], t.rounds[len(t.rounds)-1]) {
 			continue
 		}
-		name := t.probe.Carrier()
+		name := t.probe.Carrier(ph)
 		if info, err := r.e.Clients.Describe(name); err != nil || !info.Captured || !r.updates[ph][name].IsZero() {
 			continue
 		}

@@ -74,9 +74,20 @@ type Mesh interface {
 	// Flush returns when every line that a client's proxy wrote before the call can be read.
 	Flush(ctx context.Context, client string) error
 	// Mark is how many lines of a client's proxy, or of a gateway, have been read so far.
-	Mark(client string) int
-	// Lines returns the lines of a client's proxy, or of a gateway, that match and came after a mark.
-	Lines(ctx context.Context, client string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error)
+	Mark(proxy string) int
+	// Lines returns the lines of a client's proxy, or of a gateway, that match and came after a mark. A gateway cannot
+	// be flushed, so there it waits for a line.
+	Lines(ctx context.Context, proxy string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error)
+	// Gateways are the router proxies whose logs can be read, whoever made them, those that have ended too; the
+	// youngest is the last.
+	Gateways(ctx context.Context) ([]Gateway, error)
+}
+
+// Gateway is a proxy through which others send their traffic. What it is is known by its own configuration, and that
+// a connection leads to it by the addresses of its pod, not by anybody's name.
+type Gateway struct {
+	Name      string   // under which Mark and Lines know it
+	Addresses []string // of its pod, without port
 }
 
 // Outside is the third witness. The live internet has none, see Engine.
@@ -198,7 +209,9 @@ type run struct {
 	starts map[egress.Phase]int64 // first arrival that may belong to a phase
 	marks  map[string]int         // by proxy: its lines before the case began
 	tries  []*try
-	idents map[string][]string
+	// gateways of the mesh when the witnesses are read.
+	gateways []Gateway
+	idents   map[string][]string
 	// updates are when sidecars last changed anything, by phase and client, where that may explain an outcome.
 	updates map[egress.Phase]map[string]time.Time
 	// accepted are objects that should have been refused.
@@ -232,9 +245,7 @@ type round struct {
 const noArrivals = 1 << 62
 
 func (e *Engine) newRun(c egress.Case) *run {
-	r := &run{e: e, c: c, id: ids.id(), until: noArrivals, starts: map[egress.Phase]int64{}, marks: map[string]int{}, idents: map[string][]string{}, updates: map[egress.Phase]map[string]time.Time{}}
-	r.mark()
-	return r
+	return &run{e: e, c: c, id: ids.id(), until: noArrivals, starts: map[egress.Phase]int64{}, marks: map[string]int{}, idents: map[string][]string{}, updates: map[egress.Phase]map[string]time.Time{}}
 }
 
 // blind says whether the internet does not tell what arrived.
@@ -255,12 +266,24 @@ func (e *Engine) arrivals(ctx context.Context, since int64) ([]egress.Arrival, i
 	return log, next, nil
 }
 
-func (r *run) phases(ctx context.Context, res *egress.Result) error {
+// begin notes where the logs of all witnesses stand, so that nothing from before counts.
+func (r *run) begin(ctx context.Context) error {
+	if err := r.mark(ctx); err != nil {
+		return err
+	}
 	_, next, err := r.e.arrivals(ctx, noArrivals)
 	if err != nil {
 		return err
 	}
 	r.since = next
+	return nil
+}
+
+func (r *run) phases(ctx context.Context, res *egress.Result) error {
+	err := r.begin(ctx)
+	if err != nil {
+		return err
+	}
 	applied := false
 	defer func() {
 		// Restore what was before, whatever has happened, also when the case was cut short.
@@ -372,9 +395,13 @@ func (t *try) unconnected() bool {
 func (r *run) control(ctx context.Context, t *try) *round {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	p := t.probe.ForControl()
+	p, followed := t.probe.ForControl(t.phase), false
 	for tries := controlTries; ; tries-- {
 		x := r.execute(ctx, egress.ControlClient, p, t.index)
+		if x.err == nil && x.client.ExitCode == wire.ExitDNS && p.Server != "" && !followed && !p.Protocol().Question {
+			p, followed = p.ToServer(), true // the name exists for the mesh alone
+			continue
+		}
 		missing := x.err == nil && (x.client.ExitCode == wire.ExitDNS || x.client.ExitCode == wire.ExitRefused) && !p.Protocol().Question
 		if tries == 1 || !missing || p.Dead || t.probe.Wants[t.phase]&(egress.DNSX|egress.REF) != 0 {
 			return &x
@@ -439,7 +466,7 @@ func alike(a, b round) bool {
 	if a.err != nil || b.err != nil {
 		return false
 	}
-	return a.client.HTTPCode == b.client.HTTPCode && (a.client.ExitCode == 0) == (b.client.ExitCode == 0)
+	return a.client.HTTPCode == b.client.HTTPCode && a.client.GRPC == b.client.GRPC && (a.client.ExitCode == 0) == (b.client.ExitCode == 0)
 }
 
 // plausible says whether a round may be the wanted outcome, so that waiting longer has no use. The
@@ -452,9 +479,9 @@ func plausible(p egress.Probe, want egress.Outcome, x round) bool {
 	switch {
 	case c.ExitCode != 0:
 		return want&^egress.Reached != 0 || len(p.Arrivals) > 0
-	case c.HTTPCode < 400:
-		return want&(egress.Reached|egress.Self|egress.Named) != 0
-	case want.Gives(c.HTTPCode) || len(p.Arrivals) > 0:
+	case !c.Refused():
+		return want&(egress.Reached|egress.Self|egress.Named|egress.Led) != 0
+	case want.Gives(c) || want.Has(egress.Led) || len(p.Arrivals) > 0:
 		return true
 	}
 	// Whose error it is a client cannot tell. Even after an acknowledged push a connection to a gateway that was open
@@ -472,9 +499,8 @@ func (e *Engine) Observe(ctx context.Context, p egress.Probe) egress.ProbeResult
 	}
 	res := egress.Result{Phases: []egress.PhaseResult{{Phase: egress.Before}}}
 	r := e.newRun(egress.Case{Name: "probe", Curl: true, Probes: []egress.Probe{p}})
-	_, next, err := e.arrivals(ctx, noArrivals)
+	err := r.begin(ctx)
 	if err == nil {
-		r.since = next
 		err = r.probe(ctx, egress.Before, true)
 	}
 	r.judge(ctx, &res, err)

@@ -53,6 +53,11 @@ type world struct {
 	ejected     bool // and the mesh does not ask it any more
 	invented    bool // the sidecar does not say where its answer comes from
 	lost        bool // the control client does not even get a connection
+	rejects     bool // the client does not accept the certificate that it is shown
+	slow        bool // everybody waits in vain
+	stalls      bool // the mesh holds what the rule allows, and sends nothing on
+	silent      bool // and its log does not tell
+	leaks       bool // and the destination has an arrival that no line explains
 }
 
 const (
@@ -100,7 +105,11 @@ func (w *world) Do(ctx context.Context, client string, q probe.Request) (Executi
 func (w *world) request(client, id string, port int) (code, exit int) {
 	if client == egress.ControlClient {
 		if w.dead || w.lost {
-			return 0, 7
+			return 0, wire.ExitRefused
+		}
+		if w.slow {
+			w.arrive(id, fmt.Sprintf("%s:%d", controlIP, port))
+			return 0, wire.ExitTimeout
 		}
 		w.arrive(id, fmt.Sprintf("%s:%d", controlIP, port))
 		if w.trouble {
@@ -132,7 +141,20 @@ func (w *world) request(client, id string, port int) (code, exit int) {
 			l.ResponseCode, l.ResponseFlags, code = 503, "UH", 503
 			break
 		}
+		if w.stalls || w.slow {
+			l.ResponseCode, l.ResponseFlags, exit = 0, "DC", wire.ExitTimeout
+			if w.leaks {
+				w.arrive("", fmt.Sprintf("%s:%d", clientIP, 60000+w.port))
+			}
+			if w.silent {
+				return 0, exit
+			}
+			break
+		}
 		l.UpstreamLocal, l.UpstreamHost, code = fmt.Sprintf("%s:%d", clientIP, 40000+w.port), siteAddr, 200
+		if w.rejects {
+			code, exit, l.ResponseCode = 0, wire.ExitCert, 0
+		}
 		if !w.invented {
 			l.ResponseDetails = "via_upstream"
 		}
@@ -149,7 +171,7 @@ func (w *world) request(client, id string, port int) (code, exit int) {
 	if !w.noLines {
 		w.lines = append(w.lines, l)
 	}
-	return code, 0
+	return code, exit
 }
 
 func (w *world) arrive(id, peer string) {
@@ -211,6 +233,8 @@ func (w *world) Remove(context.Context, egress.Case) (Change, error) {
 	return Change{Acknowledged: true}, w.removeErr
 }
 
+func (w *world) Gateways(context.Context) ([]Gateway, error) { return nil, nil }
+
 func (w *world) Flush(context.Context, string) error { return w.flushErr }
 
 func (w *world) Mark(string) int {
@@ -267,31 +291,39 @@ func TestVerdicts(t *testing.T) {
 		want egress.Verdict
 		why  string
 	}{
-		"a sound mesh":                               {&world{}, egress.Conforms, ""},
-		"a rule that takes a while":                  {&world{lateRounds: 3}, egress.Conforms, ""},
-		"ALLOW_ANY":                                  {&world{allowAny: true}, egress.Violates, "PASS, wanted blocked"},
-		"a rule without effect":                      {&world{deaf: true}, egress.Violates, "B502, wanted OK"},
-		"a rule that stays":                          {&world{stubborn: true}, egress.Violates, "phase removed"},
-		"the wrong server":                           {&world{wrongServer: true}, egress.Violates, "arrived at evil.example"},
-		"another pod than before":                    {&world{podChanges: true}, egress.Violates, "changed while the case ran"},
-		"a dead destination":                         {&world{dead: true}, egress.Inconclusive, "control client could not reach"},
-		"an internet that is gone":                   {&world{lost: true}, egress.Inconclusive, "could not reach any target"},
-		"a dead destination, ALLOW_ANY":              {&world{dead: true, allowAny: true}, egress.Inconclusive, "control client could not reach"},
-		"a name that only the client cannot resolve": {&world{noName: true}, egress.Inconclusive, "DNSX, wanted blocked"},
-		"an exec that fails":                         {&world{execFails: func(c, _ string) error { return failFor(c, "client", broken) }}, egress.Inconclusive, "broken on purpose"},
-		"a control exec that fails":                  {&world{execFails: func(c, _ string) error { return failFor(c, "control", broken) }}, egress.Inconclusive, "control client"},
-		"an exec that hangs":                         {&world{hang: true}, egress.Inconclusive, "deadline exceeded"},
-		"curl's report cut in half":                  {&world{garble: func(s string) string { return s[:len(s)/2] }}, egress.Inconclusive, "gave no report"},
-		"no report at all":                           {&world{garble: func(string) string { return "" }}, egress.Inconclusive, "gave no report"},
-		"a report that contradicts":                  {&world{garble: func(s string) string { return strings.Replace(s, `"exitcode":0`, `"exitcode":56`, 1) }}, egress.Inconclusive, "reports exit"},
-		"a report that claims 200":                   {&world{garble: func(s string) string { return strings.Replace(s, `502`, `200`, 1) }}, egress.Inconclusive, "do not agree"},
-		"an empty access log":                        {&world{noLines: true}, egress.Inconclusive, "do not agree"},
-		"an access log that is late":                 {&world{flushErr: broken}, egress.Inconclusive, "not complete"},
-		"an unreadable arrival log":                  {&world{arrivalsErr: broken}, egress.Inconclusive, "destination's log"},
-		"an arrival log that loses":                  {&world{loseArrival: true}, egress.Inconclusive, "control client could not reach"},
-		"arrivals that nothing explains":             {&world{stray: true}, egress.Inconclusive, "unexplained arrival"},
-		"an API server that refuses":                 {&world{applyErr: broken}, egress.Inconclusive, "broken on purpose"},
-		"a rule that cannot be removed":              {&world{removeErr: broken}, egress.Inconclusive, "broken on purpose"},
+		"a sound mesh":              {&world{}, egress.Conforms, ""},
+		"a rule that takes a while": {&world{lateRounds: 3}, egress.Conforms, ""},
+		"ALLOW_ANY":                 {&world{allowAny: true}, egress.Violates, "PASS, wanted blocked"},
+		"a rule without effect":     {&world{deaf: true}, egress.Violates, "B502, wanted OK"},
+		"a rule that stays":         {&world{stubborn: true}, egress.Violates, "phase removed"},
+		"the wrong server":          {&world{wrongServer: true}, egress.Violates, "LED, wanted OK: it arrived at evil.example"},
+		"the wrong server, whose certificate is not accepted": {&world{wrongServer: true, rejects: true}, egress.Violates, "LED, wanted OK: it arrived at evil.example"},
+		"the wrong server, and a log that loses it":           {&world{wrongServer: true, rejects: true, noLines: true}, egress.Inconclusive, "do not agree"},
+		"a certificate that is not accepted":                  {&world{rejects: true}, egress.Inconclusive, "CERT, wanted OK"},
+		"a mesh that stalls":                                  {&world{stalls: true}, egress.Violates, "STALL, wanted OK"},
+		"a mesh that stalls and logs nothing":                 {&world{stalls: true, silent: true}, egress.Violates, "STALL, wanted OK"},
+		"a stall, and an arrival that nothing explains":       {&world{stalls: true, silent: true, leaks: true}, egress.Inconclusive, "unexplained arrival"},
+		"a destination that lets everybody wait":              {&world{slow: true}, egress.Inconclusive, "the control client got no answer either"},
+		"that, and a log without a line":                      {&world{slow: true, silent: true}, egress.Inconclusive, "TMO, wanted OK"},
+		"another pod than before":                             {&world{podChanges: true}, egress.Violates, "changed while the case ran"},
+		"a dead destination":                                  {&world{dead: true}, egress.Inconclusive, "control client could not reach"},
+		"an internet that is gone":                            {&world{lost: true}, egress.Inconclusive, "could not reach any target"},
+		"a dead destination, ALLOW_ANY":                       {&world{dead: true, allowAny: true}, egress.Inconclusive, "control client could not reach"},
+		"a name that only the client cannot resolve":          {&world{noName: true}, egress.Inconclusive, "DNSX, wanted blocked"},
+		"an exec that fails":                                  {&world{execFails: func(c, _ string) error { return failFor(c, "client", broken) }}, egress.Inconclusive, "broken on purpose"},
+		"a control exec that fails":                           {&world{execFails: func(c, _ string) error { return failFor(c, "control", broken) }}, egress.Inconclusive, "control client"},
+		"an exec that hangs":                                  {&world{hang: true}, egress.Inconclusive, "deadline exceeded"},
+		"curl's report cut in half":                           {&world{garble: func(s string) string { return s[:len(s)/2] }}, egress.Inconclusive, "gave no report"},
+		"no report at all":                                    {&world{garble: func(string) string { return "" }}, egress.Inconclusive, "gave no report"},
+		"a report that contradicts":                           {&world{garble: func(s string) string { return strings.Replace(s, `"exitcode":0`, `"exitcode":56`, 1) }}, egress.Inconclusive, "reports exit"},
+		"a report that claims 200":                            {&world{garble: func(s string) string { return strings.Replace(s, `502`, `200`, 1) }}, egress.Inconclusive, "do not agree"},
+		"an empty access log":                                 {&world{noLines: true}, egress.Inconclusive, "do not agree"},
+		"an access log that is late":                          {&world{flushErr: broken}, egress.Inconclusive, "not complete"},
+		"an unreadable arrival log":                           {&world{arrivalsErr: broken}, egress.Inconclusive, "destination's log"},
+		"an arrival log that loses":                           {&world{loseArrival: true}, egress.Inconclusive, "control client could not reach"},
+		"arrivals that nothing explains":                      {&world{stray: true}, egress.Inconclusive, "unexplained arrival"},
+		"an API server that refuses":                          {&world{applyErr: broken}, egress.Inconclusive, "broken on purpose"},
+		"a rule that cannot be removed":                       {&world{removeErr: broken}, egress.Inconclusive, "broken on purpose"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var r egress.Result
@@ -455,8 +487,8 @@ func TestDetails(t *testing.T) {
 		"route_name": func(p *egress.Probe) {
 			p.AccessLog = map[egress.Phase]map[string]string{egress.Before: {"route_name": "x"}}
 		},
-		"1 arrivals":        func(p *egress.Probe) { p.Arrivals = map[egress.Phase]int{egress.Applied: 2} },
-		"wanted other.test": func(p *egress.Probe) { p.ArrivesAt = map[egress.Phase]string{egress.Applied: "other.test"} },
+		"1 arrivals":           func(p *egress.Probe) { p.Arrivals = map[egress.Phase]int{egress.Applied: 2} },
+		"meant for other.test": func(p *egress.Probe) { p.ArrivesAt = map[egress.Phase]string{egress.Applied: "other.test"} },
 	} {
 		c := theCase()
 		spoil(&c.Probes[0])

@@ -40,8 +40,9 @@ func unlike(what string, witness any, want map[string]string) string {
 	return ""
 }
 
-// evidence puts the witnesses of the last round into one line.
-func evidence(os []egress.Observation) string {
+// evidence puts the witnesses of the last round into one line. The arrivals that no probe explains are told where the
+// attempt has none of its own: what the destination's log holds is never called nothing.
+func evidence(os []egress.Observation, strays []egress.Arrival) string {
 	if len(os) == 0 {
 		return ""
 	}
@@ -50,20 +51,18 @@ func evidence(os []egress.Observation) string {
 	if !o.Client.Shell && !o.Client.Raw {
 		s += fmt.Sprintf(" status %03d", o.Client.HTTPCode)
 	}
+	if o.Client.GRPC != "" {
+		s += " grpc-status " + o.Client.GRPC
+	}
 	switch {
 	case len(o.Mesh) > 0:
-		l := o.Mesh[len(o.Mesh)-1]
-		if len(o.Gateway) > 0 {
-			s += "; sidecar: egress gateway, which"
-			l = o.Gateway[len(o.Gateway)-1]
-		}
-		name := l.UpstreamCluster
-		if name == "" {
-			name = "route " + l.RouteName
-		}
-		s += "; sidecar: " + name
-		if l.ResponseFlags != "" {
-			s += " " + l.ResponseFlags
+		s += "; sidecar: " + decision(o.Mesh[len(o.Mesh)-1])
+		for _, h := range o.Hops {
+			if h.Line == nil {
+				s += fmt.Sprintf("; gateway %s: no line", h.Gateway)
+				continue
+			}
+			s += fmt.Sprintf("; gateway %s: %s", h.Gateway, decision(*h.Line))
 		}
 	case o.Captured:
 		s += "; sidecar: not used"
@@ -71,6 +70,9 @@ func evidence(os []egress.Observation) string {
 		s += "; no sidecar"
 	}
 	a := o.Reception()
+	if a == nil && len(o.Arrivals) > 0 {
+		a = &o.Arrivals[0]
+	}
 	switch {
 	case a != nil:
 		return s + fmt.Sprintf("; %s saw %s", a.Server, a.Peer)
@@ -79,5 +81,25 @@ func evidence(os []egress.Observation) string {
 	case o.Blind:
 		return s + "; the destination does not tell"
 	}
+	if len(strays) > 0 {
+		return s + "; " + unexplained(strays)
+	}
 	return s + "; no arrival"
+}
+
+// decision is what a proxy did with an attempt.
+func decision(l egress.AccessLog) string {
+	name := l.UpstreamCluster
+	if name == "" {
+		name = "route " + l.RouteName
+	}
+	if l.ResponseFlags != "" {
+		name += " " + l.ResponseFlags
+	}
+	return name
+}
+
+// unexplained tells of arrivals that belong to no probe.
+func unexplained(strays []egress.Arrival) string {
+	return fmt.Sprintf("%s has an unexplained arrival from this pod (%s)", strays[0].Server, strays[0].Peer)
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -16,17 +17,21 @@ import (
 // harness has begun itself: a line that had been read before the case began, or an arrival from before the phase, is
 // not of this connection.
 
-// EgressGateway is the name under which Mesh.Lines knows the egress gateway.
-const EgressGateway = "istio-egressgateway"
-
-// IngressGateway is the name under which Mesh.Lines knows the ingress gateway.
-const IngressGateway = "istio-ingressgateway"
-
-// mark notes how far the logs of all proxies that the case may concern have been read.
-func (r *run) mark() {
-	for _, name := range append(r.c.Clients(), EgressGateway, IngressGateway) {
+// mark notes how far the logs of all proxies that the case may concern have been read. A gateway that is not there yet
+// has no lines from before the case.
+func (r *run) mark(ctx context.Context) error {
+	gateways, err := r.e.Mesh.Gateways(ctx)
+	if err != nil {
+		return fmt.Errorf("find the gateways of the mesh: %w", err)
+	}
+	names := r.c.Clients()
+	for _, g := range gateways {
+		names = append(names, g.Name)
+	}
+	for _, name := range names {
 		r.marks[name] = r.e.Mesh.Mark(name)
 	}
+	return nil
 }
 
 // proxied returns the lines of a client's proxy, or of a gateway, that match and are not from before the case.
@@ -46,8 +51,9 @@ func (r *run) from(ph egress.Phase, log []egress.Arrival) []egress.Arrival {
 
 // lines finds the sidecar's lines of one round: by the client's own connection, or, when the egress
 // belongs to another client that was only called, by the request id that the ingress gateway gave.
-func (r *run) lines(ctx context.Context, p egress.Probe, x round, carrier ClientInfo) ([]egress.AccessLog, error) {
-	if p.Through == "" {
+func (r *run) lines(ctx context.Context, p egress.Probe, ph egress.Phase, x round, carrier ClientInfo) ([]egress.AccessLog, error) {
+	through := p.Through[ph]
+	if through == "" {
 		info, err := r.e.Clients.Describe(p.From)
 		if err != nil {
 			return nil, err
@@ -60,34 +66,114 @@ func (r *run) lines(ctx context.Context, p egress.Probe, x round, carrier Client
 		})
 	}
 	// The other end is the gateway's pod, and not the Service's address that the client called.
-	front, err := r.proxied(ctx, IngressGateway, func(l egress.AccessLog) bool { return l.DownstreamRemote == x.client.Local })
+	front, err := r.front(ctx, x.client.Local)
 	if err != nil {
 		return nil, err
 	}
 	if len(front) != 1 || front[0].RequestID == "" {
-		return nil, fmt.Errorf("%w: the ingress gateway has %d lines for connection %s, expected one with a request id", egress.ErrDisagree, len(front), x.client.Local)
+		return nil, fmt.Errorf("%w: the gateways have %d lines for connection %s, expected one with a request id", egress.ErrDisagree, len(front), x.client.Local)
 	}
-	return r.proxied(ctx, p.Through, func(l egress.AccessLog) bool {
+	return r.proxied(ctx, through, func(l egress.AccessLog) bool {
 		host, _, _ := net.SplitHostPort(l.DownstreamRemote)
 		return l.RequestID == front[0].RequestID && host == carrier.IP && !strings.HasPrefix(l.UpstreamCluster, "inbound|")
 	})
 }
 
-// hop finds the egress gateway's line of what a sidecar has sent there.
-func (r *run) hop(ctx context.Context, l egress.AccessLog) ([]egress.AccessLog, error) {
-	found, err := r.proxied(ctx, EgressGateway, func(g egress.AccessLog) bool { return passedOn(l, g) })
-	if len(found) > 1 { // one connection carried several requests; they were made one after another
-		slices.SortFunc(found, func(a, b egress.AccessLog) int { return strings.Compare(a.StartTime, b.StartTime) })
-		found = found[:1]
+// front finds the lines of a client's connection at the gateway that it called from outside the mesh, whichever that is.
+func (r *run) front(ctx context.Context, local string) ([]egress.AccessLog, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type answer struct {
+		lines []egress.AccessLog
+		err   error
 	}
-	return found, err
+	answers := make(chan answer, len(r.gateways))
+	for _, g := range r.gateways {
+		go func() {
+			found, err := r.proxied(ctx, g.Name, func(l egress.AccessLog) bool { return l.DownstreamRemote == local })
+			answers <- answer{found, err}
+		}()
+	}
+	var errs error
+	for range r.gateways { // the first that has it ends the wait for the others
+		a := <-answers
+		if len(a.lines) > 0 {
+			return a.lines, nil
+		}
+		errs = errors.Join(errs, a.err)
+	}
+	return nil, errs
 }
 
-// passedOn says whether a gateway's line is of what a sidecar's line says that it has sent there: both ends of the
-// connection are the same, and the gateway had it while the sidecar did. A gateway gives requests new ids; those of
-// one connection are told apart by path and time.
+// maxHops bounds how many gateways one attempt is followed through; more are a circle.
+const maxHops = 8
+
+// hops follows an attempt from its sidecar's line through the gateways by which it went.
+func (r *run) hops(ctx context.Context, l *egress.AccessLog) ([]egress.Hop, error) {
+	var out []egress.Hop
+	for l != nil && l.UpstreamLocal != "" {
+		h, err := r.next(ctx, *l)
+		if err != nil || h == nil {
+			return out, err
+		}
+		if len(out) == maxHops {
+			return out, fmt.Errorf("%w: it went through %d gateways and was still not outside", egress.ErrDisagree, maxHops)
+		}
+		out = append(out, *h)
+		l = h.Line
+	}
+	return out, nil
+}
+
+// next finds the gateway to which a proxy's line says that it has sent something; nil where it was sent elsewhere. An
+// address may have been that of an earlier gateway too, which has ended: the one that has a line is meant.
+func (r *run) next(ctx context.Context, l egress.AccessLog) (*egress.Hop, error) {
+	host, _, err := net.SplitHostPort(l.UpstreamHost)
+	if err != nil {
+		return nil, nil //nolint:nilerr,nilnil // what has no address is no gateway
+	}
+	var last *egress.Hop
+	for _, g := range slices.Backward(r.gateways) { // the youngest first
+		if !slices.Contains(g.Addresses, host) {
+			continue
+		}
+		line, err := r.hop(ctx, g.Name, l)
+		if err != nil {
+			return nil, fmt.Errorf("read the log of the gateway %s: %w", g.Name, err)
+		}
+		if line != nil {
+			return &egress.Hop{Gateway: g.Name, Line: line}, nil
+		}
+		if last == nil {
+			last = &egress.Hop{Gateway: g.Name}
+		}
+	}
+	return last, nil
+}
+
+// hop finds a gateway's line of what another proxy has sent there; nil where there is none.
+func (r *run) hop(ctx context.Context, gateway string, l egress.AccessLog) (*egress.AccessLog, error) {
+	found, err := r.proxied(ctx, gateway, func(g egress.AccessLog) bool { return passedOn(l, g) })
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	// One connection may have carried several requests; they were made one after another.
+	slices.SortFunc(found, func(a, b egress.AccessLog) int { return strings.Compare(a.StartTime, b.StartTime) })
+	return &found[0], nil
+}
+
+// passedOn says whether a gateway's line is of what another proxy's line says that it has sent there: both ends of the
+// connection are the same, and the gateway had it while the other one did. A gateway gives requests new ids; those of
+// one connection are told apart by path and time. Where only one of the two reads HTTP, there is no path to compare, and
+// a gateway that does not may have had the connection before the request.
 func passedOn(l, g egress.AccessLog) bool {
-	return g.DownstreamRemote == l.UpstreamLocal && g.DownstreamLocal == l.UpstreamHost && g.Path == l.Path && l.Held(g.Start())
+	if g.DownstreamRemote != l.UpstreamLocal || g.DownstreamLocal != l.UpstreamHost {
+		return false
+	}
+	if g.Method == "" && g.Path == "" && l.Method != "" {
+		return g.Held(l.Start()) || l.Held(g.Start())
+	}
+	return (g.Path == l.Path || l.Method == "") && l.Held(g.Start())
 }
 
 // fromRound says whether a connection, given by both its ends, is the client's in a round.

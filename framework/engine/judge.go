@@ -75,21 +75,45 @@ func (r *run) collect(ctx context.Context) ([]egress.Arrival, error) {
 			return nil, fmt.Errorf("the access log of client %q is not complete: %w", name, err)
 		}
 	}
+	var err error
+	if r.gateways, err = r.e.Mesh.Gateways(ctx); err != nil {
+		return nil, fmt.Errorf("find the gateways of the mesh: %w", err)
+	}
 	log, _, err := r.e.arrivals(ctx, r.since)
 	return log, err
+}
+
+// target is the host at which a probe must arrive, by the name that the destination's log has.
+func (r *run) target(t *try) string {
+	target := t.probe.Target(t.phase)
+	if target == "" || target == egress.Anywhere {
+		return target
+	}
+	return r.e.Canonical(target)
+}
+
+// answered says whether the control client got an answer to what went over a connection. Only then is a timeout of
+// another client the mesh's doing.
+func (t *try) answered() bool {
+	return t.control != nil && t.control.err == nil && (t.probe.Protocol().Stream || t.probe.Command != "") && gotAnswer(t.control.client)
+}
+
+// gotAnswer says whether a client without a sidecar was answered, and not with a server's trouble.
+func gotAnswer(c egress.ClientWitness) bool {
+	return c.ExitCode == 0 && (c.Shell || c.Raw || c.HTTPCode > 0 && c.HTTPCode < 500)
 }
 
 // unlogged says whether a client's sidecar has no line of one of its rounds.
 func (r *run) unlogged(ctx context.Context, client string, info ClientInfo) bool {
 	for _, t := range r.tries {
-		if t.probe.From != client || t.probe.Through != "" || t.probe.Protocol().Question {
+		if t.probe.From != client || t.probe.Through[t.phase] != "" || t.probe.Protocol().Question {
 			continue
 		}
 		for _, x := range t.rounds {
 			if x.err != nil {
 				continue
 			}
-			if found, err := r.lines(ctx, t.probe, x, info); err != nil || len(found) == 0 {
+			if found, err := r.lines(ctx, t.probe, t.phase, x, info); err != nil || len(found) == 0 {
 				return true
 			}
 		}
@@ -100,7 +124,7 @@ func (r *run) unlogged(ctx context.Context, client string, info ClientInfo) bool
 // witness joins the three witnesses of each round by connection.
 func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined map[int64]bool) egress.ProbeResult {
 	p := egress.ProbeResult{Probe: t.probe.String(), From: t.probe.From, Phase: t.phase, Want: t.probe.Wants[t.phase], Rounds: len(t.rounds)}
-	carrier, err := r.e.Clients.Describe(t.probe.Carrier())
+	carrier, err := r.e.Clients.Describe(t.probe.Carrier(t.phase))
 	if err != nil {
 		t.err = errors.Join(t.err, err)
 		return p
@@ -113,16 +137,14 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 			}
 			continue
 		}
-		o := egress.Observation{ID: x.script.ID, Client: x.client, Captured: carrier.Captured, DNS: t.probe.Protocol().Question, Blind: r.e.blind(), Counters: x.counters}
+		o := egress.Observation{ID: x.script.ID, Client: x.client, Captured: carrier.Captured, Target: r.target(t), Answered: t.answered(), DNS: t.probe.Protocol().Question, Blind: r.e.blind(), Counters: x.counters}
 		if carrier.Captured {
-			if o.Mesh, err = r.lines(ctx, t.probe, x, carrier); err != nil && last {
+			if o.Mesh, err = r.lines(ctx, t.probe, t.phase, x, carrier); err != nil && last {
 				t.err = errors.Join(t.err, err)
 			}
 		}
-		if o.Hop() {
-			if o.Gateway, err = r.hop(ctx, *o.Line()); err != nil && last {
-				t.err = errors.Join(t.err, err)
-			}
+		if o.Hops, err = r.hops(ctx, o.Line()); err != nil && last {
+			t.err = errors.Join(t.err, err)
 		}
 		since := r.from(t.phase, log)
 		if o.Client.Local == "" {
@@ -140,7 +162,7 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 // strays are arrivals from the carrier's pod, from the start of the probe's phase to that of the next,
 // that no probe of the case explains. A blocked probe with strays beside it proves nothing.
 func (r *run) strays(t *try, log []egress.Arrival, joined map[int64]bool) []egress.Arrival {
-	info, err := r.e.Clients.Describe(t.probe.Carrier())
+	info, err := r.e.Clients.Describe(t.probe.Carrier(t.phase))
 	if err != nil {
 		return nil
 	}
@@ -187,7 +209,7 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 	}
 	c.Client = x.client
 	if r.e.blind() {
-		c.Reached = x.client.ExitCode == 0 && (x.client.Shell || x.client.Raw || x.client.HTTPCode > 0 && x.client.HTTPCode < 500)
+		c.Reached = gotAnswer(x.client)
 		c.Detail = fmt.Sprintf("exit %d, status %d at %s", x.client.ExitCode, x.client.HTTPCode, x.client.Remote)
 		return c
 	}
@@ -213,9 +235,9 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 // verdict compares what the witnesses prove with what the case wants.
 func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 	fail := func(v egress.Verdict, format string, a ...any) {
-		p.Verdict, p.Why = v, fmt.Sprintf(format, a...)
+		p.Verdict, p.Why, p.Unexplained = v, fmt.Sprintf(format, a...), strays
 	}
-	p.Evidence = evidence(p.Observations)
+	p.Evidence = evidence(p.Observations, strays)
 	if n := len(p.Observations); n > 0 {
 		p.Evidence += grown(p.Observations[n-1].Counters)
 	}
@@ -223,23 +245,12 @@ func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 		fail(egress.Inconclusive, "%v", t.err)
 		return
 	}
-	for i, o := range p.Observations {
-		got, err := egress.Classify(o)
-		if errors.Is(err, egress.ErrUnseen) && i < len(p.Observations)-1 {
-			continue // the listener was being replaced; a later round decides
+	if err := r.outcome(p); err != nil {
+		if len(strays) > 0 {
+			err = fmt.Errorf("%w; %s", err, unexplained(strays))
 		}
-		if err != nil {
-			fail(egress.Inconclusive, "%v", err)
-			return
-		}
-		if p.Got != 0 && p.Got != got {
-			fail(egress.Inconclusive, "rounds differ: %s, then %s", p.Got, got)
-			return
-		}
-		p.Got = got
-		if a := o.Reception(); a != nil {
-			p.Server = a.Server
-		}
+		fail(egress.Inconclusive, "%v", err)
+		return
 	}
 	// A name that does not exist yet exists for nobody.
 	unknown := p.Got == egress.DNSX && p.Control.Client.ExitCode == wire.ExitDNS
@@ -251,42 +262,73 @@ func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 		}
 		return
 	}
-	if egress.Blocked.Has(p.Got) && len(strays) > 0 {
-		fail(egress.Inconclusive, "blocked, but %s has an unexplained arrival from this pod (%s)", strays[0].Server, strays[0].Peer)
+	if (egress.Blocked | egress.Stall).Has(p.Got) && len(strays) > 0 {
+		fail(egress.Inconclusive, "%s, but %s", p.Got, unexplained(strays))
 		return
 	}
 	switch {
-	case !p.Want.Has(p.Got) && p.Got == egress.Direct && r.e.blind() && p.Observations[0].Captured:
-		// The lack of a line is no proof that the sidecar was passed by, where the destination does not tell.
-		fail(egress.Inconclusive, "answered, and the sidecar's log has no line of it: traffic is not captured, or the log lost it; wanted %s", p.Want)
-	case !p.Want.Has(p.Got) && network.Has(p.Got):
-		fail(egress.Inconclusive, "%s, wanted %s: %s", p.Got, p.Want, p.Got.Meaning())
-	case !p.Want.Has(p.Got):
-		fail(egress.Violates, "%s, wanted %s", p.Got, p.Want)
-	default:
+	case p.Want.Has(p.Got):
 		p.Verdict = egress.Conforms
 		r.details(p, t, fail)
+	case p.Got == egress.Direct && r.e.blind() && p.Observations[0].Captured:
+		// The lack of a line is no proof that the sidecar was passed by, where the destination does not tell.
+		fail(egress.Inconclusive, "answered, and the sidecar's log has no line of it: traffic is not captured, or the log lost it; wanted %s", p.Want)
+	case network.Has(p.Got):
+		fail(egress.Inconclusive, "%s, wanted %s: %s", p.Got, p.Want, p.Got.Meaning())
+	case p.Got == egress.Led:
+		fail(egress.Violates, "LED, wanted %s: it arrived at %s, and is meant for %s", p.Want, p.Server, t.probe.Target(t.phase))
+	case p.Got == egress.Stall:
+		fail(egress.Violates, "STALL, wanted %s: the client timed out, and the control client was answered (%s)", p.Want, p.Evidence)
+	default:
+		fail(egress.Violates, "%s, wanted %s", p.Got, p.Want)
 	}
 }
 
-// details are the further demands of a probe: the right server, the right network, the right output.
+// outcome makes one outcome of the last rounds, which must agree, and notes where they arrived.
+func (r *run) outcome(p *egress.ProbeResult) error {
+	note := func(o egress.Observation, got egress.Outcome) {
+		p.Got = got
+		if a := o.Reception(); a != nil {
+			p.Server = a.Server
+		}
+	}
+	last := len(p.Observations) - 1
+	for i, o := range p.Observations {
+		got, err := egress.Classify(o)
+		switch {
+		case errors.Is(err, egress.ErrUnseen) && i < last:
+			continue // the listener was being replaced; a later round decides
+		case err != nil:
+			return err
+		case p.Got == 0 || p.Got == got:
+			note(o, got)
+		case got == egress.Led && !p.Want.Has(got):
+			// One arrival elsewhere is proof, whatever else there was before: the landing is random.
+			note(o, got)
+			return nil
+		default:
+			// An arrival elsewhere before the others may be the last one by an old configuration.
+			return fmt.Errorf("%w: rounds differ: %s, then %s", egress.ErrDisagree, p.Got, got)
+		}
+	}
+	return nil
+}
+
+// details are the further demands of a probe: the right network, encryption, the right output.
 func (r *run) details(p *egress.ProbeResult, t *try, fail func(egress.Verdict, string, ...any)) {
 	reached := egress.Reached.Has(p.Got)
-	if target := t.probe.Target(t.phase); reached && !r.e.blind() && target != egress.Anywhere && p.Server != r.e.Canonical(target) {
-		fail(egress.Violates, "arrived at %s, wanted %s", p.Server, target)
-		return
-	}
+	within, output := t.probe.Within[t.phase], t.probe.Output[t.phase]
 	for _, o := range p.Observations {
 		a := o.Reception()
-		if reached && t.probe.Within != "" && !egress.AddrIn(o.Reached(), t.probe.Within) {
-			fail(egress.Violates, "arrived at an address outside %s", t.probe.Within)
+		if reached && within != "" && !egress.AddrIn(o.Reached(), within) {
+			fail(egress.Violates, "arrived at an address outside %s", within)
 			return
 		}
-		if reached && t.probe.Encrypted && !o.Encrypted() {
+		if reached && t.probe.Encrypted[t.phase] && !o.Encrypted() {
 			fail(egress.Violates, "arrived in plain text, wanted TLS")
 			return
 		}
-		if t.probe.Output != "" && regexp.MustCompile(t.probe.Output).MatchString(o.Client.Stdout) != (egress.Reached|egress.Named).Has(p.Got) {
+		if output != "" && regexp.MustCompile(output).MatchString(o.Client.Stdout) != (egress.Reached|egress.Named).Has(p.Got) {
 			fail(egress.Violates, "%s, but the output is %.100q", p.Got, o.Client.Stdout)
 			return
 		}

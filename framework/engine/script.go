@@ -135,6 +135,7 @@ func (r *run) byCurl(p egress.Probe) bool { return p.Protocol().Web && (r.c.Curl
 type curlReport struct {
 	ExitCode   int     `json:"exitcode"`
 	HTTPCode   int     `json:"http_code"`
+	GRPC       string  `json:"grpc_status"` // the probe agent's own
 	LocalIP    string  `json:"local_ip"`
 	LocalPort  int     `json:"local_port"`
 	RemoteIP   string  `json:"remote_ip"`
@@ -175,7 +176,7 @@ func (r *run) execute(ctx context.Context, client string, p egress.Probe, index 
 		x.err = fmt.Errorf("the probe reports exit %d and the agent %d", rep.ExitCode, x.exec.ExitCode)
 		return x
 	}
-	x.client.HTTPCode, x.client.Raw = rep.HTTPCode, p.Raw()
+	x.client.HTTPCode, x.client.GRPC, x.client.Raw = rep.HTTPCode, rep.GRPC, p.Raw()
 	if !r.byCurl(p) {
 		x.client.Stdout, x.client.Stderr = shorten(rep.Output), shorten(rep.Error)
 	}

@@ -57,6 +57,9 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	}
 	s.times.mark("istiod ready")
 	s.starter.startClient("client")
+	if err := s.followGateways(ctx); err != nil {
+		return err
+	}
 	s.starter.gateways = func(ctx context.Context) error { return s.installGateways(ctx, in) }
 	if s.run == "" { // a run wants its first verdict early and starts them later
 		s.starter.startGateways()
@@ -82,6 +85,9 @@ func (s *Session) attach(ctx context.Context, store *components.Store) error {
 	}
 	for _, n := range baseClients {
 		s.starter.startClient(n)
+	}
+	if err := s.followGateways(ctx); err != nil {
+		return err
 	}
 	s.starter.gateways = s.ensureGateways
 	return s.join(ctx)
@@ -161,6 +167,21 @@ func (s *Session) connect() error {
 	s.logs = mesh.NewAccessLogs(s.cs, caller(s.pods, s.opts.Limits.Pods.Request), s.opts.Limits.Log)
 	s.starter.cs, s.starter.pods, s.starter.logs, s.starter.gatewayAPI = s.cs, s.pods, s.logs, s.installGatewayAPI
 	return nil
+}
+
+// followGateways follows the logs of all gateways of the cluster; on somebody else's, of those that the run's own
+// namespaces have.
+func (s *Session) followGateways(ctx context.Context) error {
+	var keep func(string) bool
+	if s.visit != nil {
+		keep = func(namespace string) bool {
+			return slices.ContainsFunc(s.pods.Started(), func(p *pods.Pod) bool { return p.Namespace == namespace })
+		}
+	}
+	var err error
+	s.followed, err = mesh.FollowGateways(ctx, s.cs, s.logs, keep, s.opts.Limits)
+	s.starter.followed = s.followed
+	return err
 }
 
 func (s *Session) waitAPI(ctx context.Context) error {
@@ -245,15 +266,15 @@ func (s *Session) makeLanes() error {
 	s.starter.lanes = n
 	places := &namespaces{fixtures: s.fix, pods: s.pods, clients: s.opts.Clients, confined: s.visit != nil}
 	for l := range lane(n) {
-		cl := clients{s.pods, l, s.starter.gatewayProxy}
+		cl := clients{s.pods, l, s.starter.gatewayProxies}
 		w := &laneRunner{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: made, files: s.opts.Fixtures, changer: s.changer, run: s.run, limits: s.opts.Limits.Control,
+			clients: cl, fixtures: made, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, run: s.run, limits: s.opts.Limits.Control,
 			expand: s.expand(l), secrets: secrets, applied: map[string][]*fixture.Object{},
 			places: places, sameTime: s.visit == nil, setupMade: map[string]time.Time{},
 		}
 		w.engine = &engine.Engine{
-			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, l},
+			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, s.followed, l},
 			Version:  f.Istio,
 			Limits:   s.opts.Limits,
 			Features: s.features(),

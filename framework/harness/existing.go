@@ -112,6 +112,9 @@ func (s *Session) call(ctx context.Context, store *components.Store) error {
 	for _, n := range baseClients {
 		s.starter.startClient(n)
 	}
+	if err := s.followGateways(ctx); err != nil {
+		return err
+	}
 	s.starter.gateways = func(context.Context) error {
 		return fmt.Errorf("gateways of somebody else's cluster are not used")
 	}

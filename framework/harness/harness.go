@@ -95,6 +95,8 @@ type Session struct {
 	terms *live.Constraints
 
 	tenancy *tenancy // nil for a watcher
+	// followed are the gateways of the cluster, whoever made them.
+	followed *mesh.Gateways
 }
 
 // EmbeddedFeatures are those of an embedded cluster with locally built parts.
@@ -315,6 +317,9 @@ func (s *Session) Close(ctx context.Context) error {
 	}
 	if s.visit != nil && s.visit.internet != nil {
 		all = errors.Join(all, s.visit.internet.Close())
+	}
+	if s.followed != nil {
+		s.followed.Close()
 	}
 	if s.logs != nil {
 		s.logs.Close()

@@ -27,6 +27,7 @@ type rules struct {
 	fixtures *fixture.Client
 	files    fs.FS
 	changer  *mesh.Changer // shared by all lanes
+	gateways *mesh.Gateways
 	run      string
 	limits   limits.Control
 	expand   func(string) string
@@ -224,15 +225,53 @@ func (r *rules) put(ctx context.Context, c egress.Case, objs []*fixture.Object, 
 	if err := r.places.ensure(ctx, objs); err != nil {
 		return engine.Change{}, err
 	}
-	ch, err := r.settle(ctx, c, patch, objs, func(ctx context.Context) (mesh.Written, error) {
-		made, err := r.fixtures.Apply(ctx, ns, ordered(objs)...)
+	var made []*fixture.Object
+	ch, err := r.settle(ctx, c, patch, objs, func(ctx context.Context) (_ mesh.Written, err error) {
+		made, err = r.fixtures.Apply(ctx, ns, ordered(objs)...)
 		r.mu.Lock()
 		r.applied[c.Name] = append(r.applied[c.Name], made...)
 		r.mu.Unlock()
 		return mesh.Written{Made: made}, err
 	})
 	ch.Applied = applied
-	return ch, err
+	if err != nil {
+		return ch, err
+	}
+	s, err := r.changer.AwaitGateways(ctx, r.gateways, made, r.proxies(c, nil))
+	return settled(ch, s), err
+}
+
+// proxies names the proxies whose acknowledgement a case waits for: those of its clients, of the gateways that it needs,
+// and of those that it has made itself, but for the ones that it removes now.
+func (r *rules) proxies(c egress.Case, removed []*fixture.Object) []string {
+	out := r.clients.proxies(c)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, o := range slices.Concat(r.applied[c.Name], r.applied[setupOf(c).Name]) {
+		gone := slices.ContainsFunc(removed, func(x *fixture.Object) bool { return x.GetUID() == o.GetUID() })
+		if labels := mesh.GatewayPods(o); len(labels) > 0 && !gone {
+			out = append(out, r.gateways.Proxies(o.GetNamespace(), labels)...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// noPush is said of a change that no proxy of the case has noticed.
+const noPush = "istiod sent no proxy of the case a push of this change: it concerns none of them"
+
+// settled adds a further wait to what is known of a change.
+func settled(ch engine.Change, s mesh.Settled) engine.Change {
+	ch.Acknowledged = ch.Acknowledged && s.Acknowledged
+	ch.Notes = append(ch.Notes, s.Rejections...)
+	if s.Note != "" {
+		ch.Notes = append(ch.Notes, s.Note)
+	}
+	if s.Unconcerned {
+		ch.Notes = append(ch.Notes, noPush)
+	}
+	ch.Took += s.Took
+	return ch
 }
 
 // Change makes a case's change while it is applied.
@@ -292,25 +331,15 @@ func (r *rules) take(ctx context.Context, c egress.Case, objs []*fixture.Object,
 	})
 }
 
-// noPush is said of a change that no proxy of the case has noticed.
-const noPush = "istiod sent no proxy of the case a push of this change: it concerns none of them"
-
 // settle makes a change and waits until the proxies of the case's clients have it. write makes what is about the
 // objects. A nil patch leaves the mesh configuration as it is, an empty one takes the case's own back.
 func (r *rules) settle(ctx context.Context, c egress.Case, patch egress.Object, objs []*fixture.Object, write func(context.Context) (mesh.Written, error)) (engine.Change, error) {
-	m := mesh.Mutation{Proxies: r.clients.proxies(c), Config: patch}
+	m := mesh.Mutation{Proxies: r.proxies(c, objs), Config: patch}
 	if len(objs) > 0 {
 		m.Write = write
 	}
 	s, err := r.changer.Do(ctx, m)
-	ch := engine.Change{Acknowledged: s.Acknowledged, Notes: s.Rejections, Took: s.Took}
-	if s.Note != "" {
-		ch.Notes = append(ch.Notes, s.Note)
-	}
-	if s.Unconcerned {
-		ch.Notes = append(ch.Notes, noPush)
-	}
-	return ch, err
+	return settled(engine.Change{Acknowledged: true}, s), err
 }
 
 // removeAll takes back whatever cases have left, in case a run was cut short.

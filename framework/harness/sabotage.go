@@ -68,6 +68,10 @@ var actions = map[Sabotage]action{
 	"exec-fails":            {wrap: func(e *engine.Engine) { e.Clients = &failing{Clients: e.Clients} }},
 	"access-log-off":        {wrap: func(e *engine.Engine) { e.Mesh = noLog{e.Mesh} }},
 	"arrival-log-lost":      {wrap: func(e *engine.Engine) { e.Outside = noArrivals{e.Outside} }, outside: true},
+	"misled":                {wrap: func(e *engine.Engine) { e.Rules = withObjects{e.Rules, misleading} }},
+	"stalled":               {wrap: func(e *engine.Engine) { e.Rules = withObjects{e.Rules, delaying} }},
+	"unlogged-gateway":      {wrap: func(e *engine.Engine) { e.Rules = withObjects{e.Rules, silencing} }},
+	"unknown-gateway":       {wrap: func(e *engine.Engine) { e.Mesh = noGateways{e.Mesh} }},
 	"istiod-stopped":        {open: scaleIstiod(0), mend: scaleIstiod(1)},
 }
 
@@ -166,6 +170,75 @@ func (r stale) Apply(ctx context.Context, c egress.Case) (engine.Change, error) 
 	}
 	return r.Rules.Apply(ctx, c)
 }
+
+// withObjects lets every case apply further objects, which it does not know of.
+type withObjects struct {
+	engine.Rules
+	more func(egress.Case) []egress.Object
+}
+
+func (r withObjects) Apply(ctx context.Context, c egress.Case) (engine.Change, error) {
+	c.Objects = append(slices.Clone(c.Objects), r.more(c)...)
+	return r.Rules.Apply(ctx, c)
+}
+
+// aside is a host to which no case of the self-test wants to go.
+const aside = "evil.example"
+
+func istio(kind, name, namespace string, spec egress.Object) egress.Object {
+	version := "networking.istio.io/v1"
+	if kind == "Telemetry" {
+		version = "telemetry.istio.io/v1"
+	}
+	meta := egress.Object{"name": name}
+	if namespace != "" {
+		meta["namespace"] = namespace
+	}
+	return egress.Object{"apiVersion": version, "kind": kind, "metadata": meta, "spec": spec}
+}
+
+// concerned are the namespaces that a further object is for, so that it spoils its own case and no other.
+func concerned(c egress.Case) []any {
+	if c.Gateway() {
+		return []any{".", mesh.SystemNamespace}
+	}
+	return []any{"."}
+}
+
+// misleading leads what a case sends to its first host over TLS to another one.
+func misleading(c egress.Case) []egress.Object {
+	host := c.Probes[0].Destination()
+	port := egress.Object{"number": 443, "name": "tls", "protocol": "TLS"}
+	return []egress.Object{
+		istio("ServiceEntry", "sabotage-aside", "", egress.Object{"hosts": []any{aside}, "resolution": "DNS", "ports": []any{port}, "exportTo": concerned(c)}),
+		istio("VirtualService", "sabotage-misled", "", egress.Object{"hosts": []any{host}, "exportTo": concerned(c), "tls": []any{egress.Object{
+			"match": []any{egress.Object{"port": 443, "sniHosts": []any{host}}},
+			"route": []any{egress.Object{"destination": egress.Object{"host": aside, "port": egress.Object{"number": 443}}}},
+		}}}),
+	}
+}
+
+// delaying holds what a case sends to its first host over HTTP for longer than anybody waits.
+func delaying(c egress.Case) []egress.Object {
+	host := c.Probes[0].Destination()
+	return []egress.Object{istio("VirtualService", "sabotage-stalled", "", egress.Object{"hosts": []any{host}, "exportTo": concerned(c), "http": []any{egress.Object{
+		"fault": egress.Object{"delay": egress.Object{"fixedDelay": "600s", "percentage": egress.Object{"value": 100}}},
+		"route": []any{egress.Object{"destination": egress.Object{"host": host}}},
+	}}})}
+}
+
+// silencing takes the access log away from the egress gateway.
+func silencing(egress.Case) []egress.Object {
+	return []egress.Object{istio("Telemetry", "sabotage-silent", mesh.SystemNamespace, egress.Object{
+		"selector":      egress.Object{"matchLabels": egress.Object{"app": mesh.EgressGateway}},
+		"accessLogging": []any{egress.Object{"disabled": true}},
+	})}
+}
+
+// noGateways knows of no gateway.
+type noGateways struct{ engine.Mesh }
+
+func (noGateways) Gateways(context.Context) ([]engine.Gateway, error) { return nil, nil }
 
 var errExec = errors.New("the command was cut off half-way (sabotage)")
 

@@ -44,20 +44,20 @@ type starter struct {
 	cs   kubernetes.Interface
 	pods *pods.Pods
 	logs *mesh.AccessLogs
+	// followed are the gateways of the cluster, whoever made them.
+	followed *mesh.Gateways
 	// gateways starts the gateways, or finds them; gatewayAPI makes the cluster know the Gateway API.
 	gateways, gatewayAPI func(context.Context) error
 
-	mu   sync.Mutex
-	once map[string]*startup
-	// gatewayPods are the running gateways' pods by the gateway's name, ingress the address of the ingress gateway.
-	gatewayPods map[string]string
-	ingress     string
-	rest        sync.WaitGroup // what starts a few at a time
+	mu      sync.Mutex
+	once    map[string]*startup
+	ingress string         // the address of the ingress gateway
+	rest    sync.WaitGroup // what starts a few at a time
 }
 
 func newStarter(clients []egress.Client, lim limits.Limits, logf func(string, ...any), alive func(context.Context) (context.Context, context.CancelFunc)) *starter {
 	life, end := context.WithCancel(context.Background())
-	return &starter{clients: clients, limits: lim, lanes: 1, logf: logf, alive: alive, life: life, end: end, once: map[string]*startup{}, gatewayPods: map[string]string{}}
+	return &starter{clients: clients, limits: lim, lanes: 1, logf: logf, alive: alive, life: life, end: end, once: map[string]*startup{}}
 }
 
 // startup is something that is started once and waited for by many.
@@ -186,19 +186,18 @@ func (s *starter) waitURL(ctx context.Context, url string) error {
 	return nil
 }
 
-// findGateways waits for the gateways' pods and follows their logs.
+// installedGateways are the gateways that every cluster of ours has, by the feature that a case needs.
+var installedGateways = map[egress.Feature]string{egress.IngressGateway: mesh.IngressGateway, egress.EgressGateway: mesh.EgressGateway}
+
+// findGateways waits until the gateways' pods are ready and their logs followed.
 func (s *starter) findGateways(ctx context.Context) error {
-	for _, g := range []string{mesh.IngressGateway, mesh.EgressGateway} {
-		pod, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app="+g, s.limits.Pods.Ready)
-		if err != nil {
+	for _, name := range installedGateways {
+		if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app="+name, s.limits.Pods.Ready); err != nil {
 			return err
 		}
-		if err := s.logs.Start(ctx, g, mesh.LogSource{Namespace: mesh.SystemNamespace, Pod: pod.Name, Gateway: true}); err != nil {
+		if err := s.followed.Await(ctx, mesh.SystemNamespace, map[string]string{"app": name}, 1); err != nil {
 			return err
 		}
-		s.mu.Lock()
-		s.gatewayPods[g] = pod.Name
-		s.mu.Unlock()
 	}
 	svc, err := s.cs.CoreV1().Services(mesh.SystemNamespace).Get(ctx, mesh.IngressGateway, metav1.GetOptions{})
 	if err != nil {
@@ -212,7 +211,7 @@ func (s *starter) findGateways(ctx context.Context) error {
 
 // haveGateways says whether both gateways are installed: whoever brought the cluster up may not have needed them.
 func (s *starter) haveGateways(ctx context.Context) (bool, error) {
-	for _, g := range []string{mesh.IngressGateway, mesh.EgressGateway} {
+	for _, g := range installedGateways {
 		_, err := s.cs.AppsV1().Deployments(mesh.SystemNamespace).Get(ctx, g, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return false, nil
@@ -231,14 +230,13 @@ func (s *starter) ingressIP() string {
 	return s.ingress
 }
 
-// gatewayProxy names the proxy of the gateway that a feature stands for; "" while it does not run.
-func (s *starter) gatewayProxy(f egress.Feature) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if pod := s.gatewayPods["istio-"+strings.ReplaceAll(string(f), "-", "")]; pod != "" {
-		return mesh.Proxy(pod, mesh.SystemNamespace)
+// gatewayProxies names the proxies of the gateway that a feature stands for; none while it does not run.
+func (s *starter) gatewayProxies(f egress.Feature) []string {
+	name := installedGateways[f]
+	if name == "" {
+		return nil
 	}
-	return ""
+	return s.followed.Proxies(mesh.SystemNamespace, map[string]string{"app": name})
 }
 
 // waits says whether a case would have to wait for a client that is still starting.

@@ -47,8 +47,8 @@ func (l lane) client(c egress.Client) egress.Client {
 type clients struct {
 	pods *pods.Pods
 	lane lane
-	// gateway names the proxy of a gateway; "" while it does not run.
-	gateway func(egress.Feature) string
+	// gateway names the proxies of the gateway that a feature stands for; none while it does not run.
+	gateway func(egress.Feature) []string
 }
 
 func (c clients) get(name string) (*pods.Pod, error) { return c.pods.Get(c.lane.actual(name)) }
@@ -93,9 +93,7 @@ func (c clients) proxies(k egress.Case) []string {
 		}
 	}
 	for _, f := range k.Needs {
-		if g := c.gateway(f); g != "" {
-			out = append(out, g)
-		}
+		out = append(out, c.gateway(f)...)
 	}
 	return out
 }
@@ -103,7 +101,17 @@ func (c clients) proxies(k egress.Case) []string {
 // laneLogs is engine.Mesh as one lane sees it.
 type laneLogs struct {
 	*mesh.AccessLogs
-	lane lane
+	gateways *mesh.Gateways
+	lane     lane
+}
+
+// Gateways are all gateways of the cluster, which every lane sees.
+func (l laneLogs) Gateways(context.Context) ([]engine.Gateway, error) {
+	var out []engine.Gateway
+	for _, g := range l.gateways.All() {
+		out = append(out, engine.Gateway{Name: g.Log, Addresses: g.Addresses})
+	}
+	return out, nil
 }
 
 func (l laneLogs) Flush(ctx context.Context, client string) error {

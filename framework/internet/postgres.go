@@ -48,6 +48,15 @@ func postgres(t *talk) error {
 	}
 }
 
+// maxPostgres bounds a message, in bytes.
+const maxPostgres = 1 << 20
+
+func backend(t *talk) *pgproto3.Backend {
+	be := pgproto3.NewBackend(t.r, t.conn)
+	be.SetMaxBodyLen(maxPostgres)
+	return be
+}
+
 // postgresStart reads what comes before the login; nil for a connection that wants no more.
 func postgresStart(t *talk) (*pgproto3.StartupMessage, *pgproto3.Backend, error) {
 	offers := t.tls != nil
@@ -59,7 +68,7 @@ func postgresStart(t *talk) (*pgproto3.StartupMessage, *pgproto3.Backend, error)
 		}
 		offers = false
 	}
-	be := pgproto3.NewBackend(t.r, t.conn)
+	be := backend(t)
 	for range 4 { // encryption can be asked for in two ways
 		m, err := be.ReceiveStartupMessage()
 		if err != nil {
@@ -77,7 +86,7 @@ func postgresStart(t *talk) (*pgproto3.StartupMessage, *pgproto3.Backend, error)
 				err = t.secure()
 			}
 			offers = false
-			be = pgproto3.NewBackend(t.r, t.conn)
+			be = backend(t)
 		case *pgproto3.GSSEncRequest:
 			err = t.say([]byte{'N'})
 		default: // a request to cancel a query has no answer

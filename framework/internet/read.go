@@ -77,12 +77,19 @@ func readHosts(file string, b []byte, hidden ...string) (*Hosts, error) {
 	if len(docs) != 1 {
 		return nil, fmt.Errorf("%s: one document with the field hosts is expected, there are %d", file, len(docs))
 	}
+	return hostsIn(file, docs[0], hidden...)
+}
+
+// HostsIn reads a document of a hosts.yaml that is parsed already, see ReadHosts.
+func HostsIn(file string, doc *input.Node) (*Hosts, error) { return hostsIn(file, doc, "dns") }
+
+func hostsIn(file string, d *input.Node, hidden ...string) (*Hosts, error) {
 	var top struct {
 		DNS                netip.Addr    `json:"dns"`
 		Hosts              []yamlv3.Node `json:"hosts"`
 		ClientCertificates []yamlv3.Node `json:"clientCertificates"`
 	}
-	doc := *docs[0]
+	doc := *d
 	nodes := map[string]*input.Node{}
 	if doc.Kind == yamlv3.MappingNode {
 		var rest []*input.Node

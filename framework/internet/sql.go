@@ -31,7 +31,8 @@ func answerSQL(query string) (row []column, verb string) {
 	if query == "" {
 		return nil, ""
 	}
-	first, rest, _ := strings.Cut(query, " ")
+	first := strings.Fields(query)[0]
+	rest := query[len(first):]
 	verb = strings.ToUpper(first)
 	switch verb {
 	case "SHOW":

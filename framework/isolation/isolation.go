@@ -43,8 +43,6 @@ type Footprint struct {
 	Holds, Uses []string
 	// Endpoints says that it makes what istiod hears of as a change of endpoints, as Services and their like are.
 	Endpoints bool
-	// Namespaces are those that its objects lie in, besides those of its lane and those that it makes itself.
-	Namespaces []string
 	// Noticed are its objects that a namespace other than its clients' could notice, each with the reason.
 	Noticed []string
 }
@@ -59,21 +57,19 @@ func (f Footprint) Conflicts(g Footprint) bool {
 
 // deriving is a footprint in the making.
 type deriving struct {
-	at     Cluster
-	c      egress.Case
-	home   string // where objects go that name no namespace; Home in a lane
-	lanes  map[string]bool
-	own    map[string]bool // the namespaces of the case's clients
-	made   map[string]bool // namespaces that the case makes itself
-	holds  map[string]bool
-	uses   map[string]bool
-	places map[string]bool
-	out    Footprint
+	at    Cluster
+	c     egress.Case
+	home  string // where objects go that name no namespace; Home in a lane
+	lanes map[string]bool
+	own   map[string]bool // the namespaces of the case's clients
+	holds map[string]bool
+	uses  map[string]bool
+	out   Footprint
 }
 
 // Derive reads a case and all objects that it applies at any time: setup, fixtures, its own, and those of its change.
 func Derive(c egress.Case, objs []egress.Object, at Cluster) Footprint {
-	d := &deriving{at: at, c: c, home: Home, lanes: map[string]bool{}, own: map[string]bool{Home: true}, made: map[string]bool{}, holds: map[string]bool{}, uses: map[string]bool{}, places: map[string]bool{}}
+	d := &deriving{at: at, c: c, home: Home, lanes: map[string]bool{}, own: map[string]bool{Home: true}, holds: map[string]bool{}, uses: map[string]bool{}}
 	for _, n := range at.Lane {
 		if k, ok := d.client(n); ok {
 			d.lanes[k.Namespace] = true
@@ -93,22 +89,14 @@ func Derive(c egress.Case, objs []egress.Object, at Cluster) Footprint {
 		d.holds["host "+n] = true
 	}
 	for _, o := range objs {
-		if kindOf(o) == "Namespace" {
-			d.made[nameOf(o)] = true
-		}
-	}
-	for _, o := range objs {
 		d.object(o)
 	}
 	for _, p := range c.Probes {
 		d.probe(p)
 	}
 	d.literal(objs)
-	for ns := range d.made {
-		delete(d.places, ns)
-	}
 	f := d.out
-	f.Holds, f.Namespaces = slices.Sorted(maps.Keys(d.holds)), slices.Sorted(maps.Keys(d.places))
+	f.Holds = slices.Sorted(maps.Keys(d.holds))
 	for r := range d.holds {
 		delete(d.uses, r)
 	}
@@ -190,10 +178,6 @@ func (d *deriving) object(o egress.Object) {
 	case !namespaced:
 		d.noticed(o, "belongs to the whole cluster")
 		return
-	}
-	d.places[ns] = true
-	if ns == Home || d.lanes[ns] {
-		delete(d.places, ns)
 	}
 	d.namespace(ns, describe(o)+" lies in it")
 	d.beyond(o, ns)

@@ -59,7 +59,6 @@ func TestDerive(t *testing.T) {
 		first     bool
 		holds     string
 		beyond    bool // something is noticed in a namespace that is not its clients'
-		places    string
 		endpoints bool
 	}{
 		"nothing":                              {c: client},
@@ -79,18 +78,18 @@ func TestDerive(t *testing.T) {
 		"for the gateways":                     {c: client, objs: entry("}\nspec: {exportTo: ['.', istio-system]}"), holds: Gateways, beyond: true},
 		"for another client":                   {c: from("client", "other"), objs: entry("}\nspec: {exportTo: ['.', egress-other]}"), holds: "namespace egress-other"},
 		"in the lane's namespace by its name":  {c: client, objs: entry(", namespace: egress-client}\nspec: {exportTo: ['.']}"), first: true},
-		"in a namespace of its own":            {c: client, objs: entry(", namespace: egress-config}\nspec: {exportTo: ['.']}"), holds: "namespace egress-config", beyond: true, places: "egress-config"},
-		"central":                              {c: client, objs: entry(", namespace: egress-config}\nspec: {}"), alone: "egress-config/bank has no exportTo", holds: "namespace egress-config", beyond: true, places: "egress-config"},
+		"in a namespace of its own":            {c: client, objs: entry(", namespace: egress-config}\nspec: {exportTo: ['.']}"), holds: "namespace egress-config", beyond: true},
+		"central":                              {c: client, objs: entry(", namespace: egress-config}\nspec: {}"), alone: "egress-config/bank has no exportTo", holds: "namespace egress-config", beyond: true},
 		"central, with its namespace":          {c: client, objs: "apiVersion: v1\nkind: Namespace\nmetadata: {name: egress-config}\n---\n" + entry(", namespace: egress-config}\nspec: {exportTo: ['.']}"), holds: "namespace egress-config", beyond: true},
-		"in the root namespace":                {c: client, objs: entry(", namespace: istio-system}\nspec: {}"), alone: "has no exportTo", holds: Gateways, beyond: true, places: "istio-system"},
-		"in the control client's namespace":    {c: client, objs: entry(", namespace: egress-control}\nspec: {exportTo: ['.']}"), alone: "which every case needs", beyond: true, places: "egress-control"},
+		"in the root namespace":                {c: client, objs: entry(", namespace: istio-system}\nspec: {}"), alone: "has no exportTo", holds: Gateways, beyond: true},
+		"in the control client's namespace":    {c: client, objs: entry(", namespace: egress-control}\nspec: {exportTo: ['.']}"), alone: "which every case needs", beyond: true},
 		"a Sidecar":                            {c: client, objs: istioAPI + "kind: Sidecar\nmetadata: {name: x}\nspec: {}"},
 		"a Sidecar that imports the lane":      {c: client, objs: istioAPI + "kind: Sidecar\nmetadata: {name: x}\nspec: {egress: [{hosts: ['egress-client/*']}]}", first: true},
 		"a Sidecar that imports another":       {c: client, objs: istioAPI + "kind: Sidecar\nmetadata: {name: x}\nspec: {egress: [{hosts: ['egress-client-dns/*']}]}"},
-		"a Sidecar for the mesh":               {c: client, objs: istioAPI + "kind: Sidecar\nmetadata: {name: x, namespace: istio-system}\nspec: {}", alone: "root namespace", holds: Gateways, beyond: true, places: "istio-system"},
-		"a policy of the mesh":                 {c: client, objs: "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: x, namespace: istio-system}\nspec: {}", alone: "root namespace", holds: Gateways, beyond: true, places: "istio-system"},
-		"a policy of the gateway":              {c: client, objs: "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: x, namespace: istio-system}\nspec: {selector: {matchLabels: {istio: egressgateway}}}", holds: Gateways, beyond: true, places: "istio-system"},
-		"a policy of any workload":             {c: client, objs: "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: x, namespace: istio-system}\nspec: {selector: {matchLabels: {app: sleep}}}", alone: "root namespace", holds: Gateways, beyond: true, places: "istio-system"},
+		"a Sidecar for the mesh":               {c: client, objs: istioAPI + "kind: Sidecar\nmetadata: {name: x, namespace: istio-system}\nspec: {}", alone: "root namespace", holds: Gateways, beyond: true},
+		"a policy of the mesh":                 {c: client, objs: "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: x, namespace: istio-system}\nspec: {}", alone: "root namespace", holds: Gateways, beyond: true},
+		"a policy of the gateway":              {c: client, objs: "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: x, namespace: istio-system}\nspec: {selector: {matchLabels: {istio: egressgateway}}}", holds: Gateways, beyond: true},
+		"a policy of any workload":             {c: client, objs: "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: x, namespace: istio-system}\nspec: {selector: {matchLabels: {app: sleep}}}", alone: "root namespace", holds: Gateways, beyond: true},
 		"a filter of the lane":                 {c: client, objs: istioAPI + "kind: EnvoyFilter\nmetadata: {name: x}\nspec: {}"},
 		"a Gateway":                            {c: client, objs: istioAPI + "kind: Gateway\nmetadata: {name: x}\nspec: {selector: {istio: egressgateway}}", holds: Gateways, beyond: true},
 		"a Gateway of all gateways":            {c: client, objs: istioAPI + "kind: Gateway\nmetadata: {name: x}\nspec: {}", alone: "selects no gateway", beyond: true},
@@ -101,7 +100,7 @@ func TestDerive(t *testing.T) {
 		"a headless Service for its namespace": {c: client, objs: "apiVersion: v1\nkind: Service\nmetadata: {name: x, annotations: {networking.istio.io/exportTo: '.'}}\nspec: {clusterIP: None}", endpoints: true},
 		"a Secret":                             {c: client, objs: "apiVersion: v1\nkind: Secret\nmetadata: {name: x}"},
 		"a cluster's role":                     {c: client, objs: "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: x}", alone: "whole cluster", beyond: true},
-		"the mesh configuration":               {c: client, objs: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}", alone: "mesh configuration", holds: Gateways, beyond: true, places: "istio-system"},
+		"the mesh configuration":               {c: client, objs: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}", alone: "mesh configuration", holds: Gateways, beyond: true},
 		"a kind that nobody knows":             {c: client, objs: "apiVersion: what.example/v1\nkind: What\nmetadata: {name: x}", alone: "not known", beyond: true},
 		"a kind that the API server knows":     {c: client, objs: "apiVersion: known.example/v1\nkind: What\nmetadata: {name: x}", endpoints: true},
 		"a TLSRoute of an entry":               {c: client, objs: "apiVersion: gateway.networking.k8s.io/v1\nkind: TLSRoute\nmetadata: {name: x}\nspec: {parentRefs: [{kind: ServiceEntry, name: bank}], hostnames: [bank.example]}", holds: "host bank.example", endpoints: true},
@@ -120,9 +119,6 @@ func TestDerive(t *testing.T) {
 		}
 		if (len(f.Noticed) > 0) != x.beyond {
 			t.Errorf("%s: noticed: %q", name, f.Noticed)
-		}
-		if got := strings.Join(f.Namespaces, ", "); got != x.places {
-			t.Errorf("%s: lies in %s", name, got)
 		}
 		if f.Endpoints != x.endpoints {
 			t.Errorf("%s: endpoints: %t", name, f.Endpoints)

@@ -5,6 +5,7 @@ package live
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -118,7 +119,11 @@ func (t Constraints) skipRanges(c egress.Case, ranges []netip.Prefix) string {
 		}
 		holds := func(r netip.Prefix) bool { return r.Contains(now) }
 		meant := slices.ContainsFunc(ranges, h.In)
-		if within, err := netip.ParsePrefix(p.Within); meant != slices.ContainsFunc(ranges, holds) || p.Within != "" && (err != nil || !holds(within.Masked())) {
+		outside := func(cidr string) bool {
+			within, err := netip.ParsePrefix(cidr)
+			return err != nil || !holds(within.Masked())
+		}
+		if meant != slices.ContainsFunc(ranges, holds) || slices.ContainsFunc(slices.Collect(maps.Values(p.Within)), outside) {
 			return fmt.Sprintf("it is about address ranges, and %s is at %s today", p.Destination(), now)
 		}
 	}

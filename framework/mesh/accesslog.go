@@ -33,13 +33,16 @@ type AccessLog struct {
 }
 
 // FollowAccessLog starts to follow the log of a proxy.
-func FollowAccessLog(ctx context.Context, cs kubernetes.Interface, namespace, pod string) (*AccessLog, error) {
+func FollowAccessLog(ctx context.Context, cs kubernetes.Interface, s LogSource) (*AccessLog, error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var none int64
-	stream, err := cs.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Container: ProxyContainer, Follow: true, TailLines: &none}).Stream(ctx)
+	o := &corev1.PodLogOptions{Container: ProxyContainer, Follow: true}
+	if !s.Whole {
+		o.TailLines = new(int64)
+	}
+	stream, err := cs.CoreV1().Pods(s.Namespace).GetLogs(s.Pod, o).Stream(ctx)
 	if err != nil {
 		cancel()
-		return nil, fmt.Errorf("follow the access log of %s/%s: %w", namespace, pod, err)
+		return nil, fmt.Errorf("follow the access log of %s/%s: %w", s.Namespace, s.Pod, err)
 	}
 	l := &AccessLog{cancel: cancel, more: make(chan struct{})}
 	go l.read(stream)
@@ -59,7 +62,7 @@ func (l *AccessLog) read(r io.ReadCloser) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ended = errors.Join(errors.New("the log stream of the proxy ended"), sc.Err())
+	l.ended = errors.Join(errEnded, sc.Err())
 	close(l.more)
 	l.more = make(chan struct{})
 }
@@ -71,6 +74,8 @@ func (l *AccessLog) add(line egress.AccessLog) {
 	close(l.more)
 	l.more = make(chan struct{})
 }
+
+var errEnded = errors.New("the log stream of the proxy ended")
 
 // ErrNoLine says that no line of the kind came in time.
 var ErrNoLine = errors.New("no such line in the proxy's access log")

@@ -24,6 +24,8 @@ type LogSource struct {
 	// Gateway says that the proxy is a gateway's, which cannot be made to write a line. Every connection through
 	// it leaves one.
 	Gateway bool
+	// Whole says that what the proxy has written already counts as well.
+	Whole bool
 }
 
 // CallFunc makes a request from a client, for the harness itself. It returns the client's port, 0 where there was no
@@ -62,7 +64,7 @@ func (l *AccessLogs) of(name string) (followed, error) {
 
 // Start follows the log of a proxy under a name.
 func (l *AccessLogs) Start(ctx context.Context, name string, s LogSource) error {
-	a, err := FollowAccessLog(ctx, l.cs, s.Namespace, s.Pod)
+	a, err := FollowAccessLog(ctx, l.cs, s)
 	if err != nil {
 		return err
 	}
@@ -162,7 +164,7 @@ func (l *AccessLogs) Lines(ctx context.Context, name string, mark int, match fun
 		return f.AccessLog.Lines(mark, match), nil
 	}
 	found, err := f.Wait(ctx, l.limits.Flush, mark, match)
-	if errors.Is(err, ErrNoLine) {
+	if errors.Is(err, ErrNoLine) || errors.Is(err, errEnded) { // a gateway that has ended writes no more
 		return nil, nil
 	}
 	return found, err

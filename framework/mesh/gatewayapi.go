@@ -146,6 +146,8 @@ type conditions struct {
 	Conditions []struct {
 		Type               string `json:"type"`
 		Status             string `json:"status"`
+		Reason             string `json:"reason"`
+		Message            string `json:"message"`
 		ObservedGeneration int64  `json:"observedGeneration"`
 	} `json:"conditions"`
 }

@@ -46,6 +46,7 @@ type Spec struct {
 type Report struct {
 	ExitCode   int     `json:"exitcode"`
 	HTTPCode   int     `json:"http_code"`
+	GRPC       string  `json:"grpc_status,omitempty"` // the gRPC status of a grpc attempt's answer, such as "14"
 	LocalIP    string  `json:"local_ip,omitempty"`
 	LocalPort  int     `json:"local_port,omitempty"`
 	RemoteIP   string  `json:"remote_ip,omitempty"`

@@ -51,7 +51,11 @@ func (a *attempt) roundTrip(ctx context.Context, tr *http.Transport, secure func
 		if err != nil {
 			return nil, err
 		}
-		return secure(ctx, c)
+		t, err := secure(ctx, c)
+		if err != nil {
+			c.Close() // a proxy writes its line of a connection when that has ended
+		}
+		return t, err
 	}
 	defer tr.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, method, url, body)
@@ -94,10 +98,8 @@ func (a *attempt) grpc(ctx context.Context) error {
 	if status == "" {
 		status = head.Get("Grpc-Status")
 	}
+	a.report.GRPC = status
 	a.report.Output = fmt.Sprintf("grpc-status %s %s", status, head.Get("Grpc-Message"))
-	if status == "14" { // UNAVAILABLE: how a proxy says 502 or 503 to a gRPC client
-		a.report.HTTPCode = http.StatusBadGateway
-	}
 	return nil
 }
 

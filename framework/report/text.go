@@ -118,19 +118,30 @@ func witnesses(b *strings.Builder, p egress.ProbeResult) {
 		if len(x.Mesh) == 0 {
 			fmt.Fprintf(b, "      sidecar:     no line for this connection\n")
 		}
-		for _, l := range x.Gateway {
-			fmt.Fprintf(b, "      gateway:     %s\n", accessLine(l))
+		for _, h := range x.Hops {
+			if h.Line != nil {
+				fmt.Fprintf(b, "      gateway:     %s: %s\n", printable.Line(h.Gateway), accessLine(*h.Line))
+			} else {
+				fmt.Fprintf(b, "      gateway:     %s: no line for this connection\n", printable.Line(h.Gateway))
+			}
 		}
 		for _, a := range x.Arrivals {
-			fmt.Fprintf(b, "      destination: %s\n", printable.Line(fmt.Sprintf("%s at %s from %s, %s %s%s", a.Server, a.Local, a.Peer, a.Kind, a.Method, a.Path)))
+			fmt.Fprintf(b, "      destination: %s\n", arrivalLine(a))
 		}
 		if len(x.Arrivals) == 0 && !x.Blind {
-			fmt.Fprintf(b, "      destination: nothing arrived\n")
+			fmt.Fprintf(b, "      destination: nothing of it arrived\n")
 		}
+	}
+	for _, a := range p.Unexplained {
+		fmt.Fprintf(b, "    unexplained arrival: %s\n", arrivalLine(a))
 	}
 	if p.Control != nil {
 		fmt.Fprintf(b, "    control client: reached: %t, %s\n", p.Control.Reached, further(p.Control.Detail))
 	}
+}
+
+func arrivalLine(a egress.Arrival) string {
+	return printable.Line(fmt.Sprintf("%s at %s from %s, %s %s%s", a.Server, a.Local, a.Peer, a.Kind, a.Method, a.Path))
 }
 
 func accessLine(l egress.AccessLog) string {
