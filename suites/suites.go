@@ -8,81 +8,57 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 	"sync"
 
+	"mesh-egress-conformance/fixtures"
 	"mesh-egress-conformance/framework/casefile"
+	"mesh-egress-conformance/framework/check"
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/input"
+	"mesh-egress-conformance/samples"
 )
 
 //go:embed clients.yaml */*.yaml
 var files embed.FS
 
-type list struct {
-	cases   []egress.Case
-	clients []egress.Client
-}
+var builtIn = sync.OnceValue(func() *casefile.Folder { return casefile.Load(files, fixtures.FS) })
 
-var builtIn = sync.OnceValues(func() (list, error) {
-	cases, clients, err := casefile.Load(files)
-	return list{cases, clients}, err
-})
+// Folder returns the built-in cases with the places of all that they say. Nobody may change it.
+func Folder() *casefile.Folder { return builtIn() }
 
 // Load returns the built-in cases and clients.
 func Load() ([]egress.Case, []egress.Client, error) {
-	l, err := builtIn()
-	if err != nil {
+	f := builtIn()
+	if err := f.Mistakes.Err(); err != nil {
 		return nil, nil, fmt.Errorf("read the built-in cases: %w", err)
 	}
-	return slices.Clone(l.cases), slices.Clone(l.clients), Check(l.cases, l.clients)
+	return f.Cases(), f.EgressClients(), nil
 }
 
-// LoadMore returns the cases of a folder of the user's, and the clients of that folder beside the
-// built-in ones.
+// Read reads a folder of the user's. What is wrong in it is among its mistakes, also that there is no case.
+func Read(dir fs.FS) *casefile.Folder {
+	f := casefile.Load(dir, fixtures.FS)
+	if len(f.Loaded) == 0 && len(f.Mistakes) == 0 {
+		f.Mistakes = append(f.Mistakes, input.Mistake{
+			File: ".", What: "there is no case below this folder",
+			Remedy: "a case is a YAML document with the fields claim, source and probes, in a file that ends in .yaml or .yml",
+		})
+	}
+	return f
+}
+
+// Environment is what the cases of a folder of the user's may count on: the built-in clients. Hosts and schemas are left
+// to whoever knows them.
+func Environment() check.Environment {
+	return check.Environment{Clients: slices.Clone(builtIn().EgressClients()), Manifests: samples.FS}
+}
+
+// LoadMore returns the cases of a folder of the user's, and the clients of that folder beside the built-in ones. Mistakes
+// in them are the error, those that are found without knowing hosts and cluster (framework/check).
 func LoadMore(dir fs.FS) ([]egress.Case, []egress.Client, error) {
-	_, clients, err := Load()
-	if err != nil {
-		return nil, nil, err
+	f := Read(dir)
+	if mistakes, _ := check.Folder(f, Environment()); len(mistakes) > 0 {
+		return nil, nil, mistakes
 	}
-	cases, more, err := casefile.Load(dir)
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(cases) == 0 {
-		return nil, nil, fmt.Errorf("there is no case file (*.yaml) in it")
-	}
-	clients = append(clients, more...)
-	return cases, clients, Check(cases, clients)
-}
-
-// Check finds mistakes in the whole list: bad cases, unknown clients, names used twice.
-func Check(cases []egress.Case, clients []egress.Client) error {
-	seen, known := map[string]bool{}, map[string]bool{}
-	for _, c := range clients {
-		if err := c.Check(); err != nil {
-			return err
-		}
-		if known[c.Name] {
-			return fmt.Errorf("client %q is described twice", c.Name)
-		}
-		known[c.Name] = true
-	}
-	for _, c := range cases {
-		if err := c.Check(); err != nil {
-			return err
-		}
-		if seen[c.Name] {
-			return fmt.Errorf("case %q is listed twice", c.Name)
-		}
-		seen[c.Name] = true
-		for _, n := range c.Clients() {
-			if !known[n] {
-				return fmt.Errorf("case %q names the unknown client %q", c.Name, n)
-			}
-		}
-		if !strings.HasPrefix(c.Name, c.Area+"-") {
-			return fmt.Errorf("case %q: its name must begin with its area %q", c.Name, c.Area)
-		}
-	}
-	return nil
+	return f.Cases(), append(builtIn().EgressClients(), f.EgressClients()...), nil
 }

@@ -26,9 +26,10 @@ func listCommand() *cobra.Command {
 		Short: "List the cases and what each claims",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			sel.against = circumstances{istio: version, notices: cmd.ErrOrStderr()}
 			what, err := sel.load(cmd.Context())
 			if err != nil {
-				return usage(err)
+				return chosen(err)
 			}
 			cases := what.cases
 			cat, err := components.LoadCatalogue()

@@ -29,12 +29,13 @@ func runCommand(o *options) *cobra.Command {
 		Use:   "run",
 		Short: "Run cases and print the truth table",
 		Long: "Run uses the running cluster of that name; if there is none it brings one up and takes it down again.\n\n" +
-			"Exit status: 0 all cases conform, 1 a violation, 2 an inconclusive case or a fault of the harness, 64 wrong usage.",
+			"Exit status: 0 all cases conform, 1 a violation, 2 an inconclusive case, a mistake in the case files or a fault of the harness, 64 wrong usage.",
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			sel.against = o.circumstances(cmd)
 			what, err := sel.load(cmd.Context())
 			if err != nil {
-				return usage(err)
+				return chosen(err)
 			}
 			ho, err := o.session(cmd, what)
 			if err != nil {

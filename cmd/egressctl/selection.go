@@ -16,6 +16,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/input"
+	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/suites"
 )
 
@@ -25,6 +26,7 @@ type selection struct {
 	names   []string
 	filter  string
 	shuffle uint64
+	against circumstances // that cases of a folder are checked against
 }
 
 func (s *selection) addFlags(cmd *cobra.Command) {
@@ -39,26 +41,27 @@ type selected struct {
 	cases    []egress.Case
 	clients  []egress.Client
 	fixtures fs.FS
-	own      bool // the cases are the user's own
+	own      bool            // the cases are the user's own
+	hosts    *internet.Hosts // with those of the user's own; nil: the built-in ones alone
 }
 
-// load reads the cases, picks the selected ones and reads their fixtures, so that a mistake is found before anything
+// load reads the cases, checks those of the user's own, picks the selected ones and reads their fixtures, so that a mistake is found before anything
 // runs.
 func (s *selection) load(ctx context.Context) (selected, error) {
 	out := selected{fixtures: fixtures.FS}
 	var all []egress.Case
 	var err error
-	if s.dir == "" {
-		all, out.clients, err = suites.Load()
-	} else {
-		dir := input.Dir(s.dir)
-		out.fixtures, out.own = overlay{dir, fixtures.FS}, true
-		if all, out.clients, err = suites.LoadMore(dir); err != nil {
-			err = fmt.Errorf("cases in %s: %w", s.dir, err)
-		}
-	}
-	if err != nil {
+	if all, out.clients, err = suites.Load(); err != nil {
 		return out, err
+	}
+	if s.dir != "" {
+		out.fixtures, out.own = overlay{input.Tree(s.dir), fixtures.FS}, true
+		f, hosts, err := s.against.sound(s.dir)
+		if err != nil {
+			return out, err
+		}
+		out.hosts = hosts
+		all, out.clients = f.Cases(), append(out.clients, f.EgressClients()...)
 	}
 	for _, n := range s.names {
 		if !slices.ContainsFunc(all, func(c egress.Case) bool { return c.Name == n }) {

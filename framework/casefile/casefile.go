@@ -1,8 +1,7 @@
-// Package casefile reads cases and clients from YAML: the built-in ones and those that a mesh team
-// keeps in a folder of its own.
+// Package casefile reads what a folder says about egress: cases, the clients, hosts and setup that they share, and the
+// manifests that they point at. The built-in cases and those that a mesh team keeps in a folder of its own are read alike.
 //
-// A case file holds one case, and after it, as further documents, the Kubernetes objects that the
-// case applies. Its area is its folder's name and its own name is area-file unless it says otherwise.
+// A document with a claim is a case, whatever its file is called; the objects after it in its file belong to it.
 package casefile
 
 import (
@@ -11,7 +10,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -19,69 +17,110 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/input"
+	"mesh-egress-conformance/framework/internet"
 )
 
-// ClientsFile is the name of the file that describes clients, in any folder.
-const ClientsFile = "clients.yaml"
+// Names of files with a meaning of their own, without the ending, as long as there is no case in them.
+const (
+	clientsFile = "clients" // clients that all cases may name
+	hostsFile   = "hosts"   // hosts of the hermetic internet
+	setupFile   = "setup"   // objects that are the setup of every case of their folder
+)
 
-// maxMistakes is how many wrong files are enough for one run.
+// maxMistakes is how many mistakes are enough for one run.
 const maxMistakes = 50
 
-// Load reads every case below a folder, sorted by name, and the clients of its clients.yaml files.
-// Errors name file and line; all files are looked at, so that one run finds all mistakes, unless there are very many, or more
-// files than one folder may have (input.MaxDocuments, input.MaxFolder).
-func Load(fsys fs.FS) ([]egress.Case, []egress.Client, error) {
-	var cases []egress.Case
-	var clients []egress.Client
-	var mistakes []error
-	var documents, size int
-	note := func(err error) error {
-		if err != nil {
-			mistakes = append(mistakes, err)
-		}
-		if len(mistakes) >= maxMistakes {
-			return errors.New("there may be more mistakes: not all files were read")
-		}
-		return nil
+// Folder is what the files of a folder say.
+type Folder struct {
+	Loaded  []*Loaded // sorted by the case's name
+	Clients []Client
+	// Hosts are those of hosts.yaml files and of cases, added up by Internet.
+	Hosts []*internet.Hosts
+	// Mistakes are all that were found, unless there are very many.
+	Mistakes input.Mistakes
+	// Notices are what is no mistake, and may still be meant otherwise, such as files that are not read.
+	Notices input.Mistakes
+}
+
+// Loaded is a case with the places of what it says.
+type Loaded struct {
+	Case egress.Case
+	Node *input.Node // its document
+	// Objects are all Kubernetes objects of the case, from wherever they come.
+	Objects []Document
+	// Broken says that it has mistakes already, so that what it lacks may come from them.
+	Broken bool
+}
+
+// At is the place of a field of the case.
+func (l *Loaded) At(what string, path ...any) input.Mistake {
+	return input.Mistake{File: l.Case.File, Line: input.At(l.Node, path...).Line, What: what}
+}
+
+// Document is a Kubernetes object with its place.
+type Document struct {
+	File  string
+	Node  *input.Node
+	Field string // setup, fixtures, objects, change or refused
+}
+
+// Client is a client with its place.
+type Client struct {
+	egress.Client
+	File string
+	Node *input.Node
+}
+
+// Internet is a hermetic internet with the folder's hosts added. Where they do not fit there or each other, the mistakes
+// say it.
+func (f *Folder) Internet(base *internet.Hosts) (*internet.Hosts, input.Mistakes) {
+	all := &internet.Hosts{}
+	for _, h := range f.Hosts {
+		all.Hosts = append(all.Hosts, h.Hosts...)
+		all.ClientCertificates = append(all.ClientCertificates, h.ClientCertificates...)
 	}
-	err := fs.WalkDir(fsys, ".", func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || path.Ext(p) != ".yaml" {
-			return err
-		}
-		b, err := fs.ReadFile(fsys, p)
-		if err != nil {
-			return note(err)
-		}
-		if size += len(b); size > input.MaxFolder {
-			return fmt.Errorf("%s: the YAML files up to this one are longer than %d MiB together", p, input.MaxFolder>>20)
-		}
-		docs, err := nonEmpty(p, b)
-		if err != nil {
-			return note(err)
-		}
-		if documents += len(docs); documents > input.MaxDocuments {
-			return fmt.Errorf("%s: the YAML files up to this one have more than %d documents together", p, input.MaxDocuments)
-		}
-		if path.Base(p) == HostsFile { // read by Hosts
-			return nil
-		}
-		if path.Base(p) == ClientsFile {
-			more, err := parseClients(p, docs)
-			clients = append(clients, more...)
-			return note(err)
-		}
-		c, err := parse(p, docs)
-		if err != nil {
-			return note(err)
-		}
-		cases = append(cases, c)
-		return nil
-	})
-	if err = errors.Join(append(mistakes, err)...); err != nil {
-		return nil, nil, err
+	out, err := base.Add(all)
+	return out, input.Lines(".", err)
+}
+
+// Cases are the cases alone.
+func (f *Folder) Cases() []egress.Case {
+	out := make([]egress.Case, len(f.Loaded))
+	for i, l := range f.Loaded {
+		out[i] = l.Case
 	}
-	slices.SortFunc(cases, func(a, b egress.Case) int { return strings.Compare(a.Name, b.Name) })
-	return cases, clients, nil
+	return out
+}
+
+// EgressClients are the clients alone.
+func (f *Folder) EgressClients() []egress.Client {
+	out := make([]egress.Client, len(f.Clients))
+	for i, c := range f.Clients {
+		out[i] = c.Client
+	}
+	return out
+}
+
+// Load reads every case below a folder, and what cases share. All files are looked at, so that one run finds all
+// mistakes, unless there are very many, or more files than one folder may have (input.MaxDocuments, input.MaxFolder).
+// Fixtures are looked for beside the case, in the folders above it, and in the further file systems.
+func Load(fsys fs.FS, more ...fs.FS) *Folder {
+	r := &reader{fsys: fsys, more: more, folder: &Folder{}, setup: map[string][]Document{}, manifests: map[string][]*input.Node{}, files: map[string]file{}}
+	if err := fs.WalkDir(fsys, ".", r.visit); err != nil {
+		r.fault(input.AsMistake(".", 0, err))
+	}
+	for _, l := range r.folder.Loaded {
+		r.share(l)
+		r.fixtures(l)
+	}
+	r.unused()
+	f := r.folder
+	slices.SortStableFunc(f.Loaded, func(a, b *Loaded) int { return strings.Compare(a.Case.Name, b.Case.Name) })
+	f.Mistakes, f.Notices = f.Mistakes.Sorted(), f.Notices.Sorted()
+	if len(f.Mistakes) >= maxMistakes {
+		f.Mistakes = append(f.Mistakes[:maxMistakes], input.Mistake{File: ".", What: "there may be more mistakes: not all files were read"})
+	}
+	return f
 }
 
 // Text is all that a case says, its fixtures included, for those who look for names and addresses in it.
@@ -98,125 +137,265 @@ func Text(c egress.Case, fixtures fs.FS) (string, error) {
 	return string(b), err
 }
 
-// Parse reads one case file; file is its name, for errors and defaults.
-func Parse(file string, b []byte) (egress.Case, error) {
-	docs, err := nonEmpty(file, b)
-	if err != nil {
-		return egress.Case{}, err
-	}
-	return parse(file, docs)
+// reader is one reading of a folder.
+type reader struct {
+	fsys   fs.FS
+	more   []fs.FS
+	folder *Folder
+
+	setup     map[string][]Document    // by folder
+	manifests map[string][]*input.Node // by file: objects without a case
+	files     map[string]file          // fixtures that were read
+	looked    int                      // files of other endings that were looked at
+
+	documents, size int
 }
 
-func parse(file string, docs []*input.Node) (egress.Case, error) {
-	var c egress.Case
-	doc, _, _ := takeHosts(docs[0])
-	if err := decode(file, doc, &c); err != nil {
-		return c, err
+var errEnough = errors.New("there are too many files")
+
+func (r *reader) fault(m input.Mistake) { r.folder.Mistakes = append(r.folder.Mistakes, m) }
+
+func (r *reader) notice(file string, format string, a ...any) {
+	r.folder.Notices = append(r.folder.Notices, input.Mistake{File: file, What: fmt.Sprintf(format, a...)})
+}
+
+func (r *reader) visit(p string, d fs.DirEntry, err error) error {
+	name := path.Base(p)
+	switch {
+	case err != nil && p == ".":
+		return fmt.Errorf("the folder cannot be read: %w", err)
+	case err != nil:
+		r.fault(input.Mistake{File: p, What: "it cannot be read: " + err.Error()})
+		return nil
+	case len(r.folder.Mistakes) >= maxMistakes:
+		return fs.SkipAll
+	case d.IsDir() && (name == ".git" || strings.HasPrefix(name, "..")): // mounted ConfigMaps have folders such as ..data
+		return fs.SkipDir
+	case d.IsDir():
+		return nil
+	case p == ".":
+		r.fault(input.Mistake{File: p, What: "this is a file and no folder", Remedy: "give the folder in which it lies"})
+		return nil
 	}
-	c.File = file
+	if why := passedOver(p); why != "" {
+		r.passOver(p, d, why)
+		return nil
+	}
+	docs, err := r.read(r.fsys, p)
+	if errors.Is(err, errEnough) {
+		return err
+	}
+	if err != nil {
+		r.fault(input.AsMistake(p, 0, err))
+		return nil
+	}
+	r.file(p, docs)
+	return nil
+}
+
+// read parses a file within the bounds of one folder.
+func (r *reader) read(fsys fs.FS, p string) ([]*input.Node, error) {
+	b, err := fs.ReadFile(fsys, p)
+	if err != nil {
+		return nil, input.Mistake{File: p, What: "it cannot be read: " + err.Error()}
+	}
+	if r.size += len(b); r.size > input.MaxFolder {
+		return nil, fmt.Errorf("%s: the YAML files up to this one are longer than %d MiB together: %w", p, input.MaxFolder>>20, errEnough)
+	}
+	docs, err := input.Documents(p, b)
+	if r.documents += len(docs); r.documents > input.MaxDocuments {
+		return nil, fmt.Errorf("%s: the YAML files up to this one have more than %d documents together: %w", p, input.MaxDocuments, errEnough)
+	}
+	return docs, err
+}
+
+// file sorts out what a file is.
+func (r *reader) file(p string, docs []*input.Node) {
+	switch base := strings.TrimSuffix(path.Base(p), path.Ext(p)); {
+	case len(docs) == 0:
+		r.notice(p, "the file is empty")
+	case slices.ContainsFunc(docs, isCase):
+		r.cases(p, docs)
+	case base == clientsFile:
+		r.clients(p, docs)
+	case base == hostsFile:
+		r.hosts(p, docs)
+	case base == setupFile:
+		for _, d := range docs {
+			if r.isObject(p, d, "every document of "+path.Base(p)) {
+				r.setup[path.Dir(p)] = append(r.setup[path.Dir(p)], Document{p, d, "setup"})
+			}
+		}
+	default:
+		r.manifests[p] = docs
+	}
+}
+
+// isCase says whether a document is a case. One that has probes and is no Kubernetes object is meant as one.
+func isCase(d *input.Node) bool {
+	return input.Value(d, "claim") != nil || input.Value(d, "probes") != nil && input.Value(d, "kind") == nil
+}
+
+// isObject says whether a document is a Kubernetes object, and reports it where it must be one.
+func (r *reader) isObject(p string, d *input.Node, what string) bool {
+	if input.Value(d, "kind") != nil && input.Value(d, "apiVersion") != nil {
+		return true
+	}
+	r.fault(input.Mistake{File: p, Line: d.Line, What: what + " must be a Kubernetes object with apiVersion and kind"})
+	return false
+}
+
+// cases reads a file with one case or several; objects belong to the case before them.
+func (r *reader) cases(p string, docs []*input.Node) {
+	var now *Loaded
+	first := len(r.folder.Loaded)
+	for _, d := range docs {
+		switch {
+		case isCase(d):
+			now = r.oneCase(p, d, len(r.folder.Loaded) > first)
+			r.folder.Loaded = append(r.folder.Loaded, now)
+		case now == nil:
+			r.fault(input.Mistake{
+				File: p, Line: d.Line, What: "this document stands before the case, and belongs to none",
+				Remedy: "put it after the case that applies it",
+			})
+		case r.isObject(p, d, "every document after the case"):
+			now.Objects = append(now.Objects, Document{p, d, "objects"})
+			now.Case.Objects = append(now.Case.Objects, r.object(p, d))
+		default:
+			now.Broken = true
+		}
+	}
+}
+
+func (r *reader) object(p string, d *input.Node) egress.Object {
+	var o egress.Object
+	if err := input.Decode(d, &o); err != nil {
+		r.fault(input.AsMistake(p, d.Line, err))
+	}
+	return o
+}
+
+func (r *reader) oneCase(p string, d *input.Node, further bool) *Loaded {
+	l := &Loaded{Node: d}
+	c := &l.Case
+	dec := decoder{file: p, also: []string{"hosts", "clientCertificates"}}
+	dec.value(d, c)
+	c.File = p
+	r.addHosts(p, input.Value(d, "hosts"), input.Value(d, "clientCertificates"))
 	if c.Area == "" {
-		c.Area = path.Base(path.Dir(file))
+		c.Area = r.area(p)
 	}
-	if c.Name == "" {
-		c.Name = c.Area + "-" + strings.TrimSuffix(path.Base(file), ".yaml")
+	switch {
+	case c.Name == "" && further:
+		dec.mistake(d, "this is not the first case of its file, and has no name", fmt.Sprintf("name it, for instance name: %s-2", c.Area))
+	case c.Name == "":
+		c.Name = c.Area + "-" + word(strings.TrimSuffix(path.Base(p), path.Ext(p)))
 	}
 	for i := range c.Probes {
 		if c.Probes[i].From == "" {
 			c.Probes[i].From = "client"
 		}
 	}
-	for _, d := range docs[1:] {
-		var o egress.Object
-		if err := input.Decode(d, &o); err != nil {
-			return c, fmt.Errorf("%s:%d: %w", file, d.Line, err)
+	for _, f := range []string{"setup", "change", "refused"} {
+		if list := input.Value(d, f); list != nil && list.Kind == yamlv3.SequenceNode {
+			for _, o := range list.Content {
+				if r.isObject(p, o, "every entry of "+f) {
+					l.Objects = append(l.Objects, Document{p, o, f})
+				}
+			}
 		}
-		if o["kind"] == nil || o["apiVersion"] == nil {
-			return c, fmt.Errorf("%s:%d: every document after the case must be a Kubernetes object with apiVersion and kind", file, d.Line)
-		}
-		c.Objects = append(c.Objects, o)
 	}
-	if err := c.Check(); err != nil {
-		return c, fmt.Errorf("%s:%d: %w", file, docs[0].Line, err)
+	if len(dec.found) == 0 {
+		dec.checkCase(d, *c)
 	}
-	return c, nil
+	l.Broken = len(dec.found) > 0
+	r.folder.Mistakes = append(r.folder.Mistakes, dec.found...)
+	return l
 }
 
-// ParseClients reads a list of clients.
-func ParseClients(file string, b []byte) ([]egress.Client, error) {
-	docs, err := nonEmpty(file, b)
+// checkCase asks the case itself, and each probe alone, so that a mistake has its probe's line.
+func (d *decoder) checkCase(n *input.Node, c egress.Case) {
+	err := c.Check()
+	if err == nil {
+		return
+	}
+	text := func(err error) string { return strings.TrimPrefix(err.Error(), fmt.Sprintf("case %q: ", c.Name)) }
+	const ofProbe = "probe 0: "
+	for i, p := range c.Probes {
+		alone := c
+		alone.Probes = []egress.Probe{p}
+		if err := alone.Check(); err != nil && strings.HasPrefix(text(err), ofProbe) {
+			d.found = append(d.found, input.Mistake{File: d.file, Line: input.At(n, "probes", i).Line, What: strings.TrimPrefix(text(err), ofProbe)})
+		}
+	}
+	if len(d.found) == 0 {
+		d.found = append(d.found, input.Mistake{File: d.file, Line: n.Line, What: text(err)})
+	}
+}
+
+// area is the name of a file's folder; files of the folder itself have its own name.
+func (r *reader) area(p string) string {
+	folder := path.Base(path.Dir(p))
+	if named, ok := r.fsys.(interface{ Name() string }); ok && folder == "." {
+		folder = named.Name()
+	}
+	if w := word(folder); w != "" {
+		return w
+	}
+	return "cases"
+}
+
+// word makes a name of lower-case letters, digits and dashes.
+func word(s string) string {
+	return strings.Join(strings.FieldsFunc(strings.ToLower(s), func(c rune) bool { return (c < 'a' || c > 'z') && (c < '0' || c > '9') }), "-")
+}
+
+// share gives a case the setup of its folder.
+func (r *reader) share(l *Loaded) {
+	docs := r.setup[path.Dir(l.Case.File)]
+	var objs []egress.Object
+	for _, d := range docs {
+		objs = append(objs, r.object(d.File, d.Node))
+	}
+	l.Case.Setup = append(objs, l.Case.Setup...)
+	l.Objects = append(slices.Clone(docs), l.Objects...)
+}
+
+// hosts reads a hosts.yaml.
+func (r *reader) hosts(p string, docs []*input.Node) {
+	for _, d := range docs {
+		var also struct{}
+		dec := decoder{file: p, also: []string{"hosts", "clientCertificates"}}
+		dec.value(d, &also)
+		r.folder.Mistakes = append(r.folder.Mistakes, dec.found...)
+		r.addHosts(p, input.Value(d, "hosts"), input.Value(d, "clientCertificates"))
+	}
+}
+
+func (r *reader) addHosts(p string, hosts, certificates *input.Node) {
+	h, err := internet.HostsFrom(p, hosts, certificates)
 	if err != nil {
-		return nil, err
+		r.folder.Mistakes = append(r.folder.Mistakes, input.Lines(p, err)...)
+		return
 	}
-	return parseClients(file, docs)
+	r.folder.Hosts = append(r.folder.Hosts, h)
 }
 
-func parseClients(file string, docs []*input.Node) ([]egress.Client, error) {
-	var out []egress.Client
+func (r *reader) clients(p string, docs []*input.Node) {
 	if docs[0].Kind != yamlv3.SequenceNode || len(docs) > 1 {
-		return nil, fmt.Errorf("%s:%d: one list of clients is expected", file, docs[0].Line)
+		r.fault(input.Mistake{File: p, Line: docs[0].Line, What: "one list of clients is expected", Remedy: "- {name: billing}"})
+		return
 	}
 	for _, n := range docs[0].Content {
-		var c egress.Client
-		err := decode(file, n, &c)
+		c := Client{File: p, Node: n}
+		dec := decoder{file: p}
+		dec.value(n, &c.Client)
 		c.Default()
-		if err = errors.Join(err, c.Check()); err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", file, n.Line, err)
+		if err := c.Check(); err != nil && len(dec.found) == 0 {
+			dec.mistake(n, err.Error(), "")
 		}
-		out = append(out, c)
+		r.folder.Mistakes = append(r.folder.Mistakes, dec.found...)
+		r.folder.Clients = append(r.folder.Clients, c)
 	}
-	return out, nil
-}
-
-func nonEmpty(file string, b []byte) ([]*input.Node, error) {
-	docs, err := input.Documents(file, b)
-	if err == nil && len(docs) == 0 {
-		err = fmt.Errorf("%s: the file is empty", file)
-	}
-	return docs, err
-}
-
-// decode turns a node into a struct by its JSON field names. It goes down one level of lists of
-// structs, so that an error has the line of the element.
-func decode(file string, n *input.Node, into any) error {
-	v := reflect.ValueOf(into).Elem()
-	fields := map[string]reflect.Value{}
-	for i := range v.NumField() {
-		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-		if name != "-" {
-			fields[name] = v.Field(i)
-		}
-	}
-	if n.Kind != yamlv3.MappingNode {
-		return fmt.Errorf("%s:%d: fields are expected: %s", file, n.Line, known(fields))
-	}
-	for i := 0; i < len(n.Content); i += 2 {
-		key, value := n.Content[i], n.Content[i+1]
-		f, ok := fields[key.Value]
-		if !ok {
-			return fmt.Errorf("%s:%d: field %q is unknown; allowed: %s", file, key.Line, key.Value, known(fields))
-		}
-		if f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct && value.Kind == yamlv3.SequenceNode {
-			for _, e := range value.Content {
-				x := reflect.New(f.Type().Elem())
-				if err := decode(file, e, x.Interface()); err != nil {
-					return err
-				}
-				f.Set(reflect.Append(f, x.Elem()))
-			}
-			continue
-		}
-		if err := input.Decode(value, f.Addr().Interface()); err != nil {
-			return fmt.Errorf("%s:%d: %s: %w", file, value.Line, key.Value, err)
-		}
-	}
-	return nil
-}
-
-func known(fields map[string]reflect.Value) string {
-	var out []string
-	for n := range fields {
-		out = append(out, n)
-	}
-	slices.Sort(out)
-	return strings.Join(out, ", ")
 }

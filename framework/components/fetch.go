@@ -93,8 +93,7 @@ type fetcher struct {
 
 // istioModule is moduleDir without the go command when the module's folder is already known to this cache.
 func (f *fetcher) istioModule(ctx context.Context, module string) (string, error) {
-	r := Recipe{Name: moduleEntry, Version: filepath.Base(module), Source: Build, Inputs: module}
-	e, err := f.store.Ensure(ctx, r, func(ctx context.Context, w *Work) error {
+	e, err := f.store.Ensure(ctx, moduleRecipe(module), func(ctx context.Context, w *Work) error {
 		src, err := f.moduleDir(ctx, w, module)
 		if err != nil {
 			return err
@@ -119,6 +118,10 @@ func (f *fetcher) istioModule(ctx context.Context, module string) (string, error
 		}
 	}
 	return dir, nil
+}
+
+func moduleRecipe(module string) Recipe {
+	return Recipe{Name: moduleEntry, Version: filepath.Base(module), Source: Build, Inputs: module}
 }
 
 // moduleEntry is the name of entries that hold nothing but the path of a Go module's folder.

@@ -75,7 +75,7 @@ type Case struct {
 
 	// Setup is objects that are there from before the first phase until after the last one.
 	Setup    []Object `json:"setup,omitempty"`
-	Fixtures []string `json:"fixtures,omitempty"` // files below fixtures/
+	Fixtures []string `json:"fixtures,omitempty"` // files with objects; see framework/casefile for where they lie
 	Objects  []Object `json:"objects,omitempty"`  // further Kubernetes objects
 	// Change is applied in phase changed; objects of the same name are replaced. Delete names what is
 	// removed then, as Kind/name.

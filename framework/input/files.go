@@ -25,6 +25,32 @@ func Dir(path string) fs.FS { return dir(path) }
 
 type dir string
 
+// Tree is Dir for files that name others: a name may lead out of the folder (../deploy/rules.yaml), or be absolute.
+func Tree(path string) fs.FS { return tree(path) }
+
+type tree string
+
+func (t tree) Open(name string) (fs.File, error) {
+	file := filepath.FromSlash(name)
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(string(t), file)
+	}
+	f, err := open(file, MaxFile, true)
+	if err != nil {
+		return nil, err // names the path already
+	}
+	return f, nil
+}
+
+// Name is the folder's own name, also where the path is relative.
+func (t tree) Name() string {
+	full, err := filepath.Abs(string(t))
+	if err != nil {
+		full = string(t)
+	}
+	return filepath.Base(full)
+}
+
 func (d dir) Open(name string) (fs.File, error) {
 	if !fs.ValidPath(name) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}

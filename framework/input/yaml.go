@@ -22,7 +22,7 @@ const maxNodes = 200_000
 // resolved. A key that is given twice in one mapping is an error. Errors name the file and the line.
 func Documents(file string, b []byte) ([]*Node, error) {
 	if int64(len(b)) > MaxFile {
-		return nil, tooLong(file, MaxFile)
+		return nil, Mistake{File: file, What: tooLong("the file", MaxFile).Error()}
 	}
 	dec := yamlv3.NewDecoder(bytes.NewReader(b))
 	var out []*Node
@@ -33,10 +33,10 @@ func Documents(file string, b []byte) ([]*Node, error) {
 			return out, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+			return nil, syntax(file, err)
 		}
 		if count == MaxDocuments {
-			return nil, fmt.Errorf("%s:%d: more than %d documents", file, n.Line, MaxDocuments)
+			return nil, Mistake{File: file, Line: n.Line, What: fmt.Sprintf("more than %d documents", MaxDocuments)}
 		}
 		if len(n.Content) == 0 || n.Content[0].ShortTag() == "!!null" {
 			continue
@@ -88,7 +88,7 @@ type resolver struct {
 }
 
 func (r *resolver) errorf(n *Node, format string, a ...any) error {
-	return fmt.Errorf("%s:%d: "+format, append([]any{r.file, n.Line}, a...)...)
+	return Mistake{File: r.file, Line: n.Line, What: fmt.Sprintf(format, a...)}
 }
 
 func (r *resolver) resolve(n *Node) (*Node, error) {

@@ -154,7 +154,7 @@ func TestAddToRunning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := NewTCPClient(u.Host, "")
+	c := NewTCPClient(u.Host, "", 5*time.Second)
 	addr := netip.AddrPortFrom(loopback(), base.Hosts[0].Services[0].Port).String()
 	var wg sync.WaitGroup
 	for i := range 8 { // while it is used

@@ -161,7 +161,7 @@ func (l *AccessLogs) Lines(ctx context.Context, name string, mark int, match fun
 		return nil, err
 	}
 	if !f.Gateway {
-		return f.AccessLog.Lines(mark, match), nil
+		return f.Lines(mark, match), nil
 	}
 	found, err := f.Wait(ctx, l.limits.Flush, mark, match)
 	if errors.Is(err, ErrNoLine) || errors.Is(err, errEnded) { // a gateway that has ended writes no more
@@ -175,6 +175,6 @@ func (l *AccessLogs) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, f := range l.follow {
-		f.AccessLog.Close()
+		f.Close()
 	}
 }

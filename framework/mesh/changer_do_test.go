@@ -210,6 +210,36 @@ func TestDoTogether(t *testing.T) {
 	})
 }
 
+// While a change may be split, the next one waits: the rest of it is pushed later.
+func TestDoAfterSplit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, r := newFakeMesh()
+		c, _ := changer(t, f)
+		const ms = time.Millisecond
+		var first, second time.Time
+		done := make(chan error)
+		go func() {
+			_, err := c.Do(t.Context(), making(f, func() {
+				first = time.Now()
+				f.after(5*ms, func() { r.hold(entry("a")) })
+				f.after(105*ms, func() { r.push("p.n"); r.ack() })
+				f.after(120*ms, func() { r.hold(entry("b")) })
+				f.after(225*ms, func() { r.push("p.n") })
+				f.after(500*ms, r.ack)
+			}, entry("a"), entry("b")))
+			done <- err
+		}()
+		<-time.After(60 * ms)
+		_, err := c.Do(t.Context(), making(f, func() { second = time.Now(); f.honest(r, 0, entry("c")) }, entry("c")))
+		if err := errors.Join(err, <-done); err != nil {
+			t.Error(err)
+		}
+		if passed := second.Sub(first); passed < 225*ms {
+			t.Errorf("the next change was written after %s, beside the push of the rest", passed)
+		}
+	})
+}
+
 // An error of the API server is returned, and holds nobody else up.
 func TestDoFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -235,6 +265,7 @@ func TestDoConfig(t *testing.T) {
 		f, r := newFakeMesh()
 		c, a := changer(t, f)
 		arrives := func(text string, d time.Duration) {
+			f.after(150*time.Millisecond, func() { r.push("p.n"); r.ack() }) // for another reason
 			f.after(d, func() { r.mesh = text })
 			f.after(d+110*time.Millisecond, func() { r.push("p.n"); r.ack() })
 		}

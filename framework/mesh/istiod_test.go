@@ -74,10 +74,15 @@ func TestScaledUp(t *testing.T) {
 		<-time.After(time.Minute)
 		delete(a.proxies, "p.n")
 		b := f.add("istiod-b", 40, "p.n")
+		start := time.Now()
 		s, err := c.Do(t.Context(), making(f, func() {
 			f.honest(a, 0, entry("x"))
+			f.after(300*time.Millisecond, func() { b.push("p.n"); b.ack() }) // for another reason
 			f.honest(b, 900*time.Millisecond, entry("x"))
 		}, entry("x")))
+		if passed := time.Since(start); passed < 1020*time.Millisecond {
+			t.Errorf("done after %s, when the further replica had not pushed the change", passed)
+		}
 		if err != nil || !s.Acknowledged || !slices.Contains(f.dialled, "istiod-b") {
 			t.Errorf("%+v %v; asked: %v", s, err, f.dialled)
 		}

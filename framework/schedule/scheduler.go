@@ -111,8 +111,8 @@ func (s *Scheduler) Run(ctx context.Context) {
 	})
 	defer stop()
 	for {
-		base, any := s.next(ctx)
-		if !any || ctx.Err() != nil {
+		base, ok := s.next(ctx)
+		if !ok || ctx.Err() != nil {
 			break
 		}
 		s.round(ctx, base)
@@ -144,7 +144,7 @@ type overError string
 func (e overError) Error() string { return string(e) }
 
 // next waits for a case to run, and names the base of the group whose turn it is; false when there will be none.
-func (s *Scheduler) next(ctx context.Context) (base string, any bool) {
+func (s *Scheduler) next(ctx context.Context) (base string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.pending) == 0 && !s.closed && ctx.Err() == nil {
@@ -281,13 +281,13 @@ func (j *job) sideBySide(base string) bool { return j.base == base && j.plan.Sha
 func (s *Scheduler) wide(base string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n, any := 0, false
+	n, some := 0, false
 	for _, j := range s.pending {
 		if s.eligible(j, base) {
-			n, any = n+1, true
+			n, some = n+1, true
 		}
 	}
-	if !any {
+	if !some {
 		return 0
 	}
 	if !s.closed {
