@@ -35,7 +35,7 @@ test: ## lint, unit tests and the conformance run; what CI calls
 .PHONY: unit
 unit: ## unit tests only: no root, no cluster, no network
 	$(GO) test ./framework/... ./cmd/... ./samples/... ./fixtures/...
-	$(GO) test -run 'Test[^S]|TestSabotages' ./suites
+	$(GO) test -short ./suites
 
 .PHONY: race
 race: ## unit tests under the race detector, which needs a C compiler
@@ -97,6 +97,17 @@ lint: $(BIN)/golangci-lint ## gofumpt, golangci-lint
 
 $(BIN)/golangci-lint: tools/go.mod tools/go.sum
 	$(GO) -C tools build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: ginkgo
+ginkgo: build suites.test $(BIN)/ginkgo ## the cases as Ginkgo specs in six processes; GINKGO_FLAGS="--label-filter tcp --flake-attempts 2"
+	$(BIN)/ginkgo -p --procs=$(PROCS) --timeout=30m $(GINKGO_FLAGS) $(BIN)/suites.test -- -provider $(PROVIDER) -out $(abspath $(OUT))
+
+# As many as a session has lanes.
+PROCS ?= 6
+GINKGO_FLAGS ?=
+
+$(BIN)/ginkgo: go.mod
+	$(GO) build -o $@ github.com/onsi/ginkgo/v2/ginkgo
 
 .PHONY: suites.test
 suites.test: ## build the Ginkgo suite as one program, to run it against several Istio versions

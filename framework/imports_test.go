@@ -23,8 +23,8 @@ var tiers = [][]string{
 	{"framework/mesh"},
 	{"framework/engine", "framework/schedule", "framework/existing", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},
 	{"framework/report", "framework/provider", "framework/migrate"},
-	{"framework/harness"},
-	{"suites"},
+	{"framework/harness", "framework/matchers"},
+	{"framework/remote", "suites"},
 	{"cmd/egressctl", "samples/e2e", "scripts/world"},
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Applies Istio's own samples, unmodified, from the newest Istio module in the cache, and calls them; then
-# runs the sample of a user's own case on a good and on a broken mesh.
+# runs the sample of a user's own case on a good and on a broken mesh, and the sample of a team's own Ginkgo suite.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cluster=samples
@@ -31,3 +31,23 @@ own 0
 own 1 --sabotage allow-any
 own 2 --sabotage internet-down
 echo "ok  a case of one's own conforms, and is violated on a broken mesh"
+
+# The team's suite knows the cluster by a kubeconfig alone, as somebody else's.
+cp "$(bin/egressctl kubeconfig --name "$cluster")" "$out/kubeconfig"
+team() { KUBECONFIG=$out/kubeconfig go test ./samples/e2e -count=1 -v -args -ginkgo.no-color -ginkgo.v "$@" >"$out/log" 2>&1; }
+team -ginkgo.junit-report "$out/team.xml" || { tail -n 60 "$out/log" >&2; echo "the sample of a team's own suite fails" >&2; exit 1; }
+grep -q 'STEP: applied' "$out/log" && grep -q 'tests="2".*failures="0"' "$out/team.xml" || { tail -n 60 "$out/log" >&2; echo "the sample of a team's own suite ran otherwise than it should" >&2; exit 1; }
+k apply -f - >/dev/null <<'Y' # what the team's claims forbid
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: hole, namespace: istio-system}
+spec:
+  hosts: [httpbin.org]
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  resolution: DNS
+Y
+! team || { echo "the sample of a team's own suite is green beside a hole" >&2; exit 1; }
+for what in 'Expected the mesh to conform to a case' 'VIOLATES shop-payments' 'allowed, wanted blocked' 'rerun:  egressctl run --cases samples/e2e/cases --kubeconfig' 'Expected client → https://httpbin.org/headers to be: blocked'; do
+  grep -qF -- "$what" "$out/log" || { tail -n 90 "$out/log" >&2; echo "the failure lacks: $what" >&2; exit 1; }
+done
+echo "ok  a team's own suite with Ginkgo and e2e-framework: its cases conform, and where they do not the matcher says why"

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -18,13 +17,13 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/klog/v2"
 
-	"mesh-egress-conformance/fixtures"
-	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/harness"
+	. "mesh-egress-conformance/framework/matchers"
 	"mesh-egress-conformance/framework/provider"
+	"mesh-egress-conformance/framework/remote"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/schedule"
 	"mesh-egress-conformance/suites"
 )
 
@@ -35,8 +34,8 @@ var (
 	name     = flag.String("cluster", "suites", "name of the cluster; a running one of that name is used and left")
 	istio    = flag.String("istio", "", "Istio version from the component catalogue")
 	source   = flag.String("source", string(components.Auto), "where components come from: auto, image or build")
-	sabotage = flag.String("sabotage", "", "break the world on purpose: allow-any or internet-down")
-	lanes    = flag.Int("lanes", 0, "how many cases may run side by side; 0 means 4")
+	sabotage = flag.String("sabotage", "", "break the mesh on purpose, in one of the ways of sabotages.yaml, such as allow-any or internet-down")
+	lanes    = flag.Int("lanes", 0, "how many cases may run side by side, with ginkgo -p; 0 means the harness's own number")
 	outDir   = flag.String("out", "../reports/out", "folder for report.json, junit.xml and debug bundles")
 )
 
@@ -56,145 +55,79 @@ func must(c []egress.Case, k []egress.Client, err error) ([]egress.Case, []egres
 	return c, k
 }
 
+// text is a case's spec as Ginkgo prints it.
+func text(c egress.Case) string { return c.Name + ": " + c.Claim }
+
+// TestSuites runs the cases in a cluster. go test -short leaves it out.
 func TestSuites(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the cases need a cluster, and this is -short")
+	}
 	RegisterFailHandler(Fail)
 	previewing = true // a preview reports too
+	leaves := map[string]bool{}
 	for _, s := range PreviewSpecs("mesh egress conformance").SpecReports {
-		if !s.State.Is(types.SpecStateSkipped | types.SpecStatePending) {
-			name, _, _ := strings.Cut(s.LeafNodeText, ":")
-			selected = append(selected, name)
-		}
+		leaves[s.LeafNodeText] = leaves[s.LeafNodeText] || !s.State.Is(types.SpecStateSkipped|types.SpecStatePending)
 	}
+	selected = slices.DeleteFunc(slices.Clone(cases), func(c egress.Case) bool { return !leaves[text(c)] })
 	previewing = false
 	RunSpecs(t, "mesh egress conformance")
 }
 
-func options(ctx context.Context, run []egress.Case) harness.Options {
-	src, err := components.ParseSource(*source)
-	Expect(err).NotTo(HaveOccurred())
-	sab, err := harness.ParseSabotage(*sabotage)
-	Expect(err).NotTo(HaveOccurred())
-	where := provider.Options{Kubeconfig: *kubecfg}
-	if *place == provider.Auto {
-		store, err := components.OpenStore()
-		Expect(err).NotTo(HaveOccurred())
-		*place, err = provider.Choose(ctx, store, where)
-		Expect(err).NotTo(HaveOccurred())
+var (
+	previewing bool
+	selected   []egress.Case // that the filters leave
+	// runCase runs one case, in whichever process the session is, and returns its result.
+	runCase func(ctx context.Context, c egress.Case, hear schedule.Listener) (egress.Result, error)
+	session *suiteRun // in the first process alone
+)
+
+// One process has the session. The others of ginkgo -p ask it to run their cases, side by side in its lanes: they share
+// the cluster and its client pods, whose start is the dearest thing in a run.
+var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
+	session = begin(ctx, selected)
+	return []byte(session.server.Address())
+}, func(address []byte) {
+	if session != nil {
+		runCase = session.runCase
+		return
 	}
-	out, err := cluster.ParseOutside(*outside)
-	Expect(err).NotTo(HaveOccurred())
-	return harness.Options{
-		Outside: out, Provider: *place, Place: where, Cases: run, Name: *name, Istio: *istio, Source: src, Sabotage: sab, Lanes: *lanes,
-		Clients: clients, Fixtures: fixtures.FS, Log: GinkgoWriter,
+	there := remote.Dial(string(address))
+	runCase = func(ctx context.Context, c egress.Case, hear schedule.Listener) (egress.Result, error) {
+		return there.Case(ctx, c.Name, hear)
 	}
-}
+}, NodeTimeout(60*time.Minute))
 
 // resultEntry has a case's result as JSON, for whoever reads Ginkgo's own report.
 const resultEntry = "result"
 
-// verdict is a case's result, once done is closed.
-type verdict struct {
-	done   chan struct{}
-	result egress.Result
-}
-
-var (
-	previewing bool
-	selected   []string // names of the cases that the filters leave
-	verdicts   = map[string]*verdict{}
-	folder     *report.Folder
-	outcome    *report.Report // of the run, once its clean-up has begun
-	openErr    error          // why there was no run
-)
-
-// faultsOf begins the failure that tells Ginkgo about the faults of the run, which the report has already.
-const faultsOf = "the run had faults: "
-
-// heard says whether every case has its verdict. The run is then about to return by itself.
-func heard() bool {
-	for _, v := range verdicts {
-		select {
-		case <-v.done:
-		default:
-			return false
-		}
-	}
-	return true
-}
-
-// The cases run side by side in lanes of one process, which share the pods; a spec waits for the
-// verdict of its case. Every spec is Serial, so under ginkgo -p they all run in the first process, and
-// only that one needs the cluster.
-var _ = SynchronizedBeforeSuite(func(ctx SpecContext) {
-	run := chosen()
-	for _, c := range run {
-		verdicts[c.Name] = &verdict{done: make(chan struct{})}
-	}
-	folder, openErr = report.OpenFolder(*outDir)
-	Expect(openErr).NotTo(HaveOccurred())
-	var session *harness.Session
-	session, openErr = harness.Open(ctx, options(ctx, run))
-	Expect(openErr).NotTo(HaveOccurred())
-	life, end := context.WithCancel(context.Background())
-	ran := make(chan *report.Report, 1)
-	DeferCleanup(func(ctx SpecContext) {
-		if !heard() { // Ginkgo ends before its specs have: on a failure with --fail-fast, a timeout, an interrupt
-			end()
-		}
-		outcome = <-ran
-		end()
-		if err := session.Close(ctx); err != nil {
-			outcome.Faults = append(outcome.Faults, "clean-up: "+err.Error())
-		}
-		if len(outcome.Faults) > 0 {
-			Fail(faultsOf + strings.Join(outcome.Faults, "\n"))
-		}
-	})
-	go func() { // Run hears every case before it returns, so no spec waits for ever
-		ran <- session.Run(life, run, folder, func(r egress.Result) {
-			v := verdicts[r.Case.Name]
-			v.result = r
-			close(v.done)
-		})
-	}()
-}, func(SpecContext) {}, NodeTimeout(60*time.Minute))
-
-var _ = Describe("egress", Serial, func() {
+var _ = Describe("egress", func() {
 	for _, c := range cases {
-		labels := append(slices.Clone(c.Labels), c.Area)
-		It(c.Name+": "+c.Claim, Label(labels...), func(ctx SpecContext) {
-			v := verdicts[c.Name]
-			select {
-			case <-v.done:
-			case <-ctx.Done():
-				Fail("Ginkgo gave up before the case had a verdict")
-			}
-			r := v.result
-			for _, p := range r.Phases {
-				By(fmt.Sprintf("%s: %d probes in %s, push acknowledged: %t", p.Phase, len(p.Probes), p.Took.Round(time.Millisecond), p.Acknowledged))
-			}
-			addEntry(resultEntry, r)
-			switch r.Verdict {
-			case egress.Skipped, egress.NotApplicable:
+		It(text(c), Label(append(slices.Clone(c.Labels), c.Area)...), func(ctx SpecContext) {
+			r, err := runCase(ctx, c, func(e schedule.Event) { By(string(e.Stage)) })
+			Expect(err).NotTo(HaveOccurred())
+			b, err := json.Marshal(r) // which survives between processes
+			Expect(err).NotTo(HaveOccurred())
+			AddReportEntry(resultEntry, string(b), ReportEntryVisibilityNever)
+			if r.Verdict == egress.Skipped || r.Verdict == egress.NotApplicable {
 				Skip(r.Why)
-			case egress.Conforms, egress.Violates, egress.Inconclusive:
-				Expect(r.Verdict).To(Equal(egress.Conforms), report.Explain(r))
 			}
+			Expect(r).To(Conform())
 		})
 	}
 })
 
-// chosen are the cases that the filters leave.
-func chosen() []egress.Case {
-	return slices.DeleteFunc(slices.Clone(cases), func(c egress.Case) bool { return !slices.Contains(selected, c.Name) })
-}
+// faultsOf begins the failure that tells Ginkgo about the faults of the run, which the report has already.
+const faultsOf = "the run had faults: "
 
-// addEntry attaches a value to the spec as JSON, which is what survives between processes.
-func addEntry(name string, v any) {
-	b, err := json.Marshal(v)
-	Expect(err).NotTo(HaveOccurred())
-	AddReportEntry(name, string(b), ReportEntryVisibilityNever)
-}
+var _ = SynchronizedAfterSuite(func() {}, func(ctx SpecContext) {
+	if session == nil {
+		return // it could not begin, which is a failure already
+	}
+	if faults := session.finish(ctx); len(faults) > 0 {
+		Fail(faultsOf + strings.Join(faults, "\n"))
+	}
+}, NodeTimeout(10*time.Minute))
 
 // The report is that of the run, and not put together from specs: a spec that Ginkgo never began is in it too.
 var _ = ReportAfterSuite("truth table", func(r Report) {
@@ -203,11 +136,12 @@ var _ = ReportAfterSuite("truth table", func(r Report) {
 	}
 	defer folder.Close()
 	if outcome == nil {
-		outcome = report.None(report.Environment{Provider: *place, Cluster: *name, Istio: *istio, Sabotage: *sabotage}, r.StartTime, chosen(), errors.Join(openErr, errNoRun))
+		env := report.Environment{Provider: *place, Cluster: *name, Istio: *istio, Sabotage: *sabotage}
+		outcome = report.None(env, r.StartTime, selected, errors.Join(openErr, errNoRun))
 	}
 	outcome.Faults = append(outcome.Faults, suiteFaults(r)...)
 	err := outcome.WriteAll(folder)
-	Expect(errors.Join(outcome.WriteText(os.Stdout, false), err)).To(Succeed())
+	Expect(errors.Join(outcome.WriteText(os.Stdout, report.Text{}), err)).To(Succeed())
 })
 
 var errNoRun = errors.New("the suite's set-up failed")

@@ -186,7 +186,7 @@ func (o *options) session(cmd *cobra.Command, what selected) (harness.Options, e
 		return harness.Options{}, err
 	}
 	return harness.Options{
-		Outside: outside, AllowInstall: o.allowInstall,
+		Outside: outside, AllowInstall: o.allowInstall, Command: again(os.Args[0], cmd),
 		Provider: name, Place: o.place, Name: o.name, Istio: o.istio, Source: src, Hub: o.hub, Port: o.port,
 		Clients: what.clients, Fixtures: what.fixtures, Cases: what.cases, OwnCases: what.own, Hosts: what.hosts, ClientImage: o.clientImage, Progress: newProgress(cmd.ErrOrStderr()), Log: cmd.ErrOrStderr(),
 	}, nil

@@ -30,6 +30,7 @@ func TestUsage(t *testing.T) {
 		"did you mean probe":                    {"prob", "http://httpbin.org/"},
 		`"nonsense" for "egressctl components"`: {"components", "nonsense"},
 		"requires at least 1":                   {"probe"},
+		`--want: outcome "fine" is unknown`:     {"probe", "http://httpbin.org/", "--want", "fine"},
 	} {
 		code, _, stderr := egressctl(t, args...)
 		if code != exitUsage || !strings.Contains(stderr, want) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,15 +16,27 @@ import (
 
 func probeCommand(o *options) *cobra.Command {
 	var (
-		from   string
-		asJSON bool
-		sel    selection
+		from, server, want string
+		asJSON             bool
+		sel                selection
 	)
 	cmd := &cobra.Command{
 		Use:   "probe URL [-- CURL-ARGS]",
 		Short: "Make one probe on a running cluster and show all witnesses",
-		Args:  usageArgs(cobra.MinimumNArgs(1)),
+		Long: "Probe calls a URL from a client pod, and the control client beside it, and says what came out, with all witnesses.\n\n" +
+			"Exit status: 0 the outcome is proven, and is that of --want where it is given; 1 it is proven and another one, or the\n" +
+			"call arrived at another host than --server; 2 nothing is proven, or a fault of the harness; 64 wrong usage.",
+		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			p := egress.GET(from, args[0], args[1:]...)
+			p.Server = server
+			if want != "" {
+				w, err := egress.ParseOutcome(want)
+				if err != nil {
+					return usage(fmt.Errorf("--want: %w", err))
+				}
+				p.Wants = egress.Wants{w, w, w, w}
+			}
 			if _, err := o.cluster(cmd); err != nil {
 				return err
 			}
@@ -39,49 +53,63 @@ func probeCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := s.Observe(cmd.Context(), egress.GET(from, args[0], args[1:]...))
+			r, err := s.Observe(cmd.Context(), p)
 			if err := errors.Join(err, s.Close(context.WithoutCancel(cmd.Context()))); err != nil {
 				return err
 			}
 			if asJSON {
-				return printJSON(cmd.OutOrStdout(), r)
+				err = printJSON(cmd.OutOrStdout(), r)
+			} else {
+				err = printProbe(printable.Writer(cmd.OutOrStdout()), r) // a server may answer with anything
 			}
-			return printProbe(cmd, r)
+			if code := egress.ExitCode([]egress.Verdict{r.Verdict}); err == nil && code != exitOK {
+				return &exitError{code: code}
+			}
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&from, "from", "client", "client from which to probe")
+	cmd.Flags().StringVar(&server, "server", "", "host that must be reached, and that the control client calls (default: the host of the URL)")
+	cmd.Flags().StringVar(&want, "want", "", "outcome that is wanted, as in a case: OK, blocked, 503UH ... (default: any)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	addHostsFlag(cmd, &sel.hosts)
 	return cmd
 }
 
-func printProbe(cmd *cobra.Command, r egress.ProbeResult) error {
-	w := printable.Writer(cmd.OutOrStdout()) // a server may answer with anything
-	if r.Got == 0 {
-		fmt.Fprintf(w, "inconclusive: %s\n", r.Why)
-	} else {
-		fmt.Fprintf(w, "%s: %s\n", r.Got, r.Got.Meaning())
-		if r.Verdict == egress.Inconclusive {
-			fmt.Fprintf(w, "  but nothing is proven: %s\n", r.Why)
+// printProbe prints what a probe came to in words, with the code that a case file has for it, and then the witnesses.
+func printProbe(w io.Writer, r egress.ProbeResult) error {
+	var b strings.Builder
+	switch {
+	case r.Got == 0:
+		fmt.Fprintf(&b, "inconclusive: %s\n", r.Why)
+	default:
+		fmt.Fprintf(&b, "%s [%s]: %s\n", r.Got.Words(), r.Got, r.Got.Meaning())
+		switch {
+		case r.Verdict == egress.Inconclusive:
+			fmt.Fprintf(&b, "  but nothing is proven: %s\n", r.Why)
+		case r.Verdict == egress.Violates && !r.Want.Has(r.Got):
+			fmt.Fprintf(&b, "  wanted: %s [%s]\n", r.Want.Words(), r.Want)
+		case r.Verdict == egress.Violates:
+			fmt.Fprintf(&b, "  but %s\n", r.Why)
 		}
 	}
 	for _, o := range r.Observations {
-		fmt.Fprintf(w, "  client       %s → %s: exit %d, status %03d, %.0f ms\n", o.Client.Local, o.Client.Remote, o.Client.ExitCode, o.Client.HTTPCode, float64(o.Client.Took.Microseconds())/1000)
+		fmt.Fprintf(&b, "  client       %s → %s: exit %d, status %03d, %.0f ms\n", o.Client.Local, o.Client.Remote, o.Client.ExitCode, o.Client.HTTPCode, float64(o.Client.Took.Microseconds())/1000)
 		for _, l := range o.Mesh {
-			fmt.Fprintf(w, "  sidecar      %d %s cluster %q route %q upstream %s\n", l.ResponseCode, l.ResponseFlags, l.UpstreamCluster, l.RouteName, l.UpstreamHost)
+			fmt.Fprintf(&b, "  sidecar      %d %s cluster %q route %q upstream %s\n", l.ResponseCode, l.ResponseFlags, l.UpstreamCluster, l.RouteName, l.UpstreamHost)
 		}
 		for _, a := range o.Arrivals {
-			fmt.Fprintf(w, "  destination  %s (%s) from %s: %s %s%s\n", a.Server, a.Local, a.Peer, a.Kind, a.Method, a.Path)
+			fmt.Fprintf(&b, "  destination  %s (%s) from %s: %s %s%s\n", a.Server, a.Local, a.Peer, a.Kind, a.Method, a.Path)
 		}
-		if len(o.Arrivals) == 0 {
-			fmt.Fprintln(w, "  destination  nothing arrived")
+		if len(o.Arrivals) == 0 && !o.Blind {
+			fmt.Fprintln(&b, "  destination  nothing arrived")
 		}
 	}
 	if r.Control != nil {
-		fmt.Fprintf(w, "  control      reached: %t, %s\n", r.Control.Reached, r.Control.Detail)
+		fmt.Fprintf(&b, "  control      reached: %t, %s\n", r.Control.Reached, r.Control.Detail)
 	}
-	if r.Verdict == egress.Inconclusive {
-		return &exitError{code: exitFault}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("print the probe: %w", err)
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ func runCommand(o *options) *cobra.Command {
 		sabotage, out string
 		lanes         int
 		strict        bool
+		verbose       bool
 		sel           selection
 	)
 	cmd := &cobra.Command{
@@ -55,7 +56,7 @@ func runCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return finish(cmd, rep, to)
+			return finish(cmd, rep, to, verbose)
 		},
 	}
 	o.addUpFlags(cmd)
@@ -64,6 +65,7 @@ func runCommand(o *options) *cobra.Command {
 	f.StringVar(&sabotage, "sabotage", "", "break the world on purpose: allow-any or internet-down")
 	f.StringVar(&out, "out", "reports/out", "folder for report.json, junit.xml and debug bundles")
 	f.IntVar(&lanes, "lanes", 0, fmt.Sprintf("how many cases may run side by side (0 means %d)", harness.DefaultLanes))
+	f.BoolVarP(&verbose, "verbose", "v", false, "print the codes of outcomes, as case files have them, beside the words")
 	f.BoolVar(&strict, "strict-cluster", inCI(), "refuse a running cluster that has egress objects or mesh configuration which the harness has not installed (default: in CI)")
 	f.Uint64Var(&sel.shuffle, "shuffle", 0, "seed for a random order (0 keeps the order of the list)")
 	sel.addFlags(cmd)
@@ -98,12 +100,12 @@ func conduct(ctx context.Context, o harness.Options, to *report.Folder, keep boo
 }
 
 // finish reports: the verdicts are printed whether or not the files can be written.
-func finish(cmd *cobra.Command, rep *report.Report, to *report.Folder) error {
+func finish(cmd *cobra.Command, rep *report.Report, to *report.Folder, codes bool) error {
 	err := rep.WriteAll(to)
 	if err != nil {
 		rep.Faults = append(rep.Faults, err.Error())
 	}
-	err = errors.Join(err, rep.WriteText(printable.Raw(cmd.OutOrStdout()), term.IsTerminal(int(os.Stdout.Fd()))))
+	err = errors.Join(err, rep.WriteText(printable.Raw(cmd.OutOrStdout()), report.Text{Color: term.IsTerminal(int(os.Stdout.Fd())), Codes: codes}))
 	if err != nil {
 		return err
 	}

@@ -53,36 +53,38 @@ const Reached = OK | Pass | Direct
 const Arrived = Reached | Cut | Open
 
 type outcomeInfo struct {
-	name, symbol, meaning string
-	status                int // HTTP status of the mesh's own answer, 0 for none or any
+	name    string // the code, in YAML and JSON
+	words   string // for tables, which nobody should need a legend for
+	meaning string
+	status  int // HTTP status of the mesh's own answer, 0 for none or any
 }
 
 var outcomes = map[Outcome]outcomeInfo{
-	OK:       {"OK", "✓", "answered by the intended server through a service of the registry", 0},
-	Pass:     {"PASS", "→", "answered through PassthroughCluster (outbound policy ALLOW_ANY)", 0},
-	Direct:   {"DIRECT", "⇢", "answered without the sidecar, traffic was not captured", 0},
-	B502:     {"B502", "✗", "blocked on an HTTP listener: 502 made by the sidecar", 502},
-	BRST:     {"BRST", "✗", "blocked as bytes: connection accepted, then closed", 0},
-	S503UH:   {"503UH", "!", "503, no healthy upstream host", 503},
-	S503UF:   {"503UF", "!", "503, connection or TLS failure to the upstream", 503},
-	S503NC:   {"503NC", "!", "503, cluster not found", 503},
-	S503UO:   {"503UO", "!", "503, circuit breaker overflow", 503},
-	S404NR:   {"404NR", "!", "404, no route", 404},
-	S504UT:   {"504UT", "!", "504, upstream request timeout", 504},
-	S403RBAC: {"403RBAC", "!", "403, denied by an authorization policy", 403},
-	S403UPG:  {"403UPG", "!", "403, protocol upgrade refused", 403},
-	TMO:      {"TMO", "?", "the client timed out: network, not mesh", 0},
-	REF:      {"REF", "?", "connection refused: network, not mesh", 0},
-	DNSX:     {"DNSX", "?", "the name did not resolve: DNS, not mesh", 0},
-	CERT:     {"CERT", "?", "the client did not accept the server's certificate", 0},
-	Self:     {"SELF", "•", "answered by the proxy itself, as a rule orders: redirect, fault or direct response", 0},
-	S503UC:   {"503UC", "!", "503, the destination closed the connection", 503},
-	S503DF:   {"503DF", "!", "503, the proxy could not resolve the name", 503},
-	Cut:      {"CUT", "✂", "answered, and then cut while the connection was held", 0},
-	Open:     {"OPEN", "✓", "answered through a service of the registry, and the connection was still open after it was held", 0},
-	Led:      {"LED", "↷", "led elsewhere: it arrived at another host than the one that it is meant for", 0},
-	Stall:    {"STALL", "…", "stalled by the mesh: the client timed out, and the control client was answered", 0},
-	Named:    {"NAMED", "✓", "the DNS question was answered with records", 0},
+	OK:       {"OK", "allowed", "answered by the intended server through a service of the registry", 0},
+	Pass:     {"PASS", "allowed, unregistered (passthrough)", "answered through PassthroughCluster (outbound policy ALLOW_ANY)", 0},
+	Direct:   {"DIRECT", "allowed past the sidecar", "answered without the sidecar, traffic was not captured", 0},
+	B502:     {"B502", "blocked (502)", "blocked on an HTTP listener: 502 made by the sidecar", 502},
+	BRST:     {"BRST", "blocked (reset)", "blocked as bytes: connection accepted, then closed", 0},
+	S503UH:   {"503UH", "refused (503, no healthy endpoint)", "503, no healthy upstream host", 503},
+	S503UF:   {"503UF", "failed (503, no connection or TLS)", "503, connection or TLS failure to the upstream", 503},
+	S503NC:   {"503NC", "refused (503, no such cluster)", "503, cluster not found", 503},
+	S503UO:   {"503UO", "refused (503, circuit breaker)", "503, circuit breaker overflow", 503},
+	S404NR:   {"404NR", "refused (404, no route)", "404, no route", 404},
+	S504UT:   {"504UT", "failed (504, timeout in the proxy)", "504, upstream request timeout", 504},
+	S403RBAC: {"403RBAC", "denied (403, authorization policy)", "403, denied by an authorization policy", 403},
+	S403UPG:  {"403UPG", "denied (403, protocol upgrade)", "403, protocol upgrade refused", 403},
+	TMO:      {"TMO", "no answer (timeout)", "the client timed out: network, not mesh", 0},
+	REF:      {"REF", "no connection (refused)", "connection refused: network, not mesh", 0},
+	DNSX:     {"DNSX", "no such name", "the name did not resolve: DNS, not mesh", 0},
+	CERT:     {"CERT", "certificate not accepted", "the client did not accept the server's certificate", 0},
+	Self:     {"SELF", "answered by the proxy", "answered by the proxy itself, as a rule orders: redirect, fault or direct response", 0},
+	S503UC:   {"503UC", "failed (503, closed by the destination)", "503, the destination closed the connection", 503},
+	S503DF:   {"503DF", "failed (503, no such name for the proxy)", "503, the proxy could not resolve the name", 503},
+	Led:      {"LED", "led to another host", "led elsewhere: it arrived at another host than the one that it is meant for", 0},
+	Stall:    {"STALL", "no answer (stalled by the mesh)", "stalled by the mesh: the client timed out, and the control client was answered", 0},
+	Cut:      {"CUT", "allowed, then cut", "answered, and then cut while the connection was held", 0},
+	Open:     {"OPEN", "allowed, still open", "answered through a service of the registry, and the connection was still open after it was held", 0},
+	Named:    {"NAMED", "name resolved", "the DNS question was answered with records", 0},
 }
 
 var classNames = map[Outcome]string{0: "none", Blocked: "blocked", Reached: "reached"}
@@ -117,15 +119,29 @@ func (o Outcome) String() string {
 	return strings.Join(names, "|")
 }
 
-// Symbol is one character for tables.
-func (o Outcome) Symbol() string {
-	if o == Blocked {
-		return outcomes[BRST].symbol
+// Words say an outcome, or a set of them, to people: "blocked (502)". Codes are for files.
+func (o Outcome) Words() string {
+	if o == 0 {
+		return "nothing proven"
 	}
-	if i, ok := outcomes[o]; ok {
-		return i.symbol
+	if o&(lastOutcome-1) == lastOutcome-1 {
+		return "anything"
 	}
-	return " "
+	var words []string
+	for _, class := range []struct {
+		all   Outcome
+		words string
+	}{{Reached, "allowed in any way"}, {Blocked, "blocked"}} {
+		if o&class.all == class.all {
+			words, o = append(words, class.words), o&^class.all
+		}
+	}
+	for b := OK; b < lastOutcome; b <<= 1 {
+		if o&b != 0 {
+			words = append(words, outcomes[b].words)
+		}
+	}
+	return strings.Join(words, " or ")
 }
 
 // Meaning is one sentence for people.

@@ -222,6 +222,8 @@ type run struct {
 	// gateways of the mesh when the witnesses are read.
 	gateways []Gateway
 	idents   map[string][]string
+	// updates are when sidecars last changed anything, by phase and client, where that may explain an outcome.
+	updates map[egress.Phase]map[string]time.Time
 	// accepted are objects that should have been refused.
 	accepted []string
 	// clusters are those of each proxy in each phase, asked for once.
@@ -234,7 +236,7 @@ type run struct {
 const noArrivals = 1 << 62
 
 func (e *Engine) newRun(c egress.Case) *run {
-	return &run{e: e, c: c, id: ids.id(), until: noArrivals, starts: map[egress.Phase]int64{}, marks: map[string]int{}, idents: map[string][]string{}}
+	return &run{e: e, c: c, id: ids.id(), until: noArrivals, starts: map[egress.Phase]int64{}, marks: map[string]int{}, idents: map[string][]string{}, updates: map[egress.Phase]map[string]time.Time{}}
 }
 
 // blind says whether the internet does not tell what arrived.
@@ -324,6 +326,7 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 		if err := r.probe(ctx, ph, out.Acknowledged); err != nil {
 			return fmt.Errorf("phase %s: %w", ph, err)
 		}
+		r.noteUpdates(ctx, ph)
 		out.Took = time.Since(start)
 		res.Phases = append(res.Phases, out)
 	}
@@ -398,8 +401,10 @@ var errLost = errors.New("the control client could not reach any target of the c
 // accepted.
 func (e *Engine) Observe(ctx context.Context, p egress.Probe) egress.ProbeResult {
 	e.defaults()
-	anything := ^egress.Outcome(0)
-	p.Wants = egress.Wants{anything, anything, anything, anything}
+	if p.Wants == (egress.Wants{}) {
+		anything := ^egress.Outcome(0)
+		p.Wants = egress.Wants{anything, anything, anything, anything}
+	}
 	res := egress.Result{Phases: []egress.PhaseResult{{Phase: egress.Before}}}
 	r := e.newRun(egress.Case{Name: "probe", Curl: true, Probes: []egress.Probe{p}})
 	err := r.begin(ctx)

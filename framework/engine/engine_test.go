@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,14 +20,15 @@ import (
 
 // world is a mesh made of a few lines: what it says to the three witnesses can be bent one by one.
 type world struct {
-	mu       sync.Mutex
-	open     bool // the rule is applied
-	seq      int64
-	port     int
-	lines    []egress.AccessLog
-	arrivals []egress.Arrival
-	removed  int
-	cleaned  int
+	clock, dump string // when its proxy's lines begin, and its configuration
+	mu          sync.Mutex
+	open        bool // the rule is applied
+	seq         int64
+	port        int
+	lines       []egress.AccessLog
+	arrivals    []egress.Arrival
+	removed     int
+	cleaned     int
 
 	allowAny    bool // everything goes through, rule or not
 	dead        bool // the destination answers nobody
@@ -84,6 +86,9 @@ func (w *world) Do(ctx context.Context, client string, q probe.Request) (Executi
 			return Execution{}, err
 		}
 	}
+	if strings.Contains(script, dumpURL) {
+		return Execution{Stdout: w.dump}, nil
+	}
 	id := idRE.FindStringSubmatch(script)[1]
 	w.port++
 	port := 11000 + w.port
@@ -121,7 +126,7 @@ func (w *world) request(client, id string, port int) (code, exit int) {
 		return 0, 6
 	}
 	me := fmt.Sprintf("%s:%d", clientIP, port)
-	l := egress.AccessLog{StartTime: "t", Method: "GET", DownstreamRemote: me, DownstreamLocal: siteAddr}
+	l := egress.AccessLog{StartTime: cmp.Or(w.clock, "t"), Method: "GET", DownstreamRemote: me, DownstreamLocal: siteAddr}
 	open := w.open && !w.deaf
 	if open && w.lateRounds > 0 {
 		w.lateRounds--
@@ -436,6 +441,15 @@ func TestObserve(t *testing.T) {
 	r := e.Observe(t.Context(), egress.GET("client", "http://httpbin.org/"))
 	if r.Got != egress.B502 || r.Verdict != egress.Conforms || w.removed != 0 {
 		t.Errorf("%s %s %s", r.Got, r.Verdict, r.Why)
+	}
+	for want, verdict := range map[egress.Outcome]egress.Verdict{egress.Blocked: egress.Conforms, egress.OK: egress.Violates} {
+		synctest.Test(t, func(t *testing.T) {
+			p := egress.GET("client", "http://httpbin.org/")
+			p.Wants = egress.Wants{want, want, want, want}
+			if r := engineOf(&world{}).Observe(t.Context(), p); r.Got != egress.B502 || r.Verdict != verdict {
+				t.Errorf("wanted %s: %s %s %s", want, r.Got, r.Verdict, r.Why)
+			}
+		})
 	}
 }
 

@@ -39,6 +39,7 @@ func (r *run) judge(ctx context.Context, res *egress.Result, phasesErr error) {
 			}
 		}
 	}
+	r.noteNoEffect(res.Phases)
 	if res.Verdict == "" {
 		res.Verdict, res.Why = overall(results)
 	}

@@ -288,7 +288,7 @@ func (s *Session) makeLanes() error {
 			},
 			Expand: s.expand(l),
 			Rerun: func(c egress.Case) string {
-				return fmt.Sprintf("egressctl run %s --case %s", s.env.flags(s.opts.Name), c.Name)
+				return rerun(s.opts.Command, s.place(), c.Name)
 			},
 		}
 		if in := s.env.internet; in != nil {

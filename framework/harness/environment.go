@@ -149,18 +149,6 @@ func (e *environment) deviations() []string {
 	return append(slices.Clone(e.facts.Notes), mesh.Deviations(mesh.Options{OfficialProxy: slices.Contains(e.facts.Features, egress.IstioFilters)})...)
 }
 
-// flags are those of egressctl that mean this cluster, which the harness knows by a name, and its internet.
-func (e *environment) flags(name string) string {
-	where := fmt.Sprintf("--provider %s --name %s", e.facts.Provider, name)
-	if !e.ours {
-		where = fmt.Sprintf("--kubeconfig %s --context %s", e.cluster.Kubeconfig(), e.cluster.Name())
-	}
-	if e.internet == nil {
-		where += " --internet " + string(cluster.Live)
-	}
-	return where
-}
-
 // limit is the client that makes what cases ask for: on an existing cluster, in namespaces of the run alone.
 func (e *environment) limit(c *fixture.Client) *fixture.Client {
 	if e.ours {

@@ -55,7 +55,10 @@ type Options struct {
 	// it would make objects outside the run's own namespaces.
 	OwnCases    bool
 	ClientImage string
-	Progress    components.Progress
+	// Command runs the same cases again, as a shell's words: program, subcommand, and the flags that were given, but for
+	// those that select cases or name the cluster. Nil means egressctl run.
+	Command  []string
+	Progress components.Progress
 	// Limits are the time limits; left out, those of this process (limits.SlowEnv).
 	Limits limits.Limits
 	Log    io.Writer // one line for each step; nil drops them

@@ -250,12 +250,18 @@ func (r *rules) proxies(c egress.Case, removed []*fixture.Object) []string {
 	return slices.Compact(out)
 }
 
+// noPush is said of a change that no proxy of the case has noticed.
+const noPush = "istiod sent no proxy of the case a push of this change: it concerns none of them"
+
 // settled adds a further wait to what is known of a change.
 func settled(ch engine.Change, s mesh.Settled) engine.Change {
 	ch.Acknowledged = ch.Acknowledged && s.Acknowledged
 	ch.Notes = append(ch.Notes, s.Rejections...)
 	if s.Note != "" {
 		ch.Notes = append(ch.Notes, s.Note)
+	}
+	if s.Unconcerned {
+		ch.Notes = append(ch.Notes, noPush)
 	}
 	ch.Took += s.Took
 	return ch

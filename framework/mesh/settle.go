@@ -26,6 +26,8 @@ type Settled struct {
 	Note         string        `json:"note,omitempty"`       // what is not proven
 	Rejections   []string      `json:"rejections,omitempty"` // NACKs: a proxy refused a configuration
 	Took         time.Duration `json:"took"`
+	// Unconcerned says that istiod has computed the push and sent it to none of the proxies.
+	Unconcerned bool `json:"unconcerned,omitempty"`
 }
 
 // pending is a written change that settle waits for.
@@ -57,6 +59,7 @@ func (i *Istiod) settle(ctx context.Context, c pending) (Settled, error) {
 		c.before = w.before
 	}
 	s := Settled{Acknowledged: err == nil, Took: time.Since(start), Rejections: w.rejections()}
+	s.Unconcerned = s.Acknowledged && len(c.proxies) > 0 && w.sentTo == 0
 	if errors.Is(err, errPatience) {
 		s.Note = "no later push was acknowledged by every proxy under test; equal results in a row decide alone"
 		err = nil
@@ -117,9 +120,10 @@ type watch struct {
 	asked     time.Time // when the watch began
 	followers map[string]*follower
 
-	last  map[string]push
-	still moment // when the last push was computed or sent
-	out   moment // when the push was first known to have reached a proxy, or to have been computed for none
+	last   map[string]push
+	sentTo int    // how many proxies were sent a push since the change
+	still  moment // when the last push was computed or sent
+	out    moment // when the push was first known to have reached a proxy, or to have been computed for none
 }
 
 // moment is a time, and how often istiod has answered since.
@@ -216,6 +220,7 @@ func (w *watch) look(ctx context.Context, sent map[string]push) (bool, error) {
 			done++
 		}
 	}
+	w.sentTo = done
 	if done == len(w.proxies) {
 		return true, nil
 	}

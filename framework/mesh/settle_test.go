@@ -50,6 +50,9 @@ func TestSettle(t *testing.T) {
 					t.Fatal(err)
 				}
 				s, err := i.settle(t.Context(), pending{proxies: []string{"p.n"}, before: before, began: time.Now()})
+				if s.Unconcerned != (name == "computed for nobody") {
+					t.Errorf("unconcerned: %t", s.Unconcerned)
+				}
 				if err != nil || s.Acknowledged != x.acked || len(s.Rejections) != x.nacks || (s.Note == "") != x.acked {
 					t.Errorf("%+v %v", s, err)
 				}

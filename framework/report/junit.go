@@ -38,9 +38,9 @@ func (r *Report) JUnit() ([]byte, error) {
 		tc := reporters.JUnitTestCase{Name: c.Case.Name, Classname: "egress." + c.Case.Area, Status: string(c.Verdict), Time: c.Took.Seconds()}
 		switch c.Verdict {
 		case egress.Violates:
-			tc.Failure = &reporters.JUnitFailure{Type: "violates", Message: c.Why, Description: Explain(c)}
+			tc.Failure = &reporters.JUnitFailure{Type: "violates", Message: Text{}.reason(c), Description: Explain(c)}
 		case egress.Inconclusive:
-			tc.Error = &reporters.JUnitError{Type: "inconclusive", Message: c.Why, Description: Explain(c)}
+			tc.Error = &reporters.JUnitError{Type: "inconclusive", Message: Text{}.reason(c), Description: Explain(c)}
 		case egress.Skipped, egress.NotApplicable:
 			tc.Skipped = &reporters.JUnitSkipped{Message: fmt.Sprintf("%s: %s", c.Verdict, c.Why)}
 		case egress.Conforms:

@@ -179,7 +179,7 @@ func hostile() *Report {
 
 func TestNothingReachesTheTerminal(t *testing.T) {
 	var b bytes.Buffer
-	if err := hostile().WriteText(&b, false); err != nil {
+	if err := hostile().WriteText(&b, Text{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := WriteParity(&b, hostile(), all()); err != nil {
@@ -277,7 +277,7 @@ type full struct{}
 func (full) Write([]byte) (int, error) { return 0, errors.New("no space left") }
 
 func TestFullTerminal(t *testing.T) {
-	if err := all().WriteText(full{}, false); err == nil {
+	if err := all().WriteText(full{}, Text{}); err == nil {
 		t.Error("nothing was printed, and that is no error")
 	}
 }
@@ -298,7 +298,7 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		var text bytes.Buffer // whatever it holds, it can be shown
-		if err := r.WriteText(&text, false); err != nil {
+		if err := r.WriteText(&text, Text{}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := WriteParity(&text, r, r); err != nil {
@@ -330,11 +330,11 @@ func TestText(t *testing.T) {
 	r := all()
 	r.Environment.Sabotage = "allow-any"
 	r.Faults = []string{"clean-up: something stayed"}
-	if err := r.WriteText(&b, false); err != nil {
+	if err := r.WriteText(&b, Text{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"✓ http-good", "✗ http-bad", "B502 want OK", "VIOLATES http-bad", "claim:  a claim", "destination: httpbin.org",
+		"✓ http-good", "✗ http-bad", "✗ blocked (502), wanted", "VIOLATES http-bad", "claim:  a claim", "destination: httpbin.org",
 		"control client", "kind: ServiceEntry", "rerun:  egressctl run --case http-bad", "a note", "SABOTAGED", "something stayed", "needs something",
 		"5 cases in", "1 violate, 1 inconclusive",
 	} {
