@@ -105,6 +105,9 @@ func TestDerive(t *testing.T) {
 		"a kind that the API server knows":     {c: client, objs: "apiVersion: known.example/v1\nkind: What\nmetadata: {name: x}", endpoints: true},
 		"a TLSRoute of an entry":               {c: client, objs: "apiVersion: gateway.networking.k8s.io/v1\nkind: TLSRoute\nmetadata: {name: x}\nspec: {parentRefs: [{kind: ServiceEntry, name: bank}], hostnames: [bank.example]}", holds: "host bank.example", endpoints: true},
 		"a TLSRoute of any host":               {c: client, objs: "apiVersion: gateway.networking.k8s.io/v1\nkind: TLSRoute\nmetadata: {name: x}\nspec: {parentRefs: [{kind: ServiceEntry, name: bank}]}", alone: "whatever host", beyond: true, endpoints: true},
+		"a Deployment":                         {c: client, objs: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}", alone: "starts pods", endpoints: true},
+		"a gateway of its own":                 {c: client, objs: "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: x}\nspec: {gatewayClassName: istio}", alone: "starts pods", endpoints: true},
+		"listeners of a gateway that is there": {c: client, objs: "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: x}\nspec: {addresses: [{type: Hostname, value: gw}]}", endpoints: true},
 		"an HTTPRoute of an entry":             {c: client, objs: "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: x}\nspec: {parentRefs: [{kind: ServiceEntry, name: bank}]}", endpoints: true},
 	} {
 		f := Derive(x.c, objectsOf(t, x.objs), here)

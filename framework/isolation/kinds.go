@@ -101,6 +101,9 @@ func (d *deriving) gatewayAPI(o egress.Object, kind string) {
 	spec, _ := o["spec"].(map[string]any)
 	switch {
 	case kind == "Gateway":
+		if addresses, _ := spec["addresses"].([]any); len(addresses) == 0 { // else it is for a gateway that is there
+			d.alone(describe(o) + startsPods)
+		}
 		for _, l := range objects(spec["listeners"]) {
 			if p := fmt.Sprint(l["port"]); l["protocol"] == "HTTP" && !everywhere[p] {
 				d.holds["port "+p] = true
