@@ -50,6 +50,9 @@ func (w *pool) Do(ctx context.Context, client string, q probe.Request) (Executio
 		}
 		return Execution{}, nil
 	}
+	if q.Spec == nil && len(q.Batch) == 0 { // a question to the sidecar, which does not tell
+		return Execution{ExitCode: 1}, nil
+	}
 	if len(q.Batch) > 0 {
 		var reports []probe.Report
 		for i := range q.Batch {

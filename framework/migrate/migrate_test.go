@@ -56,7 +56,7 @@ func TestEgressRules(t *testing.T) {
 		"protocol":        rule("a", "[{port: 80, protocol: carrier-pigeon}]"),
 		"must be set":     rule("", "[]"),
 		"rules.yaml:9":    rule("a", "[{port: 80, protocol: http}]") + "---\nkind: EgressRule\nmetadata: {name: b, name: c}",
-		"yaml: line":      rule("a", "[{port: 80, protocol: http}]") + "---\n{",
+		"this is no YAML": rule("a", "[{port: 80, protocol: http}]") + "---\n{",
 	} {
 		if _, err := EgressRules("rules.yaml", []byte(in)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
