@@ -78,6 +78,14 @@ func (s *Scheduler) Close() {
 	s.changed.Broadcast()
 }
 
+// ended says why its submitter does not wait any more.
+func (j *job) ended() string { return Ended(j.ctx) }
+
+// follow cancels something when its submitter does not wait any more, unless stop is called before.
+func (j *job) follow(cancel context.CancelCauseFunc) (stop func() bool) {
+	return context.AfterFunc(j.ctx, func() { cancel(context.Cause(j.ctx)) })
+}
+
 func (j *job) resolve(r egress.Result) {
 	j.stop()
 	j.result <- r
@@ -96,7 +104,7 @@ func (s *Scheduler) withdraw(j *job) {
 	defer s.mu.Unlock()
 	if i := slices.Index(s.pending, j); i >= 0 {
 		s.pending = slices.Delete(s.pending, i, i+1)
-		j.resolve(s.unfinished(j, Ended(j.ctx)))
+		j.resolve(s.unfinished(j, j.ended()))
 		s.changed.Broadcast()
 	}
 }
@@ -409,11 +417,11 @@ func (s *Scheduler) aloneNext(base string) *job {
 func (s *Scheduler) begin(ctx context.Context, w Worker, j *job) {
 	if j.ctx.Err() != nil { // it was given up just now
 		s.release(j)
-		j.resolve(s.unfinished(j, Ended(j.ctx)))
+		j.resolve(s.unfinished(j, j.ended()))
 		return
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(j.ctx, func() { cancel(context.Cause(j.ctx)) })
+	stop := j.follow(cancel)
 	j.hear.Hear(j.plan.Case, StageStarted)
 	judge := w.Begin(ctx, j.plan, j.hear)
 	s.release(j)
