@@ -80,6 +80,13 @@ func TestDo(t *testing.T) {
 			}
 			f.honest(r, 3*time.Second, a)
 		}, true, "", 3120 * ms},
+		"another push while it is written": {[]*fixture.Object{a}, func(f *fakeMesh, r *fakeReplica) {
+			r.push("p.n") // computed before istiod has heard of the change, and acknowledged late
+			f.after(110*ms, r.ack)
+			f.after(10*ms, func() { r.hold(a) })
+			f.after(400*ms, func() { r.push("p.n") }) // others' changes hold istiod's debounce open
+			f.after(410*ms, r.ack)
+		}, true, "", 410 * ms},
 		"held and never pushed": {[]*fixture.Object{a}, func(f *fakeMesh, r *fakeReplica) {
 			r.noMetrics = true
 			f.after(10*ms, func() { r.hold(a) })

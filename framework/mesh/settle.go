@@ -54,6 +54,9 @@ func (i *Istiod) settle(ctx context.Context, c pending) (Settled, error) {
 				return Settled{}, fmt.Errorf("wait until istiod has seen the change: %w", err)
 			}
 		}
+		if err := i.baseline(ctx, &c); err != nil {
+			return Settled{}, err
+		}
 		w = newWatch(i, c)
 		err = w.wait(ctx)
 		c.before = w.before
@@ -65,6 +68,23 @@ func (i *Istiod) settle(ctx context.Context, c pending) (Settled, error) {
 		err = nil
 	}
 	return s, err
+}
+
+// baseline moves what istiod had computed before a change up to now, where none of that can have all of the change: istiod
+// has just seen the whole of it, and begins no push sooner than its debounce after the first part. A push for something
+// else that was computed while the change was being written and seen would count as its own otherwise.
+func (i *Istiod) baseline(ctx context.Context, c *pending) error {
+	if c.began.IsZero() || time.Since(c.began) >= i.limits.Debounce {
+		return nil
+	}
+	now, err := i.computed(ctx)
+	if err != nil {
+		return fmt.Errorf("ask istiod what it has computed: %w", err)
+	}
+	if time.Since(c.began) < i.limits.Debounce { // else the answer may have the change's own push
+		c.before = now
+	}
+	return nil
 }
 
 // errFurther says that a further replica of istiod was found.
