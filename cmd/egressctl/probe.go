@@ -79,8 +79,8 @@ func probeCommand(o *options) *cobra.Command {
 // printProbe prints what a probe came to in words, with the code that a case file has for it, and then the witnesses.
 func printProbe(w io.Writer, r egress.ProbeResult) error {
 	var b strings.Builder
-	switch {
-	case r.Got == 0:
+	switch r.Got {
+	case 0:
 		fmt.Fprintf(&b, "inconclusive: %s\n", r.Why)
 	default:
 		fmt.Fprintf(&b, "%s [%s]: %s\n", r.Got.Words(), r.Got, r.Got.Meaning())

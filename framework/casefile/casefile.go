@@ -175,7 +175,7 @@ func (r *reader) visit(p string, d fs.DirEntry, err error) error {
 		return fmt.Errorf("the folder cannot be read: %w", err)
 	case err != nil:
 		r.fault(input.Mistake{File: p, What: "it cannot be read: " + err.Error()})
-		return nil
+		return nil //nolint:nilerr // it is a mistake among others
 	case len(r.folder.Mistakes) >= maxMistakes:
 		return fs.SkipAll
 	case d.IsDir() && (name == ".git" || strings.HasPrefix(name, "..")): // mounted ConfigMaps have folders such as ..data

@@ -43,7 +43,7 @@ func (r *reader) passOver(p string, d fs.DirEntry, why string) {
 	if err != nil {
 		return // nobody has asked for it
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	lines := bufio.NewScanner(io.LimitReader(f, lookedAt))
 	for lines.Scan() {
 		if strings.HasPrefix(lines.Text(), "claim:") {

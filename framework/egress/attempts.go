@@ -79,7 +79,7 @@ func (s *Share) UnmarshalText(b []byte) error {
 	percent := func(t string) float64 {
 		t, ok := strings.CutSuffix(strings.TrimSpace(t), "%")
 		v, err := strconv.ParseFloat(t, 64)
-		if !ok || err != nil || !(v >= 0 && v <= 100) { //nolint:staticcheck // not a number is neither
+		if !ok || err != nil || !(v >= 0 && v <= 100) { // not a number is neither
 			return math.NaN()
 		}
 		return v / 100
@@ -275,7 +275,7 @@ func Misses(weights []int) int {
 		return sum
 	}
 	n := 1
-	for ; missed(n) >= FalseAlarm; n *= 2 { //nolint:revive // the limit is found by doubling
+	for ; missed(n) >= FalseAlarm; n *= 2 {
 	}
 	low := n / 2
 	for n-low > 1 {

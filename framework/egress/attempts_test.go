@@ -145,8 +145,10 @@ func TestHeldOverRemovalNeedNotRestore(t *testing.T) {
 func TestClassifyHeld(t *testing.T) {
 	through := func(cluster, flags string) Observation {
 		l := AccessLog{UpstreamCluster: cluster, ResponseFlags: flags, UpstreamLocal: "10.0.0.1:40001", UpstreamHost: "198.51.100.50:9000"}
-		return Observation{Captured: true, Client: ClientWitness{Raw: true, Local: "10.0.0.1:11000"}, Mesh: []AccessLog{l},
-			Arrivals: []Arrival{{Server: "tcp.example", Peer: l.UpstreamLocal, Local: l.UpstreamHost}}}
+		return Observation{
+			Captured: true, Client: ClientWitness{Raw: true, Local: "10.0.0.1:11000"}, Mesh: []AccessLog{l},
+			Arrivals: []Arrival{{Server: "tcp.example", Peer: l.UpstreamLocal, Local: l.UpstreamHost}},
+		}
 	}
 	as := func(o Observation, held string, exit int) Observation {
 		o.Client.Held, o.Client.ExitCode = held, exit

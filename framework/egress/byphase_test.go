@@ -29,7 +29,7 @@ func TestByPhase(t *testing.T) {
 		}
 	}
 	for text, why := range map[string]string{
-		`{"aplied": "x"}`:                 `phase "aplied" is unknown`,
+		`{"later": "x"}`:                  `phase "later" is unknown`,
 		`{"applied": "x", "sni": "y"}`:    "phases (applied) are mixed with what is none (sni)",
 		`[1]`:                             "cannot unmarshal",
 		`{"applied": 1}`:                  "cannot unmarshal",
@@ -41,7 +41,7 @@ func TestByPhase(t *testing.T) {
 		}
 	}
 	var misspelled ByPhase[map[string]string]
-	if err := json.Unmarshal([]byte(`{"aplied": {"sni": "x"}}`), &misspelled); err == nil || !strings.Contains(err.Error(), `phase "aplied" is unknown`) {
+	if err := json.Unmarshal([]byte(`{"later": {"sni": "x"}}`), &misspelled); err == nil || !strings.Contains(err.Error(), `phase "later" is unknown`) {
 		t.Errorf("a misspelled phase: %v (%v)", misspelled, err)
 	}
 	b, err := json.Marshal(Always(true))

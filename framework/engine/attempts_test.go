@@ -179,7 +179,7 @@ func (w *pool) run(t *testing.T, p egress.Probe) (r egress.Result) {
 
 func (w *pool) pagesOrNone() map[string]string {
 	if w.world != nil {
-		return w.world.pages
+		return w.pages
 	}
 	return nil
 }
@@ -219,8 +219,10 @@ func TestRandomLanding(t *testing.T) {
 		"wrong at the first, and again":       {pages(twoPages, "EDS"), func(n int) string { return []string{"db2.example", "db1.example"}[n%3%2] }, egress.Violates, "LED, wanted OK", 21},
 		"all wrong":                           {pages(twoPages, "EDS"), always("db2.example"), egress.Violates, "LED", 21},
 		"the client's address is where it is": {pages(twoPages, "ORIGINAL_DST"), always("db1.example"), egress.Conforms, "", 2},
-		"one of two is ill": {pages(strings.Replace(twoPages, "198.51.100.82:9000::health_flags::healthy", "198.51.100.82:9000::health_flags::/failed_active_hc", 1), "EDS"),
-			always("db1.example"), egress.Conforms, "", 2},
+		"one of two is ill": {
+			pages(strings.Replace(twoPages, "198.51.100.82:9000::health_flags::healthy", "198.51.100.82:9000::health_flags::/failed_active_hc", 1), "EDS"),
+			always("db1.example"), egress.Conforms, "", 2,
+		},
 		"another cluster has two": {pages(strings.ReplaceAll(twoPages, poolCluster, "outbound|80||b"), "EDS"), always("db1.example"), egress.Conforms, "", 2},
 	} {
 		t.Run(name, func(t *testing.T) {

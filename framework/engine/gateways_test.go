@@ -99,8 +99,10 @@ func TestGateways(t *testing.T) {
 		"one that nobody knows": {2, func(r *routed) { r.unknown = "team/g1" }, 0, egress.Inconclusive, "arrived at no known host"},
 		"a circle":              {2, func(r *routed) { r.circle = true }, 0, egress.Inconclusive, "still not outside"},
 		"lines of another time": {1, func(r *routed) { r.early = true }, 0, egress.Inconclusive, "which has no line of it"},
-		"gateways that cannot be found": {1, func(r *routed) { r.err = errors.New("broken on purpose") }, 0, egress.Inconclusive,
-			"find the gateways of the mesh: broken on purpose"},
+		"gateways that cannot be found": {
+			1, func(r *routed) { r.err = errors.New("broken on purpose") }, 0, egress.Inconclusive,
+			"find the gateways of the mesh: broken on purpose",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newRouted(x.gateways)

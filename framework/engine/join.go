@@ -130,7 +130,7 @@ func (r *run) hops(ctx context.Context, l *egress.AccessLog) ([]egress.Hop, erro
 func (r *run) next(ctx context.Context, l egress.AccessLog) (*egress.Hop, error) {
 	host, _, err := net.SplitHostPort(l.UpstreamHost)
 	if err != nil {
-		return nil, nil //nolint:nilerr,nilnil // what has no address is no gateway
+		return nil, nil // what has no address is no gateway
 	}
 	var last *egress.Hop
 	for _, g := range slices.Backward(r.gateways) { // the youngest first

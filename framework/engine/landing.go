@@ -49,7 +49,7 @@ func (r *run) outcome(p *egress.ProbeResult, t *try) (decisive int, err error) {
 		case differs && !right && wanted && r.sampled(t):
 			// What was not wanted before the others may be the last of an old configuration, unless it comes again.
 			early = fmt.Errorf("%w: rounds differ: %s, then %s", egress.ErrDisagree, before, got)
-		case differs && !(r.sampled(t) && right && wanted):
+		case differs && (!r.sampled(t) || !right || !wanted):
 			return i, fmt.Errorf("%w: rounds differ: %s, then %s", egress.ErrDisagree, before, got)
 		}
 		right = right || wanted

@@ -2,6 +2,7 @@ package internet
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"strconv"
@@ -80,8 +81,7 @@ func listenPackets(ctx context.Context, network4, network6 string, at netip.Pref
 		}
 	}
 	if err != nil {
-		pc.Close()
-		return nil, err
+		return nil, errors.Join(err, pc.Close())
 	}
 	return p, nil
 }

@@ -226,7 +226,7 @@ func TestReadMistakes(t *testing.T) {
 		"hosts:\n  - name: a\n    address: 10.0.0.1/8":              "hosts.yaml:3: address: 10.0.0.1/8 has bits set beyond its length; the range is called 10.0.0.0/8",
 		"hosts:\n  - name: a\n    address: [10.0.0.300]":            `hosts.yaml:3: address: "10.0.0.300" is neither an IP address nor a range`,
 		"hosts:\n  - {name: a, name: b}":                            "hosts.yaml:2: key \"name\" is given twice",
-		"hosts:\n  - {nam: a}\n  - {name: b}\n  - {nmae: c}":        `hosts.yaml:4: field "nmae" is unknown`,
+		"hosts:\n  - {nam: a}\n  - {name: b}\n  - {title: c}":       `hosts.yaml:4: field "title" is unknown`,
 		"hosts: [" + strings.Repeat("{},", maxHosts) + "{}]":        "at most 1000 are possible",
 	} {
 		if _, err := ReadHosts("hosts.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {

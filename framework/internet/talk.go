@@ -2,6 +2,7 @@ package internet
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -109,7 +110,7 @@ func (t *talk) secure() error {
 		return errEarly
 	}
 	c := tls.Server(t.conn, t.tls)
-	if err := c.Handshake(); err != nil {
+	if err := c.HandshakeContext(context.Background()); err != nil {
 		return err
 	}
 	t.conn, t.r = c, bufio.NewReader(c)
@@ -123,7 +124,7 @@ func (t *talk) secureBuffered() error {
 		return err
 	}
 	c := tls.Server(&peekedConn{Conn: t.conn, first: append([]byte(nil), b...)}, t.tls)
-	if err := c.Handshake(); err != nil {
+	if err := c.HandshakeContext(context.Background()); err != nil {
 		return err
 	}
 	t.conn, t.r = c, bufio.NewReader(c)

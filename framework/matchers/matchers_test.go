@@ -110,7 +110,7 @@ func TestOutcomes(t *testing.T) {
 
 // As people write it: Expect takes what Session.Observe returns, error and all.
 func TestAsWritten(t *testing.T) {
-	observe := func() (egress.ProbeResult, error) {
+	observe := func() (egress.ProbeResult, error) { //nolint:unparam // as Session.Observe returns it
 		return probe(egress.Conforms, ^egress.Outcome(0), egress.BRST, ""), nil
 	}
 	g := NewWithT(t)
