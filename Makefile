@@ -40,7 +40,7 @@ unit: ## unit tests only: no root, no cluster, no network
 .PHONY: race
 race: ## unit tests under the race detector, which needs a C compiler
 	command -v $${CC:-cc} >/dev/null || { apt-get update -qq && apt-get install -y --no-install-recommends gcc libc6-dev; }
-	CGO_ENABLED=1 $(GO) test -race ./framework/... ./cmd/...
+	CGO_ENABLED=1 $(GO) test -race -short ./framework/... ./cmd/... # short: no gigabytes are copied
 
 # Seconds for each fuzz test of `make fuzz`.
 FUZZTIME ?= 20s

@@ -76,6 +76,6 @@ func Refusal(cases []egress.Case, beyond map[string][]string) error {
 	if len(lines) == 0 {
 		return nil
 	}
-	return fmt.Errorf("the cluster is somebody else's, and nothing was made in it: a run keeps to namespaces of its own\n  %s\n(leave the namespace out, or write namespace: %s, for that of the case's client; leave such cases out with --case or --label-filter; or run them in a cluster of the harness's own, without --kubeconfig)",
+	return fmt.Errorf("the cluster is somebody else's, and nothing was made in it: a run keeps to namespaces of its own\n  %s\n(leave the namespace out, or write namespace: %s, for that of the case's client; write exportTo: [\".\"] where others would see an object; leave such cases out with --case or --label-filter; or run them in a cluster of the harness's own, without --kubeconfig)",
 		strings.Join(lines, "\n  "), ownNamespace)
 }

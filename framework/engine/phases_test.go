@@ -1,0 +1,66 @@
+package engine
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+// A case may change its rule while it is applied.
+func TestChanged(t *testing.T) {
+	c := theCase()
+	c.Delete = []string{"ServiceEntry/x"}
+	c.Probes[0].Wants[egress.Changed] = egress.Blocked
+	for _, deaf := range []bool{false, true} {
+		w := &world{}
+		if deaf {
+			c.Probes[0].Wants[egress.Changed] = egress.OK
+		}
+		e := &Engine{Clients: w, Rules: w, Mesh: w, Outside: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
+		r := e.Run(t.Context(), c)
+		if len(r.Phases) != 4 || (r.Verdict == egress.Violates) != deaf {
+			t.Errorf("%d phases, %s %s", len(r.Phases), r.Verdict, r.Why)
+		}
+	}
+}
+
+// What a case presupposes is removed however the case ends.
+func TestSetup(t *testing.T) {
+	c := theCase()
+	c.Setup = []egress.Object{{"kind": "ServiceEntry"}}
+	for want, w := range map[egress.Verdict]*world{egress.Conforms: {}, egress.Violates: {deaf: true}, egress.Inconclusive: {applyErr: errors.New("refused")}} {
+		e := &Engine{Clients: w, Rules: w, Mesh: w, Outside: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
+		if r := e.Run(t.Context(), c); r.Verdict != want || w.cleaned != 1 {
+			t.Errorf("%s %s, cleaned %d times; want %s", r.Verdict, r.Why, w.cleaned, want)
+		}
+	}
+}
+
+func TestDetails(t *testing.T) {
+	for why, spoil := range map[string]func(*egress.Probe){
+		"": func(p *egress.Probe) {
+			p.Arrival = map[egress.Phase]map[string]string{egress.Applied: {"kind": "^http$"}}
+		},
+		"has kind \"http\"": func(p *egress.Probe) {
+			p.Arrival = map[egress.Phase]map[string]string{egress.Applied: {"kind": "^tls$"}}
+		},
+		"has sni \"\"": func(p *egress.Probe) { p.Arrival = map[egress.Phase]map[string]string{egress.Applied: {"sni": "x"}} },
+		"route_name": func(p *egress.Probe) {
+			p.AccessLog = map[egress.Phase]map[string]string{egress.Before: {"route_name": "x"}}
+		},
+		"1 arrivals":           func(p *egress.Probe) { p.Arrivals = map[egress.Phase]int{egress.Applied: 2} },
+		"meant for other.test": func(p *egress.Probe) { p.ArrivesAt = map[egress.Phase]string{egress.Applied: "other.test"} },
+	} {
+		c := theCase()
+		spoil(&c.Probes[0])
+		w := &world{}
+		e := &Engine{Clients: w, Rules: w, Mesh: w, Outside: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
+		r := e.Run(t.Context(), c)
+		if (r.Verdict == egress.Conforms) != (why == "") || !strings.Contains(r.Why, why) {
+			t.Errorf("%q: %s %s", why, r.Verdict, r.Why)
+		}
+	}
+}
