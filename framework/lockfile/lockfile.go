@@ -17,21 +17,22 @@ import (
 // ErrHeld says that another process holds the lock.
 var ErrHeld = errors.New("held by a running process")
 
-// glance is more than Look holds a lock for: whoever still has it after that time is no onlooker.
+// glance is more than Look holds a lock for where it must take one to see it (not on Linux): whoever still has it after
+// that time is no onlooker.
 const glance = 20 * time.Millisecond
 
 // Take locks a file, made with its folder where it is missing, and leaves its content as it is. Closing
 // the file lets go; the caller must keep it, since the garbage collector closes what nobody does. It does
 // not wait: ErrHeld when another process has it, or shares it.
-func Take(path string) (*os.File, error) { return take(path, unix.LOCK_EX, 0) }
+func Take(path string) (*os.File, error) { return take(path, false, 0) }
 
 // TakeAppend is Take for a file to which the caller only ever appends.
-func TakeAppend(path string) (*os.File, error) { return take(path, unix.LOCK_EX, os.O_APPEND) }
+func TakeAppend(path string) (*os.File, error) { return take(path, false, os.O_APPEND) }
 
 // Share locks a file like Take, but any number of processes may share it. ErrHeld when one has taken it.
-func Share(path string) (*os.File, error) { return take(path, unix.LOCK_SH, 0) }
+func Share(path string) (*os.File, error) { return take(path, true, 0) }
 
-func take(path string, how, flags int) (*os.File, error) {
+func take(path string, shared bool, flags int) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of locks: %w", err)
 	}
@@ -40,7 +41,7 @@ func take(path string, how, flags int) (*os.File, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open the lock: %w", err)
 		}
-		err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+		err = lock(f, shared)
 		if err == nil && isAt(f, path) {
 			return f, nil
 		}
@@ -78,10 +79,7 @@ func Look(path string) (text string, held bool, err error) {
 		return "", false, fmt.Errorf("look at the lock: %w", err)
 	}
 	defer f.Close()
-	switch err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); {
-	case errors.Is(err, unix.EWOULDBLOCK):
-		held = true
-	case err != nil:
+	if held, err = taken(f); err != nil {
 		return "", false, fmt.Errorf("look at the lock %s: %w", path, err)
 	}
 	b, err := io.ReadAll(f)
