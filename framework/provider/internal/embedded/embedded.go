@@ -41,7 +41,7 @@ func (p *Provider) Up(ctx context.Context, o cluster.Options) (cluster.Cluster, 
 		return nil, err
 	}
 	defer lock.Close() // the reaper has its own copy by then
-	base, err := p.bakedRoot(ctx, o.Set)
+	base, err := p.bakedRoot(ctx, o.Set, o.Hosts)
 	if err != nil {
 		return nil, err
 	}

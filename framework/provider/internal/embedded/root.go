@@ -17,12 +17,13 @@ import (
 	"time"
 
 	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/lockfile"
 )
 
 // bakedRoot returns a containerd root folder in which the set's images are unpacked and in which
 // nothing ever ran, made once for each set of images. A used root would bring dead sandboxes back.
-func (p *Provider) bakedRoot(ctx context.Context, set *components.Set) (string, error) {
+func (p *Provider) bakedRoot(ctx context.Context, set *components.Set, hosts *internet.Hosts) (string, error) {
 	key := rootKey(set)
 	dir := filepath.Join(p.home.store.Root, "roots", key)
 	if _, err := os.Stat(filepath.Join(dir, "complete")); err == nil {
@@ -36,17 +37,17 @@ func (p *Provider) bakedRoot(ctx context.Context, set *components.Set) (string, 
 	if _, err := os.Stat(filepath.Join(dir, "complete")); err == nil {
 		return filepath.Join(dir, "containerd"), nil
 	}
-	if err := p.bake(ctx, set, dir, lock); err != nil {
+	if err := p.bake(ctx, set, hosts, dir, lock); err != nil {
 		return "", errors.Join(fmt.Errorf("unpack the images: %w", err), os.RemoveAll(dir))
 	}
 	return filepath.Join(dir, "containerd"), nil
 }
 
-func (p *Provider) bake(ctx context.Context, set *components.Set, dir string, lock *os.File) error {
+func (p *Provider) bake(ctx context.Context, set *components.Set, hosts *internet.Hosts, dir string, lock *os.File) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	s := &spec{Name: "bake", Dir: dir, Mode: modeBake, Root: filepath.Join(dir, "containerd"), Pause: components.PauseImage, Parts: partDirs(set), Created: time.Now()}
+	s := &spec{Name: "bake", Dir: dir, Mode: modeBake, Root: filepath.Join(dir, "containerd"), Pause: components.PauseImage, Hosts: hosts, Parts: partDirs(set), Created: time.Now()}
 	for _, n := range sortedKeys(set.Images) {
 		s.Images = append(s.Images, set.Images[n].Path(components.ImageArchive))
 	}

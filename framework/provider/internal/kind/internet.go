@@ -84,15 +84,22 @@ type kindInternet struct {
 	container string
 }
 
-// Add gives the container the hosts' addresses before it serves them.
+// Add serves further hosts, and gives the container their addresses: after that, because it chooses some itself.
 func (in *kindInternet) Add(ctx context.Context, more *internet.Hosts) error {
 	if err := checkRanges(ctx, more); err != nil {
 		return err
 	}
-	if _, err := docker(ctx, nil, slices.Concat([]string{"exec"}, owned(more), []string{in.container, "/bin/sh", "-c", owning})...); err != nil {
+	if err := in.Client.Add(ctx, more); err != nil {
+		return err
+	}
+	all, err := in.Client.Hosts(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := docker(ctx, nil, slices.Concat([]string{"exec"}, owned(all), []string{in.container, "/bin/sh", "-c", owning})...); err != nil {
 		return fmt.Errorf("give the hermetic internet the addresses of further hosts: %w", err)
 	}
-	return in.Client.Add(ctx, more)
+	return nil
 }
 
 // startInternet makes the container and waits until every host listens. It returns the CA bundle that the
