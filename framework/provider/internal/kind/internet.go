@@ -92,7 +92,7 @@ func (in *kindInternet) Add(ctx context.Context, more *internet.Hosts) error {
 	if err := in.Client.Add(ctx, more); err != nil {
 		return err
 	}
-	all, err := in.Client.Hosts(ctx)
+	all, err := in.Hosts(ctx)
 	if err != nil {
 		return err
 	}
