@@ -35,6 +35,7 @@ node_is_there() { [[ -n $(docker ps -aq --filter label=io.x-k8s.kind.cluster=egr
 all_gone() { [[ -z $(containers) ]] && ! docker network inspect mesh-egress >/dev/null 2>&1; }
 # begin_run: until its node is being made.
 begin_run() {
+  : >"$work/log" # what an earlier part has written is not this one's
   "$tool" run --provider kind --name verify --case tcp-cidr-v1 --out "$work/out" >"$work/log" 2>&1 &
   pid=$!
   until_true 120 node_is_there && kill -0 "$pid" 2>/dev/null || die "a run that should be killed never made its node"

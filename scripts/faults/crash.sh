@@ -49,6 +49,7 @@ selected=$("$tool" list --label-filter source --json | python3 -c 'import json,s
 (($(wc -w <<<"$selected") > 10)) || die "crash: too few cases"
 
 : >"$work/log"
+: >"$work/log" # what an earlier part has written is not this one's
 "$tool" run --name fault --label-filter source --lanes 1 --out "$work/out" >"$work/log" 2>&1 &
 pid=$!
 kill_etcd "$pid" crash
@@ -62,6 +63,7 @@ nothing_left "etcd dies" 5
 CGO_ENABLED=0 go test -c -o "$work/suites.test" ./suites
 : >"$work/log"
 start=$SECONDS
+: >"$work/log"
 (cd suites && exec "$work/suites.test" -test.v -cluster fault -lanes 1 -out "$work/out" -ginkgo.v -ginkgo.no-color -ginkgo.label-filter source -ginkgo.junit-report "$work/ginkgo.xml") >"$work/log" 2>&1 &
 pid=$!
 kill_etcd "$pid" "crash under Ginkgo"

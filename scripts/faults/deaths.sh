@@ -4,6 +4,7 @@
 source "$(dirname "$0")/lib.sh"
 
 begin() { # UNTIL: a run that brings its own cluster up
+  : >"$work/log" # what an earlier part has written is not this one's
   "$tool" run --name "$name" --case injection-automatic,tcp-cidr-v1 --out "$work/out" >"$work/log" 2>&1 &
   pid=$!
   wait_for 90 grep -q "$1" "$work/log" || die "$1 never came"

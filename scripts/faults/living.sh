@@ -30,6 +30,7 @@ echo "ok  no way from a pod to the machine's own network"
 # one must not take them for verdicts.
 rules() { kubectl get serviceentries -A --no-headers; }
 changed() { kubectl -n istio-system get configmap istio -o 'jsonpath={.metadata.annotations.mesh-egress-conformance/installed}'; }
+: >"$work/log" # what an earlier part has written is not this one's
 "$tool" run --name "$name" --case matrix-allow-any-with-address,matrix-allow-any-without-address --out "$work/out" >"$work/log" 2>&1 &
 pid=$!
 wait_for 60 eval 'kill -STOP "$pid"; [[ -n $(rules) && -n $(changed) ]] || { kill -CONT "$pid"; false; }' || die "killed beside: no rule ever came"
@@ -44,6 +45,7 @@ wants 'which was cut off, had left: .*ServiceEntry' "killed beside"
 echo "ok  a run killed in a cluster that lives on"
 
 # timeout(1) sends its signal twice.
+: >"$work/log" # what an earlier part has written is not this one's
 "$tool" run --name "$name" --label-filter source --out "$work/out" >"$work/log" 2>&1 &
 pid=$!
 wait_for 60 grep -q '^conforms' "$work/log" || die "two signals: no case ever ran"
@@ -55,6 +57,7 @@ wants 'interrupted: [0-9]+ cases have no verdict' "two signals"
 echo "ok  two signals at once clean up"
 
 # The API server dies in the middle of a run.
+: >"$work/log" # what an earlier part has written is not this one's
 "$tool" run --name "$name" --label-filter source --out "$work/out" >"$work/log" 2>&1 &
 pid=$!
 wait_for 60 grep -q '^conforms' "$work/log" || die "dying API server: no case ever ran"

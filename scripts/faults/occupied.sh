@@ -2,6 +2,7 @@
 # A run brings a cluster up for itself: until it has cleaned up, nobody else gets in, and everybody hears why.
 source "$(dirname "$0")/lib.sh"
 
+: >"$work/log" # what an earlier part has written is not this one's
 "$tool" run --name "$name" --label-filter source --out "$work/out" >"$work/log" 2>&1 &
 pid=$!
 refused() { # WHY ARGS...
