@@ -13,7 +13,7 @@ finish() {
   rm -rf "$work"
 }
 trap finish EXIT
-die() { echo "KIND TEST FAILED: $*" >&2; [[ -f $work/log ]] && tail -n 30 "$work/log" >&2; exit 1; }
+die() { echo "KIND TEST FAILED: $*" >&2; [[ -f $work/log ]] && { grep -vE '│|├' "$work/log" | tail -n 150 >&2; }; exit 1; }
 rules() { iptables -S | sort; }
 
 "$tool" doctor --install --provider kind >"$work/log" 2>&1 || true # no daemon may run yet

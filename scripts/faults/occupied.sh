@@ -20,7 +20,8 @@ refused "$starting" up --reuse --name "$name"
 refused "$starting" probe --name "$name" http://httpbin.org/
 refused "$starting" kubectl --name "$name" -- get pods
 refused "$starting" shell --name "$name"
-"$tool" status | grep -qE "$name .*starting" || die "the status does not say that the cluster is starting"
+"$tool" status >"$work/log2" # and not into grep -q, which ends with the first match and lets the writer fail
+grep -qE "$name .*starting" "$work/log2" || die "the status does not say that the cluster is starting"
 wait_for 90 grep -q '^conforms' "$work/log" || die "occupied: no case ever ran"
 refused "another run is at work in it: egressctl run \(process $pid\)" run --name "$name" --case tcp-cidr-v1
 cp "$("$tool" kubeconfig --name "$name")" "$work/kubeconfig"
