@@ -12,7 +12,7 @@ import (
 	"mesh-egress-conformance/framework/internet"
 )
 
-// Constraints are what a guest may do and what it finds.
+// Constraints are what a run may do on an existing cluster, and what it finds there.
 type Constraints struct {
 	Hosts   *internet.Hosts
 	Clients []egress.Client

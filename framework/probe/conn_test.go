@@ -133,37 +133,22 @@ func TestKeepAfterClose(t *testing.T) {
 // echoing answers what it is sent, up to a number of times, and then closes.
 func echoing(t *testing.T, times int, idle time.Duration) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
+	return serving(t, func(c net.Conn) {
+		buf := make([]byte, 100)
+		for range times {
+			n, err := c.Read(buf)
 			if err != nil {
 				return
 			}
-			go func() {
-				defer c.Close()
-				buf := make([]byte, 100)
-				for range times {
-					n, err := c.Read(buf)
-					if err != nil {
-						return
-					}
-					if _, err := c.Write(buf[:n]); err != nil {
-						return
-					}
-				}
-				if idle > 0 {
-					_ = c.SetReadDeadline(time.Now().Add(idle))
-					_, _ = io.Copy(io.Discard, c)
-				}
-			}()
+			if _, err := c.Write(buf[:n]); err != nil {
+				return
+			}
 		}
-	}()
-	return l.Addr().String()
+		if idle > 0 {
+			_ = c.SetReadDeadline(time.Now().Add(idle))
+			_, _ = io.Copy(io.Discard, c)
+		}
+	})
 }
 
 func TestHold(t *testing.T) {

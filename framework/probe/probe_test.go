@@ -30,8 +30,8 @@ func refusing(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// talker accepts connections, says something, and closes.
-func talker(t *testing.T, says string) string {
+// serving serves each connection by itself, until the test ends.
+func serving(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -44,16 +44,24 @@ func talker(t *testing.T, says string) string {
 			if err != nil {
 				return
 			}
-			_, _ = c.Write([]byte(says))
-			// A connection that is closed with unread data is reset; this one shall end.
-			_ = c.(*net.TCPConn).CloseWrite()
 			go func() {
-				_, _ = io.Copy(io.Discard, c)
-				c.Close()
+				defer c.Close()
+				serve(c)
 			}()
 		}
 	}()
 	return l.Addr().String()
+}
+
+// talker accepts connections, says something, and closes.
+func talker(t *testing.T, says string) string {
+	t.Helper()
+	return serving(t, func(c net.Conn) {
+		_, _ = c.Write([]byte(says))
+		// A connection that is closed with unread data is reset; this one shall end.
+		_ = c.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(io.Discard, c)
+	})
 }
 
 func TestExitCodes(t *testing.T) {
