@@ -18,6 +18,8 @@ type programs struct {
 	*world
 	own      bool // the pod makes connections of its own, besides
 	direct   bool // the programs go around the sidecar
+	unlogged bool // the sidecar writes no line at all
+	failing  bool // the sidecar fails to connect for somebody else, and its line does not say from where
 	running  int
 	together int // the most programs of one pod that ran at once
 }
@@ -45,13 +47,16 @@ func (w *programs) Do(_ context.Context, client string, q probe.Request) (Execut
 	case w.direct:
 		w.arrive("", peer)
 		exit = 0
-	case w.open:
+	case w.open || w.unlogged:
 		line.UpstreamCluster, line.UpstreamLocal, line.UpstreamHost = "outbound|9000||x", fmt.Sprintf("%s:%d", clientIP, 50000+w.port), siteAddr
 		w.arrive("", line.UpstreamLocal)
 		exit = 0
 	}
-	if client != egress.ControlClient && !w.direct {
+	if client != egress.ControlClient && !w.direct && !w.unlogged {
 		w.lines = append(w.lines, line)
+	}
+	if w.failing {
+		w.lines = append(w.lines, egress.AccessLog{DownstreamRemote: clientIP + ":12000", UpstreamHost: siteAddr, ResponseFlags: "UF"})
 	}
 	if w.own {
 		line.DownstreamRemote, line.StartTime = fmt.Sprintf("%s:%d", clientIP, 45000+w.port), began.Add(time.Hour).UTC().Format(time.RFC3339)
@@ -76,6 +81,8 @@ func TestAnyCommand(t *testing.T) {
 		"led through the sidecar":       {programs{}, everything, egress.Conforms, ""},
 		"around the sidecar":            {programs{direct: true}, "DIRECT", egress.Conforms, ""},
 		"around it, which is not right": {programs{direct: true}, everything, egress.Violates, "DIRECT, wanted BRST"},
+		"around it, or the log is lost": {programs{unlogged: true}, "DIRECT", egress.Inconclusive, "no sidecar passed"},
+		"around it, or somebody else's": {programs{direct: true, failing: true}, "DIRECT", egress.Inconclusive, "no sidecar passed"},
 		"a pod with a life of its own":  {programs{own: true}, everything, egress.Inconclusive, "makes connections of its own"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -88,7 +95,7 @@ func TestAnyCommand(t *testing.T) {
 			c.Curl, c.Probes = false, []egress.Probe{p, p}
 			var r egress.Result
 			w := x.w
-			w.world = &world{}
+			w.world = &world{noLines: x.w.unlogged}
 			synctest.Test(t, func(t *testing.T) {
 				swapped := ids // its channels would belong to another bubble
 				ids = newIDSource()

@@ -240,7 +240,15 @@ func (w *world) Remove(context.Context, egress.Case) (Change, error) {
 
 func (w *world) Gateways(context.Context) ([]Gateway, error) { return nil, nil }
 
-func (w *world) Flush(context.Context, string) error { return w.flushErr }
+// Flush leaves a line of its own, as it does in a real proxy.
+func (w *world) Flush(context.Context, string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.noLines {
+		w.lines = append(w.lines, egress.AccessLog{Path: "/ready", UpstreamLocal: clientIP + ":60000", UpstreamHost: "10.96.0.1:15014"})
+	}
+	return w.flushErr
+}
 
 func (w *world) Mark(string) int {
 	w.mu.Lock()

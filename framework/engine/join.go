@@ -188,8 +188,8 @@ func fromRound(peer, local string, x round, ip string) bool {
 
 // foundLocal is the client's address as the other witnesses name it, for commands that cannot say it
 // themselves. Of a command that the sidecar has no line of, it is an arrival from a port that the kernel has picked, at
-// the time of the command; sidecar are the ports that the pod's sidecar has used itself.
-func foundLocal(o egress.Observation, x round, ip string, sidecar map[string]bool, log []egress.Arrival) string {
+// the time of the command, that is surely not the sidecar's.
+func foundLocal(o egress.Observation, x round, ip string, sidecar upstreams, log []egress.Arrival) string {
 	for _, l := range o.Mesh {
 		if fromRound(l.DownstreamRemote, l.DownstreamLocal, x, ip) || x.command != nil && foreignPort(l.DownstreamRemote, ip) != 0 {
 			return l.DownstreamRemote
@@ -201,20 +201,39 @@ func foundLocal(o egress.Observation, x round, ip string, sidecar map[string]boo
 		}
 	}
 	for _, a := range log {
-		if len(o.Mesh) == 0 && x.command.received(a.Seq) && foreignPort(a.Peer, ip) != 0 && !sidecar[a.Peer] {
+		if len(o.Mesh) == 0 && x.command.received(a.Seq) && foreignPort(a.Peer, ip) != 0 && sidecar.excludes(a.Peer) {
 			return a.Peer
 		}
 	}
 	return ""
 }
 
-// upstreams are the addresses of the pod from which a client's sidecar has made connections.
-func (r *run) upstreams(ctx context.Context, client string) (map[string]bool, error) {
-	out := map[string]bool{}
+// upstreams are the connections that the sidecar of a pod has made itself, as its log tells them.
+type upstreams struct {
+	// whole says that the log names all of them. It does not where it is empty, since even the request that completed it
+	// is missing, nor where a connection failed: its line names no address of the sidecar's own.
+	whole bool
+	own   map[string]bool
+}
+
+// excludes says whether a connection from an address of the pod is surely not the sidecar's.
+func (u upstreams) excludes(local string) bool { return u.whole && !u.own[local] }
+
+// upstreams reads which connections the sidecar of a client has made since the case began. A pod without a sidecar has
+// none.
+func (r *run) upstreams(ctx context.Context, client string, info ClientInfo) (upstreams, error) {
+	out := upstreams{whole: true, own: map[string]bool{}}
+	if !info.Captured {
+		return out, nil
+	}
+	lines := 0
 	_, err := r.proxied(ctx, client, func(l egress.AccessLog) bool {
-		out[l.UpstreamLocal] = true
+		lines++
+		out.own[l.UpstreamLocal] = true
+		out.whole = out.whole && (l.UpstreamHost == "" || l.UpstreamLocal != "")
 		return false
 	})
+	out.whole = out.whole && lines > 0 && err == nil
 	return out, err
 }
 

@@ -149,11 +149,9 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 		}
 		since := r.from(t.since(), log)
 		if o.Client.Local == "" {
-			var sidecar map[string]bool
-			if carrier.Captured {
-				if sidecar, err = r.upstreams(ctx, t.probe.Carrier(t.phase)); err != nil && last {
-					t.err = errors.Join(t.err, err)
-				}
+			sidecar, err := r.upstreams(ctx, t.probe.Carrier(t.phase), carrier)
+			if err != nil && last {
+				t.err = errors.Join(t.err, err)
 			}
 			o.Client.Local = foundLocal(o, x, carrier.IP, sidecar, since)
 		}
