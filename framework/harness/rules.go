@@ -219,18 +219,18 @@ func (r *rules) put(ctx context.Context, c egress.Case, objs []*fixture.Object, 
 		return engine.Change{}, err
 	}
 	var made []*fixture.Object
-	ch, err := r.settle(ctx, c, patch, objs, func(ctx context.Context) (_ mesh.Written, err error) {
+	s, err := r.settle(ctx, c, patch, objs, func(ctx context.Context) (_ mesh.Written, err error) {
 		made, err = r.fixtures.Apply(ctx, ns, ordered(objs)...)
 		r.mu.Lock()
 		r.applied[c.Name] = append(r.applied[c.Name], made...)
 		r.mu.Unlock()
 		return mesh.Written{Made: made}, err
 	})
-	ch.Applied = applied
+	ch := settled(engine.Change{Acknowledged: true, Applied: applied}, s)
 	if err != nil {
 		return ch, err
 	}
-	s, err := r.changer.AwaitGateways(ctx, r.gateways, made, r.proxies(c, nil))
+	s, err = r.changer.AwaitGateways(ctx, r.gateways, made, r.proxies(c, nil))
 	return settled(ch, s), err
 }
 
@@ -317,22 +317,14 @@ func (r *rules) Remove(ctx context.Context, c egress.Case) (engine.Change, error
 	return ch, err
 }
 
-// take removes objects and waits until the proxies of the case know.
-func (r *rules) take(ctx context.Context, c egress.Case, objs []*fixture.Object, patch egress.Object) (engine.Change, error) {
-	return r.settle(ctx, c, patch, objs, func(ctx context.Context) (mesh.Written, error) {
-		return mesh.Written{Removed: objs}, r.fixtures.Remove(ctx, objs...)
-	})
-}
-
 // settle makes a change and waits until the proxies of the case's clients have it. write makes what is about the
 // objects. A nil patch leaves the mesh configuration as it is, an empty one takes the case's own back.
-func (r *rules) settle(ctx context.Context, c egress.Case, patch egress.Object, objs []*fixture.Object, write func(context.Context) (mesh.Written, error)) (engine.Change, error) {
+func (r *rules) settle(ctx context.Context, c egress.Case, patch egress.Object, objs []*fixture.Object, write func(context.Context) (mesh.Written, error)) (mesh.Settled, error) {
 	m := mesh.Mutation{Proxies: r.proxies(c, objs), Config: patch}
 	if len(objs) > 0 {
 		m.Write = write
 	}
-	s, err := r.changer.Do(ctx, m)
-	return settled(engine.Change{Acknowledged: true}, s), err
+	return r.changer.Do(ctx, m)
 }
 
 // removeAll takes back whatever cases have left, in case a run was cut short.

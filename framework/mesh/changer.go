@@ -259,6 +259,25 @@ func (e *expected) add(o *fixture.Object, v Version) {
 // listed says whether istiod lists an object in its configuration; Kubernetes' own kinds it does not.
 func listed(o *fixture.Object) bool { return strings.Contains(o.GetAPIVersion(), ".istio.io/") }
 
+// Losable are those of the removed objects whose deletion istiod may lose beside another push: it keeps in mind what a
+// proxy depends on for the objects that it lists, and for routes, which it turns into such. Routes that went with their
+// Gateway had no proxy of which another one could know.
+func Losable(removed []*fixture.Object) []*fixture.Object {
+	is := func(o *fixture.Object, gatewayAPI func(kind string) bool) bool {
+		return o.GroupVersionKind().Group == GatewayAPIGroup && gatewayAPI(o.GetKind())
+	}
+	gateway := slices.ContainsFunc(removed, func(o *fixture.Object) bool {
+		return is(o, func(kind string) bool { return kind == "Gateway" })
+	})
+	var out []*fixture.Object
+	for _, o := range removed {
+		if listed(o) || !gateway && is(o, func(kind string) bool { return strings.HasSuffix(kind, "Route") }) {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
 // unconcerning are kinds that concern no proxy by themselves when they come or go. istiod may compute a push for
 // them all the same.
 var unconcerning = []string{"Secret", "ConfigMap", "ServiceAccount", "Role", "RoleBinding"}

@@ -220,6 +220,16 @@ func (c counts) allAfter(before counts) bool {
 	return len(c) > 0
 }
 
+// anyBeyondNext says whether a replica has come to count more than one more than before.
+func (c counts) anyBeyondNext(before counts) bool {
+	for pod, n := range before {
+		if c[pod] > n+1 {
+			return true
+		}
+	}
+	return false
+}
+
 // computed is the number of pushes that each replica has computed, which is also the counter of the last one of them in
 // the nonces (DiscoveryServer.Push numbers and counts them). Where a replica's metrics cannot be read it is the counter
 // of the last push that it has sent to any proxy; one that is computed and not sent yet is not in it then.

@@ -28,6 +28,9 @@ type Settled struct {
 	Took         time.Duration `json:"took"`
 	// Unconcerned says that istiod has computed the push and sent it to none of the proxies.
 	Unconcerned bool `json:"unconcerned,omitempty"`
+	// Beside says that istiod has computed another push between the writing of the change and the change's own push, as
+	// far as its counts tell. Istio 1.31 may then lose a deletion (docs/findings.md).
+	Beside bool `json:"beside,omitempty"`
 }
 
 // pending is a written change that settle waits for.
@@ -45,7 +48,7 @@ type pending struct {
 
 // settle waits until istiod has seen a change and every proxy has acknowledged its push.
 func (i *Istiod) settle(ctx context.Context, c pending) (Settled, error) {
-	start := time.Now()
+	start, written := time.Now(), c.before
 	var w *watch
 	err := errFurther
 	for errors.Is(err, errFurther) { // which may not have seen the change yet
@@ -63,6 +66,7 @@ func (i *Istiod) settle(ctx context.Context, c pending) (Settled, error) {
 	}
 	s := Settled{Acknowledged: err == nil, Took: time.Since(start), Rejections: w.rejections()}
 	s.Unconcerned = s.Acknowledged && len(c.proxies) > 0 && w.sentTo == 0
+	s.Beside = w.own.anyBeyondNext(written)
 	if errors.Is(err, errPatience) {
 		s.Note = "no later push was acknowledged by every proxy under test; equal results in a row decide alone"
 		err = nil
@@ -141,6 +145,7 @@ type watch struct {
 	followers map[string]*follower
 
 	last   map[string]push
+	own    counts // when the push was first known to have been computed
 	sentTo int    // how many proxies were sent a push since the change
 	still  moment // when the last push was computed or sent
 	out    moment // when the push was first known to have reached a proxy, or to have been computed for none
@@ -226,7 +231,7 @@ func (w *watch) look(ctx context.Context, sent map[string]push) (bool, error) {
 	for pod, p := range sent {
 		newest[pod] = p.newest()
 	}
-	w.report(newest.allAfter(w.before))
+	w.report(newest)
 	done := 0
 	for _, name := range w.proxies {
 		known, acknowledged := w.proxy(name)
@@ -285,16 +290,21 @@ func (w *watch) unheard(ctx context.Context) bool {
 	for pod, c := range metrics {
 		have[pod] = c.pushes
 	}
-	computed := have.allAfter(w.before)
-	w.report(computed)
-	return computed
+	return w.report(have)
 }
 
-// report tells that the push has been computed. A split change may cause another one.
-func (w *watch) report(computed bool) {
-	if computed && !w.split && w.computed != nil {
+// report notes what has been computed, and says whether the push has. A split change may cause another one.
+func (w *watch) report(have counts) bool {
+	if !have.allAfter(w.before) {
+		return false
+	}
+	if w.own == nil || w.split {
+		w.own = have
+	}
+	if !w.split && w.computed != nil {
 		w.computed()
 	}
+	return true
 }
 
 // rejections are what proxies have refused, as far as is known.

@@ -61,6 +61,44 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// Whether another push was computed between the writing of a change and its own push is told by istiod's count.
+func TestBeside(t *testing.T) {
+	for name, x := range map[string]struct {
+		does func(*fakeMesh, *fakeReplica)
+		want bool
+	}{
+		"its own push alone":     {func(f *fakeMesh, r *fakeReplica) { f.honest(r, 0) }, false},
+		"another one for nobody": {func(f *fakeMesh, r *fakeReplica) { f.after(10*time.Millisecond, func() { r.push() }); f.honest(r, 0) }, true},
+		"another one for the proxy": {func(f *fakeMesh, r *fakeReplica) {
+			f.after(10*time.Millisecond, func() { r.push("p.n") })
+			f.honest(r, 0)
+		}, true},
+		"another one afterwards": {func(f *fakeMesh, r *fakeReplica) { f.honest(r, 0); f.after(900*time.Millisecond, func() { r.push() }) }, false},
+		"its own for nobody":     {func(f *fakeMesh, r *fakeReplica) { f.after(100*time.Millisecond, func() { r.push() }) }, false},
+		"its own for nobody, and one": {func(f *fakeMesh, r *fakeReplica) {
+			f.after(10*time.Millisecond, func() { r.push() })
+			f.after(100*time.Millisecond, func() { r.push() })
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, r := newFakeMesh()
+				i := f.istiod(t)
+				before, err := i.computed(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				x.does(f, r)
+				seen := time.Now().Add(30 * time.Millisecond)
+				s, err := i.settle(t.Context(), pending{proxies: []string{"p.n"}, before: before, began: time.Now(), seen: func(context.Context) (bool, error) { return !time.Now().Before(seen), nil }})
+				if err != nil || !s.Acknowledged || s.Beside != x.want {
+					t.Errorf("%+v %v, wanted beside %t", s, err, x.want)
+				}
+			})
+		})
+	}
+}
+
 // istiod's metrics tell whether the push began when it had seen the whole change.
 func TestFollow(t *testing.T) {
 	sawAll := time.Now()
