@@ -15,6 +15,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"golang.org/x/mod/modfile"
 )
 
 func TestCatalogue(t *testing.T) {
@@ -30,6 +31,11 @@ func TestCatalogue(t *testing.T) {
 		}
 		if i.Wrapper != "" && i.Substitutes == "" {
 			t.Errorf("Istio %s: a wrapper module must say what it substitutes", i.Version)
+		}
+		for _, v := range replacements(t, i.Wrapper) {
+			if !strings.Contains(i.Substitutes, v) {
+				t.Errorf("Istio %s: the wrapper module replaces something by %s, and its substitutes do not say so", i.Version, v)
+			}
 		}
 		c.Parts = append(c.Parts, c.istioParts(i)...)
 	}
@@ -55,6 +61,23 @@ func TestCatalogue(t *testing.T) {
 	if i, err := c.FindIstio(""); err != nil || !i.Default {
 		t.Errorf("%+v %v", i, err)
 	}
+}
+
+// replacements are the versions by which a wrapper module replaces others; "" has none.
+func replacements(t *testing.T, wrapper string) []string {
+	t.Helper()
+	if wrapper == "" {
+		return nil
+	}
+	m, err := modfile.Parse(wrapper+".mod", []byte(recipeFile(wrapper+".mod")), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, r := range m.Replace {
+		out = append(out, r.New.Version)
+	}
+	return out
 }
 
 func TestMirrored(t *testing.T) {
