@@ -19,7 +19,7 @@ import (
 )
 
 func TestCatalogue(t *testing.T) {
-	c, err := LoadCatalogue()
+	c, err := builtInCatalogue()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestCatalogue(t *testing.T) {
 		if p.Go == nil && p.CC == nil && p.Deb == nil && p.Wheel == nil {
 			t.Errorf("part %q cannot be built without a registry", p.Name)
 		}
-		if p.Go != nil && p.Go.Wrapper != "" && recipeInputs(p.Go.Wrapper) == "" {
+		if p.Go != nil && p.Go.Wrapper != "" && builtInRecipes().inputs(p.Go.Wrapper) == "" {
 			t.Errorf("part %q: recipe %q is missing", p.Name, p.Go.Wrapper)
 		}
 	}
@@ -69,7 +69,7 @@ func replacements(t *testing.T, wrapper string) []string {
 	if wrapper == "" {
 		return nil
 	}
-	m, err := modfile.Parse(wrapper+".mod", []byte(recipeFile(wrapper+".mod")), nil)
+	m, err := modfile.Parse(wrapper+".mod", []byte(builtInRecipes().file(wrapper+".mod")), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestImageSource(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	cat, err := LoadCatalogue()
+	cat, err := builtInCatalogue()
 	if err != nil {
 		t.Fatal(err)
 	}
