@@ -19,7 +19,7 @@ var tiers = [][]string{
 	{"framework/egress", "framework/limits", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "fixtures", "samples"},
 	{"framework/internet"},
 	{"framework/casefile", "framework/isolation", "framework/components", "framework/fixture", "framework/kube"},
-	{"framework/cluster", "framework/pods", "framework/check"},
+	{"framework/cluster", "framework/pods", "framework/check", "framework/release"},
 	{"framework/mesh"},
 	{"framework/engine", "framework/schedule", "framework/existing", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},
 	{"framework/report", "framework/provider", "framework/migrate"},

@@ -18,7 +18,7 @@ func componentsCommand(o *options) *cobra.Command {
 		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(componentsListCommand(o), componentsFetchCommand(o), componentsVerifyCommand(o), componentsPruneCommand(o))
+	cmd.AddCommand(componentsListCommand(o), componentsFetchCommand(o), componentsVerifyCommand(o), componentsPruneCommand(o), addIstioCommand(o))
 	return cmd
 }
 

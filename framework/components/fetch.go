@@ -90,6 +90,27 @@ func fetch(ctx context.Context, st *Store, cat *Catalogue, o Options) (*Set, err
 	return f.set, nil
 }
 
+// FetchIstio makes what the cache lacks of an Istio's own programs and its proxy, from Go modules and the proxy's wheel,
+// and nothing else of a cluster.
+func FetchIstio(ctx context.Context, st *Store, o Options) (*Set, error) {
+	cat, err := LoadCatalogue(o.Releases)
+	if err != nil {
+		return nil, err
+	}
+	istio, err := cat.find(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if istio.ChartsOf != "" {
+		return nil, notBuilt(istio)
+	}
+	f := &fetcher{store: st, opts: o, cat: cat, set: &Set{Istio: istio, Source: Build, Parts: map[string]Entry{}}}
+	if f.set.Module, err = f.istioFolder(ctx, istio); err != nil {
+		return nil, fmt.Errorf("charts and samples of Istio %s: %w", istio.Version, err)
+	}
+	return f.set, f.parts(ctx, cat.istioParts(istio))
+}
+
 type fetcher struct {
 	store *Store
 	opts  Options
@@ -111,7 +132,7 @@ func (f *fetcher) istioFolder(ctx context.Context, i Istio) (string, error) {
 	return f.istioModule(ctx, i.Module)
 }
 
-// istioModule is moduleDir without the go command when the module's folder is already known to this cache.
+// IstioModule is moduleDir without the go command when the module's folder is already known to this cache.
 func (f *fetcher) istioModule(ctx context.Context, module string) (string, error) {
 	e, err := f.store.Ensure(ctx, moduleRecipe(module), func(ctx context.Context, w *Work) error {
 		src, err := f.moduleDir(ctx, w, module)

@@ -85,7 +85,7 @@ func (c *Catalogue) findCheckout(ctx context.Context, o Options) (Istio, error) 
 		if err != nil {
 			return Istio{}, err
 		}
-		usable, err := fits([]byte(c.recipes.file(i.Wrapper+".mod")), mod)
+		usable, err := fits([]byte(c.WrapperModule(i)), mod)
 		if err != nil {
 			return Istio{}, fmt.Errorf("compare what %s requires with the wrapper module %s: %w", co.Dir, i.Wrapper, err)
 		}

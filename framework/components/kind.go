@@ -185,7 +185,7 @@ func (f *fetcher) containerdContent(ctx context.Context, w *Work, archives []str
 		err = fmt.Errorf("containerd did not end within %s: %w", containerdStop, ctx.Err())
 	}
 	if err != nil {
-		return "", fmt.Errorf("%w\ncontainerd says: %s", err, excerpt(log.String(), 12))
+		return "", fmt.Errorf("%w\ncontainerd says: %s", err, Excerpt(log.String()))
 	}
 	// Locks and sockets of this containerd are of no use to the node's.
 	return root, errors.Join(os.RemoveAll(filepath.Join(root, "tmpmounts")), os.RemoveAll(state))

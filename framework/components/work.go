@@ -111,7 +111,7 @@ func (w *Work) run(ctx context.Context, dir string, env []string, name string, a
 		if ctx.Err() != nil {
 			err = errors.Join(context.Cause(ctx), err)
 		}
-		return nil, fmt.Errorf("run %s %s: %w\n%s", name, strings.Join(args, " "), err, excerpt(stderr.String()+stdout.String(), 12))
+		return nil, fmt.Errorf("run %s %s: %w\n%s", name, strings.Join(args, " "), err, Excerpt(stderr.String()+stdout.String()))
 	}
 	return stdout.Bytes(), nil
 }
@@ -127,17 +127,20 @@ func (w *Work) command(ctx context.Context, dir string, env []string, name strin
 	return cmd, nil
 }
 
-// excerpt is a tool's output without what the go command says of downloads, and of a long one the first and the last
+// excerptLines are how many of the first and of the last lines of a tool's output are shown.
+const excerptLines = 12
+
+// Excerpt is a tool's output without what the go command says of downloads, and of a long one the first and the last
 // lines: a compiler's first ones tell what is wrong, the last ones of most other tools.
-func excerpt(s string, lines int) string {
+func Excerpt(output string) string {
 	var all []string
-	for l := range strings.Lines(s) {
+	for l := range strings.Lines(output) {
 		if !strings.HasPrefix(l, "go: downloading ") {
 			all = append(all, strings.TrimRight(l, "\r\n"))
 		}
 	}
-	if left := len(all) - 2*lines; left > 0 {
-		all = slices.Concat(all[:lines], []string{fmt.Sprintf("[%d more lines]", left)}, all[len(all)-lines:])
+	if left := len(all) - 2*excerptLines; left > 0 {
+		all = slices.Concat(all[:excerptLines], []string{fmt.Sprintf("[%d more lines]", left)}, all[len(all)-excerptLines:])
 	}
 	return strings.Join(all, "\n")
 }
