@@ -75,6 +75,10 @@ verify-selftest:
 order: build ## ten orders, and one lane instead of six: the verdicts must be the same (root)
 	scripts/verify-order.sh
 
+.PHONY: istio-source
+istio-source: build ## a one-line bug in a copy of Istio's source is found by the right cases, and by none without it (root; compiles Istio)
+	scripts/verify-istio-source.sh
+
 .PHONY: soak
 soak: build ## ten complete runs (RUNS), beside LOAD busy loops, without one unexpected verdict; reports/soak.md or soak-loaded.md (root)
 	scripts/soak.py

@@ -60,8 +60,8 @@ func readCheckout(ctx context.Context, dir string) (Checkout, error) {
 	return c, err
 }
 
-// gitVersion is the commit of a folder that is the root of a git repository, with "changed" where tracked files differ
-// from it; "" where git does not know.
+// gitVersion is the commit of a folder that is the root of a git repository, with "changed" where files differ from it;
+// "" where git does not know.
 func gitVersion(ctx context.Context, dir string) string {
 	git := func(args ...string) (string, error) {
 		out, err := exec.CommandContext(ctx, "git", append([]string{"--no-optional-locks", "-C", dir}, args...)...).Output()
@@ -75,7 +75,7 @@ func gitVersion(ctx context.Context, dir string) string {
 	if err != nil {
 		return ""
 	}
-	if changes, err := git("status", "--porcelain", "--untracked-files=no"); err != nil || changes != "" {
+	if changes, err := git("status", "--porcelain", "--untracked-files=normal"); err != nil || changes != "" {
 		commit += ", changed"
 	}
 	return commit
@@ -95,9 +95,11 @@ func treeDigest(dir, target string) (string, error) {
 		switch {
 		case rel == ".":
 			return nil
+		case d.Name() == ".git": // a file in a work tree
+			return skip(d)
 		case d.IsDir():
 			if strings.HasPrefix(d.Name(), ".") || rel == "out" {
-				return filepath.SkipDir
+				return skip(d)
 			}
 			if target != "" {
 				return os.Mkdir(to, 0o755)
@@ -124,6 +126,14 @@ func treeDigest(dir, target string) (string, error) {
 		return "", fmt.Errorf("read the source of Istio: %w", err)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// skip leaves out what a walk has come to.
+func skip(d fs.DirEntry) error {
+	if d.IsDir() {
+		return filepath.SkipDir
+	}
+	return nil
 }
 
 // readInto is the digest of a file. With a target, it copies the file to that name.

@@ -90,6 +90,7 @@ func TestCheckoutBuild(t *testing.T) {
 	again := checkoutOf(t, st, cat, dir)
 	put(t, filepath.Join(dir, "out/linux_amd64/binary"), "of Istio's own Makefile")
 	put(t, filepath.Join(dir, ".idea/x"), "of an editor")
+	put(t, filepath.Join(dir, ".git"), "gitdir: of a work tree")
 	if got := says(t, again); got != "one" || again.set.Parts["pilot"].Dir != first.Dir {
 		t.Error("an unedited folder is built again")
 	}

@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Says of a report whether the cases that violate are those of an Istio that drops all but a ServiceEntry's first port.
+
+istio-source.py report.json FOLDER: every case that violates applies a ServiceEntry with several ports, none is inconclusive,
+those that must be found are among them, and the report names the folder as a local source.
+"""
+import json
+import sys
+from pathlib import Path
+
+import yaml
+
+report, folder = json.load(open(sys.argv[1])), sys.argv[2]
+
+# Each calls a host at the second port of its ServiceEntry and must reach it.
+MUST = MUST_LIST
+
+
+def objects(case):
+    for key in ("setup", "objects", "change"):
+        yield from case.get(key) or []
+    for name in case.get("fixtures") or []:
+        yield from yaml.safe_load_all((Path("fixtures") / name).read_text())
+
+
+def several_ports(case):
+    return any(o and o.get("kind") == "ServiceEntry" and len(o["spec"].get("ports") or []) > 1 for o in objects(case))
+
+
+def several_in_all(case):
+    """Whether all ServiceEntries together, of which those of one host are merged, have several ports."""
+    return several_ports(case)
+
+
+faults = []
+by = {}
+for r in report["cases"]:
+    by.setdefault(r["verdict"], []).append(r["case"])
+violating = [c["name"] for c in by.get("violates", [])]
+for c in by.get("violates", []):
+    if not several_ports(c):
+        faults.append(f"{c['name']} violates, and has no ServiceEntry with a second port")
+for name in MUST:
+    if name not in violating:
+        faults.append(f"{name} does not violate")
+for c in by.get("inconclusive", []):
+    faults.append(f"{c['name']} is inconclusive")
+said = [d for d in report["environment"]["deviations"] if d.startswith("Istio is the local source " + folder)]
+if not said:
+    faults.append("the report does not name the local source")
+print(f"istio-source: {len(violating)} cases violate: {' '.join(sorted(violating))}")
+for f in faults:
+    print("istio-source:", f, file=sys.stderr)
+sys.exit(bool(faults))
