@@ -204,6 +204,9 @@ func (s *Session) Ready(ctx context.Context) error {
 
 // open checks the options and opens the provider; nothing runs yet.
 func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
+	if o.IstioSource != "" && o.Provider == provider.Existing {
+		return nil, nil, nil, fmt.Errorf("the Istio of %s cannot be installed on an existing cluster, which pulls its images from a registry: install it there yourself, or let the harness make the cluster (--provider embedded or kind)", o.IstioSource)
+	}
 	o.Clients = slices.Clone(o.Clients)
 	if o.Limits == (limits.Limits{}) {
 		o.Limits = limits.Process()

@@ -9,6 +9,7 @@ import (
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/provider"
 )
 
 // running is a cluster with an Istio.
@@ -60,5 +61,12 @@ func TestSameIstio(t *testing.T) {
 	}
 	if err := sameIstio(t.Context(), running{}, Options{IstioSource: filepath.Join(source, "missing"), Releases: releases}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a source that is not there: %v", err)
+	}
+}
+
+func TestIstioSourceElsewhere(t *testing.T) {
+	_, err := Open(t.Context(), Options{Provider: provider.Existing, IstioSource: t.TempDir()})
+	if err == nil || !strings.Contains(err.Error(), "cannot be installed on an existing cluster") {
+		t.Errorf("got %v", err)
 	}
 }
