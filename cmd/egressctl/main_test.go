@@ -71,3 +71,15 @@ func TestList(t *testing.T) {
 		}
 	}
 }
+
+func TestReplacements(t *testing.T) {
+	got, err := replacements([]string{"example.com/a=v1.0.0", "example.com/b=v0.0.0-1"})
+	if err != nil || len(got) != 2 || got["example.com/a"] != "v1.0.0" {
+		t.Errorf("%v %v", got, err)
+	}
+	for _, bad := range []string{"example.com/a", "=v1.0.0", "example.com/a="} {
+		if _, err := replacements([]string{bad}); err == nil {
+			t.Errorf("%q is accepted", bad)
+		}
+	}
+}

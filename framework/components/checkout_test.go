@@ -110,6 +110,27 @@ func TestCheckoutBuild(t *testing.T) {
 	}
 }
 
+// What is made of a local source is compared with nothing, which verify says, and is what prune removes.
+func TestCheckoutKept(t *testing.T) {
+	st := &Store{Root: t.TempDir()}
+	f := checkoutOf(t, st, loaded(t), smallIstio(t, "one"))
+	says(t, f)
+	seen := 0
+	err := Verify(st, t.TempDir(), func(c Check) {
+		seen++
+		if c.Err != nil || len(c.Unchecked) != 1 || !strings.Contains(c.Unchecked[0], "local source") {
+			t.Errorf("%s: %v %q", c.Entry.Manifest.Name, c.Err, c.Unchecked)
+		}
+	})
+	if err != nil || seen != 2 {
+		t.Errorf("%d entries, %v", seen, err)
+	}
+	keep, err := InUse(st, "", t.TempDir())
+	if err != nil || keep[f.set.Parts["pilot"].Dir] || keep[f.set.Module] {
+		t.Errorf("kept: %v %v", keep, err)
+	}
+}
+
 // A checkout that requires what the release does is built with the release's wrapper module; another one as it stands.
 func TestCheckoutWrapper(t *testing.T) {
 	st, cat, dir := &Store{Root: t.TempDir()}, loaded(t), smallIstio(t, "wrapped")
