@@ -47,7 +47,7 @@ FUZZTIME ?= 20s
 
 .PHONY: fuzz
 fuzz: ## fuzz everything that reads files of others; their seeds run in `make unit` too
-	for t in input:FuzzDocuments printable:FuzzText casefile:FuzzParse check:FuzzFolder report:FuzzRead migrate:FuzzEgressRules internet:FuzzReadHosts internet:FuzzTalk; do \
+	for t in input:FuzzDocuments printable:FuzzText casefile:FuzzParse check:FuzzFolder report:FuzzWrite compare:FuzzRead migrate:FuzzEgressRules internet:FuzzReadHosts internet:FuzzTalk; do \
 	  $(GO) test -run '^$$' -fuzz "^$${t#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./framework/$${t%:*}; done
 
 .PHONY: drivers
