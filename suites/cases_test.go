@@ -41,7 +41,7 @@ func schemas(t *testing.T) *check.Schemas {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, dir, err := components.CachedCharts(store, "")
+	_, dir, err := components.CachedCharts(t.Context(), store, components.Options{})
 	if err != nil {
 		t.Log("objects are not compared with Istio's schemas: ", err)
 		return nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +22,7 @@ import (
 	"mesh-egress-conformance/suites"
 )
 
-func checkCommand() *cobra.Command {
+func checkCommand(o *options) *cobra.Command {
 	var (
 		with   circumstances
 		live   string
@@ -41,8 +42,9 @@ func checkCommand() *cobra.Command {
 			if err != nil {
 				return usage(err)
 			}
+			with.istio.Releases = o.releases
 			with.live = func() bool { return outside == cluster.Live }
-			f, mistakes, notices, err := with.check(args[0])
+			f, mistakes, notices, err := with.check(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -64,7 +66,7 @@ func checkCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&with.istio, "istio", "", "Istio version whose schemas objects are compared with (default: the newest)")
+	f.StringVar(&with.istio.Istio, "istio", "", "Istio version whose schemas objects are compared with (default: the newest)")
 	f.StringVar(&with.hosts, "hosts", "", "file with hosts of your own, beside hosts.yaml in DIR")
 	f.StringVar(&live, "internet", "", "hermetic (the default), or live: hosts are not looked at")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
@@ -73,17 +75,17 @@ func checkCommand() *cobra.Command {
 
 // circumstances are what the cases of a folder are checked against.
 type circumstances struct {
-	istio   string
-	hosts   string      // file with hosts beside those of the folder; "" is none
-	live    func() bool // whether they call the real internet, asked when it matters; nil is no
-	others  bool        // the cluster is somebody else's, and may have kinds of its own
-	notices io.Writer   // nil drops them
+	istio   components.Options // which Istio
+	hosts   string             // file with hosts beside those of the folder; "" is none
+	live    func() bool        // whether they call the real internet, asked when it matters; nil is no
+	others  bool               // the cluster is somebody else's, and may have kinds of its own
+	notices io.Writer          // nil drops them
 }
 
 // circumstances of a run with these flags.
 func (o *options) circumstances(cmd *cobra.Command) circumstances {
 	return circumstances{
-		istio: o.istio, notices: cmd.ErrOrStderr(),
+		istio: components.Options{Istio: o.istio, IstioSource: o.istioSource, Releases: o.releases}, notices: cmd.ErrOrStderr(),
 		others: o.provider == provider.Existing || o.provider == provider.Auto && o.place.Kubeconfig != "",
 		live: func() bool {
 			if o.internet != "" {
@@ -96,7 +98,7 @@ func (o *options) circumstances(cmd *cobra.Command) circumstances {
 }
 
 // check reads a folder and finds its mistakes.
-func (c circumstances) check(dir string) (f *casefile.Folder, mistakes, notices input.Mistakes, err error) {
+func (c circumstances) check(ctx context.Context, dir string) (f *casefile.Folder, mistakes, notices input.Mistakes, err error) {
 	base, err := internet.DefaultHosts()
 	if err != nil {
 		return nil, nil, nil, err
@@ -109,11 +111,7 @@ func (c circumstances) check(dir string) (f *casefile.Folder, mistakes, notices 
 	} else {
 		f.Hosts = append(f.Hosts, more)
 	}
-	cat, err := components.LoadCatalogue()
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	istio, err := cat.FindIstio(c.istio)
+	istio, err := components.Find(ctx, c.istio)
 	if err != nil {
 		return nil, nil, nil, usage(err)
 	}
@@ -121,7 +119,7 @@ func (c circumstances) check(dir string) (f *casefile.Folder, mistakes, notices 
 		env.Istio = istio.Version
 	}
 	var missing error
-	if env.Schemas, missing = schemas(c.istio); missing != nil {
+	if env.Schemas, missing = schemas(ctx, c.istio); missing != nil {
 		f.Notices = append(f.Notices, input.Mistake{
 			File: ".", What: "objects are not compared with the schemas of Istio: " + missing.Error(), Remedy: "egressctl components fetch brings them",
 		})
@@ -165,8 +163,8 @@ func allHosts(file string) (*internet.Hosts, error) {
 }
 
 // sound is a folder without mistakes, and the internet with its hosts.
-func (c circumstances) sound(dir string) (*casefile.Folder, *internet.Hosts, error) {
-	f, mistakes, notices, err := c.check(dir)
+func (c circumstances) sound(ctx context.Context, dir string) (*casefile.Folder, *internet.Hosts, error) {
+	f, mistakes, notices, err := c.check(ctx, dir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -187,12 +185,12 @@ func (c circumstances) sound(dir string) (*casefile.Folder, *internet.Hosts, err
 }
 
 // schemas are those of an Istio version that an earlier command has fetched. Nothing is fetched for a check.
-func schemas(istio string) (*check.Schemas, error) {
+func schemas(ctx context.Context, istio components.Options) (*check.Schemas, error) {
 	store, err := components.OpenStore()
 	if err != nil {
 		return nil, err
 	}
-	_, dir, err := components.CachedCharts(store, istio)
+	_, dir, err := components.CachedCharts(ctx, store, istio)
 	if err != nil {
 		return nil, err
 	}

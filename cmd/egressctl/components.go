@@ -18,7 +18,7 @@ func componentsCommand(o *options) *cobra.Command {
 		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(componentsListCommand(), componentsFetchCommand(o), componentsVerifyCommand(), componentsPruneCommand(o))
+	cmd.AddCommand(componentsListCommand(o), componentsFetchCommand(o), componentsVerifyCommand(o), componentsPruneCommand(o))
 	return cmd
 }
 
@@ -27,16 +27,16 @@ func (o *options) fetch(cmd *cobra.Command, store *components.Store) (*component
 	if err != nil {
 		return nil, usage(err)
 	}
-	return components.Fetch(cmd.Context(), store, components.Options{Istio: o.istio, Source: src, Hub: o.hub, Progress: newProgress(cmd.ErrOrStderr())})
+	return components.Fetch(cmd.Context(), store, components.Options{Istio: o.istio, IstioSource: o.istioSource, Releases: o.releases, Source: src, Hub: o.hub, Progress: newProgress(cmd.ErrOrStderr())})
 }
 
-func componentsListCommand() *cobra.Command {
+func componentsListCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the catalogue and what the cache holds",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cat, err := components.LoadCatalogue()
+			cat, err := components.LoadCatalogue(o.releases)
 			if err != nil {
 				return err
 			}
@@ -113,7 +113,7 @@ func componentsFetchCommand(o *options) *cobra.Command {
 	return cmd
 }
 
-func componentsVerifyCommand() *cobra.Command {
+func componentsVerifyCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify",
 		Short: "Compare every file in the cache with its digest, and the digests with what the catalogue pins",
@@ -126,7 +126,7 @@ func componentsVerifyCommand() *cobra.Command {
 			w := cmd.OutOrStdout()
 			var all error
 			var entries, open int
-			err = components.Verify(store, func(c components.Check) {
+			err = components.Verify(store, o.releases, func(c components.Check) {
 				entries++
 				m := c.Entry.Manifest
 				if c.Err != nil {
@@ -162,7 +162,7 @@ func componentsPruneCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			keep, err := components.InUse(store, o.hub)
+			keep, err := components.InUse(store, o.hub, o.releases)
 			if err != nil {
 				return err
 			}

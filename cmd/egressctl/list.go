@@ -14,7 +14,7 @@ import (
 	"mesh-egress-conformance/framework/printable"
 )
 
-func listCommand() *cobra.Command {
+func listCommand(o *options) *cobra.Command {
 	var (
 		sel    selection
 		asJSON bool
@@ -26,13 +26,13 @@ func listCommand() *cobra.Command {
 		Short: "List the cases and what each claims",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			sel.against = circumstances{istio: version, notices: cmd.ErrOrStderr()}
+			sel.against = circumstances{istio: components.Options{Istio: version, Releases: o.releases}, notices: cmd.ErrOrStderr()}
 			what, err := sel.load(cmd.Context())
 			if err != nil {
 				return chosen(err)
 			}
 			cases := what.cases
-			cat, err := components.LoadCatalogue()
+			cat, err := components.LoadCatalogue(o.releases)
 			if err != nil {
 				return err
 			}

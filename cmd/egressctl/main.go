@@ -102,6 +102,7 @@ func interruptible(stderr io.Writer) (context.Context, func()) {
 // options are the flags that most commands share.
 type options struct {
 	provider, name, istio, source, hub string
+	istioSource, releases              string
 	port                               int
 	debug                              bool
 	place                              provider.Options
@@ -131,8 +132,9 @@ func rootCommand() *cobra.Command {
 	f.StringVar(&o.place.Kubeconfig, "kubeconfig", "", "kubeconfig of an existing cluster")
 	f.StringVar(&o.place.Context, "context", "", "context in the kubeconfig of an existing cluster")
 	f.StringVar(&o.name, "name", "default", "name of the cluster")
+	f.StringVar(&o.releases, "catalogue", "", "folder with Istio releases beside the built-in ones, as components add-istio writes them (default: mesh-egress-conformance/releases in $XDG_CONFIG_HOME)")
 	f.BoolVar(&o.debug, "debug", false, "print what client libraries log")
-	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), compareCommand(), cleanCommand(o), listCommand(), checkCommand(), probeCommand(o),
+	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), compareCommand(), cleanCommand(o), listCommand(o), checkCommand(o), probeCommand(o),
 		kubectlCommand(o), kubeconfigCommand(o), logsCommand(o), shellCommand(o), doctorCommand(o), componentsCommand(o), migrateCommand())
 	return root
 }
@@ -163,7 +165,8 @@ func (o *options) addUpFlags(cmd *cobra.Command) {
 
 func (o *options) addComponentFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.istio, "istio", "", "Istio version from the component catalogue (default: the newest)")
+	f.StringVar(&o.istio, "istio", "", "Istio version from the component catalogue, or with --source image any tag of its minor versions (default: the newest)")
+	f.StringVar(&o.istioSource, "istio-source", "", "folder with Istio's source, such as your clone with an edit: istiod, agent, istioctl and charts are built of it")
 	f.StringVar(&o.source, "source", string(components.Auto), "where components come from: auto, image or build")
 	f.StringVar(&o.hub, "hub", "", "registry that mirrors the official ones, for --source image")
 }
@@ -187,7 +190,7 @@ func (o *options) session(cmd *cobra.Command, what selected) (harness.Options, e
 	}
 	return harness.Options{
 		Outside: outside, AllowInstall: o.allowInstall, Command: again(os.Args[0], cmd),
-		Provider: name, Place: o.place, Name: o.name, Istio: o.istio, Source: src, Hub: o.hub, Port: o.port,
+		Provider: name, Place: o.place, Name: o.name, Istio: o.istio, IstioSource: o.istioSource, Releases: o.releases, Source: src, Hub: o.hub, Port: o.port,
 		Clients: what.clients, Fixtures: what.fixtures, Cases: what.cases, OwnCases: what.own, Hosts: what.hosts, ClientImage: o.clientImage, Progress: newProgress(cmd.ErrOrStderr()), Log: cmd.ErrOrStderr(),
 	}, nil
 }

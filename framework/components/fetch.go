@@ -17,10 +17,12 @@ const goarch = runtime.GOARCH
 
 // Options choose what is fetched and from where.
 type Options struct {
-	Istio    string // version as people name it; "" is the default
-	Source   Source // "" means Auto
-	Hub      string // registry that mirrors the official ones, e.g. "registry.example.com/mirror"
-	Progress Progress
+	Istio       string // version as people name it; "" is the default
+	IstioSource string // folder with Istio's source, which is built in place of the release's; "" for none
+	Releases    string // folder with releases beside those of the catalogue; "" is UserReleases
+	Source      Source // "" means Auto
+	Hub         string // registry that mirrors the official ones, e.g. "registry.example.com/mirror"
+	Progress    Progress
 }
 
 // Progress hears about parts that are not in the cache. Calls may come from several goroutines.
@@ -55,7 +57,7 @@ const PauseImage = "registry.k8s.io/pause:3.10.1"
 
 // Fetch returns the complete set, making or pulling what the cache lacks.
 func Fetch(ctx context.Context, st *Store, o Options) (*Set, error) {
-	cat, err := LoadCatalogue()
+	cat, err := LoadCatalogue(o.Releases)
 	if err != nil {
 		return nil, err
 	}
@@ -64,13 +66,18 @@ func Fetch(ctx context.Context, st *Store, o Options) (*Set, error) {
 
 func fetch(ctx context.Context, st *Store, cat *Catalogue, o Options) (*Set, error) {
 	start := time.Now()
-	istio, err := cat.FindIstio(o.Istio)
+	istio, err := cat.find(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	f := &fetcher{store: st, opts: o, cat: cat, set: &Set{Istio: istio, Parts: map[string]Entry{}, Images: map[string]Entry{}, Refs: map[string][]string{}}}
-	f.set.Source = f.decide(ctx)
-	if f.set.Module, err = f.istioModule(ctx, istio.Module); err != nil {
+	if f.set.Source = f.decide(ctx); f.set.Source == Build && istio.ChartsOf != "" {
+		return nil, notBuilt(istio)
+	}
+	if d := istio.differs(); d != "" {
+		f.set.Notes = append(f.set.Notes, d)
+	}
+	if f.set.Module, err = f.istioFolder(ctx, istio); err != nil {
 		return nil, fmt.Errorf("charts and samples of Istio %s: %w", istio.Version, err)
 	}
 	if err := f.parts(ctx, slices.Concat(cat.Parts, cat.istioParts(istio))); err != nil {
@@ -89,6 +96,19 @@ type fetcher struct {
 	cat   *Catalogue
 	mu    sync.Mutex
 	set   *Set
+}
+
+// notBuilt says why a version has only images.
+func notBuilt(i Istio) error {
+	return fmt.Errorf("istio %s is not in the component catalogue, so it is taken for a tag of official images, and those are used with --source image only (with auto, where a registry answers within seconds that it has them; --hub names a mirror). To build it: egressctl components add-istio, or --istio-source DIR (docs/versions.md)", i.Release)
+}
+
+// istioFolder is the folder with the charts and samples of an Istio.
+func (f *fetcher) istioFolder(ctx context.Context, i Istio) (string, error) {
+	if i.Checkout != nil {
+		return f.snapshot(ctx, i)
+	}
+	return f.istioModule(ctx, i.Module)
 }
 
 // istioModule is moduleDir without the go command when the module's folder is already known to this cache.
@@ -133,14 +153,21 @@ func (f *fetcher) decide(ctx context.Context) Source {
 		return f.opts.Source
 	}
 	// What is complete in the cache wins, so that a warm start asks no registry.
+	i := f.set.Istio
+	if i.Checkout != nil { // what matters is where all else comes from
+		i.Release, i.Checkout = i.ImageTag, nil
+	}
 	for _, src := range []Source{Build, Image} {
-		if r, err := f.recipe(f.cat.istioParts(f.set.Istio)[0], src); err == nil {
+		if src == Build && i.ChartsOf != "" {
+			continue
+		}
+		if r, err := f.recipe(f.cat.istioParts(i)[0], src); err == nil {
 			if _, err := f.store.Lookup(r); err == nil {
 				return src
 			}
 		}
 	}
-	if registryAnswers(ctx, f.opts.Hub, IstioHub+"/pilot:"+f.set.Istio.Release) {
+	if registryAnswers(ctx, f.opts.Hub, IstioHub+"/pilot:"+i.Release) {
 		return Image
 	}
 	return Build
@@ -155,10 +182,10 @@ func (f *fetcher) recipe(p Part, src Source) (Recipe, error) {
 	r.Source = Build
 	in := []any{p.Go, p.CC, p.Deb, p.Wheel, goarch, recipeVersion}
 	if p.NodeBase != "" {
-		in = append(in, p.NodeBase, recipeInputs("kind-base"))
+		in = append(in, p.NodeBase, f.cat.recipes.inputs("kind-base"))
 	}
 	if p.Go != nil && p.Go.Wrapper != "" {
-		in = append(in, recipeInputs(p.Go.Wrapper))
+		in = append(in, f.cat.recipes.inputs(p.Go.Wrapper))
 	}
 	if p.Deb != nil || p.NodeBase != "" {
 		id, err := distribution()

@@ -62,7 +62,7 @@ const imagePrefix = "image-"
 var istioImages = []string{"pilot", "proxyv2"}
 
 func (f *fetcher) image(ctx context.Context, n string, s imageSpec) error {
-	official := f.set.Source == Image && slices.Contains(istioImages, n)
+	official := f.set.Source == Image && slices.Contains(istioImages, n) && f.set.Istio.Checkout == nil
 	r := Recipe{Name: imagePrefix + n, Version: "1", Source: f.set.Source}
 	if slices.Contains(istioImages, n) {
 		r.Version = f.set.Istio.Release

@@ -19,15 +19,16 @@ func (s *Set) Entries() []Entry {
 	return out
 }
 
-// InUse lists the folders of all entries that the current catalogue names, from any source.
-func InUse(st *Store, hub string) (map[string]bool, error) {
-	cat, err := LoadCatalogue()
+// InUse lists the folders of all entries that the current catalogue names, with the releases of a folder of the user's (as
+// LoadCatalogue reads it), from any source. Those of local sources are not among them.
+func InUse(st *Store, hub, releases string) (map[string]bool, error) {
+	cat, err := LoadCatalogue(releases)
 	if err != nil {
 		return nil, err
 	}
-	keep, releases := map[string]bool{}, []string{}
+	keep, versions := map[string]bool{}, []string{}
 	for _, i := range cat.Istio {
-		releases = append(releases, i.Release, filepath.Base(i.Module))
+		versions = append(versions, i.Release, filepath.Base(i.Module))
 		f := &fetcher{store: st, opts: Options{Hub: hub}, cat: cat, set: &Set{Istio: i}}
 		for _, p := range slices.Concat(cat.Parts, cat.Kind, cat.istioParts(i)) {
 			for _, src := range []Source{Build, Image} {
@@ -53,7 +54,7 @@ func InUse(st *Store, hub string) (map[string]bool, error) {
 	for _, e := range entries {
 		m := e.Manifest
 		perRelease := m.Name == moduleEntry || slices.Contains(istioImages, strings.TrimPrefix(m.Name, imagePrefix))
-		if perRelease && !slices.Contains(releases, m.Version) {
+		if perRelease && !slices.Contains(versions, m.Version) {
 			continue
 		}
 		if !perRelease && ownPackages[m.Name] == "" && !strings.HasPrefix(m.Name, imagePrefix) {

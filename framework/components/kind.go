@@ -27,7 +27,7 @@ const NodeImage = "mesh-egress-conformance/kind-node"
 // an embedded cluster and of kind's own base files. The way is kind's: images/base/Dockerfile and
 // pkg/build/nodeimage; nothing is pulled, and no Docker is needed to make it.
 func KindNode(ctx context.Context, st *Store, o Options, set *Set) (archive Entry, ref string, err error) {
-	cat, err := LoadCatalogue()
+	cat, err := builtInCatalogue()
 	if err != nil {
 		return Entry{}, "", err
 	}
@@ -185,7 +185,7 @@ func (f *fetcher) containerdContent(ctx context.Context, w *Work, archives []str
 		err = fmt.Errorf("containerd did not end within %s: %w", containerdStop, ctx.Err())
 	}
 	if err != nil {
-		return "", fmt.Errorf("%w\ncontainerd says: %s", err, tail(log.String(), 10))
+		return "", fmt.Errorf("%w\ncontainerd says: %s", err, excerpt(log.String(), 12))
 	}
 	// Locks and sockets of this containerd are of no use to the node's.
 	return root, errors.Join(os.RemoveAll(filepath.Join(root, "tmpmounts")), os.RemoveAll(state))
@@ -259,7 +259,7 @@ func (f *fetcher) buildNodeBase(ctx context.Context, p Part, w *Work) error {
 	}
 	list := filepath.Join(w.Dir, "packages")
 	// debootstrap mounts /proc and /sys in the new root: in a mount namespace of its own they end with it.
-	_, err = w.run(ctx, w.Dir, nil, "unshare", "--mount", "bash", "-c", recipeFile("kind-base.sh"), "kind-base.sh", suite, mirror, sections, kind, filepath.Join(w.Out, "rootfs.tar"), list)
+	_, err = w.run(ctx, w.Dir, nil, "unshare", "--mount", "bash", "-c", f.cat.recipes.file("kind-base.sh"), "kind-base.sh", suite, mirror, sections, kind, filepath.Join(w.Out, "rootfs.tar"), list)
 	if err != nil {
 		return err
 	}

@@ -10,11 +10,11 @@ import (
 // Pruning keeps what only a node image for kind is made of.
 func TestPruneKeepsKind(t *testing.T) {
 	st := &Store{Root: t.TempDir()}
-	keep, err := InUse(st, "")
+	keep, err := InUse(st, "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cat, err := LoadCatalogue()
+	cat, err := builtInCatalogue()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestAptOrigin(t *testing.T) {
 
 // Another script for the node base makes another node base.
 func TestNodeBaseKey(t *testing.T) {
-	if s := recipeInputs("kind-base"); !strings.Contains(s, "debootstrap") {
+	if s := builtInRecipes().inputs("kind-base"); !strings.Contains(s, "debootstrap") {
 		t.Errorf("the script is no part of the key: %.80q", s)
 	}
 }

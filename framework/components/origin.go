@@ -1,8 +1,6 @@
 package components
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,7 +10,7 @@ import (
 
 // Origin is one thing that an entry was made of.
 type Origin struct {
-	Kind    string `json:"kind"` // wheel, deb, image, module (Go), go.sum
+	Kind    string `json:"kind"` // wheel, deb, image, module (Go), go.sum, local source
 	Name    string `json:"name"`
 	Version string `json:"version,omitempty"`
 	Digest  string `json:"digest"`  // sha256:..., or h1:... as in a go.sum
@@ -24,6 +22,7 @@ const (
 	byCatalogue = "catalogue"
 	byApt       = "signed package lists"
 	byFirstPull = "first pull" // with that of the first pull into this cache, or with nothing if it is that
+	byNothing   = "nothing"    // it is this machine's user's own
 )
 
 const sha256Prefix = "sha256:"
@@ -60,17 +59,11 @@ func moduleOrigin(module, sum string) Origin {
 	return Origin{Kind: "module", Name: name, Version: version, Digest: sum, Checked: byCatalogue}
 }
 
-// wrapperOrigin stands for all modules that a wrapper module's go.sum names.
-func wrapperOrigin(wrapper string) Origin {
-	sum := sha256.Sum256([]byte(recipeFile(wrapper + ".sum")))
-	return Origin{Kind: "go.sum", Name: "recipes/" + wrapper + ".sum", Digest: sha256Prefix + hex.EncodeToString(sum[:]), Checked: byCatalogue}
-}
-
 // Component is one line of what a cluster is made of, for reports.
 type Component struct {
 	Name    string `json:"name"`
 	Version string `json:"version,omitempty"`
-	Source  string `json:"source"` // build or image for parts and images; wheel, deb, image, module, go.sum for what they were made of
+	Source  string `json:"source"` // build or image for parts and images; wheel, deb, image, module, go.sum, local source for what they were made of
 	Digest  string `json:"digest"`
 }
 

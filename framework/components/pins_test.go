@@ -18,7 +18,7 @@ var hex256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // Every wheel and every module that is used as a folder has a pin, and pins look like digests.
 func TestPinsComplete(t *testing.T) {
-	c, err := LoadCatalogue()
+	c, err := builtInCatalogue()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestPinsComplete(t *testing.T) {
 		}
 		if p.Go != nil {
 			modules = append(modules, p.Go.Module)
-			if p.Go.Wrapper != "" && recipeFile(p.Go.Wrapper+".sum") == "" {
+			if p.Go.Wrapper != "" && builtInRecipes().file(p.Go.Wrapper+".sum") == "" {
 				t.Errorf("%s: the wrapper module has no go.sum", p.Name)
 			}
 		}
@@ -63,7 +63,7 @@ func TestPinsComplete(t *testing.T) {
 	}
 	// Stated twice, so they must agree.
 	module := "k8s.io/kubernetes@v1.36.3"
-	if line := strings.Replace(module, "@", " ", 1) + " " + c.Modules[module]; !sumLines(recipeFile("kubernetes.sum"))[line] {
+	if line := strings.Replace(module, "@", " ", 1) + " " + c.Modules[module]; !sumLines(builtInRecipes().file("kubernetes.sum"))[line] {
 		t.Errorf("recipes/kubernetes.sum does not have %q", line)
 	}
 }

@@ -20,9 +20,10 @@ type Check struct {
 }
 
 // Verify reads every file of every entry, compares it with the entry's manifest, and the manifest with what the
-// catalogue pins. each hears the result of one entry after the other.
-func Verify(st *Store, each func(Check)) error {
-	cat, err := LoadCatalogue()
+// catalogue pins, with the releases of a folder of the user's (as LoadCatalogue reads it). each hears the result of one
+// entry after the other.
+func Verify(st *Store, releases string, each func(Check)) error {
+	cat, err := LoadCatalogue(releases)
 	if err != nil {
 		return err
 	}
@@ -64,6 +65,9 @@ func (v *verifier) pins(e Entry) (unchecked []string, err error) {
 			return v.images(e, v.officialPin(m))
 		}
 		return nil, nil // of parts whose digests the entry's key names
+	}
+	if strings.Contains(m.Version, localMark) {
+		return []string{"it is made of a local source, with which nothing is compared (components prune removes it)"}, nil
 	}
 	p, ok := v.part(m.Name, m.Version)
 	if !ok {
@@ -260,7 +264,7 @@ func checkProgram(file string, pinned map[string]bool, own string) error {
 // pinnedModules are the lines of the go.sum that a part is built with, and the path of the module that is built and so
 // has no line in it. nil means that the go.sum is not on this machine.
 func (v *verifier) pinnedModules(p Part) (lines map[string]bool, own string) {
-	text := recipeFile(p.Go.Wrapper + ".sum")
+	text := v.cat.recipes.file(p.Go.Wrapper + ".sum")
 	if p.Go.Wrapper == "" {
 		own, _, _ = strings.Cut(p.Go.Module, "@")
 		dir := v.folderOf(p.Go.Module)
@@ -270,7 +274,7 @@ func (v *verifier) pinnedModules(p Part) (lines map[string]bool, own string) {
 		}
 		text = string(b)
 	} else {
-		own = wrapperModule(recipeFile(p.Go.Wrapper + ".mod"))
+		own = wrapperModule(v.cat.recipes.file(p.Go.Wrapper + ".mod"))
 	}
 	return sumLines(text), own
 }

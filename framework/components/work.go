@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,7 +98,7 @@ func (s *Store) lock(ctx context.Context, name string) (unlock func(), err error
 // came records what the entry is made of.
 func (w *Work) came(from ...Origin) { w.origins = append(w.origins, from...) }
 
-// run executes a tool in a folder and puts the end of its output into the error. Nothing that the tool starts
+// run executes a tool in a folder and puts its output, or the begin and the end of it, into the error. Nothing that the tool starts
 // outlives this process, and its temporary files lie in the work folder.
 func (w *Work) run(ctx context.Context, dir string, env []string, name string, args ...string) ([]byte, error) {
 	cmd, err := w.command(ctx, dir, env, name, args...)
@@ -110,7 +111,7 @@ func (w *Work) run(ctx context.Context, dir string, env []string, name string, a
 		if ctx.Err() != nil {
 			err = errors.Join(context.Cause(ctx), err)
 		}
-		return nil, fmt.Errorf("run %s %s: %w\n%s", name, strings.Join(args, " "), err, tail(stderr.String()+stdout.String(), 15))
+		return nil, fmt.Errorf("run %s %s: %w\n%s", name, strings.Join(args, " "), err, excerpt(stderr.String()+stdout.String(), 12))
 	}
 	return stdout.Bytes(), nil
 }
@@ -126,10 +127,17 @@ func (w *Work) command(ctx context.Context, dir string, env []string, name strin
 	return cmd, nil
 }
 
-func tail(s string, lines int) string {
-	all := strings.Split(strings.TrimRight(s, "\n"), "\n")
-	if len(all) > lines {
-		all = all[len(all)-lines:]
+// excerpt is a tool's output without what the go command says of downloads, and of a long one the first and the last
+// lines: a compiler's first ones tell what is wrong, the last ones of most other tools.
+func excerpt(s string, lines int) string {
+	var all []string
+	for l := range strings.Lines(s) {
+		if !strings.HasPrefix(l, "go: downloading ") {
+			all = append(all, strings.TrimRight(l, "\r\n"))
+		}
+	}
+	if left := len(all) - 2*lines; left > 0 {
+		all = slices.Concat(all[:lines], []string{fmt.Sprintf("[%d more lines]", left)}, all[len(all)-lines:])
 	}
 	return strings.Join(all, "\n")
 }

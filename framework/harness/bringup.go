@@ -21,7 +21,7 @@ import (
 
 // bringUp makes a cluster and installs Istio. Clients and gateways go on starting in the background.
 func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *components.Store) error {
-	set, err := components.Fetch(ctx, store, components.Options{Istio: s.opts.Istio, Source: s.opts.Source, Hub: s.opts.Hub, Progress: s.opts.Progress})
+	set, err := components.Fetch(ctx, store, s.opts.components())
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,10 @@ func (s *Session) useRunning(ctx context.Context, c cluster.Cluster, store *comp
 	if err := sameInternet(c, s.opts.Outside); err != nil {
 		return err
 	}
-	var err error
+	err := sameIstio(ctx, c, s.opts)
+	if err != nil {
+		return err
+	}
 	if s.opts.Hosts, err = extend(ctx, c, s.opts.Hosts); err != nil {
 		return err
 	}

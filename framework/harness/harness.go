@@ -32,6 +32,10 @@ type Options struct {
 	Place    provider.Options
 	Name     string
 	Istio    string
+	// IstioSource is a folder with Istio's source, which is built in place of the release's; "" for none.
+	IstioSource string
+	// Releases is a folder with Istio releases beside those of the catalogue; "" is the user's own.
+	Releases string
 	Source   components.Source
 	Hub      string
 	Port     int
@@ -62,6 +66,11 @@ type Options struct {
 	// Limits are the time limits; left out, those of this process (limits.SlowEnv).
 	Limits limits.Limits
 	Log    io.Writer // one line for each step; nil drops them
+}
+
+// components are the options that say what a cluster is made of.
+func (o *Options) components() components.Options {
+	return components.Options{Istio: o.Istio, IstioSource: o.IstioSource, Releases: o.Releases, Source: o.Source, Hub: o.Hub, Progress: o.Progress}
 }
 
 func (o *Options) logf(format string, a ...any) {
@@ -142,6 +151,22 @@ func sameInternet(c cluster.Cluster, want cluster.Outside) error {
 		return fmt.Errorf("the running cluster %s reaches the %s internet, not the %s one: take it down, or choose another --name", c.Name(), have, want)
 	}
 	return nil
+}
+
+// sameIstio demands that a running cluster of the harness has the Istio that was asked for, if one was.
+func sameIstio(ctx context.Context, c cluster.Cluster, o Options) error {
+	if o.Istio == "" && o.IstioSource == "" {
+		return nil
+	}
+	want, err := components.Find(ctx, o.components())
+	if err != nil {
+		return err
+	}
+	have := c.Facts()
+	if o.IstioSource == "" && o.Istio == want.Version && have.Istio == want.Version || have.IstioTag == want.Release {
+		return nil
+	}
+	return fmt.Errorf("the running cluster %s has Istio %s, not %s: take it down, or choose another --name", c.Name(), have.IstioTag, want.Release)
 }
 
 // Up brings a cluster up with Istio, both gateways and the base clients, and lets it live on.

@@ -21,13 +21,16 @@ func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Foun
 	if !s.opts.AllowInstall {
 		return found, fmt.Errorf("%w; --allow-install lets the run install one, which it removes again", err)
 	}
+	if s.opts.IstioSource != "" {
+		return found, fmt.Errorf("a cluster of somebody else pulls its images from a registry, which does not have those of %s: install it there yourself, or use --provider embedded or kind", s.opts.IstioSource)
+	}
 	if err := s.lock.end(false); err != nil { // shared until now
 		return found, err
 	}
 	if s.lock, err = acquireByUID(ctx, store, s.cs, s.run); err != nil {
 		return found, fmt.Errorf("cluster %s: %w", s.env.cluster.Name(), err)
 	}
-	version, charts, err := components.Charts(ctx, store, components.Options{Istio: s.opts.Istio})
+	version, charts, err := components.Charts(ctx, store, s.opts.components())
 	if err != nil {
 		return found, err
 	}
