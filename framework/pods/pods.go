@@ -120,7 +120,7 @@ func (p *Pods) adopt(ctx context.Context, c egress.Client) (*corev1.Pod, error) 
 		return nil, fmt.Errorf("look for a running pod: %w", err)
 	}
 	for i := range l.Items {
-		if pod := &l.Items[i]; p.ours(pod) && (isReady(pod) || isUsable(pod)) && pod.DeletionTimestamp == nil && hasProxy(pod) == c.Sidecar() {
+		if pod := &l.Items[i]; p.ours(pod) && (isReady(pod) || isUsable(pod)) && pod.DeletionTimestamp == nil && hasProxy(pod) == c.Captured() {
 			return pod, nil
 		}
 	}
@@ -147,7 +147,7 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 	if err := p.Namespace(ctx, c); err != nil {
 		return nil, err
 	}
-	if c.Injection == egress.ManualInjection && c.Sidecar() {
+	if c.Injection == egress.ManualInjection {
 		if objs, err = p.inject(ctx, c, objs); err != nil {
 			return nil, err
 		}
@@ -214,7 +214,7 @@ func rename(o *fixture.Object, c egress.Client) {
 func (p *Pods) namespaceLabels(c egress.Client) map[string]any {
 	l := map[string]any{}
 	l[p.owner.Key] = p.owner.Value
-	if c.Injection == egress.AutoInjection && c.Sidecar() {
+	if c.Injection == egress.AutoInjection {
 		l["istio-injection"] = "enabled"
 		if p.custom != nil {
 			delete(l, "istio-injection")
@@ -267,8 +267,8 @@ func (p *Pods) waitReady(ctx context.Context, c egress.Client, whose fixture.Own
 	if err != nil {
 		return nil, err
 	}
-	if c.Sidecar() != hasProxy(pod) {
-		return nil, fmt.Errorf("pod %s/%s: sidecar present: %t, expected: %t (is the injection webhook installed?)", c.Namespace, pod.Name, hasProxy(pod), c.Sidecar())
+	if c.Captured() != hasProxy(pod) {
+		return nil, fmt.Errorf("pod %s/%s: sidecar present: %t, expected: %t (is the injection webhook installed?)", c.Namespace, pod.Name, hasProxy(pod), c.Captured())
 	}
 	return pod, nil
 }
