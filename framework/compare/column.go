@@ -125,7 +125,7 @@ func Of(name string, r *report.Report) (*Column, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the report of %s: %w", name, err)
 	}
-	c.Name = name
+	c.Name, c.Seconds = name, r.Took
 	return c, nil
 }
 

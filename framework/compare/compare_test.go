@@ -412,3 +412,19 @@ func TestEverySchema(t *testing.T) {
 		}
 	}
 }
+
+func TestOutdated(t *testing.T) {
+	a, b, gone := ran("a", egress.Conforms, ok, ok), ran("b", egress.NotApplicable, ok), ran("gone", egress.Conforms, ok, ok)
+	col := column(t, "1.31", a, b, gone)
+	today := []egress.Case{a.Case, b.Case}
+	today[0].Claim = "other words"
+	today[1].Since = "1.30"
+	today = append(today, egress.Case{Name: "new"})
+	got, err := col.Outdated(today)
+	if want := []string{"b has changed since (since)", "new is not in it", "gone is no case any more"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q %v", got, err)
+	}
+	if got, err = col.Outdated([]egress.Case{a.Case, b.Case, gone.Case}); err != nil || len(got) > 0 {
+		t.Errorf("%q %v", got, err)
+	}
+}

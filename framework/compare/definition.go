@@ -103,3 +103,32 @@ func (c *Case) fixtures() string {
 	}
 	return report.WithoutRun(strings.Join(c.applied, "---\n"))
 }
+
+// Outdated says in what a report is of other cases than these: cases that it lacks, that are no more, or that have
+// changed. What their fixtures are is not compared.
+func (c *Column) Outdated(cases []egress.Case) ([]string, error) {
+	var out []string
+	today := map[string]bool{}
+	for _, k := range cases {
+		today[k.Name] = true
+		raw, err := encjson.Marshal(k)
+		if err != nil {
+			return nil, fmt.Errorf("case %s: %w", k.Name, err)
+		}
+		have := c.find(k.Name)
+		if have == nil {
+			out = append(out, k.Name+" is not in it")
+			continue
+		}
+		now := &Case{raw: raw}
+		if fields := slices.Concat(changed(have, now), conditionsChanged(have, now)); len(fields) > 0 {
+			out = append(out, fmt.Sprintf("%s has changed since (%s)", k.Name, strings.Join(fields, ", ")))
+		}
+	}
+	for _, x := range c.Cases {
+		if !today[x.Name] {
+			out = append(out, x.Name+" is no case any more")
+		}
+	}
+	return out, nil
+}
