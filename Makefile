@@ -51,7 +51,7 @@ FUZZTIME ?= 20s
 
 .PHONY: fuzz
 fuzz: ## fuzz everything that reads files of others; their seeds run in `make unit` too
-	for t in input:FuzzDocuments printable:FuzzText casefile:FuzzParse check:FuzzFolder report:FuzzRead migrate:FuzzEgressRules internet:FuzzReadHosts internet:FuzzTalk; do \
+	for t in input:FuzzDocuments printable:FuzzText casefile:FuzzParse check:FuzzFolder report:FuzzWrite compare:FuzzRead migrate:FuzzEgressRules internet:FuzzReadHosts internet:FuzzTalk; do \
 	  $(GO) test -run '^$$' -fuzz "^$${t#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./framework/$${t%:*}; done
 
 .PHONY: drivers
@@ -132,10 +132,19 @@ suites.test: ## build the Ginkgo suite as one program, to run it against several
 .PHONY: verify
 verify: ## check that generated and pinned files are up to date
 	scripts/verify-modules.sh
+	$(GO) test -short -count=1 -run TestBaselines ./suites
 
 .PHONY: update
 update: ## bring generated and pinned files up to date
 	scripts/update-modules.sh
+
+.PHONY: matrix
+matrix: build ## all cases on every Istio version of the catalogue, and what has changed between them; docs/compare.md (root)
+	$(BIN)/egressctl matrix --provider $(PROVIDER) --unseen $(RUN_FLAGS)
+
+.PHONY: update-baselines
+update-baselines: build ## run all versions and write reports/baselines anew (root)
+	$(BIN)/egressctl matrix --provider $(PROVIDER) --unseen --baselines reports/baselines $(RUN_FLAGS)
 
 .PHONY: bench
 bench: build ## time every phase of a start and a run, medians over five

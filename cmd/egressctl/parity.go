@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mesh-egress-conformance/framework/compare"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/report"
 )
@@ -26,7 +27,7 @@ func parityCommand(o *options) *cobra.Command {
 			"Exit status: 0 no difference, 1 a difference, 2 a fault of the harness, 64 wrong usage.",
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var reps []*report.Report
+			var columns []*compare.Column
 			var dest *report.File
 			if to != "" {
 				var err error
@@ -36,12 +37,9 @@ func parityCommand(o *options) *cobra.Command {
 			}
 			switch {
 			case len(old) == 2:
-				for _, f := range old {
-					r, err := report.Read(f)
-					if err != nil {
-						return err
-					}
-					reps = append(reps, r)
+				var err error
+				if columns, err = compare.ReadAll(old...); err != nil {
+					return err
 				}
 			case len(old) == 0 && len(providers) == 2:
 				what, err := sel.load(cmd.Context())
@@ -53,13 +51,17 @@ func parityCommand(o *options) *cobra.Command {
 					if err != nil {
 						return fmt.Errorf("run the cases with provider %s: %w", p, err)
 					}
-					reps = append(reps, r)
+					c, err := compare.Of(p, r)
+					if err != nil {
+						return err
+					}
+					columns = append(columns, c)
 				}
 			default:
 				return usage(errors.New("give two providers, or two reports"))
 			}
 			var text bytes.Buffer
-			same, err := report.WriteParity(&text, reps[0], reps[1])
+			same, err := compare.WriteParity(&text, columns[0], columns[1])
 			if err != nil {
 				return err
 			}
@@ -71,7 +73,7 @@ func parityCommand(o *options) *cobra.Command {
 			switch {
 			case err != nil:
 				return fmt.Errorf("write the comparison: %w", err)
-			case len(reps[0].Faults)+len(reps[1].Faults) > 0:
+			case len(columns[0].Faults)+len(columns[1].Faults) > 0:
 				return &exitError{code: exitFault}
 			case !same:
 				return &exitError{code: 1}

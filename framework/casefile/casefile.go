@@ -57,9 +57,36 @@ func (l *Loaded) At(what string, path ...any) input.Mistake {
 	return input.Mistake{File: l.Case.File, Line: input.At(l.Node, path...).Line, What: what}
 }
 
+// Demand is what a probe demands, on all Istio versions or on some, with its path in the case.
+type Demand struct {
+	ArrivesAt          egress.ByPhase[string]
+	Arrival, AccessLog egress.ByPhase[map[string]string]
+	path               []any
+}
+
+// Demands are those of all probes.
+func (l *Loaded) Demands() []Demand {
+	var out []Demand
+	for i, p := range l.Case.Probes {
+		out = append(out, Demand{p.ArrivesAt, p.Arrival, p.AccessLog, []any{"probes", i}})
+		for k, v := range p.Versions {
+			out = append(out, Demand{v.ArrivesAt, v.Arrival, v.AccessLog, []any{"probes", i, "versions", k}})
+		}
+	}
+	return out
+}
+
+// PathOf is the path to what a field of a demand says for a phase, as PathIn is.
+func (l *Loaded) PathOf(d Demand, ph egress.Phase, field string, more ...any) []any {
+	return l.inPhase(append(slices.Clone(d.path), field), ph, more)
+}
+
 // PathIn is the path to what a probe's field says for a phase: the field may have one value for all phases.
 func (l *Loaded) PathIn(ph egress.Phase, probe int, field string, more ...any) []any {
-	path := []any{"probes", probe, field}
+	return l.inPhase([]any{"probes", probe, field}, ph, more)
+}
+
+func (l *Loaded) inPhase(path []any, ph egress.Phase, more []any) []any {
 	if input.Value(l.Node, append(path, ph.String())...) != nil {
 		path = append(path, ph.String())
 	}

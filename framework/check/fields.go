@@ -35,26 +35,26 @@ var (
 )
 
 func (c *checker) arrival(l *casefile.Loaded) {
-	for i, p := range l.Case.Probes {
-		c.fields(l, i, "arrival", p.Arrival, arrivalFields, headerRE, "and \"header x-...\", \"header traceparent\" and \"header via\" in lower case")
+	for _, d := range l.Demands() {
+		c.fields(l, d, "arrival", d.Arrival, arrivalFields, headerRE, "and \"header x-...\", \"header traceparent\" and \"header via\" in lower case")
 	}
 }
 
 func (c *checker) accessLog(l *casefile.Loaded) {
-	for i, p := range l.Case.Probes {
-		c.fields(l, i, "accessLog", p.AccessLog, accessLogFields, nil, "")
+	for _, d := range l.Demands() {
+		c.fields(l, d, "accessLog", d.AccessLog, accessLogFields, nil, "")
 	}
 }
 
 // fields looks at the names of fields that are compared with a witness.
-func (c *checker) fields(l *casefile.Loaded, probe int, where string, by egress.ByPhase[map[string]string], known []string, also *regexp.Regexp, more string) {
+func (c *checker) fields(l *casefile.Loaded, d casefile.Demand, where string, by egress.ByPhase[map[string]string], known []string, also *regexp.Regexp, more string) {
 	for ph, fields := range by {
 		for _, name := range slices.Sorted(maps.Keys(fields)) {
 			if slices.Contains(known, name) || also != nil && also.MatchString(name) {
 				continue
 			}
 			remedy := strings.TrimSpace(choice(name, known) + " " + more)
-			c.mistake(l.At(fmt.Sprintf("%s: field %q is unknown", where, name), l.PathIn(ph, probe, where, name)...), "%s", remedy)
+			c.mistake(l.At(fmt.Sprintf("%s: field %q is unknown", where, name), l.PathOf(d, ph, where, name)...), "%s", remedy)
 		}
 	}
 }

@@ -200,14 +200,16 @@ func ownName(host string) string {
 
 // places looks at names and ranges with which arrivals are compared, and at DNS answers.
 func (c *checker) places(l *casefile.Loaded) {
+	for _, d := range l.Demands() {
+		for ph, name := range d.ArrivesAt {
+			if name != egress.Anywhere && name != "" {
+				c.place(l, name, "arrivesAt: ", l.PathOf(d, ph, "arrivesAt")...)
+			}
+		}
+	}
 	for i, p := range l.Case.Probes {
 		for ph, network := range p.Within {
 			c.within(l, network, l.PathIn(ph, i, "within"))
-		}
-		for ph, name := range p.ArrivesAt {
-			if name != egress.Anywhere && name != "" {
-				c.place(l, name, "arrivesAt: ", l.PathIn(ph, i, "arrivesAt")...)
-			}
 		}
 		for ph, spread := range p.Spread {
 			for _, name := range spread.Hosts() {

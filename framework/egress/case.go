@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -153,6 +154,8 @@ type Probe struct {
 	Overflow map[Phase]Count `json:"overflow,omitempty"`
 	// Wants are the accepted outcomes of each phase.
 	Wants Wants `json:"want"`
+	// Versions are demands of some Istio versions in place of these.
+	Versions []Variant `json:"versions,omitempty"`
 }
 
 // GET is a curl probe.
@@ -333,42 +336,57 @@ func (c Case) Check() error {
 		return bad("dns: answers begin in phase applied or changed, and end with the case")
 	}
 	for i, p := range c.Probes {
-		switch {
-		case p.From == "":
-			return bad("probe %d: from is missing", i)
-		case p.URL != "" && p.Protocol().Scheme == "":
-			return bad("probe %d: scheme %q is unknown; known: %s", i, p.Scheme(), Schemes())
-		case len(p.Args) > 0 && !p.Protocol().Web:
-			return bad("probe %d: args are for curl, not for %s", i, p.Scheme())
-		case (p.URL == "") == (p.Command == ""):
-			return bad("probe %d: exactly one of url and command must be set", i)
-		case p.Destination() == "" && !p.Protocol().Question:
-			return bad("probe %d: no destination host in %q; set server", i, p.URL)
-		}
-		for _, re := range p.patterns() {
-			if _, err := regexp.Compile(re); err != nil {
-				return bad("probe %d: %w", i, err)
-			}
-		}
-		if err := p.checkAttempts(); err != nil {
+		if err := c.checkProbe(p); err != nil {
 			return bad("probe %d: %w", i, err)
 		}
-		if n := p.idleCounter(); n != "" {
-			return bad("probe %d: counter %s grows in no phase, so a misspelled name would do as well", i, n)
+		if err := c.checkVariants(p); err != nil {
+			return bad("probe %d: %w", i, err)
 		}
-		for _, ph := range Phases() {
-			if w := p.Wants[ph]; ph == Changed && w == 0 && !c.Changes() {
-				continue
-			} else if w == 0 || w >= lastOutcome {
-				return bad("probe %d: no wanted outcome for phase %s", i, ph)
-			}
+	}
+	return nil
+}
+
+// checkProbe finds mistakes in a probe of the case.
+func (c Case) checkProbe(p Probe) error {
+	switch {
+	case p.From == "":
+		return errors.New("from is missing")
+	case p.URL != "" && p.Protocol().Scheme == "":
+		return fmt.Errorf("scheme %q is unknown; known: %s", p.Scheme(), Schemes())
+	case len(p.Args) > 0 && !p.Protocol().Web:
+		return fmt.Errorf("args are for curl, not for %s", p.Scheme())
+	case (p.URL == "") == (p.Command == ""):
+		return errors.New("exactly one of url and command must be set")
+	case p.Destination() == "" && !p.Protocol().Question:
+		return fmt.Errorf("no destination host in %q; set server", p.URL)
+	}
+	for _, re := range p.patterns() {
+		if _, err := regexp.Compile(re); err != nil {
+			return err
 		}
-		if p.Wants[Changed] != 0 && !c.Changes() && !p.Wants.always() {
-			return bad("probe %d wants something for phase changed, but the case has neither change nor delete", i)
+	}
+	if err := p.checkAttempts(); err != nil {
+		return err
+	}
+	if n := p.idleCounter(); n != "" {
+		return fmt.Errorf("counter %s grows in no phase, so a misspelled name would do as well", n)
+	}
+	return c.checkWants(p)
+}
+
+func (c Case) checkWants(p Probe) error {
+	for _, ph := range Phases() {
+		if w := p.Wants[ph]; ph == Changed && w == 0 && !c.Changes() {
+			continue
+		} else if w == 0 || w >= lastOutcome {
+			return fmt.Errorf("no wanted outcome for phase %s", ph)
 		}
-		if p.Wants[Before] != p.Wants[Removed] && !p.Hold.Resumes(Removed) {
-			return bad("probe %d: removal must restore what was before (%s), not %s", i, p.Wants[Before], p.Wants[Removed])
-		}
+	}
+	if p.Wants[Changed] != 0 && !c.Changes() && !p.Wants.always() {
+		return errors.New("it wants something for phase changed, but the case has neither change nor delete")
+	}
+	if p.Wants[Before] != p.Wants[Removed] && !p.Hold.Resumes(Removed) {
+		return fmt.Errorf("removal must restore what was before (%s), not %s", p.Wants[Before], p.Wants[Removed])
 	}
 	return nil
 }

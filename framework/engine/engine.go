@@ -200,7 +200,7 @@ func (e *Engine) Run(ctx context.Context, c egress.Case) egress.Result {
 func (e *Engine) Begin(ctx context.Context, c egress.Case) (judge func() egress.Result) {
 	e.defaults()
 	res := e.NotRun(c, "", "")
-	r := e.newRun(c)
+	r := e.newRun(c.On(e.Version))
 	err := r.phases(ctx, &res)
 	res.Took = time.Since(res.Started)
 	return func() egress.Result {

@@ -16,6 +16,7 @@ import (
 // plan decides whether a case can run here, and what may run beside it.
 func (s *Session) plan(ctx context.Context, c egress.Case) schedule.Plan {
 	p := schedule.Plan{Case: c}
+	c = c.On(s.env.facts.Istio)
 	if p.Verdict, p.Why = s.applicable(c); p.Verdict != "" {
 		return p
 	}

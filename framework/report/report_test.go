@@ -69,12 +69,12 @@ func TestCountsAndExitCode(t *testing.T) {
 	}
 }
 
-func TestWriteAndRead(t *testing.T) {
+func TestWrite(t *testing.T) {
 	dir := t.TempDir()
 	write(t, all(), dir)
-	back, err := Read(filepath.Join(dir, "report.json"))
-	if err != nil || back.Counts != all().Counts || back.Cases[1].Phases[1].Probes[0].Got != egress.B502 {
-		t.Errorf("%+v %v", back, err)
+	back := read(t, filepath.Join(dir, "report.json"))
+	if back.Counts != all().Counts || back.Cases[1].Phases[1].Probes[0].Got != egress.B502 {
+		t.Errorf("%+v", back)
 	}
 	b, err := os.ReadFile(filepath.Join(dir, "junit.xml"))
 	if err != nil {
@@ -89,30 +89,19 @@ func TestWriteAndRead(t *testing.T) {
 		cases[3].Skipped == nil || !strings.Contains(cases[3].Skipped.Message, "needs something") || cases[0].Failure != nil {
 		t.Errorf("%s", b)
 	}
-	good, err := os.ReadFile(filepath.Join(dir, "report.json"))
+}
+
+func read(t *testing.T, file string) *Report {
+	t.Helper()
+	var r Report
+	b, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(b, &r)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	replace := func(old, by string) string { return strings.Replace(string(good), old, by, 1) }
-	for want, content := range map[string]string{
-		"unexpected end":    `{"schema":`,
-		`schema "other/v9"`: `{"schema":"other/v9"}`,
-		"counts":            replace(`"violates": 1`, `"violates": 0`),
-		"is in it twice":    replace(`"name": "http-bad"`, `"name": "http-good"`),
-		"unknown verdict":   replace(`"verdict": "conforms",`, `"verdict": "excellent",`),
-		"duplicate field":   replace(`"tookSeconds"`, `"schema": "mesh-egress-conformance/report/v2", "tookSeconds"`),
-	} {
-		f := filepath.Join(dir, "spoiled")
-		if err := os.WriteFile(f, []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Read(f); err == nil || !strings.Contains(err.Error(), f) || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %q", err, want)
-		}
-	}
-	if _, err := Read("/dev/zero"); err == nil || !strings.Contains(err.Error(), "device") {
-		t.Errorf("/dev/zero is a report: %v", err)
-	}
+	return &r
 }
 
 func write(t *testing.T, r *Report, dir string) {
@@ -124,6 +113,22 @@ func write(t *testing.T, r *Report, dir string) {
 	defer f.Close()
 	if err := r.WriteAll(f); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What is another in every run is not in a baseline; what came out is.
+func TestBrief(t *testing.T) {
+	r := all()
+	r.Cases[1].Case.Fixtures, r.Cases[1].Applied = []string{"f.yaml"}, []string{"metadata:\n  labels:\n    mesh-egress-conformance/run: run-1\n  name: x\n"}
+	one, err := json.Marshal(r.Brief())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Started, r.Took, r.Environment.Cluster, r.Cases[0].Took = time.Now(), 5, "other", time.Hour
+	r.Cases[1].Applied[0] = strings.Replace(r.Cases[1].Applied[0], "run-1", "run-2", 1)
+	two, err := json.Marshal(r.Brief())
+	if err != nil || !bytes.Equal(one, two) || bytes.Contains(one, []byte("10.0.0.1")) || !bytes.Contains(one, []byte("B502")) || !bytes.Contains(one, []byte("name: x")) {
+		t.Errorf("%v\n%s\n%s", err, one, two)
 	}
 }
 
@@ -180,9 +185,6 @@ func hostile() *Report {
 func TestNothingReachesTheTerminal(t *testing.T) {
 	var b bytes.Buffer
 	if err := hostile().WriteText(&b, Text{}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := WriteParity(&b, hostile(), all()); err != nil {
 		t.Fatal(err)
 	}
 	b.WriteString(Explain(hostile().Cases[1]))
@@ -249,9 +251,7 @@ func TestFolder(t *testing.T) {
 			t.Errorf("%s is now %q (%v)", n, b, err)
 		}
 	}
-	if _, err := Read(at("out/report.json")); err != nil {
-		t.Error(err)
-	}
+	read(t, at("out/report.json"))
 	left, err := filepath.Glob(at("out/.*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left: %v %v", left, err)
@@ -282,7 +282,7 @@ func TestFullTerminal(t *testing.T) {
 	}
 }
 
-func FuzzRead(f *testing.F) {
+func FuzzWrite(f *testing.F) {
 	b, err := json.Marshal(all())
 	if err != nil {
 		f.Fatal(err)
@@ -293,15 +293,12 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := parse(b)
-		if err != nil {
+		r := &Report{}
+		if json.Unmarshal(b, r) != nil {
 			return
 		}
 		var text bytes.Buffer // whatever it holds, it can be shown
 		if err := r.WriteText(&text, Text{}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := WriteParity(&text, r, r); err != nil {
 			t.Fatal(err)
 		}
 		if strings.ContainsFunc(text.String(), func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsGraphic(r) }) {
