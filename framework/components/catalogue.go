@@ -148,7 +148,7 @@ func builtInCatalogue() (*Catalogue, error) {
 	if err := yaml.UnmarshalStrict(catalogueYAML, &c); err != nil {
 		return nil, fmt.Errorf("read the built-in component catalogue: %w", err)
 	}
-	return &c, c.addReleases(c.recipes[0], "part of this program")
+	return &c, c.addReleases(c.recipes[0], "part of this program", nil)
 }
 
 // Part returns a part by name.

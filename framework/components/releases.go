@@ -47,18 +47,23 @@ func (c *Catalogue) addFolder(dir string) error {
 		}
 		return fmt.Errorf("read the folder of Istio releases (--catalogue): %w", err)
 	}
-	c.recipes = append(c.recipes, os.DirFS(dir))
-	return c.addReleases(os.DirFS(dir), dir)
+	known := c.recipes
+	c.recipes = append(slices.Clone(known), os.DirFS(dir))
+	return c.addReleases(os.DirFS(dir), dir, known)
 }
 
-// addReleases adds the releases of a folder, whose name is for errors.
-func (c *Catalogue) addReleases(dir fs.FS, name string) error {
+// addReleases adds the releases of a folder, whose name is for errors. Files that are the same as one of the known folders'
+// are there already: the folder may be that which this program was built with.
+func (c *Catalogue) addReleases(dir fs.FS, name string, known recipes) error {
 	files, err := fs.Glob(dir, "*.yaml")
 	if err != nil {
 		return err
 	}
 	for _, f := range files {
 		b, err := fs.ReadFile(dir, f)
+		if err == nil && known.file(f) == string(b) {
+			continue
+		}
 		var r Release
 		if err == nil {
 			err = yaml.UnmarshalStrict(b, &r)

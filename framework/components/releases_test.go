@@ -48,6 +48,9 @@ func TestReleases(t *testing.T) {
 	if i, err := cat.FindIstio(""); err != nil || i.Version != "1.31" {
 		t.Errorf("a release of the user's became the default: %+v %v", i, err)
 	}
+	if err := cat.addFolder(dir); err != nil || len(cat.Istio) != len(loaded(t).Istio)+1 {
+		t.Errorf("the folder that a program was built with is an error: %v", err)
+	}
 	if _, err := LoadCatalogue(filepath.Join(dir, "missing")); err == nil {
 		t.Error("a folder that was named must exist")
 	}
