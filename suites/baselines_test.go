@@ -14,7 +14,7 @@ import (
 // them anew.
 func TestBaselines(t *testing.T) {
 	files, err := filepath.Glob("../reports/baselines/*/*.json")
-	if err != nil || len(files) < 2 {
+	if err != nil || len(files) == 0 {
 		t.Fatalf("baselines: %v %v", files, err)
 	}
 	slices.SortFunc(files, func(a, b string) int { return strings.Compare(filepath.Dir(a), filepath.Dir(b)) })

@@ -10,4 +10,6 @@ import (
 var knownYAML []byte
 
 // KnownChanges are the changes of Istio's behaviour that have been explained, by the built-in cases that show them.
-func KnownChanges() ([]compare.Known, error) { return compare.ReadKnown("known-changes.yaml", knownYAML) }
+func KnownChanges() ([]compare.Known, error) {
+	return compare.ReadKnown("known-changes.yaml", knownYAML)
+}

@@ -49,12 +49,15 @@ type Change struct {
 	Issue  string `json:"issue,omitempty"`
 	Why    string `json:"why,omitempty"` // of the later verdict
 
-	stated bool // the case says itself what it is on which version
+	stated bool // the case says itself of which versions it is, or what it demands on which
 	worse  bool // the later verdict is a violation, and the earlier was none
 }
 
 // told says whether somebody has said why: a source, or the case.
-func (c Change) told() bool { return c.Class == Explained || c.stated || c.Class == Itself }
+func (c Change) told() bool {
+	stated := c.stated && !slices.ContainsFunc(c.Parts, func(d Difference) bool { return !d.Stated })
+	return c.Class == Explained || stated || c.Class == Itself
+}
 
 // Comparison is what has changed from column to column.
 type Comparison struct {
@@ -236,7 +239,7 @@ func applicability(ch *Change, x, y *Case) *Change {
 		ch.What += "; the case itself changed"
 	case idle.Verdict == egress.NotApplicable:
 		ch.stated, ch.Source = true, is.Source
-		ch.Parts[0].Stated = true
+		ch.Parts[0].Stated = is.Verdict == egress.Conforms // a claim that does not hold is not what the case states
 	}
 	if idle.Why != "" {
 		ch.What += " (" + idle.Why + ")"
@@ -307,6 +310,11 @@ func pairOf(gone, begun Change) Change {
 	out.Case = gone.Case + ", then " + begun.Case
 	out.Parts = append(slices.Clone(gone.Parts), begun.Parts...)
 	out.Class, out.Kind = Behaviour, ""
+	if gone.Parts[0].From == string(egress.Conforms) && begun.Parts[0].To == string(egress.Violates) {
+		out.Class, out.Source = Regression, ""
+		out.What = "row " + begun.Row + ": the claim of the one version holds, and that of the other does not: " + begun.What
+		return out
+	}
 	for _, x := range []Change{gone, begun} {
 		if x.Class == Explained {
 			out.Class, out.Kind, out.Source, out.Issue, out.What = Explained, Behaviour, x.Source, x.Issue, x.What

@@ -283,6 +283,12 @@ func TestApplicability(t *testing.T) {
 	if len(c.Unseen) != 1 || c.Unseen[0].What != "nobody looks" {
 		t.Errorf("unseen: %+v", c.Unseen)
 	}
+	// A claim that begins and does not hold is not what the case states, and as the heir of one that held it is a regression.
+	broken := column(t, "1.30", of("old", "r", egress.NotApplicable, "", "1.29"), of("new", "r", egress.Violates, "1.30", "", b5), of("alone", "", egress.Violates, "1.30", "", b5))
+	all := append(known, Known{Since: "1.30", Cases: []string{"alone"}, What: "x", Source: "y"})
+	want(t, compared(t, all, a, broken), 1, 1, "regression old, then new 1.29-1.30", "new alone 1.29-1.30")
+	broken = column(t, "1.30", of("old", "r", egress.NotApplicable, "", "1.29"), of("new", "r", egress.Conforms, "1.30", "", ok), of("alone", "", egress.Violates, "1.30", "", b5))
+	want(t, compared(t, all, a, broken), 0, 1, "new alone 1.29-1.30", "known old, then new 1.29-1.30 was behaviour-changed")
 	// Skipped in one place only has nobody explained.
 	want(t, compared(t, nil, column(t, "1.30", ran("c", egress.Skipped, ok)), column(t, "1.31", ran("c", egress.Conforms, ok, ok))), 0, 1, "new c 1.30-1.31")
 }
