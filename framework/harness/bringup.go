@@ -275,7 +275,7 @@ func (s *Session) makeLanes() error {
 		w.rules = &rules{
 			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, run: s.run, limits: s.opts.Limits.Control,
 			expand: s.expand(l), secrets: secrets, applied: map[string][]*fixture.Object{},
-			places: places, sameTime: s.env.ours, setupMade: map[string]time.Time{},
+			places: places, sameTime: s.env.ours, setupMade: map[string]time.Time{}, told: map[string]bool{},
 		}
 		w.engine = &engine.Engine{
 			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, s.followed, l},

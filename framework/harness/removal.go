@@ -12,8 +12,9 @@ import (
 )
 
 // Where istiod computes another push beside a deletion, it may lose that (docs/findings.md): the proxies know of it or
-// not, and neither would prove anything about the mesh, for this case or for the next one in the same pods. Then what was
-// removed is made and removed once more.
+// not, and neither would prove anything about the mesh, for this case or for the next one in the same pods. Two signs tell:
+// istiod's counts of pushes, and that no proxy is sent anything when something goes whose coming they were told. Then what
+// was removed is made and removed once more.
 
 // removals is how often that is done at the most. Without any care one such deletion in two hundred was lost.
 const removals = 4
@@ -25,8 +26,11 @@ func (r *rules) take(ctx context.Context, c egress.Case, objs []*fixture.Object,
 			return mesh.Written{Removed: objs}, r.fixtures.Remove(ctx, objs...)
 		})
 	}
+	r.mu.Lock()
+	told := r.told[c.Name]
+	r.mu.Unlock()
 	objs, slow := apart(objs)
-	ch, err := removeAlone(objs, func(objs []*fixture.Object, first bool) (mesh.Settled, error) {
+	ch, err := removeAlone(objs, told, func(objs []*fixture.Object, first bool) (mesh.Settled, error) {
 		if first {
 			return remove(objs, patch)
 		}
@@ -56,25 +60,27 @@ func apart(objs []*fixture.Object) (first, then []*fixture.Object) {
 	return first, then
 }
 
-// removeAlone removes objects until istiod has computed no other push beside that.
-func removeAlone(objs []*fixture.Object, remove func(objs []*fixture.Object, first bool) (mesh.Settled, error), remake func([]*fixture.Object) ([]*fixture.Object, mesh.Settled, error)) (engine.Change, error) {
+// removeAlone removes objects until istiod has surely not lost it. told says that a proxy was told of their coming.
+func removeAlone(objs []*fixture.Object, told bool, remove func(objs []*fixture.Object, first bool) (mesh.Settled, error), remake func([]*fixture.Object) ([]*fixture.Object, mesh.Settled, error)) (engine.Change, error) {
 	s, err := remove(objs, true)
-	ch := settled(engine.Change{Acknowledged: true}, s)
 	objs = mesh.Losable(objs)
-	n := 1
-	for ; err == nil && s.Beside && len(objs) > 0 && n < removals; n++ {
+	doubtful := func() bool { return err == nil && len(objs) > 0 && (s.Beside || s.Unconcerned && told) }
+	took, n := s.Took, 1
+	for ; doubtful() && n < removals; n++ {
 		if objs, s, err = remake(objs); err != nil {
-			return ch, fmt.Errorf("make again what is to be removed once more: %w", err)
+			return engine.Change{}, fmt.Errorf("make again what is to be removed once more: %w", err)
 		}
-		ch.Took += s.Took
+		took += s.Took
 		s, err = remove(objs, false)
-		ch = settled(ch, s)
+		took += s.Took
 	}
+	s.Took = took
+	ch := settled(engine.Change{Acknowledged: true}, s) // what came of the removals before proves nothing
 	switch {
-	case s.Beside && len(objs) > 0:
-		ch.Notes = append(ch.Notes, fmt.Sprintf("istiod computed another push beside each of %d removals: it may have lost them all", n))
+	case doubtful():
+		ch.Notes = append(ch.Notes, fmt.Sprintf("removed %d times, and istiod may have lost it each time", n))
 	case n > 1:
-		ch.Notes = append(ch.Notes, fmt.Sprintf("removed %d times, until istiod computed no other push beside it", n))
+		ch.Notes = append(ch.Notes, fmt.Sprintf("removed %d times, until istiod had surely not lost it beside another push", n))
 	}
 	return ch, err
 }

@@ -21,6 +21,8 @@ func TestRemoveAlone(t *testing.T) {
 	for name, x := range map[string]struct {
 		objects      []*fixture.Object
 		beside       []bool // of each removal
+		untold       []bool // of each removal: no proxy was sent anything
+		told         bool   // of the coming of the objects
 		remakeFails  bool
 		removed      []int // how many objects, each time
 		note, failed string
@@ -28,19 +30,22 @@ func TestRemoveAlone(t *testing.T) {
 		"alone":                      {objects: all, beside: []bool{false}, removed: []int{3}},
 		"beside another push":        {objects: all, beside: []bool{true, false}, removed: []int{3, 2}, note: "removed 2 times"},
 		"twice":                      {objects: all, beside: []bool{true, true, false}, removed: []int{3, 2, 2}, note: "removed 3 times"},
-		"always":                     {objects: all, beside: []bool{true, true, true, true}, removed: []int{3, 2, 2, 2}, note: "beside each of 4 removals"},
+		"always":                     {objects: all, beside: []bool{true, true, true, true}, removed: []int{3, 2, 2, 2}, note: "may have lost it each time"},
 		"a route and its gateway":    {objects: []*fixture.Object{gateway, route, entry}, beside: []bool{true, false}, removed: []int{3, 1}, note: "removed 2 times"},
+		"sent to nobody":             {objects: all, beside: []bool{false, false}, untold: []bool{true, false}, told: true, removed: []int{3, 2}, note: "removed 2 times"},
+		"it concerned nobody before": {objects: all, beside: []bool{false}, untold: []bool{true}, removed: []int{3}, note: "concerns none of them"},
 		"nothing that could be lost": {objects: []*fixture.Object{service}, beside: []bool{true}, removed: []int{1}},
 		"it cannot be made again":    {objects: all, beside: []bool{true}, remakeFails: true, removed: []int{3}, failed: "once more"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var removed []int
-			ch, err := removeAlone(x.objects, func(objs []*fixture.Object, first bool) (mesh.Settled, error) {
+			ch, err := removeAlone(x.objects, x.told, func(objs []*fixture.Object, first bool) (mesh.Settled, error) {
 				if first != (len(removed) == 0) {
 					t.Errorf("removal %d is the first: %t", len(removed), first)
 				}
 				removed = append(removed, len(objs))
-				return mesh.Settled{Acknowledged: true, Beside: x.beside[len(removed)-1]}, nil
+				n := len(removed) - 1
+				return mesh.Settled{Acknowledged: true, Beside: x.beside[n], Unconcerned: n < len(x.untold) && x.untold[n]}, nil
 			}, func(objs []*fixture.Object) ([]*fixture.Object, mesh.Settled, error) {
 				if x.remakeFails {
 					return nil, mesh.Settled{}, errors.New("refused")
@@ -55,7 +60,7 @@ func TestRemoveAlone(t *testing.T) {
 					t.Errorf("removed %v, wanted %v", removed, x.removed)
 				}
 			}
-			if !ch.Acknowledged || !strings.Contains(strings.Join(ch.Notes, " "), x.note) || (x.note == "") != (len(ch.Notes) == 0) {
+			if ch.Acknowledged != (err == nil) || !strings.Contains(strings.Join(ch.Notes, " "), x.note) || (x.note == "") != (len(ch.Notes) == 0) {
 				t.Errorf("%+v", ch)
 			}
 			if (err == nil) != (x.failed == "") || err != nil && !strings.Contains(err.Error(), x.failed) {

@@ -38,6 +38,8 @@ type rules struct {
 
 	mu      sync.Mutex
 	applied map[string][]*fixture.Object
+	// told are the cases of whose objects a proxy of theirs was told.
+	told map[string]bool
 	// setupMade is when the setup of a case had been made, by this machine's clock.
 	setupMade map[string]time.Time
 }
@@ -145,10 +147,20 @@ func (r *rules) Clean(ctx context.Context, c egress.Case) error {
 	delete(r.setupMade, c.Name)
 	c = setupOf(c)
 	objs := r.applied[c.Name]
-	delete(r.applied, c.Name)
 	r.mu.Unlock()
 	_, err := r.take(ctx, c, objs, nil)
+	if err == nil {
+		r.taken(c)
+	}
 	return err
+}
+
+// taken forgets what a case had applied.
+func (r *rules) taken(c egress.Case) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.applied, c.Name)
+	delete(r.told, c.Name)
 }
 
 func (r *rules) Apply(ctx context.Context, c egress.Case) (engine.Change, error) {
@@ -230,6 +242,9 @@ func (r *rules) put(ctx context.Context, c egress.Case, objs []*fixture.Object, 
 	if err != nil {
 		return ch, err
 	}
+	r.mu.Lock()
+	r.told[c.Name] = r.told[c.Name] || !s.Unconcerned
+	r.mu.Unlock()
 	s, err = r.changer.AwaitGateways(ctx, r.gateways, made, r.proxies(c, nil))
 	return settled(ch, s), err
 }
@@ -310,9 +325,7 @@ func (r *rules) Remove(ctx context.Context, c egress.Case) (engine.Change, error
 	ch, err := r.take(ctx, c, objs, back)
 	err = errors.Join(err, r.forget(ctx, c))
 	if err == nil {
-		r.mu.Lock()
-		delete(r.applied, c.Name)
-		r.mu.Unlock()
+		r.taken(c)
 	}
 	return ch, err
 }

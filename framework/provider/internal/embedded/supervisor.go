@@ -244,11 +244,20 @@ func startInternet(s *spec, ps *procs, ca *internet.CA, died chan error) error {
 	if err != nil {
 		return err
 	}
+	// Where it has died, what goes wrong here says nothing of why.
+	failed := func(err error) error {
+		select {
+		case <-pr.done:
+			return fmt.Errorf("the hermetic internet of cluster %s ended: %s; then: %w", s.Name, describeExit(pr.ws), err)
+		case <-time.After(limits.Process().Cluster.Death):
+			return err
+		}
+	}
 	if err := connectInternet(pr.pid); err != nil {
-		return err
+		return failed(err)
 	}
 	if _, err := inW.Write(cfg); err != nil {
-		return fmt.Errorf("configure the internet: %w", err)
+		return failed(fmt.Errorf("configure the internet: %w", err))
 	}
 	inW.Close()
 	buf := make([]byte, 16)
