@@ -193,7 +193,9 @@ func TestVersions(t *testing.T) {
 	want(t, compared(t, known, d, a), 0, 0, "known c 1.31-1.29 was behaviour-changed") // a downgrade loses what the change has brought
 	// An entry of another version, or of another case, explains nothing; neither does one that expects other outcomes.
 	for _, k := range []Known{
-		{Since: "1.31", Cases: []string{"c"}}, {Since: "1.30", Cases: []string{"other"}}, {Since: "1.30", Cases: []string{"c"}, From: "503UH", To: "OK"},
+		{Since: "1.31", Cases: []string{"c"}},
+		{Since: "1.30", Cases: []string{"other"}},
+		{Since: "1.30", Cases: []string{"c"}, From: "503UH", To: "OK"},
 		{Cases: []string{"c"}},
 	} {
 		want(t, compared(t, []Known{k}, a, b), 0, 0, "behaviour-changed c 1.29-1.30")

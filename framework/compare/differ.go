@@ -67,16 +67,16 @@ func differences(x, y *Case, versionX, versionY string) []Difference {
 			out = append(out, Difference{
 				Probe: ph.Phase.String() + ", " + p.Probe, From: p.Got.String(), To: q.Got.String(), from: p.Got, to: q.Got,
 				Either: p.Want.Has(p.Got) && p.Want.Has(q.Got) && q.Want.Has(p.Got) && q.Want.Has(q.Got),
-				Stated: p.Want.Has(p.Got) && q.Want.Has(q.Got) && !(p.Want.Has(q.Got) && q.Want.Has(p.Got)),
+				Stated: p.Want.Has(p.Got) && q.Want.Has(q.Got) && (!p.Want.Has(q.Got) || !q.Want.Has(p.Got)),
 			})
 		}
 	}
-	return append(out, demands(x, y, versionX, versionY)...)
+	return append(out, demands(x, versionX, versionY)...)
 }
 
 // demands are what a case demands otherwise of one Istio version than of another, besides outcomes. Both runs have kept to
 // what was demanded of them, so it is a difference of what they did.
-func demands(x, y *Case, versionX, versionY string) []Difference {
+func demands(x *Case, versionX, versionY string) []Difference {
 	if x.Verdict != egress.Conforms || !strings.Contains(string(x.raw), `"versions"`) {
 		return nil
 	}
