@@ -58,6 +58,8 @@ func (f *fake) Prepare(_ context.Context, plans []Plan) error {
 	return nil
 }
 
+func (f *fake) Dismiss(context.Context) { f.note("dismiss") }
+
 func (f *fake) Settled(ctx context.Context) error { return ctx.Err() }
 
 func (f *fake) NotRun(c egress.Case, v egress.Verdict, why string) egress.Result {
