@@ -33,9 +33,13 @@ test: ## lint, unit tests and the conformance run; what CI calls
 	scripts/test.sh
 
 .PHONY: unit
-unit: ## unit tests only: no root, no cluster, no network
-	$(GO) test ./framework/... ./cmd/... ./samples/... ./fixtures/...
-	$(GO) test -short ./suites
+unit: unit-rest ## unit tests only: no root, no cluster, no network
+	$(GO) test ./framework/... ./cmd/...
+
+# What the race detector has nothing to find in.
+.PHONY: unit-rest
+unit-rest:
+	$(GO) test -short ./samples/... ./fixtures/... ./suites
 
 .PHONY: race
 race: ## unit tests under the race detector, which needs a C compiler
@@ -58,6 +62,14 @@ drivers: ## the usual client libraries make their first exchange with the hermet
 sabotage: build ## break the mesh on purpose in every way of the list and demand the right verdicts (root)
 	$(BIN)/egressctl selftest
 	scripts/verify-sabotage.sh
+
+# What `make test` runs two at a time: verify-samples is scripts/verify-samples.sh.
+VERIFY := kind existing samples sabotage ginkgo live hosts
+.PHONY: $(VERIFY:%=verify-%) verify-selftest
+$(VERIFY:%=verify-%): verify-%:
+	scripts/verify-$*.sh
+verify-selftest:
+	$(BIN)/egressctl selftest --name selftest
 
 .PHONY: order
 order: build ## ten orders, and one lane instead of six: the verdicts must be the same (root)

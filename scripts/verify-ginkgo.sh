@@ -90,6 +90,24 @@ judge_cut failing
 echo "ok  --fail-fast: the first violation ends the suite, and every selected case is in the report"
 
 extra=()
+# Ctrl-C of a terminal reaches every process of its foreground group.
+set -m
+bin/ginkgo --no-color -v -p --procs=3 --grace-period=60s --output-dir "$work" --junit-report cut.xml --json-report cut.json --focus "$focus" bin/suites.test -- -cluster "$cluster" -out "$work/cut" >"$work/cut.log" 2>&1 &
+follower=$!
+set +m
+until grep -q 'STEP: applied' "$work/cut.log"; do
+  kill -0 "$follower" 2>/dev/null || { tail -n 60 "$work/cut.log" >&2; echo "cut: no case had been run when the suite ended" >&2; exit 1; }
+  read -r -t 0.1 <> <(:) || true
+done
+kill -INT -- "-$follower"
+rc=0; wait "$follower" || rc=$?
+follower=
+[[ $rc != 0 ]] || { echo "cut: an interrupted suite is green" >&2; exit 1; }
+judge_cut cut
+left=$(bin/egressctl kubectl --name "$cluster" -- get serviceentries,virtualservices,destinationrules,sidecars,namespaces -A -l mesh-egress-conformance/run -o name)
+[[ -z $left ]] || { tail -n 60 "$work/cut.log" >&2; echo "cut: an interrupted suite has left $left" >&2; exit 1; }
+echo "ok  ginkgo -p and Ctrl-C: nothing is left, and the cases that had not ended are reported as unfinished"
+
 suite late 1 --timeout=9s --grace-period=60s --focus "$focus"
 judge_cut late
 bin/egressctl run --name "$cluster" --strict-cluster --case http-serviceentry --out "$work/after" >"$work/after.log" 2>&1 ||

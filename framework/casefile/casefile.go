@@ -294,8 +294,8 @@ func (r *reader) object(p string, d *input.Node) egress.Object {
 func (r *reader) oneCase(p string, d *input.Node, further bool) *Loaded {
 	l := &Loaded{Node: d}
 	c := &l.Case
-	dec := decoder{file: p, also: []string{"hosts", "clientCertificates", "revisions"}}
-	dec.value(d, c)
+	dec := decoderOf(p, "hosts", "clientCertificates", "revisions")
+	dec.Value(d, c)
 	c.File = p
 	if list := input.Value(d, "revisions"); list != nil {
 		r.addRevisions(p, list)
@@ -306,7 +306,7 @@ func (r *reader) oneCase(p string, d *input.Node, further bool) *Loaded {
 	}
 	switch {
 	case c.Name == "" && further:
-		dec.mistake(d, "this is not the first case of its file, and has no name", fmt.Sprintf("name it, for instance name: %s-2", c.Area))
+		dec.Mistake(d, "this is not the first case of its file, and has no name", fmt.Sprintf("name it, for instance name: %s-2", c.Area))
 	case c.Name == "":
 		c.Name = c.Area + "-" + word(strings.TrimSuffix(path.Base(p), path.Ext(p)))
 	}
@@ -324,16 +324,16 @@ func (r *reader) oneCase(p string, d *input.Node, further bool) *Loaded {
 			}
 		}
 	}
-	if len(dec.found) == 0 {
-		dec.checkCase(d, *c)
+	if len(dec.Found) == 0 {
+		checkCase(dec, d, *c)
 	}
-	l.Broken = len(dec.found) > 0
-	r.folder.Mistakes = append(r.folder.Mistakes, dec.found...)
+	l.Broken = len(dec.Found) > 0
+	r.folder.Mistakes = append(r.folder.Mistakes, dec.Found...)
 	return l
 }
 
 // checkCase asks the case itself, and each probe alone, so that a mistake has its probe's line.
-func (d *decoder) checkCase(n *input.Node, c egress.Case) {
+func checkCase(d *input.Decoder, n *input.Node, c egress.Case) {
 	err := c.Check()
 	if err == nil {
 		return
@@ -344,11 +344,11 @@ func (d *decoder) checkCase(n *input.Node, c egress.Case) {
 		alone := c
 		alone.Probes = []egress.Probe{p}
 		if err := alone.Check(); err != nil && strings.HasPrefix(text(err), ofProbe) {
-			d.found = append(d.found, input.Mistake{File: d.file, Line: input.At(n, "probes", i).Line, What: strings.TrimPrefix(text(err), ofProbe)})
+			d.Mistake(input.At(n, "probes", i), strings.TrimPrefix(text(err), ofProbe), "")
 		}
 	}
-	if len(d.found) == 0 {
-		d.found = append(d.found, input.Mistake{File: d.file, Line: n.Line, What: text(err)})
+	if len(d.Found) == 0 {
+		d.Mistake(n, text(err), "")
 	}
 }
 
@@ -384,9 +384,9 @@ func (r *reader) share(l *Loaded) {
 func (r *reader) hosts(p string, docs []*input.Node) {
 	for _, d := range docs {
 		var also struct{}
-		dec := decoder{file: p, also: []string{"hosts", "clientCertificates"}}
-		dec.value(d, &also)
-		r.folder.Mistakes = append(r.folder.Mistakes, dec.found...)
+		dec := decoderOf(p, "hosts", "clientCertificates")
+		dec.Value(d, &also)
+		r.folder.Mistakes = append(r.folder.Mistakes, dec.Found...)
 		r.addHosts(p, input.Value(d, "hosts"), input.Value(d, "clientCertificates"))
 	}
 }

@@ -18,13 +18,13 @@ func (r *reader) clients(p string, docs []*input.Node) {
 	}
 	for _, n := range docs[0].Content {
 		c := Client{File: p, Node: n}
-		dec := decoder{file: p}
-		dec.value(n, &c.Client)
+		dec := decoderOf(p)
+		dec.Value(n, &c.Client)
 		c.Default()
-		if err := c.Check(); err != nil && len(dec.found) == 0 {
-			dec.mistake(n, err.Error(), "")
+		if err := c.Check(); err != nil && len(dec.Found) == 0 {
+			dec.Mistake(n, err.Error(), "")
 		}
-		r.folder.Mistakes = append(r.folder.Mistakes, dec.found...)
+		r.folder.Mistakes = append(r.folder.Mistakes, dec.Found...)
 		r.folder.Clients = append(r.folder.Clients, c)
 	}
 }
@@ -53,17 +53,17 @@ func (r *reader) addRevisions(p string, list *input.Node) {
 	}
 	for _, n := range list.Content {
 		v := Revision{File: p, Node: n}
-		dec := decoder{file: p}
-		dec.value(n, &v.Revision)
-		if err := v.Check(); err != nil && len(dec.found) == 0 {
-			dec.mistake(n, err.Error(), "")
+		dec := decoderOf(p)
+		dec.Value(n, &v.Revision)
+		if err := v.Check(); err != nil && len(dec.Found) == 0 {
+			dec.Mistake(n, err.Error(), "")
 		}
 		same := func(o Revision) bool { return o.Name == v.Name }
-		if i := slices.IndexFunc(r.folder.Revisions, same); i >= 0 && len(dec.found) == 0 {
+		if i := slices.IndexFunc(r.folder.Revisions, same); i >= 0 && len(dec.Found) == 0 {
 			other := r.folder.Revisions[i]
-			dec.mistake(n, fmt.Sprintf("revision %q is described twice, also in %s:%d", v.Name, other.File, other.Node.Line), "give one of them another name")
+			dec.Mistake(n, fmt.Sprintf("revision %q is described twice, also in %s:%d", v.Name, other.File, other.Node.Line), "give one of them another name")
 		}
-		r.folder.Mistakes = append(r.folder.Mistakes, dec.found...)
+		r.folder.Mistakes = append(r.folder.Mistakes, dec.Found...)
 		r.folder.Revisions = append(r.folder.Revisions, v)
 	}
 }

@@ -25,7 +25,6 @@ type Client struct {
 	Values  Object `json:"values,omitempty"`
 	User    int64  `json:"user,omitempty"`    // uid of its process; 0 leaves the manifest's
 	Escapes bool   `json:"escapes,omitempty"` // it has a sidecar, and its traffic goes around it
-	Pretend bool   `json:"pretend,omitempty"` // sabotage: it has no sidecar and is taken for one that has
 	// Service keeps the Service that the manifest has. A client that is not called needs none, and its start
 	// does not change anybody's endpoints then.
 	Service  bool   `json:"service,omitempty"`
@@ -39,10 +38,7 @@ type Client struct {
 // ControlClient is the name of the client without sidecar that proves targets reachable.
 const ControlClient = "control"
 
-// Sidecar says whether the client's pod really gets a sidecar.
-func (c Client) Sidecar() bool { return c.Captured() && !c.Pretend }
-
-// Captured says whether the client counts as one with a sidecar.
+// Captured says whether the client has a sidecar.
 func (c Client) Captured() bool { return c.Injection != NoInjection }
 
 // Serves says whether the client has a Service.

@@ -65,9 +65,9 @@ var actions = map[Sabotage]action{
 	"dns-dead":      {begin: breakInternet("dns"), mend: breakInternet("mend"), internet: true},
 	"wrong-ca":      {begin: breakInternet("ca"), mend: breakInternet("mend"), internet: true},
 	"not-injected": {clients: func(c egress.Client) egress.Client {
-		c.Pretend = true
+		c.Injection = egress.NoInjection
 		return elsewhere(c)
-	}},
+	}, wrap: func(e *engine.Engine, _ target) { e.Clients = believed{e.Clients} }},
 	"capture-flushed": {clients: func(c egress.Client) egress.Client {
 		c.Annotations = maps.Clone(c.Annotations)
 		if c.Annotations == nil {
@@ -345,6 +345,15 @@ func (m silentGateways) Lines(ctx context.Context, proxy string, mark int, match
 type noGateways struct{ engine.Mesh }
 
 func (noGateways) Gateways(context.Context) ([]engine.Gateway, error) { return nil, nil }
+
+// believed takes every client but the control client for one with a sidecar.
+type believed struct{ engine.Clients }
+
+func (b believed) Describe(client string) (engine.ClientInfo, error) {
+	info, err := b.Clients.Describe(client)
+	info.Captured = info.Captured || client != egress.ControlClient
+	return info, err
+}
 
 var errExec = errors.New("the command was cut off half-way (sabotage)")
 

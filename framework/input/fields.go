@@ -1,7 +1,10 @@
 package input
 
 import (
+	"encoding"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -9,55 +12,120 @@ import (
 	yamlv3 "go.yaml.in/yaml/v3"
 )
 
-// DecodeFields turns a mapping into a struct by its JSON field names. It goes down lists of structs, so that an error has
-// the line of the field that is wrong, and what is allowed there. Fields that are named in hidden do not exist for the
-// file.
-func DecodeFields(file string, n *Node, into any, hidden ...string) error {
-	v := reflect.ValueOf(into).Elem()
-	fields := map[string]reflect.Value{}
+// Decoder turns nodes into values by their JSON field names, and notes every mistake with the line of what is wrong.
+type Decoder struct {
+	File   string
+	Also   []string // fields of the outermost mapping that are read elsewhere
+	Hidden []string // fields of Go structs that do not exist for the file
+	// Special decodes values that are written in a way of their own, and says whether it has; nil for none.
+	Special func(d *Decoder, n *Node, field string, v reflect.Value) bool
+	Found   Mistakes
+}
+
+// Mistake notes something that is wrong, at a node.
+func (d *Decoder) Mistake(n *Node, what, remedy string) {
+	d.Found = append(d.Found, Mistake{File: d.File, Line: n.Line, What: what, Remedy: remedy})
+}
+
+// Value decodes a node into what a pointer points at.
+func (d *Decoder) Value(n *Node, into any) { d.Into(n, "", reflect.ValueOf(into).Elem()) }
+
+// Into decodes the value of a field, "" for that of no field. It goes down structs, lists and maps; whatever decodes
+// itself, and maps of anything such as Kubernetes objects, are taken as a whole.
+func (d *Decoder) Into(n *Node, field string, v reflect.Value) {
+	switch {
+	case d.Special != nil && d.Special(d, n, field, v):
+	case decodesItself(v):
+		d.whole(n, field, v)
+	case v.Kind() == reflect.Struct:
+		d.fields(n, field, v)
+	case v.Kind() == reflect.Slice && n.Kind == yamlv3.SequenceNode:
+		for _, e := range n.Content {
+			x := reflect.New(v.Type().Elem()).Elem()
+			d.Into(e, field, x)
+			v.Set(reflect.Append(v, x))
+		}
+	case v.Kind() == reflect.Map && v.Type().Elem().Kind() != reflect.Interface && n.Kind == yamlv3.MappingNode:
+		d.Entries(n, field, v)
+	default:
+		d.whole(n, field, v)
+	}
+}
+
+func decodesItself(v reflect.Value) bool {
+	switch v.Addr().Interface().(type) {
+	case json.Unmarshaler, encoding.TextUnmarshaler:
+		return true
+	}
+	return false
+}
+
+func (d *Decoder) whole(n *Node, field string, v reflect.Value) {
+	in := ""
+	if field != "" {
+		in = field + ": "
+	}
+	if v.Kind() == reflect.String && n.Kind == yamlv3.ScalarNode && n.ShortTag() != "!!str" && !decodesItself(v) {
+		d.Mistake(n, fmt.Sprintf("%stext is expected, and YAML reads %s as something else", in, n.Value), fmt.Sprintf("quote it: %q", n.Value))
+		return
+	}
+	if err := Decode(n, v.Addr().Interface()); err != nil {
+		d.Mistake(n, in+err.Error(), "")
+	}
+}
+
+// Entries decodes a mapping into a map with keys of text.
+func (d *Decoder) Entries(n *Node, field string, v reflect.Value) {
+	v.Set(reflect.MakeMap(v.Type()))
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := reflect.New(v.Type().Key()).Elem()
+		if t, ok := key.Addr().Interface().(encoding.TextUnmarshaler); ok {
+			if err := t.UnmarshalText([]byte(n.Content[i].Value)); err != nil {
+				d.Mistake(n.Content[i], field+": "+err.Error(), "")
+				continue
+			}
+		} else {
+			key.SetString(n.Content[i].Value)
+		}
+		x := reflect.New(v.Type().Elem()).Elem()
+		d.Into(n.Content[i+1], field, x)
+		v.SetMapIndex(key, x)
+	}
+}
+
+func (d *Decoder) fields(n *Node, field string, v reflect.Value) {
+	known := map[string]reflect.Value{}
 	for i := range v.NumField() {
-		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-		if name != "" && name != "-" && !slices.Contains(hidden, name) {
-			fields[name] = v.Field(i)
+		if name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ","); name != "" && name != "-" && !slices.Contains(d.Hidden, name) {
+			known[name] = v.Field(i)
 		}
 	}
+	names := slices.Collect(maps.Keys(known))
+	if field == "" {
+		names = append(names, d.Also...)
+	}
+	slices.Sort(names)
 	if n.Kind != yamlv3.MappingNode {
-		return fmt.Errorf("%s:%d: fields are expected: %s", file, n.Line, allowed(fields))
+		d.Mistake(n, strings.TrimPrefix(field+": fields are expected: ", ": ")+strings.Join(names, ", "), "")
+		return
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
-		f, ok := fields[key.Value]
-		if !ok {
-			return fmt.Errorf("%s:%d: field %q is unknown; allowed: %s", file, key.Line, key.Value, allowed(fields))
-		}
-		if f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct && value.Kind == yamlv3.SequenceNode && !custom(f) {
-			for _, e := range value.Content {
-				x := reflect.New(f.Type().Elem())
-				if err := DecodeFields(file, e, x.Interface(), hidden...); err != nil {
-					return err
-				}
-				f.Set(reflect.Append(f, x.Elem()))
-			}
+		f, ok := known[key.Value]
+		if !ok && slices.Contains(names, key.Value) {
 			continue
 		}
-		if err := Decode(value, f.Addr().Interface()); err != nil {
-			return fmt.Errorf("%s:%d: %s: %w", file, value.Line, key.Value, err)
+		if !ok {
+			remedy := "allowed: " + strings.Join(names, ", ")
+			if near := Near(key.Value, names); near != "" {
+				remedy = fmt.Sprintf("did you mean %s? %s", near, remedy)
+			}
+			d.Mistake(key, fmt.Sprintf("field %q is unknown", key.Value), remedy)
+			continue
 		}
+		if value.ShortTag() == "!!null" { // a field without a value is left as it is
+			continue
+		}
+		d.Into(value, key.Value, f)
 	}
-	return nil
-}
-
-// custom says that a type reads itself.
-func custom(f reflect.Value) bool {
-	_, is := f.Addr().Interface().(interface{ UnmarshalJSON([]byte) error })
-	return is
-}
-
-func allowed(fields map[string]reflect.Value) string {
-	var out []string
-	for n := range fields {
-		out = append(out, n)
-	}
-	slices.Sort(out)
-	return strings.Join(out, ", ")
 }

@@ -221,7 +221,7 @@ func TestReadMistakes(t *testing.T) {
 		"hosts: a":                              "hosts.yaml:1: hosts must be a list",
 		"hosts:\n  - a":                         "hosts.yaml:2: fields are expected",
 		"hosts:\n  - name: a\n    chosen: true": `hosts.yaml:3: field "chosen" is unknown`,
-		"hosts:\n  - name: a\n    services:\n      - {prot: 1}":     `hosts.yaml:4: field "prot" is unknown; allowed: http2, kind, port, tls`,
+		"hosts:\n  - name: a\n    services:\n      - {prot: 1}":     `hosts.yaml:4: field "prot" is unknown; did you mean port? allowed: http2, kind, port, tls`,
 		"hosts:\n  - name: a\n    services:\n      - {port: 99999}": "hosts.yaml:4: port",
 		"hosts:\n  - name: a\n    address: 10.0.0.1/8":              "hosts.yaml:3: address: 10.0.0.1/8 has bits set beyond its length; the range is called 10.0.0.0/8",
 		"hosts:\n  - name: a\n    address: [10.0.0.300]":            `hosts.yaml:3: address: "10.0.0.300" is neither an IP address nor a range`,

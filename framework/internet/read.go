@@ -20,7 +20,7 @@ func HostsFrom(file string, hosts, clientCertificates *input.Node) (*Hosts, erro
 	var out Hosts
 	if err := list(file, "hosts", hosts, func(n *input.Node) error {
 		x := Host{at: fmt.Sprintf("%s:%d", file, n.Line)}
-		err := input.DecodeFields(file, n, &x, "chosen")
+		err := fields(file, n, &x, "chosen")
 		out.Hosts = append(out.Hosts, x)
 		return err
 	}); err != nil {
@@ -28,13 +28,20 @@ func HostsFrom(file string, hosts, clientCertificates *input.Node) (*Hosts, erro
 	}
 	if err := list(file, "clientCertificates", clientCertificates, func(n *input.Node) error {
 		x := ClientCertificate{at: fmt.Sprintf("%s:%d", file, n.Line)}
-		err := input.DecodeFields(file, n, &x)
+		err := fields(file, n, &x)
 		out.ClientCertificates = append(out.ClientCertificates, x)
 		return err
 	}); err != nil {
 		return nil, err
 	}
 	return &out, nil
+}
+
+// fields reads a mapping into a struct; hidden fields do not exist for the file.
+func fields(file string, n *input.Node, into any, hidden ...string) error {
+	d := input.Decoder{File: file, Hidden: hidden}
+	d.Value(n, into)
+	return d.Found.Err()
 }
 
 // list reads each element of a list and gathers the mistakes in all of them.
@@ -96,7 +103,7 @@ func readHosts(file string, b []byte, hidden ...string) (*Hosts, error) {
 		}
 		doc.Content = rest
 	}
-	if err := input.DecodeFields(file, &doc, &top, hidden...); err != nil {
+	if err := fields(file, &doc, &top, hidden...); err != nil {
 		return nil, err
 	}
 	if len(nodes) == 0 {

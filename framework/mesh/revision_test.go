@@ -134,25 +134,25 @@ func TestForgetRevision(t *testing.T) {
 // An istiod that was away is back when it serves the proxies again, and not as soon as it answers.
 func TestSynced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-	f, _ := newFakeMesh()
-	c, _ := changer(t, f)
-	next, b := newFakeMesh()
-	b.proxies = map[string]*fakeProxy{}
-	c.Join("next", next.istiod(t))
-	if err := c.Synced(t.Context(), "next", []string{"q.n"}, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "q.n are missing") {
-		t.Errorf("%v", err)
-	}
-	next.after(0, func() { b.proxies["q.n"] = &fakeProxy{sent: 7, acked: 6} })
-	if err := c.Synced(t.Context(), "next", []string{"q.n"}, 200*time.Millisecond); err == nil {
-		t.Error("the proxy has not acknowledged what it was sent")
-	}
-	next.after(0, b.ack)
-	if err := c.Synced(t.Context(), "next", []string{"q.n"}, 5*time.Second); err != nil {
-		t.Error(err)
-	}
-	c.Away("next", true)
-	if err := c.Synced(t.Context(), "next", nil, time.Second); err == nil {
-		t.Error("one that is away serves proxies")
-	}
+		f, _ := newFakeMesh()
+		c, _ := changer(t, f)
+		next, b := newFakeMesh()
+		b.proxies = map[string]*fakeProxy{}
+		c.Join("next", next.istiod(t))
+		if err := c.Synced(t.Context(), "next", []string{"q.n"}, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "q.n are missing") {
+			t.Errorf("%v", err)
+		}
+		next.after(0, func() { b.proxies["q.n"] = &fakeProxy{sent: 7, acked: 6} })
+		if err := c.Synced(t.Context(), "next", []string{"q.n"}, 200*time.Millisecond); err == nil {
+			t.Error("the proxy has not acknowledged what it was sent")
+		}
+		next.after(0, b.ack)
+		if err := c.Synced(t.Context(), "next", []string{"q.n"}, 5*time.Second); err != nil {
+			t.Error(err)
+		}
+		c.Away("next", true)
+		if err := c.Synced(t.Context(), "next", nil, time.Second); err == nil {
+			t.Error("one that is away serves proxies")
+		}
 	})
 }

@@ -84,7 +84,7 @@ func (z *Customization) customize(o *fixture.Object, c egress.Client) error {
 		for _, v := range []string{"SSL_CERT_FILE", "CURL_CA_BUNDLE"} {
 			env = append(env, map[string]any{"name": v, "value": trustPath + "/" + trustFile})
 		}
-		if c.Sidecar() { // the proxy's own trust store, replaced for TLS origination
+		if c.Captured() { // the proxy's own trust store, replaced for TLS origination
 			vol, err := json.Marshal([]any{map[string]any{"name": trustName + "-proxy", "configMap": map[string]any{"name": trustName}}})
 			if err != nil {
 				return err

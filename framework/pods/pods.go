@@ -120,7 +120,7 @@ func (p *Pods) adopt(ctx context.Context, c egress.Client) (*corev1.Pod, error) 
 		return nil, fmt.Errorf("look for a running pod: %w", err)
 	}
 	for i := range l.Items {
-		if pod := &l.Items[i]; p.ours(pod) && (isReady(pod) || isUsable(pod)) && pod.DeletionTimestamp == nil && hasProxy(pod) == c.Sidecar() && injectedBy(pod, c) {
+		if pod := &l.Items[i]; p.ours(pod) && (isReady(pod) || isUsable(pod)) && pod.DeletionTimestamp == nil && hasProxy(pod) == c.Captured() && injectedBy(pod, c) {
 			return pod, nil
 		}
 	}
@@ -147,7 +147,7 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 	if err := p.Namespace(ctx, c); err != nil {
 		return nil, err
 	}
-	if c.Injection == egress.ManualInjection && c.Sidecar() {
+	if c.Injection == egress.ManualInjection {
 		if objs, err = p.inject(ctx, c, objs); err != nil {
 			return nil, err
 		}
@@ -214,7 +214,7 @@ func rename(o *fixture.Object, c egress.Client) {
 func (p *Pods) namespaceLabels(c egress.Client) map[string]any {
 	l := map[string]any{}
 	l[p.owner.Key] = p.owner.Value
-	if c.Injection == egress.AutoInjection && c.Sidecar() {
+	if c.Injection == egress.AutoInjection {
 		l["istio-injection"] = "enabled"
 		if p.custom != nil {
 			delete(l, "istio-injection")
@@ -270,8 +270,8 @@ func (p *Pods) waitReady(ctx context.Context, c egress.Client, whose fixture.Own
 	if err != nil {
 		return nil, err
 	}
-	if c.Sidecar() != hasProxy(pod) {
-		return nil, fmt.Errorf("pod %s/%s: sidecar present: %t, expected: %t (is the injection webhook installed?)", c.Namespace, pod.Name, hasProxy(pod), c.Sidecar())
+	if c.Captured() != hasProxy(pod) {
+		return nil, fmt.Errorf("pod %s/%s: sidecar present: %t, expected: %t (is the injection webhook installed?)", c.Namespace, pod.Name, hasProxy(pod), c.Captured())
 	}
 	if !injectedBy(pod, c) {
 		return nil, fmt.Errorf("pod %s/%s: its sidecar is revision %q's, not revision %q's: the namespace or the pod has the label of another istiod", c.Namespace, pod.Name, pod.Annotations[egress.RevisionLabel], c.Revision)
@@ -282,7 +282,7 @@ func (p *Pods) waitReady(ctx context.Context, c egress.Client, whose fixture.Own
 // injectedBy says whether a pod has its sidecar from the istiod that its client is bound to, as the injection notes it.
 // Clients that name none take that of the cluster, whatever its revision.
 func injectedBy(pod *corev1.Pod, c egress.Client) bool {
-	return c.Revision == "" || !c.Sidecar() || pod.Annotations[egress.RevisionLabel] == c.Revision
+	return c.Revision == "" || !c.Captured() || pod.Annotations[egress.RevisionLabel] == c.Revision
 }
 
 // WaitPodReady waits that long until a pod with the labels is ready, and returns it.
