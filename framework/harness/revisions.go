@@ -192,15 +192,20 @@ func (r *revisions) scale(ctx context.Context, name string, replicas int, proxie
 	return r.changer.Synced(ctx, name, proxies, r.limits.Pods.Ready)
 }
 
+// scaler gives the istiod of a revision so many replicas, and waits until that is so, for its proxies too.
+type scaler interface {
+	scale(ctx context.Context, name string, replicas int, proxies []string) error
+}
+
 // istiods does what a case says of istiods in a phase.
 func (r *rules) istiods(ctx context.Context, c egress.Case, ph egress.Phase) error {
 	for _, name := range slices.Sorted(maps.Keys(c.Istiod[ph])) {
+		r.mu.Lock()
+		r.scaled[c.Name] = append(r.scaled[c.Name], name) // also where it is only half done
+		r.mu.Unlock()
 		if err := r.revisions.scale(ctx, name, c.Istiod[ph][name], r.clients.servedBy(c, name)); err != nil {
 			return fmt.Errorf("case %s: %w", c.Name, err)
 		}
-		r.mu.Lock()
-		r.scaled[c.Name] = append(r.scaled[c.Name], name)
-		r.mu.Unlock()
 	}
 	return nil
 }

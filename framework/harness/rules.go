@@ -29,7 +29,7 @@ type rules struct {
 	changer  *mesh.Changer // shared by all lanes
 	gateways *mesh.Gateways
 	// revisions are the istiods that a case may send away.
-	revisions *revisions
+	revisions scaler
 	run       string
 	limits    limits.Control
 	expand    func(string) string
