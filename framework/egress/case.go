@@ -1,7 +1,6 @@
 package egress
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -411,42 +410,6 @@ func (c Case) Gateway() bool {
 // Changes says whether the case has the phase changed.
 func (c Case) Changes() bool {
 	return len(c.Change)+len(c.Delete)+len(c.DNS[Changed])+len(c.Istiod[Changed]) > 0
-}
-
-// maxReplicas of an istiod are enough to see that each proxy is known to one of them.
-const maxReplicas = 3
-
-// checkIstiod finds mistakes in what the case does with istiods.
-func (c Case) checkIstiod() error {
-	if len(c.Istiod[Before])+len(c.Istiod[Removed]) > 0 {
-		return errors.New("it is sent away in phase applied or changed, and is back when the case ends")
-	}
-	for _, ph := range Phases() {
-		for _, name := range slices.Sorted(maps.Keys(c.Istiod[ph])) {
-			n := c.Istiod[ph][name]
-			switch {
-			case name == DefaultRevision || name == "":
-				return errors.New("the default istiod serves other cases too: give this one's client a revision of its own")
-			case n < 0 || n > maxReplicas:
-				return fmt.Errorf("revision %q: %d replicas; 0 to %d are possible", name, n, maxReplicas)
-			}
-		}
-	}
-	return nil
-}
-
-// Away says whether a case has sent the istiod of a revision away, and not back, when a phase has begun.
-func (c Case) Away(revision string, in Phase) bool {
-	away := false
-	for _, ph := range c.Phases() {
-		if n, ok := c.Istiod[ph][revision]; ok {
-			away = n == 0
-		}
-		if ph == in {
-			break
-		}
-	}
-	return away && in != Removed
 }
 
 // Names are those whose DNS answers the case changes, sorted.
