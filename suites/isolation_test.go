@@ -94,7 +94,7 @@ func TestAlone(t *testing.T) {
 	}
 	touching := []string{"k8s-headless-external", "policy-sidecar-root-namespace", "policy-sidecar-namespace-over-root", "egw-gateway-of-the-team", "egw-gateways-in-a-row"}
 	for _, c := range cases {
-		want := c.ChangesMesh() || slices.Contains(touching, c.Name)
+		want := c.ChangesMesh() || len(c.Istiod) > 0 || slices.Contains(touching, c.Name)
 		if f := all[c.Name]; (f.Alone != "") != want {
 			t.Errorf("%s: alone: %q, wanted: %t", c.Name, f.Alone, want)
 		}

@@ -1,4 +1,4 @@
-// Package suites lists every case and every client that cases name: YAML files, one for each case, in
+// Package suites lists every case, and every client and istiod that cases name: YAML files, one for each case, in
 // one folder for each area. The Ginkgo suite in this folder makes specs of the list; egressctl runs
 // the same list.
 package suites
@@ -18,7 +18,7 @@ import (
 	"mesh-egress-conformance/samples"
 )
 
-//go:embed clients.yaml */*.yaml
+//go:embed clients.yaml revisions.yaml */*.yaml
 var files embed.FS
 
 var builtIn = sync.OnceValue(func() *casefile.Folder { return casefile.Load(files, fixtures.FS) })

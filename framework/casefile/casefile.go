@@ -22,9 +22,10 @@ import (
 
 // Names of files with a meaning of their own, without the ending, as long as there is no case in them.
 const (
-	clientsFile = "clients" // clients that all cases may name
-	hostsFile   = "hosts"   // hosts of the hermetic internet
-	setupFile   = "setup"   // objects that are the setup of every case of their folder
+	clientsFile   = "clients"   // clients that all cases may name
+	revisionsFile = "revisions" // istiods that clients may name
+	hostsFile     = "hosts"     // hosts of the hermetic internet
+	setupFile     = "setup"     // objects that are the setup of every case of their folder
 )
 
 // maxMistakes is how many mistakes are enough for one run.
@@ -34,6 +35,8 @@ const maxMistakes = 50
 type Folder struct {
 	Loaded  []*Loaded // sorted by the case's name
 	Clients []Client
+	// Revisions are those of revisions.yaml files and of cases.
+	Revisions []Revision
 	// Hosts are those of hosts.yaml files and of cases, added up by Internet.
 	Hosts []*internet.Hosts
 	// Mistakes are all that were found, unless there are very many.
@@ -149,6 +152,7 @@ func Load(fsys fs.FS, more ...fs.FS) *Folder {
 		r.share(l)
 		r.fixtures(l)
 	}
+	r.bind()
 	r.unused()
 	f := r.folder
 	slices.SortStableFunc(f.Loaded, func(a, b *Loaded) int { return strings.Compare(a.Case.Name, b.Case.Name) })
@@ -254,6 +258,8 @@ func (r *reader) file(p string, docs []*input.Node) {
 		r.cases(p, docs)
 	case base == clientsFile:
 		r.clients(p, docs)
+	case base == revisionsFile:
+		r.revisions(p, docs)
 	case base == hostsFile:
 		r.hosts(p, docs)
 	case base == setupFile:
@@ -315,9 +321,12 @@ func (r *reader) object(p string, d *input.Node) egress.Object {
 func (r *reader) oneCase(p string, d *input.Node, further bool) *Loaded {
 	l := &Loaded{Node: d}
 	c := &l.Case
-	dec := decoderOf(p, "hosts", "clientCertificates")
+	dec := decoderOf(p, "hosts", "clientCertificates", "revisions")
 	dec.Value(d, c)
 	c.File = p
+	if list := input.Value(d, "revisions"); list != nil {
+		r.addRevisions(p, list)
+	}
 	r.addHosts(p, input.Value(d, "hosts"), input.Value(d, "clientCertificates"))
 	if c.Area == "" {
 		c.Area = r.area(p)
@@ -416,22 +425,4 @@ func (r *reader) addHosts(p string, hosts, certificates *input.Node) {
 		return
 	}
 	r.folder.Hosts = append(r.folder.Hosts, h)
-}
-
-func (r *reader) clients(p string, docs []*input.Node) {
-	if docs[0].Kind != yamlv3.SequenceNode || len(docs) > 1 {
-		r.fault(input.Mistake{File: p, Line: docs[0].Line, What: "one list of clients is expected", Remedy: "- {name: billing}"})
-		return
-	}
-	for _, n := range docs[0].Content {
-		c := Client{File: p, Node: n}
-		dec := decoderOf(p)
-		dec.Value(n, &c.Client)
-		c.Default()
-		if err := c.Check(); err != nil && len(dec.Found) == 0 {
-			dec.Mistake(n, err.Error(), "")
-		}
-		r.folder.Mistakes = append(r.folder.Mistakes, dec.Found...)
-		r.folder.Clients = append(r.folder.Clients, c)
-	}
 }

@@ -65,3 +65,34 @@ func TestByPhase(t *testing.T) {
 		}
 	}
 }
+
+// Clients are bound to the istiods that the folder describes, wherever it does.
+func TestRevisions(t *testing.T) {
+	f := Load(folder(map[string]string{
+		"clients.yaml":       "- {name: a, revision: flags}\n- {name: b, revision: canary}\n- {name: c}\n",
+		"team/revisions.yml": "- {name: flags, environment: {PILOT_HTTP10: \"true\"}}\n",
+		"x/a.yaml":           "revisions: [{name: canary, compatibilityVersion: \"1.28\"}]\n" + short,
+	}))
+	if len(f.Mistakes) > 0 || len(f.Revisions) != 2 {
+		t.Fatal(f.Revisions, f.Mistakes)
+	}
+	c := f.EgressClients()
+	if c[0].Istiod.Environment["PILOT_HTTP10"] != "true" || c[1].Istiod.CompatibilityVersion != "1.28" || c[2].Istiod != nil {
+		t.Errorf("%+v", c)
+	}
+	f = Load(folder(map[string]string{
+		"clients.yaml":   "- {name: a, revision: flag}\n- {name: b, revision: flags, injection: none}\n",
+		"revisions.yaml": "- {name: flags, enviroment: {}}\n- {name: default}\n- {name: flags}\n",
+		"b.yaml":         "revisions: {name: x}\n" + short,
+	}))
+	got := f.Mistakes.Error()
+	for _, want := range []string{
+		"clients.yaml:1: client \"a\": nobody describes revision \"flag\"; did you mean flags?", "clients.yaml:2: client \"b\": revision: without a sidecar",
+		"revisions.yaml:1: field \"enviroment\" is unknown; did you mean environment?", "revisions.yaml:2: revision \"default\"", "revisions.yaml:3: revision \"flags\" is described twice",
+		"b.yaml:1: a list of revisions is expected",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("want %q in\n%s", want, got)
+		}
+	}
+}

@@ -26,6 +26,9 @@ func (c *checker) client(k casefile.Client) {
 		bad(fmt.Sprintf("client %q is described twice, or is one of the built-in clients", k.Name), "give it another name", "name")
 	}
 	c.known[k.Name] = k.Client
+	if _, err := egress.RevisionsOf(slices.Collect(maps.Values(c.known))); err != nil && k.Istiod != nil {
+		bad(err.Error(), "", "revision")
+	}
 	if c.env.Manifests != nil {
 		if _, err := fs.Stat(c.env.Manifests, k.Manifest); err != nil {
 			bad(fmt.Sprintf("client %q: there is no manifest %s", k.Name, k.Manifest), "leave it out for a plain pod with curl and a shell", "manifest")
@@ -69,6 +72,24 @@ func (c *checker) clients(l *casefile.Loaded) {
 		look(n, "unchanged", i)
 	}
 	c.unsuitable(l)
+	c.istiods(l)
+}
+
+// istiods finds those that a case sends away and that serve none of its clients.
+func (c *checker) istiods(l *casefile.Loaded) {
+	var bound []string
+	for _, n := range l.Case.Clients() {
+		if r := c.known[n].Revision; r != "" && !slices.Contains(bound, r) {
+			bound = append(bound, r)
+		}
+	}
+	for ph, revisions := range l.Case.Istiod {
+		for name := range revisions {
+			if !slices.Contains(bound, name) {
+				c.mistake(l.At(fmt.Sprintf("istiod: revision %q serves no client of the case", name), "istiod", ph.String(), name), "probe from a client of clients.yaml that says revision: %s; those of the case's clients are: %s", name, list(bound))
+			}
+		}
+	}
 }
 
 // unsuitable finds clients that cannot do what a probe asks of them.

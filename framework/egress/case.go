@@ -39,22 +39,19 @@ const (
 
 // features are all that cases may need, with what each means.
 var features = map[Feature]string{
-	IstioFilters:            "Istio's own build of Envoy, which only the official proxy image has",
-	Hermetic:                "an internet whose arrival log can be read",
-	EgressGateway:           "an egress gateway",
-	IngressGateway:          "an ingress gateway",
-	MeshConfig:              "leave to change mesh-wide settings",
-	GatewayAPI:              "the CRDs of the Gateway API",
-	"network-policy":        "a CNI plugin that enforces NetworkPolicies",
-	"ipv6":                  "pods with IPv6 addresses",
-	TPROXY:                  "a kernel with the TPROXY target",
-	NFTables:                "a proxy image with nft",
-	Credential:              "a client certificate of the internet's CA, and leave to let sidecars read Secrets",
-	"istiod-flags":          "an istiod with other feature flags",
-	"init-container-probe":  "probes from init containers",
-	"istiod-restart":        "leave to stop istiod",
-	"two-istio-versions":    "proxies of another Istio version than istiod's",
-	"compatibility-version": "an installation with another compatibilityVersion",
+	IstioFilters:           "Istio's own build of Envoy, which only the official proxy image has",
+	Hermetic:               "an internet whose arrival log can be read",
+	EgressGateway:          "an egress gateway",
+	IngressGateway:         "an ingress gateway",
+	MeshConfig:             "leave to change mesh-wide settings",
+	GatewayAPI:             "the CRDs of the Gateway API",
+	"network-policy":       "a CNI plugin that enforces NetworkPolicies",
+	"ipv6":                 "pods with IPv6 addresses",
+	TPROXY:                 "a kernel with the TPROXY target",
+	NFTables:               "a proxy image with nft",
+	Credential:             "a client certificate of the internet's CA, and leave to let sidecars read Secrets",
+	"init-container-probe": "probes from init containers",
+	"two-istio-versions":   "proxies of another Istio version than istiod's",
 }
 
 // Meaning says what a feature is.
@@ -94,6 +91,9 @@ type Case struct {
 	// DNS is what names resolve to from a phase on: the name of a host of the internet, NXDOMAIN or SERVFAIL. It
 	// is forgotten when the case ends.
 	DNS map[Phase]map[string]string `json:"dns,omitempty"`
+	// Istiod is how many replicas the istiod of a revision has from a phase on, by the revision's name: 0 sends it away.
+	// It is as before when the case ends.
+	Istiod map[Phase]map[string]int `json:"istiod,omitempty"`
 
 	// Curl says that curl makes every HTTP attempt, as in the documents that a case comes from.
 	Curl   bool    `json:"curl,omitempty"`
@@ -335,6 +335,9 @@ func (c Case) Check() error {
 	if len(c.DNS[Before])+len(c.DNS[Removed]) > 0 {
 		return bad("dns: answers begin in phase applied or changed, and end with the case")
 	}
+	if err := c.checkIstiod(); err != nil {
+		return bad("istiod: %w", err)
+	}
 	for i, p := range c.Probes {
 		if err := c.checkProbe(p); err != nil {
 			return bad("probe %d: %w", i, err)
@@ -383,7 +386,7 @@ func (c Case) checkWants(p Probe) error {
 		}
 	}
 	if p.Wants[Changed] != 0 && !c.Changes() && !p.Wants.always() {
-		return errors.New("it wants something for phase changed, but the case has neither change nor delete")
+		return errors.New("it wants something for phase changed, but the case has none: no change, delete, dns or istiod")
 	}
 	if p.Wants[Before] != p.Wants[Removed] && !p.Hold.Resumes(Removed) {
 		return fmt.Errorf("removal must restore what was before (%s), not %s", p.Wants[Before], p.Wants[Removed])
@@ -423,7 +426,9 @@ func (c Case) Gateway() bool {
 }
 
 // Changes says whether the case has the phase changed.
-func (c Case) Changes() bool { return len(c.Change)+len(c.Delete)+len(c.DNS[Changed]) > 0 }
+func (c Case) Changes() bool {
+	return len(c.Change)+len(c.Delete)+len(c.DNS[Changed])+len(c.Istiod[Changed]) > 0
+}
 
 // Names are those whose DNS answers the case changes, sorted.
 func (c Case) Names() []string {

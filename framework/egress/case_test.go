@@ -37,12 +37,38 @@ func TestCaseCheck(t *testing.T) {
 		"answers begin in": func(c *Case) {
 			c.Needs, c.DNS = []Feature{Hermetic}, map[Phase]map[string]string{Before: {"a.example": "NXDOMAIN"}}
 		},
+		"is sent away in phase": func(c *Case) { c.Istiod = map[Phase]map[string]int{Removed: {"away": 0}} },
+		"serves other cases":    func(c *Case) { c.Istiod = map[Phase]map[string]int{Applied: {"default": 0}} },
+		"-1 replicas":           func(c *Case) { c.Istiod = map[Phase]map[string]int{Applied: {"away": -1}} },
 		"no wanted outcome for": func(c *Case) { c.Probes[0].Wants[Before] = ^Outcome(0) },
 	} {
 		c := sound()
 		spoil(&c)
 		if err := c.Check(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want an error with %q, got %v", want, err)
+		}
+	}
+}
+
+// An istiod is away from the phase that sends it until one that sends it back, or until the case ends.
+func TestAway(t *testing.T) {
+	for name, x := range map[string]struct {
+		does map[Phase]map[string]int
+		want [4]bool // by phase
+	}{
+		"never":                {nil, [4]bool{}},
+		"another one":          {map[Phase]map[string]int{Applied: {"other": 0}}, [4]bool{}},
+		"until the end":        {map[Phase]map[string]int{Applied: {"away": 0}}, [4]bool{false, true, true, false}},
+		"and back":             {map[Phase]map[string]int{Applied: {"away": 0}, Changed: {"away": 1}}, [4]bool{false, true, false, false}},
+		"in the change":        {map[Phase]map[string]int{Changed: {"away": 0}}, [4]bool{false, false, true, false}},
+		"with another replica": {map[Phase]map[string]int{Applied: {"away": 2}}, [4]bool{}},
+	} {
+		c := sound()
+		c.Istiod, c.Delete = x.does, []string{"ServiceEntry/x"}
+		for i, ph := range Phases() {
+			if got := c.Away("away", ph); got != x.want[i] {
+				t.Errorf("%s: away in phase %s: %t", name, ph, got)
+			}
 		}
 	}
 }

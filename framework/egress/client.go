@@ -29,6 +29,10 @@ type Client struct {
 	// does not change anybody's endpoints then.
 	Service  bool   `json:"service,omitempty"`
 	ReadyURL string `json:"readyURL,omitempty"` // must answer to the control client before cases use it
+	// Revision names the istiod that injects and serves it; "" is the default one.
+	Revision string `json:"revision,omitempty"`
+	// Istiod is what Revision names, as whoever reads clients has found it; nil for the default one.
+	Istiod *Revision `json:"-"`
 }
 
 // ControlClient is the name of the client without sidecar that proves targets reachable.
@@ -68,6 +72,8 @@ func (c Client) Check() error {
 		return fmt.Errorf("client %q: namespace, manifest and workload must be set", c.Name)
 	case len(c.Values) > 0 && c.Injection != ManualInjection:
 		return fmt.Errorf("client %q: values are for injection manual: istiod's webhook has its own", c.Name)
+	case c.Revision != "" && c.Injection == NoInjection:
+		return fmt.Errorf("client %q: revision: without a sidecar it is served by no istiod", c.Name)
 	case c.Injection != AutoInjection && c.Injection != ManualInjection && c.Injection != NoInjection:
 		return fmt.Errorf("client %q: injection %q is not auto, manual or none", c.Name, c.Injection)
 	}

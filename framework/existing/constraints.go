@@ -21,6 +21,8 @@ type Constraints struct {
 	OwnPolicy bool
 	// Live says that cases call the real internet, and not pods that play it.
 	Live bool
+	// OwnIstio says that the run has installed the cluster's Istio, and may put further istiods beside it.
+	OwnIstio bool
 	// Files are the fixtures that cases name.
 	Files fs.FS
 	// Beyond says of cases, by name, which of their objects would not lie in the run's own namespaces; see Outside.
@@ -47,6 +49,9 @@ func (t Constraints) skipReason(c egress.Case, text string) string {
 			continue
 		}
 		x := t.Clients[i]
+		if x.Revision != "" && !t.OwnIstio {
+			return fmt.Sprintf("client %s needs an istiod of its own (revision %s), and the cluster's Istio belongs to somebody else; where there is none, --allow-install lets the run install both", n, x.Revision)
+		}
 		if x.Manifest != "sleep.yaml" || x.Injection == egress.ManualInjection {
 			return fmt.Sprintf("client %s needs an image or a program that only the harness's own clusters have", n)
 		}

@@ -19,10 +19,11 @@ func constraints(t *testing.T) Constraints {
 	client := egress.Client{Name: "client"}
 	include := egress.Client{Name: "include", Annotations: map[string]string{"traffic.sidecar.istio.io/includeOutboundIPRanges": "10.0.0.0/8"}}
 	manual := egress.Client{Name: "manual", Injection: egress.ManualInjection}
-	for _, c := range []*egress.Client{&client, &include, &manual} {
+	bound := egress.Client{Name: "bound", Revision: "canary", Istiod: &egress.Revision{Name: "canary"}}
+	for _, c := range []*egress.Client{&client, &include, &manual, &bound} {
 		c.Default()
 	}
-	return Constraints{Hosts: h, Clients: []egress.Client{client, include, manual}, Files: fstest.MapFS{
+	return Constraints{Hosts: h, Clients: []egress.Client{client, include, manual, bound}, Files: fstest.MapFS{
 		"by-name.yaml": {Data: []byte("hosts: [edition.cnn.com]")}, "by-range.yaml": {Data: []byte("addresses: [91.198.174.192/27]")},
 	}}
 }
@@ -36,6 +37,7 @@ func TestSkipReason(t *testing.T) {
 	}{
 		"plain":                  {egress.Case{Probes: []egress.Probe{probe}, Fixtures: []string{"by-name.yaml"}}, ""},
 		"mesh-wide":              {egress.Case{Probes: []egress.Probe{probe}, Policy: egress.AllowAny}, "whole mesh"},
+		"an istiod of its own":   {egress.Case{Probes: from("bound")}, "needs an istiod of its own (revision canary)"},
 		"mesh configuration":     {egress.Case{Probes: []egress.Probe{probe}, MeshConfig: egress.Object{"a": "b"}}, "whole mesh"},
 		"address in a fixture":   {egress.Case{Probes: []egress.Probe{probe}, Fixtures: []string{"by-range.yaml"}}, "91.198.174.192/27"},
 		"address in a URL":       {egress.Case{Probes: []egress.Probe{egress.GET("client", "http://198.51.100.10/")}}, "198.51.100.10"},

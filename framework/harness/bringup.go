@@ -236,13 +236,10 @@ func (s *Session) join(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		var store mesh.ConfigStore = mesh.NewMeshStore(s.cs, installed)
-		if spoil := actions[s.opts.Sabotage].config; spoil != nil {
-			store = spoil(store)
-		}
-		overlay = mesh.NewOverlay(installed, store)
+		overlay = mesh.NewOverlay(installed, s.configStore(mesh.DefaultRevision, installed))
 	}
 	s.changer = mesh.NewChanger(s.istiod, overlay, s.fix, s.opts.Limits.Push)
+	s.followRevisions(overlay)
 	if s.lock.follows() {
 		if err := s.changer.SetBase(ctx, nil, s.proxies()); err != nil {
 			return err
@@ -273,8 +270,8 @@ func (s *Session) makeLanes() error {
 		cl := clients{s.pods, l, s.starter.gatewayProxies}
 		w := &laneRunner{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, run: s.run, limits: s.opts.Limits.Control,
-			expand: s.expand(l), secrets: secrets, applied: map[string][]*fixture.Object{},
+			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, revisions: s.revisions, run: s.run, limits: s.opts.Limits.Control,
+			expand: s.expand(l), secrets: secrets, applied: map[string][]*fixture.Object{}, scaled: map[string][]string{},
 			places: places, sameTime: s.env.ours, setupMade: map[string]time.Time{}, told: map[string]bool{},
 		}
 		w.engine = &engine.Engine{

@@ -98,6 +98,8 @@ type Session struct {
 	run     string
 	// followed are the gateways of the cluster, whoever made them.
 	followed *mesh.Gateways
+	// revisions are the istiods beside the default one; nil until that is there.
+	revisions *revisions
 }
 
 // Cluster is the cluster that the session runs in.
@@ -210,6 +212,9 @@ func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 	o.Clients = slices.Clone(o.Clients)
 	if o.Limits == (limits.Limits{}) {
 		o.Limits = limits.Process()
+	}
+	if _, err := egress.RevisionsOf(o.Clients); err != nil {
+		return nil, nil, nil, err
 	}
 	for i, c := range o.Clients {
 		if err := c.Check(); err != nil {
@@ -337,6 +342,9 @@ func (s *Session) Close(ctx context.Context) error {
 	if s.istiod != nil {
 		s.istiod.Close()
 	}
+	if s.revisions != nil {
+		s.revisions.close()
+	}
 	if s.followed != nil {
 		s.followed.Close()
 	}
@@ -349,7 +357,11 @@ func (s *Session) Close(ctx context.Context) error {
 	if s.pods != nil {
 		s.pods.Close()
 	}
-	all = errors.Join(all, s.made.remove(ctx, s.cs, s.fix, dead), s.env.close(ctx))
+	all = errors.Join(all, s.made.remove(ctx, s.cs, s.fix, dead))
+	if s.revisions != nil && !dead && !s.made.temporary && all == nil {
+		all = s.revisions.forget(ctx)
+	}
+	all = errors.Join(all, s.env.close(ctx))
 	if s.lock != nil {
 		all = errors.Join(all, s.lock.end(dead || all == nil))
 	}

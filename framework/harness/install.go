@@ -34,12 +34,11 @@ func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Foun
 	if err := existing.PrepareInstall(ctx, s.cs, s.fix); err != nil {
 		return found, err
 	}
-	s.made.istio = true
 	s.opts.logf("installing Istio %s, which this run removes again", version.Release)
-	in := mesh.NewInstaller(s.env.cluster.RESTConfig(), mesh.Options{
+	s.made.istio = mesh.NewInstaller(s.env.cluster.RESTConfig(), mesh.Options{
 		Module: charts, Tag: version.Release, Hub: s.opts.Hub, OfficialProxy: s.opts.Source != components.Build, Policy: egress.RegistryOnly, Run: s.run, Intend: s.made.journal.Intend,
 	})
-	if err := in.ControlPlane(ctx); err != nil {
+	if err := s.made.istio.ControlPlane(ctx); err != nil {
 		return found, fmt.Errorf("install Istio: %w (what is there already, of an earlier Istio or of somebody else's, was left as it is: remove it, or install an Istio yourself)", err)
 	}
 	if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod", s.opts.Limits.Pods.Ready); err != nil {

@@ -26,8 +26,8 @@ type made struct {
 	journal *fixture.Journal
 	// temporary says that the session has brought the cluster up, which goes with it and takes everything along.
 	temporary bool
-	// istio says that this session has installed an Istio on an existing cluster.
-	istio bool
+	// istio has installed the Istio of an existing cluster for this session; nil where it is somebody else's.
+	istio *mesh.Installer
 }
 
 // journals is the folder with the journals of runs in a cluster.
@@ -74,7 +74,7 @@ func (m *made) remove(ctx context.Context, cs kubernetes.Interface, fix *fixture
 		return m.journal.Discard()
 	}
 	err := fix.RemoveAll(ctx)
-	if err == nil && m.istio {
+	if err == nil && m.istio != nil {
 		err = existing.Uninstalled(ctx, cs)
 	}
 	if err != nil {

@@ -31,8 +31,14 @@ func (s *Session) plan(ctx context.Context, c egress.Case) schedule.Plan {
 		p.Verdict, p.Why = egress.Inconclusive, err.Error()
 		return p
 	}
+	p.Revisions = slices.ContainsFunc(c.Clients(), s.opts.revised)
 	p.Quick = p.Shares.Alone == "" && p.Shares.FirstLane == "" && len(p.Shares.Holds) == 0 && len(c.Probes) == 1
 	return p
+}
+
+// revised says whether a client is served by an istiod beside the default one.
+func (o *Options) revised(client string) bool {
+	return slices.ContainsFunc(o.Clients, func(c egress.Client) bool { return c.Name == client && c.Revision != "" })
 }
 
 // applicable says whether a case can run here, and if not, with which verdict and why.

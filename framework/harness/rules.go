@@ -28,18 +28,21 @@ type rules struct {
 	files    fs.FS
 	changer  *mesh.Changer // shared by all lanes
 	gateways *mesh.Gateways
-	run      string
-	limits   limits.Control
-	expand   func(string) string
-	secrets  func(ctx context.Context, text string) (string, error)
-	outside  cluster.Internet // nil for the live one
-	places   *namespaces      // makes those that objects name
-	sameTime bool             // the API server's clock is this machine's
+	// revisions are the istiods that a case may send away.
+	revisions scaler
+	run       string
+	limits    limits.Control
+	expand    func(string) string
+	secrets   func(ctx context.Context, text string) (string, error)
+	outside   cluster.Internet // nil for the live one
+	places    *namespaces      // makes those that objects name
+	sameTime  bool             // the API server's clock is this machine's
 
 	mu      sync.Mutex
 	applied map[string][]*fixture.Object
 	// told are the cases of whose objects a proxy of theirs was told.
-	told map[string]bool
+	told   map[string]bool
+	scaled map[string][]string // revisions whose istiod a case has sent away or back
 	// setupMade is when the setup of a case had been made, by this machine's clock.
 	setupMade map[string]time.Time
 }
@@ -171,6 +174,9 @@ func (r *rules) Apply(ctx context.Context, c egress.Case) (engine.Change, error)
 	if err := r.name(ctx, c, egress.Applied); err != nil {
 		return engine.Change{}, err
 	}
+	if err := r.istiods(ctx, c, egress.Applied); err != nil {
+		return engine.Change{}, err
+	}
 	if err := r.aged(ctx, c, objs); err != nil {
 		return engine.Change{}, err
 	}
@@ -202,7 +208,7 @@ func (r *rules) refused(ctx context.Context, c egress.Case) ([]string, error) {
 	}
 	var accepted []string
 	for _, o := range objs {
-		reason, err := r.fixtures.Refused(ctx, ns, o)
+		reason, err := r.fixtures.Refused(ctx, ns, o, c.Away(o.GetLabels()[egress.RevisionLabel], egress.Applied))
 		if err != nil {
 			return nil, err
 		}
@@ -289,6 +295,9 @@ func (r *rules) Change(ctx context.Context, c egress.Case) (engine.Change, error
 		return engine.Change{}, err
 	}
 	r.complete(objs)
+	if err := r.istiods(ctx, c, egress.Changed); err != nil {
+		return engine.Change{}, err
+	}
 	ch := engine.Change{Acknowledged: true} // a DNS answer concerns no push
 	if len(c.Delete) > 0 {
 		var gone []*fixture.Object
@@ -315,6 +324,9 @@ func (r *rules) Change(ctx context.Context, c egress.Case) (engine.Change, error
 }
 
 func (r *rules) Remove(ctx context.Context, c egress.Case) (engine.Change, error) {
+	if err := r.restore(ctx, c); err != nil {
+		return engine.Change{}, err
+	}
 	r.mu.Lock()
 	objs := r.applied[c.Name]
 	r.mu.Unlock()

@@ -48,6 +48,9 @@ type starter struct {
 	followed *mesh.Gateways
 	// gateways starts the gateways, or finds them; gatewayAPI makes the cluster know the Gateway API.
 	gateways, gatewayAPI func(context.Context) error
+	// revision installs the istiod of a revision, and bind says which proxy it serves.
+	revision func(context.Context, egress.Revision) error
+	bind     func(proxy, revision string)
 
 	mu      sync.Mutex
 	once    map[string]*startup
@@ -118,12 +121,32 @@ func (s *starter) lookup(name string) *startup {
 func (s *starter) startGateways() *startup   { return s.startOnce(gatewaysStartup, s.gateways) }
 func (s *starter) startGatewayAPI() *startup { return s.startOnce(gatewayAPIStartup, s.gatewayAPI) }
 
+// istiodStartup is the name under which the istiod of a revision is started.
+func istiodStartup(revision string) string { return "the istiod of revision " + revision }
+
+// startRevision starts the istiod that a client is bound to.
+func (s *starter) startRevision(v egress.Revision) *startup {
+	return s.startOnce(istiodStartup(v.Name), func(ctx context.Context) error { return s.revision(ctx, v) })
+}
+
+// forgetRevision says that the istiod of a revision was removed: a case that needs it starts it anew.
+func (s *starter) forgetRevision(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.once, istiodStartup(name))
+}
+
 // startClient starts a client, or a lane's copy of one.
 func (s *starter) startClient(name string) *startup {
 	return s.startOnce(name, func(ctx context.Context) error {
 		c, err := s.client(name)
 		if err != nil {
 			return err
+		}
+		if c.Istiod != nil {
+			if err := s.startRevision(*c.Istiod).wait(ctx); err != nil {
+				return err
+			}
 		}
 		if err := s.pods.Start(ctx, c); err != nil {
 			return err
@@ -134,6 +157,9 @@ func (s *starter) startClient(name string) *startup {
 		pod, err := s.pods.Get(name)
 		if err != nil {
 			return err
+		}
+		if c.Revision != "" {
+			s.bind(mesh.Proxy(pod.PodName, pod.Namespace), c.Revision)
 		}
 		if err := s.logs.Start(ctx, name, logSource(pod)); err != nil {
 			return err
@@ -252,6 +278,11 @@ func (s *starter) waits(l lane, c egress.Case) bool {
 // ready starts what a case needs, where that is not done, and waits for it.
 func (s *starter) ready(ctx context.Context, l lane, c egress.Case) error {
 	for _, n := range c.Clients() {
+		if k, err := s.client(n); err == nil && k.Istiod != nil { // it may have been removed when the client was there
+			if err := s.startRevision(*k.Istiod).wait(ctx); err != nil {
+				return err
+			}
+		}
 		if err := s.startClient(l.actual(n)).wait(ctx); err != nil {
 			return err
 		}
@@ -273,7 +304,14 @@ func (s *starter) prepare(ctx context.Context, cases []egress.Case) error {
 	gateways := false
 	for _, c := range cases {
 		for _, n := range c.Clients() {
-			if k, err := s.client(n); err == nil && k.Serves() {
+			k, err := s.client(n)
+			if err != nil {
+				continue
+			}
+			if k.Istiod != nil {
+				s.startRevision(*k.Istiod)
+			}
+			if k.Serves() {
 				s.startClient(n)
 			}
 		}
@@ -290,7 +328,7 @@ func (s *starter) prepare(ctx context.Context, cases []egress.Case) error {
 	}
 	return s.await(ctx, func(name string) bool {
 		c, err := s.client(name)
-		return err != nil || c.Serves() // the gateways are no clients
+		return err != nil || c.Serves() // gateways and istiods are no clients
 	})
 }
 

@@ -82,6 +82,10 @@ func Derive(c egress.Case, objs []egress.Object, at Cluster) Footprint {
 	case len(c.MeshConfig) > 0:
 		d.alone("it changes the mesh configuration")
 	}
+	if len(c.Istiod) > 0 {
+		d.alone("it sends an istiod away, whose endpoints change while others' rules do")
+		d.out.Endpoints = true
+	}
 	if c.Gateway() {
 		d.holds[Gateways] = true
 	}

@@ -13,8 +13,8 @@ import (
 // own push asks who depends on it, so nobody is told. Changes that fall into one debounce window are one
 // push and cannot do that to each other.
 type batcher struct {
-	// count is how many pushes istiod has computed.
-	count     func(context.Context) (counts, error)
+	// count is how many pushes each istiod has computed.
+	count     func(context.Context) (tally, error)
 	gathering time.Duration // how long a batch waits for workers to join it
 
 	mu      sync.Mutex
@@ -28,7 +28,7 @@ type batch struct {
 	full    chan struct{} // closed when nobody joins any more
 	counted chan struct{} // closed when before and err are known
 	began   time.Time     // when the writing began, after both
-	before  counts        // the pushes that had been computed before the writing began
+	before  tally         // the pushes that had been computed before the writing began
 	err     error
 	empty   chan struct{} // closed when the last one leaves
 }
@@ -90,7 +90,7 @@ func (b *batcher) join(ctx context.Context) (x *batch, member bool) {
 // place is a change's place in a batch.
 type place struct {
 	began  time.Time // when the writing of the batch began
-	before counts    // the pushes that istiod had computed before that
+	before tally     // the pushes that each istiod had computed before that
 	// leave must be called once the change's push has been computed; it may be called more than once.
 	leave func()
 }

@@ -20,7 +20,7 @@ func enter(t *testing.T, b *batcher) place {
 // gathering is how long batches wait for others in these tests.
 const gathering = 40 * time.Millisecond
 
-func uncounted(context.Context) (counts, error) { return nil, nil }
+func uncounted(context.Context) (tally, error) { return nil, nil }
 
 // Changes that come while a batch gathers are written together; a later one waits until all have left.
 func TestBatch(t *testing.T) {
@@ -82,15 +82,18 @@ func TestBatchComplete(t *testing.T) {
 // The pushes from before are counted while the batch gathers, before anybody writes; without the count nobody does.
 func TestBatchCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &batcher{gathering: gathering, count: func(context.Context) (counts, error) { <-time.After(2 * gathering); return counts{"istiod": 7}, nil }}
+		b := &batcher{gathering: gathering, count: func(context.Context) (tally, error) {
+			<-time.After(2 * gathering)
+			return tally{DefaultRevision: {"istiod": 7}}, nil
+		}}
 		b.add(2)
 		start := time.Now()
 		e := enter(t, b)
-		if e.before["istiod"] != 7 || e.began.Sub(start) != 2*gathering {
+		if e.before[DefaultRevision]["istiod"] != 7 || e.began.Sub(start) != 2*gathering {
 			t.Errorf("before %v, began after %s", e.before, e.began.Sub(start))
 		}
 		e.leave()
-		b.count = func(context.Context) (counts, error) { return nil, errors.New("istiod is away") }
+		b.count = func(context.Context) (tally, error) { return nil, errors.New("istiod is away") }
 		if _, err := b.enter(t.Context()); err == nil {
 			t.Error("a change is made though istiod does not answer")
 		}

@@ -7,15 +7,17 @@ import (
 	"strings"
 	"time"
 
+	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/limits"
 )
 
 // Changer makes changes and waits until the proxies have them. Changes that come at the same time reach istiod in one
-// batch, so all that change one mesh must share one Changer.
+// batch, so all that change one mesh must share one Changer, whichever istiod their proxies are served by: each istiod
+// sees every change, and may lose a deletion beside another push.
 type Changer struct {
 	limits  limits.Push
-	istiod  *Istiod
+	planes  *planes
 	overlay *Overlay // nil where the mesh configuration may not be changed
 	batches *batcher
 	objects Objects
@@ -26,10 +28,11 @@ type Objects interface {
 	Get(ctx context.Context, o *fixture.Object) (*fixture.Object, error)
 }
 
-// NewChanger returns a Changer. The overlay is nil where the mesh configuration is somebody else's: then it stays as
+// NewChanger returns a Changer for the istiod of the default revision. The overlay is nil where the mesh configuration is somebody else's: then it stays as
 // it is.
 func NewChanger(istiod *Istiod, overlay *Overlay, objects Objects, l limits.Push) *Changer {
-	return &Changer{limits: l, istiod: istiod, overlay: overlay, batches: &batcher{count: istiod.computed, gathering: l.Gathering}, objects: objects}
+	p := newPlanes(istiod)
+	return &Changer{limits: l, planes: p, overlay: overlay, batches: &batcher{count: p.computed, gathering: l.Gathering}, objects: objects}
 }
 
 // AddWorkers says that so many workers more (or fewer, where it is negative) make changes side by side. A batch is
@@ -54,7 +57,7 @@ func (c *Changer) SetBase(ctx context.Context, base Config, proxies []string) er
 		return err
 	}
 	c.overlay.setBase(base)
-	before, err := c.istiod.computed(ctx)
+	before, err := c.planes.computed(ctx)
 	if err != nil {
 		return err
 	}
@@ -63,7 +66,7 @@ func (c *Changer) SetBase(ctx context.Context, base Config, proxies []string) er
 	if err != nil || arrived == nil {
 		return err
 	}
-	_, err = c.istiod.settle(ctx, pending{proxies: proxies, seen: arrived, before: before, began: began})
+	_, err = c.settle(ctx, change{proxies: proxies, all: true, arrived: arrived, before: before, began: began})
 	return err
 }
 
@@ -72,32 +75,38 @@ func (c *Changer) quiet(ctx context.Context) error {
 	if !c.overlay.endpointsChanged(c.limits.EndpointEcho) {
 		return nil
 	}
-	return c.istiod.Quiet(ctx)
+	for _, p := range c.planes.here() {
+		if err := p.istiod.Quiet(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// configure changes the mesh configuration. arrived says whether every replica of istiod works with the change; it is
-// nil where nothing has changed.
-func (c *Changer) configure(ctx context.Context, patch Config) (arrived func(context.Context) (bool, error), err error) {
-	last, err := c.istiod.meshConfig(ctx)
-	if err != nil {
-		return nil, err
+// arrival says, by revision, whether every replica of an istiod works with a new mesh configuration.
+type arrival map[string]func(context.Context) (bool, error)
+
+// configure changes the mesh configuration of every istiod. The arrival is nil where nothing has changed.
+func (c *Changer) configure(ctx context.Context, patch Config) (arrival, error) {
+	last := map[string]map[string]string{}
+	here := c.planes.here()
+	for _, p := range here {
+		var err error
+		if last[p.revision], err = p.istiod.meshConfig(ctx); err != nil {
+			return nil, err
+		}
 	}
 	changed, err := c.overlay.set(ctx, patch)
-	if err != nil || !changed {
+	if err != nil || len(changed) == 0 {
 		return nil, err
 	}
-	return func(ctx context.Context) (bool, error) {
-		now, err := c.istiod.meshConfig(ctx)
-		if err != nil {
-			return false, err
+	out := arrival{}
+	for _, p := range here {
+		if slices.Contains(changed, p.revision) {
+			out[p.revision] = func(ctx context.Context) (bool, error) { return p.istiod.works(ctx, last[p.revision]) }
 		}
-		for pod, text := range now {
-			if old, there := last[pod]; there && old == text {
-				return false, nil
-			}
-		}
-		return true, nil
-	}, nil
+	}
+	return out, nil
 }
 
 // Mutation is a change of objects, of the mesh configuration, or of both.
@@ -148,7 +157,7 @@ func (c *Changer) do(ctx context.Context, m Mutation) (Settled, error) {
 		}
 		e = expect(w)
 	}
-	var arrived func(context.Context) (bool, error)
+	var arrived arrival
 	if m.Config != nil {
 		if c.overlay == nil {
 			return none, errors.New("change the mesh configuration: it belongs to somebody else here")
@@ -163,21 +172,24 @@ func (c *Changer) do(ctx context.Context, m Mutation) (Settled, error) {
 	if e.endpoints {
 		c.EndpointsChange()
 	}
+	ch := change{proxies: m.Proxies, expected: e, arrived: arrived, before: in.before, began: in.began}
 	if arrived == nil && !e.concerns() {
 		if leaves = e.unconcerned == 0; !leaves { // istiod may compute a push for them, for which this change need not wait
 			go func() {
 				defer in.leave()
-				_ = c.istiod.computes(context.WithoutCancel(ctx), in.before) // an istiod that does not answer is found out by the next change
+				c.computed(context.WithoutCancel(ctx), ch)
 			}()
 		}
 		return none, nil
 	}
-	return c.istiod.settle(ctx, pending{proxies: m.Proxies, seen: c.seen(e, arrived), before: in.before, began: in.began, computed: in.leave})
+	leaves = false
+	ch.leave = in.leave
+	return c.settle(ctx, ch)
 }
 
-// seen returns a function that says whether istiod holds everything that a mutation has written; nil where istiod
+// seen returns a function that says whether an istiod holds everything that a mutation has written for it; nil where it
 // does not show that.
-func (c *Changer) seen(e expected, arrived func(context.Context) (bool, error)) func(context.Context) (bool, error) {
+func (c *Changer) seen(p plane, e expected, arrived func(context.Context) (bool, error)) func(context.Context) (bool, error) {
 	if len(e.versions)+len(e.statuses) == 0 && arrived == nil {
 		return nil
 	}
@@ -191,7 +203,7 @@ func (c *Changer) seen(e expected, arrived func(context.Context) (bool, error)) 
 		if answers++; c.limits.Addresses.Over(wrote, answers) {
 			e.ignoreAddresses()
 		}
-		ok, err := c.istiod.holds(ctx, e.versions)
+		ok, err := p.istiod.holds(ctx, e.versions)
 		if !ok || err != nil {
 			return false, err
 		}
@@ -213,6 +225,13 @@ type expected struct {
 	hidden      int               // objects that concern proxies and that istiod does not list
 	unconcerned int               // objects that concern no proxy
 	endpoints   bool              // endpoints may change
+}
+
+// of is what the istiod of a revision must come to hold: objects that are labelled for another one it ignores.
+func (e expected) of(revision string) expected {
+	e.statuses = slices.Clone(e.statuses) // each istiod has its own look at them
+	e.versions = slices.DeleteFunc(slices.Clone(e.versions), func(v Version) bool { return v.Revision != "" && v.Revision != revision })
+	return e
 }
 
 // concerns says whether anything concerns a proxy.
@@ -251,7 +270,7 @@ func (e *expected) add(o *fixture.Object, v Version) {
 	case !listed(o):
 		e.unconcerned++
 	default:
-		v.Kind, v.Namespace, v.Name = o.GetKind(), o.GetNamespace(), o.GetName()
+		v.Kind, v.Namespace, v.Name, v.Revision = o.GetKind(), o.GetNamespace(), o.GetName(), o.GetLabels()[egress.RevisionLabel]
 		e.versions = append(e.versions, v)
 	}
 }

@@ -69,15 +69,29 @@ func RestoreConfig(ctx context.Context, cs kubernetes.Interface) error {
 	return err
 }
 
-// MeshStore is the mesh configuration of a cluster, in its ConfigMap.
+// ConfigMapOf is the name of the ConfigMap with the mesh configuration of a revision.
+func ConfigMapOf(revision string) string {
+	if revision == DefaultRevision {
+		return configMap
+	}
+	return configMap + "-" + revision
+}
+
+// MeshStore is the mesh configuration of an istiod, in its ConfigMap.
 type MeshStore struct {
 	cs        kubernetes.Interface
+	name      string
 	installed Config
 }
 
 // NewMeshStore returns the store of a cluster whose Istio was installed with a configuration.
 func NewMeshStore(cs kubernetes.Interface, installed Config) *MeshStore {
-	return &MeshStore{cs: cs, installed: installed}
+	return NewRevisionStore(cs, DefaultRevision, installed)
+}
+
+// NewRevisionStore returns the store of a revision that was installed with a configuration.
+func NewRevisionStore(cs kubernetes.Interface, revision string, installed Config) *MeshStore {
+	return &MeshStore{cs: cs, name: ConfigMapOf(revision), installed: installed}
 }
 
 // Write replaces the mesh configuration, and notes the installed one beside it where it differs. It says whether the
@@ -102,7 +116,7 @@ func (s *MeshStore) Write(ctx context.Context, mc Config) (changed bool, err err
 }
 
 func (s *MeshStore) write(ctx context.Context, text, installed []byte) (changed bool, err error) {
-	cm, err := getMesh(ctx, s.cs, configMap)
+	cm, err := getMesh(ctx, s.cs, s.name)
 	if err != nil {
 		return false, err
 	}

@@ -92,6 +92,8 @@ type Version struct {
 	Kind, Namespace, Name string
 	UID                   string // "" means that the object must be absent
 	Generation            int64
+	// Revision is the only one whose istiod looks at the object, as its label says; "" for every istiod.
+	Revision string
 	// Addressed says that istiod has written the addresses that it allocates into the object's status,
 	// which is a change of its own and causes a push of its own.
 	Addressed bool

@@ -129,11 +129,7 @@ func (f *Found) injects(ctx context.Context, cs kubernetes.Interface) error {
 }
 
 func (f *Found) readConfig(ctx context.Context, cs kubernetes.Interface) error {
-	name := configMap
-	if f.Revision != DefaultRevision {
-		name += "-" + f.Revision
-	}
-	mc, err := readConfig(ctx, cs, name)
+	mc, err := readConfig(ctx, cs, ConfigMapOf(f.Revision))
 	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
 		return nil
 	}

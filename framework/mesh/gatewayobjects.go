@@ -80,7 +80,7 @@ func (c *Changer) AwaitGateways(ctx context.Context, g *Gateways, made []*fixtur
 	if !slices.ContainsFunc(made, func(o *fixture.Object) bool { return len(GatewayPods(o)) > 0 }) {
 		return none, nil
 	}
-	before, err := c.istiod.computed(ctx)
+	before, err := c.planes.computed(ctx)
 	if err != nil {
 		return none, err
 	}
@@ -104,7 +104,7 @@ func (c *Changer) AwaitGateways(ctx context.Context, g *Gateways, made []*fixtur
 	}
 	c.EndpointsChange()
 	// The first endpoint of a Service is a push of its own, and is computed after its pod has become ready.
-	s, err := c.istiod.settle(ctx, pending{proxies: proxies, before: before, began: time.Now()})
+	s, err := c.settle(ctx, change{proxies: proxies, expected: expected{hidden: 1}, before: before, began: time.Now()})
 	s.Took = time.Since(start)
 	return s, err
 }

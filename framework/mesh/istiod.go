@@ -15,11 +15,12 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/limits"
 )
 
 // DefaultRevision stands for an istiod whose pods have no revision, too.
-const DefaultRevision = "default"
+const DefaultRevision = egress.DefaultRevision
 
 // Istiod asks a running control plane what it knows and what its proxies have acknowledged. Every ready replica of it
 // is asked, because each knows its own proxies alone. A replica to which the way is cut is dialled again, or left out
@@ -90,7 +91,7 @@ func endings(p *corev1.Pod) string {
 const istiodSelector = "app=istiod"
 
 func revisionOf(p *corev1.Pod) string {
-	if r := p.Labels["istio.io/rev"]; r != "" {
+	if r := p.Labels[egress.RevisionLabel]; r != "" {
 		return r
 	}
 	return DefaultRevision
@@ -367,6 +368,20 @@ func (i *Istiod) holds(ctx context.Context, want []Version) (bool, error) {
 	}
 	for _, c := range have {
 		if !c.holds(want) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// works says whether each replica works with another mesh configuration than the last one.
+func (i *Istiod) works(ctx context.Context, last map[string]string) (bool, error) {
+	now, err := i.meshConfig(ctx)
+	if err != nil {
+		return false, err
+	}
+	for pod, text := range now {
+		if old, there := last[pod]; there && old == text {
 			return false, nil
 		}
 	}

@@ -43,7 +43,7 @@ func TestReplaced(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.away = true
-		if _, err := c.istiod.computed(t.Context()); err == nil || !strings.Contains(err.Error(), "no ready pod") {
+		if _, err := c.planes.here()[0].istiod.computed(t.Context()); err == nil || !strings.Contains(err.Error(), "no ready pod") {
 			t.Errorf("without any replica: %v", err)
 		}
 		b := f.add("istiod-b", 3, "p.n")
@@ -53,12 +53,12 @@ func TestReplaced(t *testing.T) {
 		}
 		a.away = false // it was cut off, and is back
 		a.proxies = map[string]*fakeProxy{}
-		if err := c.istiod.lookAgain(t.Context()); err != nil {
+		if err := c.planes.here()[0].istiod.lookAgain(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		<-time.After(c.istiod.limits.Relist)
-		if err := c.istiod.lookAgain(t.Context()); err != nil || len(c.istiod.replicas) != 2 {
-			t.Errorf("%d replicas are asked: %v", len(c.istiod.replicas), err)
+		<-time.After(c.planes.here()[0].istiod.limits.Relist)
+		if err := c.planes.here()[0].istiod.lookAgain(t.Context()); err != nil || len(c.planes.here()[0].istiod.replicas) != 2 {
+			t.Errorf("%d replicas are asked: %v", len(c.planes.here()[0].istiod.replicas), err)
 		}
 	})
 }
@@ -68,7 +68,7 @@ func TestScaledUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, a := newFakeMesh()
 		c, _ := changer(t, f)
-		if _, err := c.istiod.computed(t.Context()); err != nil {
+		if _, err := c.planes.here()[0].istiod.computed(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		<-time.After(time.Minute)

@@ -30,8 +30,11 @@ func (p *Pods) inject(ctx context.Context, c egress.Client, objs []*fixture.Obje
 		in.WriteByte('\n')
 	}
 	cmd := exec.CommandContext(ctx, p.istioctl, "kube-inject", "--kubeconfig", p.kubecfg, "-f", "-")
+	if c.Revision != "" {
+		cmd.Args = append(cmd.Args, "--revision", c.Revision)
+	}
 	if len(c.Values) > 0 {
-		files, err := p.localInjection(ctx, c.Values)
+		files, err := p.localInjection(ctx, c.Revision, c.Values)
 		if err != nil {
 			return nil, err
 		}
@@ -86,16 +89,24 @@ func handOver(cmd *exec.Cmd, files []option) (stop func(), err error) {
 // installed with.
 const injector = "istio-sidecar-injector"
 
+// injectorOf is that of a revision; "" for the default one.
+func injectorOf(revision string) string {
+	if revision == "" {
+		return injector
+	}
+	return injector + "-" + revision
+}
+
 // localInjection reads template and values, changes the values, and returns the options with which istioctl uses
 // them (Istio, "Installing the Sidecar", manual injection).
-func (p *Pods) localInjection(ctx context.Context, change egress.Object) ([]option, error) {
-	cm, err := p.cs.CoreV1().ConfigMaps("istio-system").Get(ctx, injector, metav1.GetOptions{})
+func (p *Pods) localInjection(ctx context.Context, revision string, change egress.Object) ([]option, error) {
+	cm, err := p.cs.CoreV1().ConfigMaps("istio-system").Get(ctx, injectorOf(revision), metav1.GetOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("read the injection template: %w", err)
 	}
 	var values egress.Object
 	if err := json.Unmarshal([]byte(cm.Data["values"]), &values); err != nil {
-		return nil, fmt.Errorf("read the values in ConfigMap %s: %w", injector, err)
+		return nil, fmt.Errorf("read the values in ConfigMap %s: %w", cm.Name, err)
 	}
 	changed, err := json.Marshal(overlay(values, change))
 	if err != nil {

@@ -120,7 +120,7 @@ func (p *Pods) adopt(ctx context.Context, c egress.Client) (*corev1.Pod, error) 
 		return nil, fmt.Errorf("look for a running pod: %w", err)
 	}
 	for i := range l.Items {
-		if pod := &l.Items[i]; p.ours(pod) && (isReady(pod) || isUsable(pod)) && pod.DeletionTimestamp == nil && hasProxy(pod) == c.Captured() {
+		if pod := &l.Items[i]; p.ours(pod) && (isReady(pod) || isUsable(pod)) && pod.DeletionTimestamp == nil && hasProxy(pod) == c.Captured() && injectedBy(pod, c) {
 			return pod, nil
 		}
 	}
@@ -222,6 +222,9 @@ func (p *Pods) namespaceLabels(c egress.Client) map[string]any {
 				l[k] = v
 			}
 		}
+		if c.Revision != "" { // the other label would go before it
+			l = map[string]any{p.owner.Key: p.owner.Value, egress.RevisionLabel: c.Revision}
+		}
 	}
 	return l
 }
@@ -270,7 +273,16 @@ func (p *Pods) waitReady(ctx context.Context, c egress.Client, whose fixture.Own
 	if c.Captured() != hasProxy(pod) {
 		return nil, fmt.Errorf("pod %s/%s: sidecar present: %t, expected: %t (is the injection webhook installed?)", c.Namespace, pod.Name, hasProxy(pod), c.Captured())
 	}
+	if !injectedBy(pod, c) {
+		return nil, fmt.Errorf("pod %s/%s: its sidecar is revision %q's, not revision %q's: the namespace or the pod has the label of another istiod", c.Namespace, pod.Name, pod.Annotations[egress.RevisionLabel], c.Revision)
+	}
 	return pod, nil
+}
+
+// injectedBy says whether a pod has its sidecar from the istiod that its client is bound to, as the injection notes it.
+// Clients that name none take that of the cluster, whatever its revision.
+func injectedBy(pod *corev1.Pod, c egress.Client) bool {
+	return c.Revision == "" || !c.Captured() || pod.Annotations[egress.RevisionLabel] == c.Revision
 }
 
 // WaitPodReady waits that long until a pod with the labels is ready, and returns it.

@@ -21,15 +21,21 @@ type Plan struct {
 	Why     string
 	// Shares says what may run beside it.
 	Shares isolation.Footprint
+	// Revisions says that it needs an istiod beside the default one.
+	Revisions bool
 	// Quick says that every cluster has from the start what it needs, so that it may be the first to have a verdict.
 	Quick bool
 }
 
-// base names the mesh configuration on which the case stands.
+// base names what the case stands on: the mesh configuration, and the istiods. Further istiods take part in every
+// change, and start pods, so the cases that need some run together.
 func (p Plan) base() string {
 	b, err := json.Marshal(p.Case.BaseMeshConfig)
 	if err != nil { // no group with others
 		return p.Case.Name
+	}
+	if p.Revisions {
+		return string(b) + " and further istiods"
 	}
 	return string(b)
 }
@@ -101,6 +107,8 @@ type Environment interface {
 	// Prepare starts what cases need, and returns once everything runs whose start running cases would notice. No case
 	// runs meanwhile.
 	Prepare(ctx context.Context, plans []Plan) error
+	// Dismiss removes the istiods beside the default one, which no case that is left needs. No case runs meanwhile.
+	Dismiss(ctx context.Context)
 	// Settled returns when nothing is starting any more.
 	Settled(ctx context.Context) error
 	// NotRun is the result of a case that does not run, or has not run yet.

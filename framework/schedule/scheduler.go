@@ -30,8 +30,9 @@ type Scheduler struct {
 	prepared map[string]bool
 	judging  sync.WaitGroup
 
-	base  string // on which cases run now; "" where nobody knows
-	begun bool
+	base      string // on which cases run now; "" where nobody knows
+	begun     bool
+	revisions bool // there are istiods beside the default one
 }
 
 // job is one case that was submitted.
@@ -172,6 +173,7 @@ func (s *Scheduler) next(ctx context.Context) (base string, ok bool) {
 func (s *Scheduler) round(ctx context.Context, base string) {
 	if base != s.base {
 		s.judging.Wait()
+		s.dismiss(ctx)
 		if err := s.setBase(ctx, s.object(base), base); err != nil {
 			if ctx.Err() == nil {
 				s.fail(base, errBase(err))
@@ -198,6 +200,19 @@ func (s *Scheduler) round(ctx context.Context, base string) {
 	}
 	if j := s.aloneNext(base); j != nil {
 		s.begin(ctx, s.workers[0], j)
+	}
+}
+
+// dismiss lets the further istiods go where no case that is left needs one. Where more may come, one may.
+func (s *Scheduler) dismiss(ctx context.Context) {
+	s.mu.Lock()
+	needless := s.revisions && s.closed && !slices.ContainsFunc(s.pending, func(j *job) bool { return j.plan.Revisions })
+	if needless {
+		s.revisions = false
+	}
+	s.mu.Unlock()
+	if needless && s.env.Settled(ctx) == nil {
+		s.env.Dismiss(ctx)
 	}
 }
 
@@ -244,6 +259,7 @@ func (s *Scheduler) prepare(ctx context.Context, base string) error {
 	add := func(p Plan) {
 		if !s.prepared[p.Case.Name] {
 			s.prepared[p.Case.Name] = true
+			s.revisions = s.revisions || p.Revisions
 			plans = append(plans, p)
 		}
 	}

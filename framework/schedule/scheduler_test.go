@@ -58,6 +58,8 @@ func (f *fake) Prepare(_ context.Context, plans []Plan) error {
 	return nil
 }
 
+func (f *fake) Dismiss(context.Context) { f.note("dismiss") }
+
 func (f *fake) Settled(ctx context.Context) error { return ctx.Err() }
 
 func (f *fake) NotRun(c egress.Case, v egress.Verdict, why string) egress.Result {
@@ -142,6 +144,12 @@ func with(p Plan, change func(*Plan)) Plan {
 	return p
 }
 
+// revised needs an istiod beside the default one.
+func revised(p Plan) Plan {
+	p.Revisions = true
+	return p
+}
+
 // batch runs all plans at once and returns their results by name.
 func batch(ctx context.Context, f *fake, lanes int, plans []Plan) map[string]egress.Result {
 	s := New(f, f.workers(lanes), plans)
@@ -176,6 +184,8 @@ func TestOrder(t *testing.T) {
 		"a quick one is first":          {2, []Plan{plain("a"), quick}, "run quick, prepare a quick, run a"},
 		"groups, and back":              {1, []Plan{on(plain("x"), "1"), plain("a"), on(plain("y"), "1")}, "prepare a, run a, base map[base:1], prepare x y, run x, run y, base map[]"},
 		"alone in their group":          {1, []Plan{on(alone("x"), "1"), on(plain("y"), "1")}, "base map[base:1], prepare x y, run y, run x, base map[]"},
+		"further istiods":               {1, []Plan{revised(plain("x")), plain("a"), revised(plain("y"))}, "prepare a, run a, base map[], prepare x y, run x, run y, base map[]"},
+		"further istiods on two bases":  {1, []Plan{plain("a"), revised(plain("x")), revised(on(plain("y"), "1")), on(plain("z"), "1")}, "prepare a, run a, base map[], prepare x, run x, base map[base:1], prepare y, run y, dismiss, base map[base:1], prepare z, run z, base map[]"},
 		"what does not apply":           {1, []Plan{old, plain("a")}, "prepare a, run a"},
 		"nothing that applies":          {1, []Plan{old}, ""},
 	} {

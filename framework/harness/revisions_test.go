@@ -1,0 +1,107 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/limits"
+	"mesh-egress-conformance/framework/mesh"
+	"mesh-egress-conformance/framework/pods"
+)
+
+// scales notes what is asked of it, and may fail.
+type scales struct {
+	did []string
+	err error
+}
+
+func (s *scales) scale(_ context.Context, name string, replicas int, _ []string) error {
+	s.did = append(s.did, fmt.Sprintf("%s to %d", name, replicas))
+	return s.err
+}
+
+// What a case has sent away is back when it ends, once, and another case's is left alone.
+func TestIstiods(t *testing.T) {
+	s := &scales{}
+	r := &rules{revisions: s, clients: clients{pods: pods.New(pods.Options{})}, scaled: map[string][]string{}}
+	c := egress.Case{Name: "c", Istiod: map[egress.Phase]map[string]int{egress.Applied: {"away": 0, "other": 0}, egress.Changed: {"away": 1}}}
+	plain := egress.Case{Name: "plain"}
+	for _, do := range []func() error{
+		func() error { return r.istiods(t.Context(), c, egress.Applied) },
+		func() error { return r.istiods(t.Context(), plain, egress.Applied) },
+		func() error { return r.istiods(t.Context(), c, egress.Changed) },
+		func() error { return r.restore(t.Context(), plain) },
+		func() error { return r.restore(t.Context(), c) },
+		func() error { return r.restore(t.Context(), c) }, // a removal may be tried twice
+	} {
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"away to 0", "other to 0", "away to 1", "away to 1", "other to 1"}; !slices.Equal(s.did, want) {
+		t.Errorf("%q, wanted %q", s.did, want)
+	}
+}
+
+// Where an istiod does not come back, nothing is removed as if it were there, and the next try brings it back.
+func TestIstiodDoesNotReturn(t *testing.T) {
+	s := &scales{err: errors.New("no image")}
+	r := &rules{revisions: s, clients: clients{pods: pods.New(pods.Options{})}, scaled: map[string][]string{"c": {"away"}}}
+	c := egress.Case{Name: "c"}
+	if _, err := r.Remove(t.Context(), c); err == nil || !strings.Contains(err.Error(), "case c: no image") {
+		t.Errorf("%v", err)
+	}
+	s.err = nil
+	if err := r.restore(t.Context(), c); err != nil || len(s.did) != 2 || len(r.scaled) != 0 {
+		t.Errorf("%v after %q", err, s.did)
+	}
+}
+
+// One istiod serves all clients that name it; where it does not start, each of them says so.
+func TestStartRevision(t *testing.T) {
+	v := &egress.Revision{Name: "flags"}
+	all := []egress.Client{{Name: "a", Revision: "flags", Istiod: v}, {Name: "b", Revision: "flags", Istiod: v}}
+	s := newStarter(all, limits.Default(), t.Logf, func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithCancel(ctx) })
+	defer s.end()
+	started := 0
+	s.revision = func(context.Context, egress.Revision) error {
+		started++
+		return errors.New("no image")
+	}
+	for _, n := range []string{"a", "b"} {
+		if err := s.startClient(n).wait(t.Context()); err == nil || err.Error() != "no image" {
+			t.Errorf("client %s: %v", n, err)
+		}
+	}
+	if started != 1 {
+		t.Errorf("started %d times", started)
+	}
+	s.forgetRevision("flags")
+	_ = s.ready(t.Context(), 0, egress.Case{Probes: []egress.Probe{{From: "a", URL: "http://httpbin.org/"}}})
+	if started != 2 {
+		t.Errorf("after it was removed, started %d times", started)
+	}
+}
+
+// Beside an Istio of somebody else's, no istiod is installed.
+func TestRevisionOfOthers(t *testing.T) {
+	s := &Session{env: environment{cluster: &mortal{gone: make(chan struct{})}}}
+	if _, err := s.revisionInstaller(); err == nil || !strings.Contains(err.Error(), "belongs to somebody else") {
+		t.Errorf("%v", err)
+	}
+	r := &revisions{installer: s.revisionInstaller, installed: map[string]*revision{}, changer: mesh.NewChanger(nil, nil, nil, limits.Push{})}
+	if err := r.install(t.Context(), egress.Revision{Name: "x"}); err == nil || len(r.names()) != 0 {
+		t.Errorf("%v, installed: %v", err, r.names())
+	}
+	if err := r.scale(t.Context(), "x", 0, nil); err == nil {
+		t.Error("an istiod that is not there is sent away")
+	}
+	if err := r.remove(t.Context(), "x"); err != nil {
+		t.Errorf("what is not there cannot be removed: %v", err)
+	}
+}
