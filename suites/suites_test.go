@@ -141,7 +141,8 @@ var _ = ReportAfterSuite("truth table", func(r Report) {
 	}
 	outcome.Faults = append(outcome.Faults, suiteFaults(r)...)
 	err := outcome.WriteAll(folder)
-	Expect(errors.Join(outcome.WriteText(os.Stdout, report.Text{}), err)).To(Succeed())
+	_, reporter := GinkgoConfiguration()
+	Expect(errors.Join(outcome.WriteText(os.Stdout, report.Text{Table: reporter.Verbosity().GTE(types.VerbosityLevelVerbose)}), err)).To(Succeed())
 })
 
 var errNoRun = errors.New("the suite's set-up failed")

@@ -179,7 +179,7 @@ func hostile() *Report {
 
 func TestNothingReachesTheTerminal(t *testing.T) {
 	var b bytes.Buffer
-	if err := hostile().WriteText(&b, Text{}); err != nil {
+	if err := hostile().WriteText(&b, Text{Table: true}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := WriteParity(&b, hostile(), all()); err != nil {
@@ -298,7 +298,7 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		var text bytes.Buffer // whatever it holds, it can be shown
-		if err := r.WriteText(&text, Text{}); err != nil {
+		if err := r.WriteText(&text, Text{Table: true}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := WriteParity(&text, r, r); err != nil {
@@ -330,7 +330,7 @@ func TestText(t *testing.T) {
 	r := all()
 	r.Environment.Sabotage = "allow-any"
 	r.Faults = []string{"clean-up: something stayed"}
-	if err := r.WriteText(&b, Text{}); err != nil {
+	if err := r.WriteText(&b, Text{Table: true}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
@@ -344,5 +344,14 @@ func TestText(t *testing.T) {
 	}
 	if strings.Contains(b.String(), "VIOLATES http-good") {
 		t.Error("a case that conforms is explained")
+	}
+	r.Cases[2].Unfinished, r.Cases[2].Phases = true, nil
+	b.Reset()
+	if err := r.WriteText(&b, Text{}); err != nil {
+		t.Fatal(err)
+	}
+	if s := b.String(); strings.Contains(s, "http-good") || strings.Contains(s, "─") || !strings.Contains(s, "VIOLATES http-bad") ||
+		!strings.Contains(s, "5 cases in") || !strings.Contains(s, "ended before they began: http-unsure") {
+		t.Errorf("without the table:\n%s", s)
 	}
 }

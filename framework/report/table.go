@@ -14,6 +14,7 @@ import (
 // Text says how a report is printed.
 type Text struct {
 	Color bool
+	Table bool // the truth table, before the cases that do not conform
 	Codes bool // outcomes with their codes, as case files have them, beside the words
 }
 
