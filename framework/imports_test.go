@@ -23,7 +23,7 @@ var tiers = [][]string{
 	{"framework/mesh"},
 	{"framework/engine", "framework/schedule", "framework/existing", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},
 	{"framework/report", "framework/provider", "framework/migrate"},
-	{"framework/harness", "framework/matchers"},
+	{"framework/harness", "framework/matchers", "framework/report/html"},
 	{"framework/remote", "suites"},
 	{"cmd/egressctl", "samples/e2e", "scripts/world"},
 }

@@ -23,6 +23,7 @@ import (
 	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/framework/remote"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/report/html"
 	"mesh-egress-conformance/framework/schedule"
 	"mesh-egress-conformance/suites"
 )
@@ -140,7 +141,7 @@ var _ = ReportAfterSuite("truth table", func(r Report) {
 		outcome = report.None(env, r.StartTime, selected, errors.Join(openErr, errNoRun))
 	}
 	outcome.Faults = append(outcome.Faults, suiteFaults(r)...)
-	err := outcome.WriteAll(folder)
+	_, err := outcome.WriteAll(folder, html.Page)
 	_, reporter := GinkgoConfiguration()
 	Expect(errors.Join(outcome.WriteText(os.Stdout, report.Text{Table: reporter.Verbosity().GTE(types.VerbosityLevelVerbose)}), err)).To(Succeed())
 })

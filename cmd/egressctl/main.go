@@ -132,7 +132,7 @@ func rootCommand() *cobra.Command {
 	f.StringVar(&o.place.Context, "context", "", "context in the kubeconfig of an existing cluster")
 	f.StringVar(&o.name, "name", "default", "name of the cluster")
 	f.BoolVar(&o.debug, "debug", false, "print what client libraries log")
-	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), cleanCommand(o), listCommand(), checkCommand(), probeCommand(o),
+	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), reportCommand(), cleanCommand(o), listCommand(), checkCommand(), probeCommand(o),
 		kubectlCommand(o), kubeconfigCommand(o), logsCommand(o), shellCommand(o), doctorCommand(o), componentsCommand(o), migrateCommand())
 	return root
 }

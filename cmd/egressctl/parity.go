@@ -10,6 +10,7 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/report/html"
 )
 
 func parityCommand(o *options) *cobra.Command {
@@ -108,7 +109,7 @@ func (o *options) runWith(cmd *cobra.Command, provider string, what selected, ou
 	if err != nil {
 		return nil, err
 	}
-	if err := rep.WriteAll(to); err != nil { // the comparison needs the results alone
+	if _, err := rep.WriteAll(to, html.Page); err != nil { // the comparison needs the results alone
 		rep.Faults = append(rep.Faults, err.Error())
 	}
 	return rep, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,7 @@ import (
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/printable"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/report/html"
 )
 
 func runCommand(o *options) *cobra.Command {
@@ -64,7 +66,7 @@ func runCommand(o *options) *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&keep, "keep", false, "leave a cluster that this run brought up")
 	f.StringVar(&sabotage, "sabotage", "", "break the world on purpose: allow-any or internet-down")
-	f.StringVar(&out, "out", "reports/out", "folder for report.json, junit.xml and debug bundles")
+	f.StringVar(&out, "out", "reports/out", "folder for the reports and debug bundles")
 	f.IntVar(&lanes, "lanes", 0, fmt.Sprintf("how many cases may run side by side (0 means %d)", harness.DefaultLanes))
 	f.BoolVar(&table, "table", false, "print the whole truth table too, not only the cases that do not conform")
 	f.BoolVarP(&verbose, "verbose", "v", false, "as --table, with the codes of outcomes, as case files have them, beside the words")
@@ -88,7 +90,8 @@ func conduct(ctx context.Context, o harness.Options, to *report.Folder, keep boo
 	s, err := harness.Open(ctx, o)
 	if err != nil {
 		env := report.Environment{Provider: o.Provider, Cluster: o.Name, Istio: o.Istio, Sabotage: string(o.Sabotage)}
-		return nil, errors.Join(err, report.None(env, start, o.Cases, err).WriteAll(to))
+		_, unwritten := report.None(env, start, o.Cases, err).WriteAll(to, html.Page)
+		return nil, errors.Join(err, unwritten)
 	}
 	rep := s.Run(ctx, o.Cases, to, each)
 	err = nil
@@ -103,7 +106,7 @@ func conduct(ctx context.Context, o harness.Options, to *report.Folder, keep boo
 
 // finish reports: the verdicts are printed whether or not the files can be written.
 func finish(cmd *cobra.Command, rep *report.Report, to *report.Folder, text report.Text) error {
-	err := rep.WriteAll(to)
+	files, err := rep.WriteAll(to, html.Page)
 	if err != nil {
 		rep.Faults = append(rep.Faults, err.Error())
 	}
@@ -112,7 +115,7 @@ func finish(cmd *cobra.Command, rep *report.Report, to *report.Folder, text repo
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "report: %s, %s\n", to.Join("report.json"), to.Join("junit.xml"))
+	fmt.Fprintf(cmd.OutOrStdout(), "report: %s\n", strings.Join(files, ", "))
 	if code := rep.ExitCode(); code != exitOK {
 		return &exitError{code: code}
 	}

@@ -122,7 +122,7 @@ func write(t *testing.T, r *Report, dir string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := r.WriteAll(f); err != nil {
+	if _, err := r.WriteAll(f); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -241,7 +241,7 @@ func TestFolder(t *testing.T) {
 	if err := os.Symlink(at("file"), at("out/report.json")); err != nil {
 		t.Fatal(err)
 	}
-	if err := all().WriteAll(f); err != nil {
+	if _, err := all().WriteAll(f); err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range []string{"file", "elsewhere/x"} {
