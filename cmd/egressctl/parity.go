@@ -10,7 +10,6 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/report"
-	"mesh-egress-conformance/framework/report/html"
 )
 
 func parityCommand(o *options) *cobra.Command {
@@ -98,7 +97,7 @@ func (o *options) runWith(cmd *cobra.Command, provider string, what selected, ou
 	if err != nil {
 		return nil, err
 	}
-	to, err := report.OpenFolder(out)
+	to, err := openReports(out)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +108,7 @@ func (o *options) runWith(cmd *cobra.Command, provider string, what selected, ou
 	if err != nil {
 		return nil, err
 	}
-	if _, err := rep.WriteAll(to, html.Page); err != nil { // the comparison needs the results alone
+	if _, err := writeReports(rep, to); err != nil { // the comparison needs the results alone
 		rep.Faults = append(rep.Faults, err.Error())
 	}
 	return rep, nil

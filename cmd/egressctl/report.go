@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -17,8 +19,47 @@ func reportCommand() *cobra.Command {
 		Args:  subcommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(renderCommand("html", "Render a report.json as one page for people", html.Page))
+	cmd.AddCommand(renderCommand("html", "Render a report.json as one page for people", html.Page), renderCommand("markdown", "Render a report.json as the summary for the page of a CI job", report.Summary))
 	return cmd
+}
+
+// stepSummary is the variable with which GitHub Actions names the file whose Markdown a job's page shows; steps append to it.
+const stepSummary = "GITHUB_STEP_SUMMARY"
+
+// openReports makes sure, before anything runs, that the reports can be written: into the folder, and where a CI job
+// has a page, there.
+func openReports(dir string) (*report.Folder, error) {
+	if err := appendSummary(nil); err != nil {
+		return nil, err
+	}
+	return report.OpenFolder(dir)
+}
+
+// writeReports writes all reports of a run. It returns the files that are there, also with an error.
+func writeReports(r *report.Report, to *report.Folder) ([]string, error) {
+	files, err := r.WriteAll(to, html.Page)
+	summary, failed := r.Markdown()
+	if failed == nil {
+		failed = appendSummary(summary)
+	}
+	return files, errors.Join(err, failed)
+}
+
+// appendSummary appends to the page of the CI job; without one it does nothing.
+func appendSummary(text []byte) error {
+	name := os.Getenv(stepSummary)
+	if name == "" {
+		return nil
+	}
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err == nil {
+		_, err = f.Write(text)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("the summary cannot be appended to the file that %s names: %w", stepSummary, err)
+	}
+	return nil
 }
 
 // renderCommand reads a report.json and writes it in another form, beside it unless told otherwise.

@@ -15,7 +15,6 @@ import (
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/printable"
 	"mesh-egress-conformance/framework/report"
-	"mesh-egress-conformance/framework/report/html"
 )
 
 func runCommand(o *options) *cobra.Command {
@@ -48,7 +47,7 @@ func runCommand(o *options) *cobra.Command {
 				return usage(err)
 			}
 			ho.Lanes, ho.StrictCluster = lanes, strict
-			to, err := report.OpenFolder(out)
+			to, err := openReports(out)
 			if err != nil {
 				return err
 			}
@@ -90,7 +89,7 @@ func conduct(ctx context.Context, o harness.Options, to *report.Folder, keep boo
 	s, err := harness.Open(ctx, o)
 	if err != nil {
 		env := report.Environment{Provider: o.Provider, Cluster: o.Name, Istio: o.Istio, Sabotage: string(o.Sabotage)}
-		_, unwritten := report.None(env, start, o.Cases, err).WriteAll(to, html.Page)
+		_, unwritten := writeReports(report.None(env, start, o.Cases, err), to)
 		return nil, errors.Join(err, unwritten)
 	}
 	rep := s.Run(ctx, o.Cases, to, each)
@@ -106,7 +105,7 @@ func conduct(ctx context.Context, o harness.Options, to *report.Folder, keep boo
 
 // finish reports: the verdicts are printed whether or not the files can be written.
 func finish(cmd *cobra.Command, rep *report.Report, to *report.Folder, text report.Text) error {
-	files, err := rep.WriteAll(to, html.Page)
+	files, err := writeReports(rep, to)
 	if err != nil {
 		rep.Faults = append(rep.Faults, err.Error())
 	}

@@ -173,6 +173,8 @@ func parse(b []byte) (*Report, error) {
 const (
 	reportFile = "report.json"
 	junitFile  = "junit.xml"
+	// summaryFile is for the page of a CI job.
+	summaryFile = "report.md"
 	// HTMLFile is that of the page for people, which framework/report/html makes.
 	HTMLFile = "report.html"
 )
@@ -183,10 +185,13 @@ type Rendering struct {
 	Make func(*Report) ([]byte, error)
 }
 
-// renderings are those that need no more than this package.
-var renderings = []Rendering{{junitFile, (*Report).JUnit}}
+// Summary is the rendering for the page of a CI job.
+var Summary = Rendering{summaryFile, (*Report).Markdown}
 
-// WriteAll writes report.json, junit.xml and further renderings into a folder; where one fails, the others are written
+// renderings are those that need no more than this package.
+var renderings = []Rendering{{junitFile, (*Report).JUnit}, Summary}
+
+// WriteAll writes report.json, junit.xml, report.md and further renderings into a folder; where one fails, the others are written
 // all the same. It returns the paths of the files that are there.
 func (r *Report) WriteAll(to *Folder, further ...Rendering) (written []string, err error) {
 	for _, x := range slices.Concat([]Rendering{{reportFile, (*Report).JSON}}, renderings, further) {
