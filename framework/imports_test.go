@@ -16,8 +16,8 @@ const module = "mesh-egress-conformance/"
 // tiers, lowest first: a package may import only packages of lower tiers, and those listed beside it.
 var tiers = [][]string{
 	{"framework/probe/wire"},
-	{"framework/egress", "framework/limits", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "fixtures", "samples"},
-	{"framework/internet"},
+	{"framework/egress", "framework/limits", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "fixtures", "samples", "docs"},
+	{"framework/internet", "framework/report/reporttest"},
 	{"framework/casefile", "framework/isolation", "framework/components", "framework/fixture", "framework/kube"},
 	{"framework/cluster", "framework/pods", "framework/check"},
 	{"framework/mesh"},

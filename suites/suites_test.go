@@ -24,6 +24,7 @@ import (
 	"mesh-egress-conformance/framework/remote"
 	"mesh-egress-conformance/framework/report"
 	"mesh-egress-conformance/framework/report/html"
+	"mesh-egress-conformance/framework/report/reporttest"
 	"mesh-egress-conformance/framework/schedule"
 	"mesh-egress-conformance/suites"
 )
@@ -142,6 +143,9 @@ var _ = ReportAfterSuite("truth table", func(r Report) {
 	}
 	outcome.Faults = append(outcome.Faults, suiteFaults(r)...)
 	_, err := outcome.WriteAll(folder, html.Page)
+	if b, failed := outcome.JSON(); failed == nil {
+		err = errors.Join(err, reporttest.Validate(b))
+	}
 	_, reporter := GinkgoConfiguration()
 	Expect(errors.Join(outcome.WriteText(os.Stdout, report.Text{Table: reporter.Verbosity().GTE(types.VerbosityLevelVerbose)}), err)).To(Succeed())
 })

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mesh-egress-conformance/docs"
 	"mesh-egress-conformance/framework/report"
 	"mesh-egress-conformance/framework/report/html"
 )
@@ -19,7 +20,15 @@ func reportCommand() *cobra.Command {
 		Args:  subcommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(renderCommand("html", "Render a report.json as one page for people", html.Page), renderCommand("markdown", "Render a report.json as the summary for the page of a CI job", report.Summary))
+	cmd.AddCommand(renderCommand("html", "Render a report.json as one page for people", html.Page), renderCommand("markdown", "Render a report.json as the summary for the page of a CI job", report.Summary), &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of report.json",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := cmd.OutOrStdout().Write(docs.ReportSchema)
+			return err
+		},
+	})
 	return cmd
 }
 

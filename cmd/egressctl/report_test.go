@@ -11,6 +11,7 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/report/reporttest"
 )
 
 func someReport(t *testing.T) (dir string, r *report.Report) {
@@ -25,7 +26,20 @@ func someReport(t *testing.T) (dir string, r *report.Report) {
 	if _, err := writeReports(r, to); err != nil {
 		t.Fatal(err)
 	}
+	validate(t, dir)
 	return dir, r
+}
+
+// validate looks at the report.json in a folder.
+func validate(t *testing.T, dir string) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "report.json"))
+	if err == nil {
+		err = reporttest.Validate(b)
+	}
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 func TestReportCommand(t *testing.T) {
@@ -41,6 +55,7 @@ func TestReportCommand(t *testing.T) {
 		{[]string{"report", "html", at("report.json")}, exitOK, at("report.html")},
 		{[]string{"report", "html", at("none.json")}, exitFault, ""},
 		{[]string{"report", "html", at("report.json"), "-o", at("report.json/x")}, exitFault, ""},
+		{[]string{"report", "schema"}, exitOK, ""},
 		{[]string{"report", "html"}, exitUsage, ""},
 		{[]string{"report", "htm", at("report.json")}, exitUsage, ""},
 	} {

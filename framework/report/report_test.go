@@ -16,6 +16,7 @@ import (
 	"github.com/onsi/ginkgo/v2/reporters"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/report/reporttest"
 )
 
 func result(name string, v egress.Verdict) egress.Result {
@@ -124,6 +125,13 @@ func write(t *testing.T, r *Report, dir string) {
 	defer f.Close()
 	if _, err := r.WriteAll(f); err != nil {
 		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, reportFile))
+	if err == nil {
+		err = reporttest.Validate(b)
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -310,6 +318,11 @@ func FuzzRead(f *testing.F) {
 		x, err := r.JUnit()
 		if err != nil {
 			t.Fatal(err)
+		}
+		if b, err := r.JSON(); err != nil {
+			t.Fatal(err)
+		} else if err := reporttest.Validate(b); err != nil {
+			t.Error(err)
 		}
 		var back reporters.JUnitTestSuites
 		if err := xml.Unmarshal(x, &back); err != nil || !validXML(x) {

@@ -18,6 +18,7 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/report/reporttest"
 )
 
 // call is one attempt that came through sidecar and gateway.
@@ -402,6 +403,9 @@ func TestWriteAllWritesThePage(t *testing.T) {
 	}
 	defer f.Close()
 	written, err := all().WriteAll(f, Page)
+	if b, failed := all().JSON(); failed != nil || reporttest.Validate(b) != nil {
+		t.Error(failed, reporttest.Validate(b))
+	}
 	if err != nil || !strings.HasSuffix(written[len(written)-1], filepath.Join(dir, "report.html")) {
 		t.Errorf("%v %v", written, err)
 	}
