@@ -98,13 +98,13 @@ func all() *report.Report {
 	return r
 }
 
-// page is a rendered report, parsed.
-type page struct {
+// rendered is a rendered report, parsed.
+type rendered struct {
 	text string
 	root *html.Node
 }
 
-func render(t *testing.T, r *report.Report) page {
+func render(t *testing.T, r *report.Report) rendered {
 	t.Helper()
 	b, err := Render(r)
 	if err != nil {
@@ -114,11 +114,11 @@ func render(t *testing.T, r *report.Report) page {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return page{string(b), root}
+	return rendered{string(b), root}
 }
 
 // elements are those of a tag.
-func (p page) elements(tag string) []*html.Node {
+func (p rendered) elements(tag string) []*html.Node {
 	var out []*html.Node
 	for n := range p.root.Descendants() {
 		if n.Type == html.ElementNode && n.Data == tag {
@@ -148,7 +148,7 @@ func textOf(n *html.Node) string {
 }
 
 // detail is what the page carries of its case number i.
-func (p page) detail(t *testing.T, i int) (d detail) {
+func (p rendered) detail(t *testing.T, i int) (d detail) {
 	t.Helper()
 	for _, s := range p.elements("script") {
 		if attr(s, "id") != "data" {
