@@ -87,6 +87,10 @@ fault: build ## fifty kills at random moments, FAULTS=N and SEED=N to choose; th
 faults: build ## kill, interrupt and starve real clusters in every way of scripts/faults and look for what is left (root)
 	scripts/verify-faults.sh
 
+.PHONY: html
+html: ## the page for people in a real headless Chromium, junit.xml against its schema; screenshots in reports/out (apt)
+	scripts/verify-html.sh
+
 .PHONY: kind
 kind: build ## the provider kind, and the same cluster as an existing one (Docker; root starts a daemon of its own)
 	scripts/verify-kind.sh

@@ -155,7 +155,7 @@ const shown = `[...document.querySelectorAll(".area tbody")].filter(b => b.check
 
 func TestBrowser(t *testing.T) {
 	chromium := browser(t)
-	url := write(t, all())
+	url, long := write(t, all()), write(t, many(200))
 
 	t.Run("filters", func(t *testing.T) {
 		w := open(t, chromium, url)
@@ -231,6 +231,14 @@ func TestBrowser(t *testing.T) {
 		}
 		w.do(t, chromedp.Click(chromedp.CSS(`th .name[data-c="1"]`)))
 		w.until(t, `document.querySelector("#witness").open && document.querySelector("#witness").innerText.includes("egressctl run --case http-bad")`)
+	})
+
+	t.Run("links within the page", func(t *testing.T) {
+		w := open(t, chromium, long)
+		for _, id := range []string{"time", "area-area-19", "environment", "area-area-03"} {
+			w.do(t, chromedp.Click(chromedp.CSS(`a[href="#`+id+`"]`)))
+			w.until(t, fmt.Sprintf(`Math.abs(document.getElementById(%q).getBoundingClientRect().top - innerHeight / 2) < innerHeight / 2`, id))
+		}
 	})
 
 	t.Run("a link opens its cell", func(t *testing.T) {
@@ -403,13 +411,13 @@ func TestScreenshots(t *testing.T) {
 		width, height int64
 		phone         bool
 	}{{"light", "light", 1300, 1000, false}, {"dark", "dark", 1300, 1000, false}, {"phone", "light", 390, 844, true}} {
-		for what, hash := range map[string]string{"": "", "-witnesses": "#case=" + r.Cases[opened].Case.Name + "&phase=applied&probe=0"} {
+		for what, hash := range map[string]string{"": "", "-time": "#time", "-witnesses": "#case=" + r.Cases[opened].Case.Name + "&phase=applied&probe=0"} {
 			viewport := []chromedp.EmulateViewportOption{}
 			if s.phone {
 				viewport = append(viewport, chromedp.EmulateMobile, chromedp.EmulateScale(2))
 			}
 			w := open(t, chromium, url+hash, chromedp.EmulateViewport(s.width, s.height, viewport...), command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: s.scheme}}}))
-			if hash != "" {
+			if what == "-witnesses" {
 				w.until(t, `document.querySelector("#witness").open`)
 			}
 			png, err := chromedp.Run(w.ctx, chromedp.CaptureScreenshot())

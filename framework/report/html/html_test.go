@@ -205,6 +205,11 @@ func TestTableHasEveryCell(t *testing.T) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
+	restarted := ran("restarted", "http", egress.Conforms)
+	restarted.Verdict, restarted.Why = egress.Violates, "client changed while the case ran"
+	if s := textOf(render(t, run(restarted)).elements("table")[1]); !strings.Contains(s, restarted.Why) {
+		t.Errorf("the table does not say what no cell says: %s", s)
+	}
 	if h := textOf(p.elements("h1")[0]); h != "1 of 4 cases is proven otherwise than claimed" {
 		t.Error(h)
 	}

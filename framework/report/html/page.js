@@ -32,6 +32,7 @@
     }
     for (const a of areas) a.hidden = !left.has(a.dataset.area);
     $("nothing").hidden = n > 0;
+    $("f-reset").hidden = !(words.length || area || label || verdicts.length);
     $("f-count").textContent = n === bodies.length ? n + " cases" : n + " of " + bodies.length + " cases";
   };
   form.addEventListener("input", filter);

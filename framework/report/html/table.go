@@ -33,7 +33,7 @@ type row struct {
 	Verdict egress.Verdict
 	Mark    string
 	Labels  string // separated by blanks, as are the needs
-	Why     string // for everything but conforms
+	Why     string // where no cell says it
 	Span    int    // rows that its name stands beside
 	Probes  []probeRow
 	NoCells bool // it was not run
@@ -137,23 +137,25 @@ func rowOf(i int, c egress.Result, phases []egress.Phase) row {
 		Index: i, Name: c.Case.Name, Claim: c.Case.Claim, Verdict: c.Verdict, Mark: report.Mark(c.Verdict),
 		Labels: strings.Join(c.Case.Labels, " "), NoCells: len(c.Phases) == 0, Span: max(1, len(c.Case.Probes)),
 	}
-	if c.Verdict != egress.Conforms {
-		r.Why = report.Reason(c)
-	}
 	if r.NoCells {
-		r.Span = 1
+		r.Span, r.Why = 1, report.Reason(c)
 		return r
 	}
+	said := c.Verdict == egress.Conforms
 	for n, p := range c.Case.Probes {
 		pr := probeRow{Text: p.String()}
 		for _, ph := range phases {
 			x := cell{Phase: ph.String(), Probe: n}
 			if results := probesOf(c, ph); n < len(results) {
 				x = cellOf(x, results[n])
+				said = said || x.Verdict == c.Verdict
 			}
 			pr.Cells = append(pr.Cells, x)
 		}
 		r.Probes = append(r.Probes, pr)
+	}
+	if !said { // what is wrong is in no probe: a client that has restarted, an object that was accepted
+		r.Why = report.Reason(c)
 	}
 	return r
 }
