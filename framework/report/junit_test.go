@@ -1,6 +1,7 @@
 package report
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,8 +68,9 @@ func TestJUnitReadBack(t *testing.T) {
 				t.Errorf("%s: the output lacks %q:\n%s", w.name, s, got.SystemOut)
 			}
 		}
+		var failure junit.Error
 		for _, s := range w.why {
-			if got.Error == nil || !strings.Contains(got.Error.(junit.Error).Body, s) {
+			if !errors.As(got.Error, &failure) || !strings.Contains(failure.Body, s) {
 				t.Errorf("%s: the failure lacks %q: %v", w.name, s, got.Error)
 			}
 		}

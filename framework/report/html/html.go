@@ -51,7 +51,6 @@ type view struct {
 	Faults   []string
 	Foreign  []string
 	Labels   []string
-	Verdicts []egress.Verdict
 	Phases   []egress.Phase
 	Areas    []area
 	Failures []failure
@@ -146,13 +145,12 @@ func viewOf(r *report.Report) view {
 		v.Title += ", Istio " + e.Istio
 	}
 	n := r.Counts
-	for _, t := range []tally{
-		{egress.Conforms, "", n.Conforms}, {egress.Violates, "", n.Violates}, {egress.Inconclusive, "", n.Inconclusive},
-		{egress.Skipped, "", n.Skipped}, {egress.NotApplicable, "", n.NotApplicable},
-	} {
-		t.Mark = report.Mark(t.Verdict)
-		v.Counts = append(v.Counts, t)
-		v.Verdicts = append(v.Verdicts, t.Verdict)
+	v.Counts = []tally{
+		{egress.Conforms, report.Mark(egress.Conforms), n.Conforms},
+		{egress.Violates, report.Mark(egress.Violates), n.Violates},
+		{egress.Inconclusive, report.Mark(egress.Inconclusive), n.Inconclusive},
+		{egress.Skipped, report.Mark(egress.Skipped), n.Skipped},
+		{egress.NotApplicable, report.Mark(egress.NotApplicable), n.NotApplicable},
 	}
 	v.Outcome, v.Headline = headline(r)
 	reasons := map[string]int{}
