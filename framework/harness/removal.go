@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
@@ -19,17 +20,40 @@ const removals = 4
 
 // take removes objects and waits until the proxies of the case know.
 func (r *rules) take(ctx context.Context, c egress.Case, objs []*fixture.Object, patch egress.Object) (engine.Change, error) {
-	return removeAlone(objs, func(objs []*fixture.Object, first bool) (mesh.Settled, error) {
-		var back egress.Object
-		if first {
-			back = patch
-		}
-		return r.settle(ctx, c, back, objs, func(ctx context.Context) (mesh.Written, error) {
+	remove := func(objs []*fixture.Object, patch egress.Object) (mesh.Settled, error) {
+		return r.settle(ctx, c, patch, objs, func(ctx context.Context) (mesh.Written, error) {
 			return mesh.Written{Removed: objs}, r.fixtures.Remove(ctx, objs...)
 		})
+	}
+	objs, slow := apart(objs)
+	ch, err := removeAlone(objs, func(objs []*fixture.Object, first bool) (mesh.Settled, error) {
+		if first {
+			return remove(objs, patch)
+		}
+		return remove(objs, nil)
 	}, func(objs []*fixture.Object) ([]*fixture.Object, mesh.Settled, error) {
 		return r.remake(ctx, c, objs)
 	})
+	if err != nil || len(slow) == 0 {
+		return ch, err
+	}
+	s, err := remove(slow, nil)
+	return settled(ch, s), err
+}
+
+// apart are the objects to remove at first, and those afterwards: a namespace takes seconds to go, in which istiod pushes
+// what it will, and what lies in it could not be made again.
+func apart(objs []*fixture.Object) (first, then []*fixture.Object) {
+	if !slices.ContainsFunc(objs, func(o *fixture.Object) bool { return o.GetKind() == "Namespace" }) {
+		return objs, nil
+	}
+	first = mesh.Losable(objs)
+	for _, o := range objs {
+		if !slices.Contains(first, o) {
+			then = append(then, o)
+		}
+	}
+	return first, then
 }
 
 // removeAlone removes objects until istiod has computed no other push beside that.

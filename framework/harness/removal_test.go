@@ -2,6 +2,7 @@ package harness
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,5 +62,24 @@ func TestRemoveAlone(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+// What istiod may lose goes before the namespace in which it lies.
+func TestApart(t *testing.T) {
+	entry := &fixture.Object{Object: egress.Object{"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry"}}
+	service := &fixture.Object{Object: egress.Object{"apiVersion": "v1", "kind": "Service"}}
+	namespace := &fixture.Object{Object: egress.Object{"apiVersion": "v1", "kind": "Namespace"}}
+	for name, x := range map[string]struct {
+		objs        []*fixture.Object
+		first, then []*fixture.Object
+	}{
+		"no namespace":          {objs: []*fixture.Object{service, entry}, first: []*fixture.Object{service, entry}},
+		"a namespace":           {objs: []*fixture.Object{namespace, service, entry}, first: []*fixture.Object{entry}, then: []*fixture.Object{namespace, service}},
+		"a namespace by itself": {objs: []*fixture.Object{namespace}, then: []*fixture.Object{namespace}},
+	} {
+		if first, then := apart(x.objs); !slices.Equal(first, x.first) || !slices.Equal(then, x.then) {
+			t.Errorf("%s: %d objects, then %d", name, len(first), len(then))
+		}
 	}
 }

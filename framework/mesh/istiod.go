@@ -58,13 +58,32 @@ func readyIstiod(ctx context.Context, cs kubernetes.Interface, revision string) 
 		if revisionOf(&p) == revision && isReady(&p) {
 			ready = append(ready, p.Name)
 		} else {
-			others = append(others, fmt.Sprintf("%s (revision %s, %s)", p.Name, revisionOf(&p), p.Status.Phase))
+			others = append(others, fmt.Sprintf("%s (revision %s, %s%s)", p.Name, revisionOf(&p), p.Status.Phase, endings(&p)))
 		}
 	}
 	if len(ready) == 0 {
 		return nil, fmt.Errorf("find istiod: no ready pod of revision %s with label %s in namespace %s; other pods: %v", revision, istiodSelector, SystemNamespace, others)
 	}
 	return ready, nil
+}
+
+// endings says which containers of a pod have ended, how, and whether they were started again; each after "; ".
+func endings(p *corev1.Pod) string {
+	out := ""
+	for _, c := range p.Status.ContainerStatuses {
+		end := c.State.Terminated
+		if end == nil {
+			end = c.LastTerminationState.Terminated
+		}
+		if end == nil {
+			continue
+		}
+		out += fmt.Sprintf("; its container %s ended with exit status %d (%s)", c.Name, end.ExitCode, end.Reason)
+		if c.RestartCount > 0 {
+			out += fmt.Sprintf(", restarts: %d", c.RestartCount)
+		}
+	}
+	return out
 }
 
 // istiodSelector is the label of istiod's pods, whatever their revision.

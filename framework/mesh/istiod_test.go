@@ -102,6 +102,11 @@ func TestReadyIstiod(t *testing.T) {
 		pod("a", "default", nil), pod("b", "", nil), pod("canary", "canary", nil),
 		pod("starting", "default", func(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse }),
 		pod("ending", "default", func(p *corev1.Pod) { p.DeletionTimestamp, p.Finalizers = &now, []string{"x/y"} }),
+		pod("killed", "default", func(p *corev1.Pod) {
+			p.Status.Conditions[0].Status = corev1.ConditionFalse
+			killed := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "Error"}}
+			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "discovery", RestartCount: 1, LastTerminationState: killed}}
+		}),
 		pod("pending", "default", func(p *corev1.Pod) { p.Status.Phase = corev1.PodPending }),
 	)
 	for revision, want := range map[string][]string{"default": {"a", "b"}, "canary": {"canary"}} {
@@ -109,7 +114,10 @@ func TestReadyIstiod(t *testing.T) {
 			t.Errorf("revision %s: %v %v", revision, got, err)
 		}
 	}
-	if _, err := readyIstiod(t.Context(), cs, "other"); err == nil || !strings.Contains(err.Error(), "no ready pod of revision other") || !strings.Contains(err.Error(), "starting (revision default, Running)") {
-		t.Errorf("got %v", err)
+	_, err := readyIstiod(t.Context(), cs, "other")
+	for _, want := range []string{"no ready pod of revision other", "starting (revision default, Running)", "killed (revision default, Running; its container discovery ended with exit status 137 (Error), restarts: 1)"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, wanted %s", err, want)
+		}
 	}
 }
