@@ -212,6 +212,6 @@ func facts(r *report.Report) []fact {
 	add("Internet", e.Internet)
 	add("Sabotaged on purpose", e.Sabotage)
 	add("Started", r.Started.UTC().Format("2006-01-02 15:04:05 UTC"))
-	add("Took", (time.Duration(r.Took * float64(time.Second))).Round(100*time.Millisecond).String())
+	add("Took", time.Duration(r.Took*float64(time.Second)).Round(100*time.Millisecond).String())
 	return out
 }
