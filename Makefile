@@ -51,7 +51,7 @@ FUZZTIME ?= 20s
 
 .PHONY: fuzz
 fuzz: ## fuzz everything that reads files of others; their seeds run in `make unit` too
-	for t in input:FuzzDocuments printable:FuzzText casefile:FuzzParse check:FuzzFolder report:FuzzWrite compare:FuzzRead migrate:FuzzEgressRules internet:FuzzReadHosts internet:FuzzTalk; do \
+	for t in input:FuzzDocuments printable:FuzzText casefile:FuzzParse check:FuzzFolder report:FuzzRead compare:FuzzRead migrate:FuzzEgressRules internet:FuzzReadHosts internet:FuzzTalk; do \
 	  $(GO) test -run '^$$' -fuzz "^$${t#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./framework/$${t%:*}; done
 
 .PHONY: drivers
@@ -90,6 +90,10 @@ fault: build ## fifty kills at random moments, FAULTS=N and SEED=N to choose; th
 .PHONY: faults
 faults: build ## kill, interrupt and starve real clusters in every way of scripts/faults and look for what is left (root)
 	scripts/verify-faults.sh
+
+.PHONY: html
+html: ## the page for people in a real headless Chromium, junit.xml against its schema; screenshots in reports/out (apt)
+	scripts/verify-html.sh
 
 .PHONY: kind
 kind: build ## the provider kind, and the same cluster as an existing one (Docker; root starts a daemon of its own)

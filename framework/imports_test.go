@@ -16,14 +16,14 @@ const module = "mesh-egress-conformance/"
 // tiers, lowest first: a package may import only packages of lower tiers, and those listed beside it.
 var tiers = [][]string{
 	{"framework/probe/wire"},
-	{"framework/egress", "framework/limits", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "fixtures", "samples"},
-	{"framework/internet"},
+	{"framework/egress", "framework/limits", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "fixtures", "samples", "docs"},
+	{"framework/internet", "framework/report/reporttest"},
 	{"framework/casefile", "framework/isolation", "framework/components", "framework/fixture", "framework/kube"},
 	{"framework/cluster", "framework/pods", "framework/check", "framework/release"},
 	{"framework/mesh"},
 	{"framework/engine", "framework/schedule", "framework/existing", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},
 	{"framework/report", "framework/provider", "framework/migrate"},
-	{"framework/harness", "framework/matchers", "framework/compare"},
+	{"framework/harness", "framework/matchers", "framework/compare", "framework/report/html"},
 	{"framework/remote", "suites"},
 	{"cmd/egressctl", "samples/e2e", "scripts/world"},
 }

@@ -23,6 +23,8 @@ import (
 	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/framework/remote"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/report/html"
+	"mesh-egress-conformance/framework/report/reporttest"
 	"mesh-egress-conformance/framework/schedule"
 	"mesh-egress-conformance/suites"
 )
@@ -140,8 +142,12 @@ var _ = ReportAfterSuite("truth table", func(r Report) {
 		outcome = report.None(env, r.StartTime, selected, errors.Join(openErr, errNoRun))
 	}
 	outcome.Faults = append(outcome.Faults, suiteFaults(r)...)
-	err := outcome.WriteAll(folder)
-	Expect(errors.Join(outcome.WriteText(os.Stdout, report.Text{}), err)).To(Succeed())
+	_, err := outcome.WriteAll(folder, html.Page)
+	if b, failed := outcome.JSON(); failed == nil {
+		err = errors.Join(err, reporttest.Validate(b))
+	}
+	_, reporter := GinkgoConfiguration()
+	Expect(errors.Join(outcome.WriteText(os.Stdout, report.Text{Table: reporter.Verbosity().GTE(types.VerbosityLevelVerbose)}), err)).To(Succeed())
 })
 
 var errNoRun = errors.New("the suite's set-up failed")

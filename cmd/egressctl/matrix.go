@@ -20,6 +20,7 @@ import (
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/report/html"
 )
 
 // matrix is one run for each of several Istio versions.
@@ -221,7 +222,7 @@ func (c *column) run(ctx context.Context) *report.Report {
 		fmt.Fprintf(c.log, "NO RUN: %v\n", err)
 		return nil
 	}
-	if err := rep.WriteAll(to); err != nil { // the comparison needs the results alone
+	if _, err := rep.WriteAll(to, html.Page); err != nil { // the comparison needs the results alone
 		rep.Faults = append(rep.Faults, err.Error())
 	}
 	fmt.Fprintln(c.log, rep.Summary())

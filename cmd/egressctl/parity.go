@@ -99,7 +99,7 @@ func (o *options) runWith(cmd *cobra.Command, provider string, what selected, ou
 	if err != nil {
 		return nil, err
 	}
-	to, err := report.OpenFolder(out)
+	to, err := openReports(out)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (o *options) runWith(cmd *cobra.Command, provider string, what selected, ou
 	if err != nil {
 		return nil, err
 	}
-	if err := rep.WriteAll(to); err != nil { // the comparison needs the results alone
+	if _, err := writeReports(rep, to); err != nil { // the comparison needs the results alone
 		rep.Faults = append(rep.Faults, err.Error())
 	}
 	return rep, nil

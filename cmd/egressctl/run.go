@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,11 +24,12 @@ func runCommand(o *options) *cobra.Command {
 		lanes         int
 		strict        bool
 		verbose       bool
+		table         bool
 		sel           selection
 	)
 	cmd := &cobra.Command{
 		Use:   "run",
-		Short: "Run cases and print the truth table",
+		Short: "Run cases, say which do not conform, and write reports",
 		Long: "Run uses the running cluster of that name; if there is none it brings one up and takes it down again.\n\n" +
 			"Exit status: 0 all cases conform, 1 a violation, 2 an inconclusive case, a mistake in the case files or a fault of the harness, 64 wrong usage.",
 		Args: usageArgs(cobra.NoArgs),
@@ -45,7 +47,7 @@ func runCommand(o *options) *cobra.Command {
 				return usage(err)
 			}
 			ho.Lanes, ho.StrictCluster = lanes, strict
-			to, err := report.OpenFolder(out)
+			to, err := openReports(out)
 			if err != nil {
 				return err
 			}
@@ -56,16 +58,17 @@ func runCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return finish(cmd, rep, to, verbose)
+			return finish(cmd, rep, to, report.Text{Table: table || verbose, Codes: verbose})
 		},
 	}
 	o.addUpFlags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&keep, "keep", false, "leave a cluster that this run brought up")
 	f.StringVar(&sabotage, "sabotage", "", "break the world on purpose: allow-any or internet-down")
-	f.StringVar(&out, "out", "reports/out", "folder for report.json, junit.xml and debug bundles")
+	f.StringVar(&out, "out", "reports/out", "folder for the reports and debug bundles")
 	f.IntVar(&lanes, "lanes", 0, fmt.Sprintf("how many cases may run side by side (0 means %d)", harness.DefaultLanes))
-	f.BoolVarP(&verbose, "verbose", "v", false, "print the codes of outcomes, as case files have them, beside the words")
+	f.BoolVar(&table, "table", false, "print the whole truth table too, not only the cases that do not conform")
+	f.BoolVarP(&verbose, "verbose", "v", false, "as --table, with the codes of outcomes, as case files have them, beside the words")
 	f.BoolVar(&strict, "strict-cluster", inCI(), "refuse a running cluster that has egress objects or mesh configuration which the harness has not installed (default: in CI)")
 	f.Uint64Var(&sel.shuffle, "shuffle", 0, "seed for a random order (0 keeps the order of the list)")
 	sel.addFlags(cmd)
@@ -86,7 +89,8 @@ func conduct(ctx context.Context, o harness.Options, to *report.Folder, keep boo
 	s, err := harness.Open(ctx, o)
 	if err != nil {
 		env := report.Environment{Provider: o.Provider, Cluster: o.Name, Istio: o.Istio, Sabotage: string(o.Sabotage)}
-		return nil, errors.Join(err, report.None(env, start, o.Cases, err).WriteAll(to))
+		_, unwritten := writeReports(report.None(env, start, o.Cases, err), to)
+		return nil, errors.Join(err, unwritten)
 	}
 	rep := s.Run(ctx, o.Cases, to, each)
 	err = nil
@@ -100,16 +104,17 @@ func conduct(ctx context.Context, o harness.Options, to *report.Folder, keep boo
 }
 
 // finish reports: the verdicts are printed whether or not the files can be written.
-func finish(cmd *cobra.Command, rep *report.Report, to *report.Folder, codes bool) error {
-	err := rep.WriteAll(to)
+func finish(cmd *cobra.Command, rep *report.Report, to *report.Folder, text report.Text) error {
+	files, err := writeReports(rep, to)
 	if err != nil {
 		rep.Faults = append(rep.Faults, err.Error())
 	}
-	err = errors.Join(err, rep.WriteText(printable.Raw(cmd.OutOrStdout()), report.Text{Color: term.IsTerminal(int(os.Stdout.Fd())), Codes: codes}))
+	text.Color = term.IsTerminal(int(os.Stdout.Fd()))
+	err = errors.Join(err, rep.WriteText(printable.Raw(cmd.OutOrStdout()), text))
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "report: %s, %s\n", to.Join("report.json"), to.Join("junit.xml"))
+	fmt.Fprintf(cmd.OutOrStdout(), "report: %s\n", strings.Join(files, ", "))
 	if code := rep.ExitCode(); code != exitOK {
 		return &exitError{code: code}
 	}

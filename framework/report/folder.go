@@ -18,7 +18,7 @@ type Folder struct {
 }
 
 // trial is how many bytes must fit before a run begins: more than the reports of all built-in cases have.
-const trial = 16 << 20
+const trial = 48 << 20
 
 // OpenFolder makes the folder if it is not there, and makes sure that reports can be written into it. What an earlier
 // run has left there goes: it would be taken for this run's.
@@ -27,7 +27,7 @@ func OpenFolder(dir string) (*Folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the reports cannot be written: %w", err)
 	}
-	for _, old := range []string{reportFile, junitFile, "bundles"} {
+	for _, old := range []string{reportFile, junitFile, summaryFile, HTMLFile, "bundles"} {
 		err = errors.Join(err, f.root.RemoveAll(old))
 	}
 	if err = errors.Join(err, f.try()); err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
@@ -133,24 +134,53 @@ func (r *Report) Unfinished() int {
 	return n
 }
 
-// Names of the two reports in their folder.
+// Names of the reports in their folder.
 const (
 	reportFile = "report.json"
 	junitFile  = "junit.xml"
+	// summaryFile is for the page of a CI job.
+	summaryFile = "report.md"
+	// HTMLFile is that of the page for people, which framework/report/html makes.
+	HTMLFile = "report.html"
 )
 
-// WriteAll writes report.json and junit.xml into a folder; where one fails, the other is written all the same.
-func (r *Report) WriteAll(to *Folder) error {
-	j, err := json.MarshalIndent(r, "", "  ")
-	if err == nil {
-		err = to.Write(reportFile, append(j, '\n'))
+// Rendering is one form of a report beside report.json.
+type Rendering struct {
+	File string // its name in the folder
+	Make func(*Report) ([]byte, error)
+}
+
+// Summary is the rendering for the page of a CI job.
+var Summary = Rendering{summaryFile, (*Report).Markdown}
+
+// renderings are those that need no more than this package.
+var renderings = []Rendering{{junitFile, (*Report).JUnit}, Summary}
+
+// WriteAll writes report.json, junit.xml, report.md and further renderings into a folder; where one fails, the others are written
+// all the same. It returns the paths of the files that are there.
+func (r *Report) WriteAll(to *Folder, further ...Rendering) (written []string, err error) {
+	for _, x := range slices.Concat([]Rendering{{reportFile, (*Report).JSON}}, renderings, further) {
+		b, failed := x.Make(r)
+		if failed == nil {
+			failed = to.Write(x.File, b)
+		}
+		if failed != nil {
+			err = errors.Join(err, failed)
+			continue
+		}
+		written = append(written, to.Join(x.File))
 	}
-	x, err2 := r.JUnit()
-	if err2 == nil {
-		err2 = to.Write(junitFile, x)
+	if err != nil {
+		return written, fmt.Errorf("the reports could not be written: %w", err)
 	}
-	if err = errors.Join(err, err2); err != nil {
-		return fmt.Errorf("the reports could not be written: %w", err)
+	return written, nil
+}
+
+// JSON is report.json.
+func (r *Report) JSON() ([]byte, error) {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", reportFile, err)
 	}
-	return nil
+	return append(b, '\n'), nil
 }

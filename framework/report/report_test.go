@@ -16,6 +16,7 @@ import (
 	"github.com/onsi/ginkgo/v2/reporters"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/report/reporttest"
 )
 
 func result(name string, v egress.Verdict) egress.Result {
@@ -111,8 +112,15 @@ func write(t *testing.T, r *Report, dir string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := r.WriteAll(f); err != nil {
+	if _, err := r.WriteAll(f); err != nil {
 		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, reportFile))
+	if err == nil {
+		err = reporttest.Validate(b)
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -184,7 +192,7 @@ func hostile() *Report {
 
 func TestNothingReachesTheTerminal(t *testing.T) {
 	var b bytes.Buffer
-	if err := hostile().WriteText(&b, Text{}); err != nil {
+	if err := hostile().WriteText(&b, Text{Table: true}); err != nil {
 		t.Fatal(err)
 	}
 	b.WriteString(Explain(hostile().Cases[1]))
@@ -243,7 +251,7 @@ func TestFolder(t *testing.T) {
 	if err := os.Symlink(at("file"), at("out/report.json")); err != nil {
 		t.Fatal(err)
 	}
-	if err := all().WriteAll(f); err != nil {
+	if _, err := all().WriteAll(f); err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range []string{"file", "elsewhere/x"} {
@@ -282,7 +290,7 @@ func TestFullTerminal(t *testing.T) {
 	}
 }
 
-func FuzzWrite(f *testing.F) {
+func FuzzRead(f *testing.F) {
 	b, err := json.Marshal(all())
 	if err != nil {
 		f.Fatal(err)
@@ -293,12 +301,12 @@ func FuzzWrite(f *testing.F) {
 	}
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r := &Report{}
-		if json.Unmarshal(b, r) != nil {
+		r, err := parse(b)
+		if err != nil {
 			return
 		}
 		var text bytes.Buffer // whatever it holds, it can be shown
-		if err := r.WriteText(&text, Text{}); err != nil {
+		if err := r.WriteText(&text, Text{Table: true}); err != nil {
 			t.Fatal(err)
 		}
 		if strings.ContainsFunc(text.String(), func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsGraphic(r) }) {
@@ -307,6 +315,11 @@ func FuzzWrite(f *testing.F) {
 		x, err := r.JUnit()
 		if err != nil {
 			t.Fatal(err)
+		}
+		if b, err := r.JSON(); err != nil {
+			t.Fatal(err)
+		} else if err := reporttest.Validate(b); err != nil {
+			t.Error(err)
 		}
 		var back reporters.JUnitTestSuites
 		if err := xml.Unmarshal(x, &back); err != nil || !validXML(x) {
@@ -327,7 +340,7 @@ func TestText(t *testing.T) {
 	r := all()
 	r.Environment.Sabotage = "allow-any"
 	r.Faults = []string{"clean-up: something stayed"}
-	if err := r.WriteText(&b, Text{}); err != nil {
+	if err := r.WriteText(&b, Text{Table: true}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
@@ -341,5 +354,14 @@ func TestText(t *testing.T) {
 	}
 	if strings.Contains(b.String(), "VIOLATES http-good") {
 		t.Error("a case that conforms is explained")
+	}
+	r.Cases[2].Unfinished, r.Cases[2].Phases = true, nil
+	b.Reset()
+	if err := r.WriteText(&b, Text{}); err != nil {
+		t.Fatal(err)
+	}
+	if s := b.String(); strings.Contains(s, "http-good") || strings.Contains(s, "─") || !strings.Contains(s, "VIOLATES http-bad") ||
+		!strings.Contains(s, "5 cases in") || !strings.Contains(s, "ended before they began: http-unsure") {
+		t.Errorf("without the table:\n%s", s)
 	}
 }

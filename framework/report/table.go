@@ -14,6 +14,7 @@ import (
 // Text says how a report is printed.
 type Text struct {
 	Color bool
+	Table bool // the truth table, before the cases that do not conform
 	Codes bool // outcomes with their codes, as case files have them, beside the words
 }
 
@@ -115,6 +116,9 @@ func (o Text) cell(x *egress.ProbeResult) string {
 	return o.paint(x.Verdict, s)
 }
 
+// Came says what a probe came to, and where that is not as wanted, what differs.
+func Came(x egress.ProbeResult) string { return Text{}.came(x) }
+
 // came is a probe's outcome, and what is wrong with it.
 func (o Text) came(x egress.ProbeResult) string {
 	got := o.say(x.Got)
@@ -147,6 +151,9 @@ func (o Text) why(x egress.ProbeResult) string {
 	return s
 }
 
+// Reason is why a case does not conform, or was not run, with outcomes in words.
+func Reason(c egress.Result) string { return Text{}.reason(c) }
+
 // reason is a case's reason, the outcomes of the probe that decided in words.
 func (o Text) reason(c egress.Result) string {
 	for _, ph := range c.Phases {
@@ -160,6 +167,9 @@ func (o Text) reason(c egress.Result) string {
 }
 
 var marks = map[egress.Verdict]string{egress.Conforms: "✓", egress.Violates: "✗", egress.Inconclusive: "?", egress.Skipped: "–", egress.NotApplicable: "–"}
+
+// Mark is the character that stands for a verdict.
+func Mark(v egress.Verdict) string { return mark(v) }
 
 func mark(v egress.Verdict) string { return marks[v] }
 

@@ -18,8 +18,9 @@ func (r *Report) Summary() string {
 		c.Total, r.Took, c.Conforms, c.Violates, c.Inconclusive, c.Skipped, c.NotApplicable)
 }
 
-// WriteText prints the table, then every case that does not conform in full, then the summary. Nothing in it can move
-// the cursor or write over another line. Cases that the run ended before have their row, and nothing else to say.
+// WriteText prints every case that does not conform in full, then the summary; before them the table, where it is asked
+// for. Nothing in it can move the cursor or write over another line. Cases that the run ended before are listed in one
+// line, since they have nothing else to say.
 func (r *Report) WriteText(w io.Writer, o Text) error {
 	var b bytes.Buffer
 	o.report(&b, printable.Copy(r))
@@ -30,11 +31,20 @@ func (r *Report) WriteText(w io.Writer, o Text) error {
 }
 
 func (o Text) report(w io.Writer, r *Report) {
-	o.table(w, r)
+	if o.Table {
+		o.table(w, r)
+	}
+	var never []string
 	for _, c := range r.Cases {
-		if c.Verdict == egress.Violates || c.Verdict == egress.Inconclusive && (!c.Unfinished || len(c.Phases) > 0) {
+		switch {
+		case failed(c):
 			fmt.Fprintf(w, "\n%s\n", o.Explain(c))
+		case c.Unfinished:
+			never = append(never, printable.Line(c.Case.Name))
 		}
+	}
+	if len(never) > 0 {
+		fmt.Fprintf(w, "\nended before they began: %s\n", strings.Join(never, ", "))
 	}
 	for _, f := range r.Faults {
 		fmt.Fprintf(w, "\nFAULT outside any case: %s\n", further(f))
@@ -49,6 +59,12 @@ func (o Text) report(w io.Writer, r *Report) {
 		fmt.Fprintf(w, "SABOTAGED on purpose: %s\n", line(e.Sabotage))
 	}
 	fmt.Fprintln(w, r.Summary())
+}
+
+// failed says whether there is something to explain about a case: it does not conform, and that is not only because the
+// run ended before it began.
+func failed(c egress.Result) bool {
+	return c.Verdict == egress.Violates || c.Verdict == egress.Inconclusive && (!c.Unfinished || len(c.Phases) > 0)
 }
 
 // further indents the further lines of a text, so that none is taken for a line of the report.

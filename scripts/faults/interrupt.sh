@@ -3,7 +3,7 @@
 source "$(dirname "$0")/lib.sh"
 
 : >"$work/log" # what an earlier part has written is not this one's
-"$tool" run --name "$name" --label-filter source --out "$work/out" >"$work/log" 2>&1 &
+"$tool" run --name "$name" --label-filter source --table --out "$work/out" >"$work/log" 2>&1 &
 pid=$!
 wait_for 60 grep -q '^conforms' "$work/log" || die "interrupt: no case ever ran"
 kill -INT "$pid"

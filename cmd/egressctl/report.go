@@ -1,0 +1,107 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"mesh-egress-conformance/docs"
+	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/report/html"
+)
+
+func reportCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "report",
+		Short: "Render the report of an earlier run",
+		Args:  subcommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(renderCommand("html", "Render a report.json as one page for people", html.Page), renderCommand("markdown", "Render a report.json as the summary for the page of a CI job", report.Summary), &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of report.json",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := cmd.OutOrStdout().Write(docs.ReportSchema)
+			return err
+		},
+	})
+	return cmd
+}
+
+// stepSummary is the variable with which GitHub Actions names the file whose Markdown a job's page shows; steps append to it.
+const stepSummary = "GITHUB_STEP_SUMMARY"
+
+// openReports makes sure, before anything runs, that the reports can be written: into the folder, and where a CI job
+// has a page, there.
+func openReports(dir string) (*report.Folder, error) {
+	if err := appendSummary(nil); err != nil {
+		return nil, err
+	}
+	return report.OpenFolder(dir)
+}
+
+// writeReports writes all reports of a run. It returns the files that are there, also with an error.
+func writeReports(r *report.Report, to *report.Folder) ([]string, error) {
+	files, err := r.WriteAll(to, html.Page)
+	summary, failed := r.Markdown()
+	if failed == nil {
+		failed = appendSummary(summary)
+	}
+	return files, errors.Join(err, failed)
+}
+
+// appendSummary appends to the page of the CI job; without one it does nothing.
+func appendSummary(text []byte) error {
+	name := os.Getenv(stepSummary)
+	if name == "" {
+		return nil
+	}
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err == nil {
+		_, err = f.Write(text)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("the summary cannot be appended to the file that %s names: %w", stepSummary, err)
+	}
+	return nil
+}
+
+// renderCommand reads a report.json and writes it in another form, beside it unless told otherwise.
+func renderCommand(name, short string, form report.Rendering) *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:   name + " REPORT.json",
+		Short: short,
+		Long:  short + ". No cluster is needed.\n\nExit status: 0 it is written, 2 it could not be read or written, 64 wrong usage.",
+		Args:  usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if out == "" {
+				out = filepath.Join(filepath.Dir(args[0]), form.File)
+			}
+			to, err := report.OpenFile(out) // first: reading a long report takes a while
+			if err != nil {
+				return err
+			}
+			r, err := report.Read(args[0])
+			if err != nil {
+				return err
+			}
+			b, err := form.Make(r)
+			if err != nil {
+				return err
+			}
+			if err := to.Write(b); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "report: %s\n", out)
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the file to write (default: "+form.File+" beside the report.json)")
+	return cmd
+}

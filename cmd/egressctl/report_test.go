@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/report/reporttest"
+)
+
+// written is a folder with the reports of a run.
+func written(t *testing.T) string {
+	t.Helper()
+	r := report.New(report.Environment{Provider: "embedded"}, time.Now(), []egress.Result{{Case: egress.Case{Name: "a-case", Area: "http"}, Verdict: egress.Conforms}})
+	dir := t.TempDir()
+	to, err := report.OpenFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	if _, err := writeReports(r, to); err != nil {
+		t.Fatal(err)
+	}
+	validate(t, dir)
+	return dir
+}
+
+// validate looks at the report.json in a folder.
+func validate(t *testing.T, dir string) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "report.json"))
+	if err == nil {
+		err = reporttest.Validate(b)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReportCommand(t *testing.T) {
+	dir := written(t)
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for _, c := range []struct {
+		args []string
+		code int
+		file string
+	}{
+		{[]string{"report", "html", at("report.json"), "-o", at("page.html")}, exitOK, at("page.html")},
+		{[]string{"report", "markdown", at("report.json"), "-o", at("page.md")}, exitOK, at("page.md")},
+		{[]string{"report", "html", at("report.json")}, exitOK, at("report.html")},
+		{[]string{"report", "html", at("none.json")}, exitFault, ""},
+		{[]string{"report", "html", at("report.json"), "-o", at("report.json/x")}, exitFault, ""},
+		{[]string{"report", "schema"}, exitOK, ""},
+		{[]string{"report", "html"}, exitUsage, ""},
+		{[]string{"report", "htm", at("report.json")}, exitUsage, ""},
+	} {
+		if code := run(c.args, io.Discard, io.Discard); code != c.code {
+			t.Errorf("%v: exit %d, want %d", c.args, code, c.code)
+		}
+		if c.file != "" {
+			if b, err := os.ReadFile(c.file); err != nil || !strings.Contains(string(b), "a-case") && !strings.Contains(string(b), "all 1 cases") {
+				t.Errorf("%v: %v", c.args, err)
+			}
+		}
+	}
+}
+
+func TestStepSummary(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "summary")
+	if err := os.WriteFile(file, []byte("of an earlier step\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(stepSummary, file)
+	written(t)
+	if b, err := os.ReadFile(file); err != nil || !bytes.HasPrefix(b, []byte("of an earlier step\n## ✅ Egress conformance: all 1 cases")) {
+		t.Errorf("%v\n%s", err, b)
+	}
+	t.Setenv(stepSummary, filepath.Join(file, "none"))
+	if _, err := openReports(t.TempDir()); err == nil || !strings.Contains(err.Error(), stepSummary) {
+		t.Errorf("a summary that cannot be written is not told before the run: %v", err)
+	}
+}
