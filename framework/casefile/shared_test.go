@@ -82,13 +82,13 @@ func TestRevisions(t *testing.T) {
 	}
 	f = Load(folder(map[string]string{
 		"clients.yaml":   "- {name: a, revision: flag}\n- {name: b, revision: flags, injection: none}\n",
-		"revisions.yaml": "- {name: flags, enviroment: {}}\n- {name: default}\n- {name: flags}\n",
+		"revisions.yaml": "- {name: flags, environments: {}}\n- {name: default}\n- {name: flags}\n",
 		"b.yaml":         "revisions: {name: x}\n" + short,
 	}))
 	got := f.Mistakes.Error()
 	for _, want := range []string{
 		"clients.yaml:1: client \"a\": nobody describes revision \"flag\"; did you mean flags?", "clients.yaml:2: client \"b\": revision: without a sidecar",
-		"revisions.yaml:1: field \"enviroment\" is unknown; did you mean environment?", "revisions.yaml:2: revision \"default\"", "revisions.yaml:3: revision \"flags\" is described twice",
+		"revisions.yaml:1: field \"environments\" is unknown; did you mean environment?", "revisions.yaml:2: revision \"default\"", "revisions.yaml:3: revision \"flags\" is described twice",
 		"b.yaml:1: a list of revisions is expected",
 	} {
 		if !strings.Contains(got, want) {
