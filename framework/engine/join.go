@@ -237,13 +237,17 @@ func (r *run) upstreams(ctx context.Context, client string, info ClientInfo) (up
 	return out, err
 }
 
-// arrivalsOf picks the arrivals of one observation and marks them as explained.
+// arrivalsOf picks the arrivals of one observation and marks them as explained. A gateway's connection to a host carries
+// requests of many probes: those that name another one are explained, and are not this one's.
 func arrivalsOf(o egress.Observation, log []egress.Arrival, joined map[int64]bool) []egress.Arrival {
 	var out []egress.Arrival
 	for _, a := range log {
-		if o.Explains(a) {
+		if !o.Explains(a) {
+			continue
+		}
+		joined[a.Seq] = true
+		if a.ProbeID == "" || a.ProbeID == o.ID {
 			out = append(out, a)
-			joined[a.Seq] = true
 		}
 	}
 	return out
