@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	"mesh-egress-conformance/framework/cluster"
@@ -143,21 +145,38 @@ func (s *Session) installer() *mesh.Installer {
 	return mesh.NewInstaller(s.env.cluster.RESTConfig(), mesh.Options{Module: f.Module, Tag: f.IstioTag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly, Limits: s.opts.Limits})
 }
 
-// because adds the cluster's own explanation to an error that its death has caused. A connection that breaks
-// may be seen before the death of whoever was at its other end, so it waits a moment for that.
+// because adds the cluster's own explanation to an error that its death has caused.
 func (s *Session) because(ctx context.Context, err error) error {
 	if err == nil || s.env.cluster == nil || ctx.Err() != nil && schedule.Ended(ctx) == schedule.Interrupted {
 		return err
 	}
-	select {
-	case <-cluster.Gone(s.env.cluster):
-	case <-s.starter.life.Done():
-	case <-time.After(s.opts.Limits.Cluster.Death):
-	}
+	s.awaitDeath(ctx)
 	if cause := s.env.cluster.Failure(); cause != nil {
 		return fmt.Errorf("%w\n(seen as: %w)", cause, err)
 	}
 	return err
+}
+
+// awaitDeath waits until it is known whether the cluster has died. A connection that breaks may be seen before the death of
+// whoever was at its other end, so it waits a moment for that; and where the API server does not answer either, until that
+// death is known or the API server answers again.
+func (s *Session) awaitDeath(ctx context.Context) {
+	gone := cluster.Gone(s.env.cluster)
+	select {
+	case <-gone:
+	case <-s.starter.life.Done():
+	case <-time.After(s.opts.Limits.Cluster.Death):
+	}
+	_ = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, s.opts.Limits.Cluster.APIServer, true, func(ctx context.Context) (bool, error) {
+		if s.env.cluster.Failure() != nil || s.cs == nil {
+			return true, nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, s.opts.Limits.Cluster.Answer)
+		defer cancel()
+		_, err := s.cs.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Raw()
+		var status apierrors.APIStatus
+		return err == nil || errors.As(err, &status), nil // a refusal is an answer, too
+	}) // if nothing is known by then, nothing is
 }
 
 func (s *Session) connect() error {

@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"mesh-egress-conformance/framework/egress"
@@ -111,6 +112,9 @@ func (r *Run) End(ctx context.Context) *report.Report {
 	}
 	for _, res := range r.results {
 		results = append(results, res)
+	}
+	if slices.ContainsFunc(results, func(r egress.Result) bool { return r.Verdict == egress.Inconclusive }) && s.env.cluster != nil {
+		s.awaitDeath(ctx)
 	}
 	s.blameIstiod(r.ctx, r.istiod, results)
 	rep := report.New(s.Environment(), s.times.start, results)

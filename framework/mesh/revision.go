@@ -175,7 +175,7 @@ func unready(ctx context.Context, cs kubernetes.Interface, revision string) (str
 }
 
 // ScaleRevision gives the istiod of a revision so many replicas, and waits until they are ready and no other one is
-// left. Those that go are not given time to say goodbye, like a crash.
+// left.
 func ScaleRevision(ctx context.Context, cs kubernetes.Interface, revision string, replicas int, within time.Duration) error {
 	if err := scale(ctx, cs, revision, replicas); err != nil {
 		return err
@@ -218,9 +218,10 @@ func scale(ctx context.Context, cs kubernetes.Interface, revision string, replic
 	return nil
 }
 
-// endPods ends the pods of a revision's istiod at once.
+// endPods ends the pods of a revision's istiod, which have a second for that: a pod that is given none is gone from the
+// API while its istiod still serves, and answers the API server's webhook calls.
 func endPods(ctx context.Context, cs kubernetes.Interface, revision string) error {
-	now := int64(0)
+	now := int64(1)
 	return cs.CoreV1().Pods(SystemNamespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{LabelSelector: podsOf(revision)})
 }
 
