@@ -125,7 +125,7 @@ func (r *run) unexplained(ctx context.Context, client string, info ClientInfo) (
 	if !info.Captured {
 		return nil, nil
 	}
-	pod := ids.commandsOf(info.IP)
+	pod := ids.commandsOf(info.pod())
 	pod.mu.Lock()
 	runs := slices.Clone(pod.runs)
 	pod.mu.Unlock()

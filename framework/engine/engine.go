@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,9 +45,15 @@ type Clients interface {
 
 // ClientInfo is a client as the network sees it.
 type ClientInfo struct {
-	IP       string
+	IP string
+	// Pod tells the client's pod from those of all clusters that the process uses, which may have the same addresses;
+	// left out, the address does.
+	Pod      string
 	Captured bool // it has a sidecar
 }
+
+// pod names the client's pod for what is kept by pod: ports that were handed out, commands that ran.
+func (i ClientInfo) pod() string { return cmp.Or(i.Pod, i.IP) }
 
 // Rules applies and removes what a case is about, and waits until the proxies of the case's clients
 // have it.

@@ -49,6 +49,40 @@ func TestPortsOfEarlierRun(t *testing.T) {
 	})
 }
 
+// Many attempts in a moment must not go through all ports before the kernel has forgotten the first of them.
+func TestPortsAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newIDSource()
+		used := map[int]time.Time{}
+		start := time.Now()
+		for range 1000 {
+			<-time.After(s.ahead("pod", batchSize+1))
+			p := s.take("pod", batchSize+1)
+			for n := p[0]; n <= p[1]; n++ {
+				if at, ok := used[n]; ok && time.Since(at) < conntrackMemory {
+					t.Fatalf("after %s port %d is used again after %s", time.Since(start), n, time.Since(at))
+				}
+				used[n] = time.Now()
+			}
+		}
+		if len(used) < (lastPort-firstPort)*9/10 {
+			t.Errorf("%d ports were used", len(used))
+		}
+	})
+}
+
+// Pods of two clusters may have the same address, and share nothing.
+func TestPodsOfTwoClusters(t *testing.T) {
+	s := newIDSource()
+	one, two := ClientInfo{IP: "10.0.0.1", Pod: "a"}, ClientInfo{IP: "10.0.0.1", Pod: "b"}
+	if s.commandsOf(one.pod()) == s.commandsOf(two.pod()) {
+		t.Error("they share their commands")
+	}
+	if s.commandsOf(one.pod()) != s.commandsOf("a") || s.commandsOf(ClientInfo{IP: "10.0.0.1"}.pod()) != s.commandsOf("10.0.0.1") {
+		t.Error("a pod does not find its own")
+	}
+}
+
 // The sidecar's own listening ports are no client's.
 func TestPortsOfTheSidecar(t *testing.T) {
 	s := newIDSource()

@@ -37,7 +37,7 @@ const (
 	portCycle = 130 * time.Second
 )
 
-// idSource hands out probe ids and, for each pod by its address, client ports.
+// idSource hands out probe ids and, for each pod by its name in ClientInfo, client ports.
 type idSource struct {
 	prefix string
 
@@ -64,16 +64,34 @@ func (s *idSource) id() string {
 	return fmt.Sprintf("%s-%d", s.prefix, s.n)
 }
 
-// TakePorts hands out client ports of a pod, given by its address, for a connection that is no probe's. Without them the
+// TakePorts hands out client ports of a pod, as ClientInfo.Pod names it, for a connection that is no probe's. Without them the
 // kernel would pick one of those by which the connections of commands are known.
 func TakePorts(pod string) [2]int { return ids.take(pod, probePorts) }
+
+// portsByNow is how many ports have gone by since 1970 at the clock's pace.
+func portsByNow() int64 {
+	return int64(float64(time.Now().UnixNano()) / float64(portCycle) * (lastPort - firstPort))
+}
+
+// conntrackMemory is how long the kernel remembers a connection that has ended.
+const conntrackMemory = 120 * time.Second
+
+// ahead is how long to wait before a pod may be given further ports, because so many were handed out faster than the
+// clock's pace that they would come round before the kernel has forgotten them.
+func (s *idSource) ahead(pod string, count int) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lead := s.ports[pod] + int64(count) - portsByNow()
+	const spare = portCycle - conntrackMemory - time.Second
+	return max(0, time.Duration(float64(lead)/(lastPort-firstPort)*float64(portCycle))-spare)
+}
 
 // take hands out the next ports of a pod.
 func (s *idSource) take(pod string, count int) [2]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	const all = lastPort - firstPort
-	next := max(s.ports[pod], int64(float64(time.Now().UnixNano())/float64(portCycle)*all))
+	next := max(s.ports[pod], portsByNow())
 	port := firstPort + int(next%all)
 	skip := 0
 	switch {
@@ -93,11 +111,17 @@ func seconds(d time.Duration) int { return int(d.Seconds()) }
 
 // script turns a probe into a request to the probe agent.
 func (r *run) script(p egress.Probe, client, pod string, t *try) Script {
-	id, count := ids.id(), probePorts
+	count := probePorts
 	if p.Command != "" {
 		count = commandPorts
 	}
-	s := Script{ID: id, Ports: ids.take(pod, count)}
+	return r.scriptFrom(p, client, ids.take(pod, count), t)
+}
+
+// scriptFrom is script with given client ports.
+func (r *run) scriptFrom(p egress.Probe, client string, ports [2]int, t *try) Script {
+	id := ids.id()
+	s := Script{ID: id, Ports: ports}
 	s.Timeout = int(r.e.ProbeTimeout.Milliseconds())
 	total, connect := seconds(r.e.Limits.Probe.Total), seconds(r.e.Limits.Probe.Connect)
 	patience := total * 1000 // of the agent, in milliseconds
@@ -175,12 +199,12 @@ func (r *run) execute(ctx context.Context, client string, p egress.Probe, t *try
 		return x
 	}
 	if p.Command != "" {
-		if x.command, x.err = r.beginCommand(ctx, info.IP); x.err != nil {
+		if x.command, x.err = r.beginCommand(ctx, info.pod()); x.err != nil {
 			return x
 		}
 		defer func() { x.command.end(x.exec) }()
 	}
-	x.script = r.script(p, client, info.IP, t)
+	x.script = r.script(p, client, info.pod(), t)
 	patience := r.e.ProbeTimeout
 	if p.Hold != nil {
 		patience += time.Duration(p.Hold.Pause)
@@ -235,9 +259,17 @@ func (r *run) batch(ctx context.Context, t *try, n int) []round {
 		return []round{{err: err}}
 	}
 	out := make([]round, min(n, batchSize))
+	// They are made one after another, so each one's spare port may be the next one's first.
+	count := len(out) + probePorts - 1
+	select {
+	case <-time.After(ids.ahead(info.pod(), count)):
+	case <-ctx.Done():
+		return []round{{err: ctx.Err()}}
+	}
+	ports := ids.take(info.pod(), count)
 	var q probe.Request
 	for i := range out {
-		out[i].script = r.script(t.probe, t.probe.From, info.IP, t)
+		out[i].script = r.scriptFrom(t.probe, t.probe.From, [2]int{ports[0] + i, ports[0] + i + probePorts - 1}, t)
 		q.Batch = append(q.Batch, *out[i].script.Spec)
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.e.ProbeTimeout)

@@ -63,7 +63,7 @@ func (c clients) Describe(client string) (engine.ClientInfo, error) {
 	if err != nil {
 		return engine.ClientInfo{}, err
 	}
-	return engine.ClientInfo{IP: p.IP, Captured: p.Captured() && !p.Escapes}, nil
+	return engine.ClientInfo{IP: p.IP, Pod: p.UID, Captured: p.Captured() && !p.Escapes}, nil
 }
 
 func (c clients) Identity(ctx context.Context, client string) (string, error) {
@@ -150,7 +150,7 @@ func caller(p *pods.Pods, within time.Duration) mesh.CallFunc {
 		if err != nil {
 			return 0, err
 		}
-		out, err := p.Do(ctx, client, probe.Request{Spec: &probe.Spec{URL: url, Ports: engine.TakePorts(pod.IP), Timeout: int(within.Milliseconds())}})
+		out, err := p.Do(ctx, client, probe.Request{Spec: &probe.Spec{URL: url, Ports: engine.TakePorts(pod.UID), Timeout: int(within.Milliseconds())}})
 		if err != nil {
 			return 0, err
 		}

@@ -47,6 +47,7 @@ type Pod struct {
 	egress.Client
 	PodName string
 	IP      string
+	UID     string // which no other pod has, of no other cluster either
 	run     *runner
 }
 
@@ -102,7 +103,7 @@ func (p *Pods) start(ctx context.Context, c egress.Client) error {
 	if err != nil {
 		return err
 	}
-	started := &Pod{Client: c, PodName: pod.Name, IP: pod.Status.PodIP}
+	started := &Pod{Client: c, PodName: pod.Name, IP: pod.Status.PodIP, UID: string(pod.UID)}
 	started.run = &runner{open: func() (stream, error) {
 		return execStream(p.cfg, p.cs, c.Namespace, pod.Name, c.Container, p.custom.command())
 	}}
