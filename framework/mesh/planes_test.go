@@ -146,9 +146,9 @@ func TestConfigOnTwo(t *testing.T) {
 		if err := c.overlay.Join(t.Context(), "next", Config{"accessLogFile": "of next", "discoveryAddress": "istiod-next"}, own); err != nil {
 			t.Fatal(err)
 		}
-		arrives := func(text string) {
-			first.after(10*time.Millisecond, func() { a.mesh = text })
-			first.after(120*time.Millisecond, func() { a.push("p.n"); a.ack() })
+		arrives := func(text string) { // later than the Changer writes it, which paces its questions
+			first.after(100*time.Millisecond, func() { a.mesh = text })
+			first.after(210*time.Millisecond, func() { a.push("p.n"); a.ack() })
 			next.after(time.Second, func() { b.mesh = text })
 			next.after(1120*time.Millisecond, func() { b.push("q.n"); b.ack() })
 		}

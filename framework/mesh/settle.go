@@ -36,6 +36,8 @@ type Settled struct {
 // pending is a written change that settle waits for.
 type pending struct {
 	proxies []string // who must have it
+	// gone says that some of the proxies may be gone, and are not missed.
+	gone bool
 	// seen reports whether istiod holds the new state; nil where it does not show that.
 	seen func(context.Context) (bool, error)
 	// before is what istiod had computed before the first part of the change was written, and began when that was: a
@@ -68,10 +70,33 @@ func (i *Istiod) settle(ctx context.Context, c pending) (Settled, error) {
 	s.Unconcerned = s.Acknowledged && len(c.proxies) > 0 && w.sentTo == 0
 	s.Beside = w.own.anyBeyondNext(written)
 	if errors.Is(err, errPatience) {
+		if err := w.interrupted(ctx, written); err != nil {
+			return s, err
+		}
 		s.Note = "no later push was acknowledged by every proxy under test; equal results in a row decide alone"
 		err = nil
 	}
 	return s, err
+}
+
+// interrupted says why nothing can be said of a change that was not acknowledged, whatever the proxies do: istiod was
+// started again meanwhile, or a proxy has lost it and keeps what it had. Nil where istiod merely sent nothing.
+func (w *watch) interrupted(ctx context.Context, written counts) error {
+	for _, name := range w.proxies {
+		if known, _ := w.proxy(name); !known && !w.gone {
+			return fmt.Errorf("the proxy %s is connected to no istiod", name)
+		}
+	}
+	now, err := w.istiod.metrics(ctx)
+	if err != nil {
+		return fmt.Errorf("ask istiod what it has computed: %w", err)
+	}
+	for _, pod := range slices.Sorted(maps.Keys(written)) {
+		if c, there := now[pod]; there && c.pushes < written[pod] {
+			return fmt.Errorf("istiod (pod %s) was restarted while a change was made: it has computed %d pushes, and had computed %d before", pod, c.pushes, written[pod])
+		}
+	}
+	return nil
 }
 
 // baseline moves what istiod had computed before a change up to now, where none of that can have all of the change: istiod

@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,6 +55,34 @@ func TestSettle(t *testing.T) {
 					t.Errorf("unconcerned: %t", s.Unconcerned)
 				}
 				if err != nil || s.Acknowledged != x.acked || len(s.Rejections) != x.nacks || (s.Note == "") != x.acked {
+					t.Errorf("%+v %v", s, err)
+				}
+			})
+		})
+	}
+}
+
+// A proxy that has no istiod, or whose istiod was restarted, keeps what it had: nothing is proven by what it does.
+func TestInterrupted(t *testing.T) {
+	for name, x := range map[string]struct {
+		does func(*fakeReplica)
+		want string
+	}{
+		"istiod was restarted":    {func(r *fakeReplica) { r.computed = 1; r.proxies["p.n"] = &fakeProxy{sent: 1, acked: 1} }, "was restarted"},
+		"the proxy has no istiod": {func(r *fakeReplica) { delete(r.proxies, "p.n") }, "connected to no istiod"},
+		"it merely sent nothing":  {func(*fakeReplica) {}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, r := newFakeMesh()
+				i := f.istiod(t)
+				before, err := i.computed(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				f.after(50*time.Millisecond, func() { x.does(r) })
+				s, err := i.settle(t.Context(), pending{proxies: []string{"p.n"}, before: before, began: time.Now()})
+				if s.Acknowledged || (err == nil) != (x.want == "") || err != nil && !strings.Contains(err.Error(), x.want) {
 					t.Errorf("%+v %v", s, err)
 				}
 			})
