@@ -113,7 +113,7 @@ func (r *Run) End(ctx context.Context) *report.Report {
 	for _, res := range r.results {
 		results = append(results, res)
 	}
-	if slices.ContainsFunc(results, func(r egress.Result) bool { return r.Verdict == egress.Inconclusive }) && s.env.cluster != nil {
+	if s.env.cluster != nil && slices.ContainsFunc(results, inconclusive) {
 		s.awaitDeath(ctx)
 	}
 	s.blameIstiod(r.ctx, r.istiod, results)

@@ -55,10 +55,11 @@ func (before istiodPods) ended(now []corev1.Pod) string {
 	return strings.Join(out, "; ")
 }
 
+func inconclusive(r egress.Result) bool { return r.Verdict == egress.Inconclusive }
+
 // blameIstiod adds to inconclusive results that istiod has ended during the run, which the kubelet mends and which
 // therefore shows nowhere else.
 func (s *Session) blameIstiod(ctx context.Context, before istiodPods, results []egress.Result) {
-	inconclusive := func(r egress.Result) bool { return r.Verdict == egress.Inconclusive }
 	if len(before) == 0 || !slices.ContainsFunc(results, inconclusive) || s.env.cluster.Failure() != nil {
 		return
 	}
