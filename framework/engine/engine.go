@@ -58,6 +58,8 @@ func (i ClientInfo) pod() string { return cmp.Or(i.Pod, i.IP) }
 // Rules applies and removes what a case is about, and waits until the proxies of the case's clients
 // have it.
 type Rules interface {
+	// Ready makes sure that the case's proxies have nothing of what other cases have changed.
+	Ready(ctx context.Context, c egress.Case) error
 	// Setup applies what a case presupposes; Clean removes it.
 	Setup(ctx context.Context, c egress.Case) error
 	Clean(ctx context.Context, c egress.Case) error
@@ -299,6 +301,9 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 			res.Verdict = egress.Inconclusive
 		}
 	}()
+	if err := r.e.Rules.Ready(ctx, r.c); err != nil {
+		return fmt.Errorf("make ready: %w", err)
+	}
 	if len(r.c.Setup) > 0 {
 		if err := r.e.Rules.Setup(ctx, r.c); err != nil {
 			return fmt.Errorf("set up: %w", err)

@@ -41,6 +41,7 @@ type world struct {
 	flushErr    error
 	arrivalsErr error
 	loseArrival bool // the destination's log loses entries
+	readyErr    error
 	applyErr    error
 	removeErr   error
 	podChanges  bool
@@ -216,6 +217,8 @@ func (w *world) Apply(context.Context, egress.Case) (Change, error) {
 	w.open = true
 	return Change{Acknowledged: true, Applied: []string{"kind: ServiceEntry\n"}}, w.applyErr
 }
+
+func (w *world) Ready(context.Context, egress.Case) error { return w.readyErr }
 
 func (w *world) Setup(context.Context, egress.Case) error { return w.applyErr }
 

@@ -39,6 +39,15 @@ func TestSetup(t *testing.T) {
 	}
 }
 
+// What other cases have left is no ground for a verdict.
+func TestNotReady(t *testing.T) {
+	w := &world{readyErr: errors.New("nobody knows what the proxies have")}
+	e := &Engine{Clients: w, Rules: w, Mesh: w, Outside: w, Features: []egress.Feature{egress.Hermetic}}
+	if r := e.Run(t.Context(), theCase()); r.Verdict != egress.Inconclusive || w.removed != 0 || len(r.Phases) != 0 {
+		t.Errorf("%s %s, removed %d times", r.Verdict, r.Why, w.removed)
+	}
+}
+
 func TestDetails(t *testing.T) {
 	for why, spoil := range map[string]func(*egress.Probe){
 		"": func(p *egress.Probe) {

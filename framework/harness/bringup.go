@@ -260,7 +260,7 @@ func (s *Session) join(ctx context.Context) error {
 	s.changer = mesh.NewChanger(s.istiod, overlay, s.fix, s.opts.Limits.Push)
 	s.followRevisions(overlay)
 	if s.lock.follows() {
-		if err := s.changer.SetBase(ctx, nil, s.proxies()); err != nil {
+		if err := s.setBase(ctx, nil); err != nil {
 			return err
 		}
 		s.lock.before = "" // its objects went in cleanUpPrevious
@@ -291,7 +291,7 @@ func (s *Session) makeLanes() error {
 		w.rules = &rules{
 			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, revisions: s.revisions, run: s.run, limits: s.opts.Limits.Control,
 			expand: s.expand(l), secrets: secrets, applied: map[string][]*fixture.Object{}, scaled: map[string][]string{},
-			places: places, sameTime: s.env.ours, setupMade: map[string]time.Time{}, told: map[string]bool{},
+			places: places, sameTime: s.env.ours, setupMade: map[string]time.Time{}, told: map[string]bool{}, doubts: s.doubts, back: s.opts.Limits.Cluster.Back, left: map[string]func(context.Context) error{},
 		}
 		w.engine = &engine.Engine{
 			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, s.followed, l},
@@ -316,6 +316,15 @@ func (s *Session) makeLanes() error {
 		s.lanes = append(s.lanes, w)
 	}
 	return nil
+}
+
+// setBase makes a mesh configuration the one that cases stand on; nil is the installed one.
+func (s *Session) setBase(ctx context.Context, base egress.Object) error {
+	reached, err := s.changer.SetBase(ctx, base, s.proxies())
+	if err == nil && !reached {
+		s.doubts.raise("a change of the mesh configuration may not have reached every proxy")
+	}
+	return err
 }
 
 // proxies names every running client's proxy.

@@ -96,6 +96,7 @@ type Session struct {
 	starter *starter
 	times   *recorder
 	run     string
+	doubts  *doubts
 	// followed are the gateways of the cluster, whoever made them.
 	followed *mesh.Gateways
 	// revisions are the istiods beside the default one; nil until that is there.
@@ -247,7 +248,7 @@ func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 }
 
 func newSession(o Options) *Session {
-	s := &Session{opts: o, times: newRecorder(o.logf), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff)}
+	s := &Session{opts: o, doubts: newDoubts(), times: newRecorder(o.logf), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff)}
 	s.starter = newStarter(o.Clients, o.Limits, o.logf, s.alive)
 	return s
 }

@@ -111,7 +111,7 @@ func (w worker) Begin(ctx context.Context, p schedule.Plan, hear schedule.Listen
 type runEnvironment struct{ s *Session }
 
 func (e runEnvironment) SetBase(ctx context.Context, base egress.Object) error {
-	err := e.s.changer.SetBase(ctx, base, e.s.proxies())
+	err := e.s.setBase(ctx, base)
 	if err != nil {
 		e.s.opts.logf("set the mesh configuration that cases stand on: %v", err)
 	}

@@ -3,7 +3,6 @@ package harness
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
@@ -13,90 +12,32 @@ import (
 
 // Where istiod computes another push beside a deletion, it may lose that (docs/findings.md): the proxies know of it or
 // not, and neither would prove anything about the mesh, for this case or for the next one in the same pods. Two signs tell:
-// istiod's counts of pushes, and that no proxy is sent anything when something goes whose coming they were told. Then what
-// was removed is made and removed once more.
+// istiod's counts of pushes, and that no proxy is sent anything when something goes whose coming they were told. Then a
+// further push carries it.
 
-// removals is how often that is done at the most. Without any care one such deletion in two hundred was lost.
-const removals = 4
+// nudgedNote is said of a change that istiod may have lost.
+const nudgedNote = "istiod may have lost this change beside another push (docs/findings.md); a further one carried it to every proxy"
 
 // take removes objects and waits until the proxies of the case know.
 func (r *rules) take(ctx context.Context, c egress.Case, objs []*fixture.Object, patch egress.Object) (engine.Change, error) {
-	remove := func(objs []*fixture.Object, patch egress.Object) (mesh.Settled, error) {
-		return r.settle(ctx, c, patch, objs, func(ctx context.Context) (mesh.Written, error) {
-			return mesh.Written{Removed: objs}, r.fixtures.Remove(ctx, objs...)
-		})
-	}
 	r.mu.Lock()
 	told := r.told[c.Name]
 	r.mu.Unlock()
-	objs, slow := apart(objs)
-	ch, err := removeAlone(objs, told, func(objs []*fixture.Object, first bool) (mesh.Settled, error) {
-		if first {
-			return remove(objs, patch)
-		}
-		return remove(objs, nil)
-	}, func(objs []*fixture.Object) ([]*fixture.Object, mesh.Settled, error) {
-		return r.remake(ctx, c, objs)
+	s, err := r.settle(ctx, c, patch, objs, func(ctx context.Context) (mesh.Written, error) {
+		return mesh.Written{Removed: objs}, r.fixtures.Remove(ctx, objs...)
 	})
-	if err != nil || len(slow) == 0 {
-		return ch, err
-	}
-	s, err := remove(slow, nil)
-	return settled(ch, s), err
-}
-
-// apart are the objects to remove at first, and those afterwards: a namespace takes seconds to go, in which istiod pushes
-// what it will, and what lies in it could not be made again.
-func apart(objs []*fixture.Object) (first, then []*fixture.Object) {
-	if !slices.ContainsFunc(objs, func(o *fixture.Object) bool { return o.GetKind() == "Namespace" }) {
-		return objs, nil
-	}
-	first = mesh.Losable(objs)
-	for _, o := range objs {
-		if !slices.Contains(first, o) {
-			then = append(then, o)
+	if err == nil && mayBeLost(objs, told, s) {
+		took := s.Took
+		if s, err = r.nudge(ctx, c); err != nil {
+			err = fmt.Errorf("carry a removal to the proxies that istiod may have lost: %w", err)
 		}
+		s.Took += took
+		s.Note = nudgedNote
 	}
-	return first, then
+	return settled(engine.Change{Acknowledged: true}, s), err
 }
 
-// removeAlone removes objects until istiod has surely not lost it. told says that a proxy was told of their coming.
-func removeAlone(objs []*fixture.Object, told bool, remove func(objs []*fixture.Object, first bool) (mesh.Settled, error), remake func([]*fixture.Object) ([]*fixture.Object, mesh.Settled, error)) (engine.Change, error) {
-	s, err := remove(objs, true)
-	objs = mesh.Losable(objs)
-	doubtful := func() bool { return err == nil && len(objs) > 0 && (s.Beside || s.Unconcerned && told) }
-	took, n := s.Took, 1
-	for ; doubtful() && n < removals; n++ {
-		if objs, s, err = remake(objs); err != nil {
-			return engine.Change{}, fmt.Errorf("make again what is to be removed once more: %w", err)
-		}
-		took += s.Took
-		s, err = remove(objs, false)
-		took += s.Took
-	}
-	s.Took = took
-	ch := settled(engine.Change{Acknowledged: true}, s) // what came of the removals before proves nothing
-	switch {
-	case doubtful():
-		ch.Notes = append(ch.Notes, fmt.Sprintf("removed %d times, and istiod may have lost it each time", n))
-	case n > 1:
-		ch.Notes = append(ch.Notes, fmt.Sprintf("removed %d times, until istiod had surely not lost it beside another push", n))
-	}
-	return ch, err
-}
-
-// remake makes objects that were removed, as they were.
-func (r *rules) remake(ctx context.Context, c egress.Case, objs []*fixture.Object) (made []*fixture.Object, s mesh.Settled, err error) {
-	fresh := make([]*fixture.Object, len(objs))
-	for i, o := range objs {
-		fresh[i] = fixture.Fresh(o)
-	}
-	s, err = r.settle(ctx, c, nil, fresh, func(ctx context.Context) (_ mesh.Written, err error) {
-		made, err = r.fixtures.Apply(ctx, "", ordered(fresh)...)
-		r.mu.Lock()
-		r.applied[c.Name] = append(r.applied[c.Name], made...)
-		r.mu.Unlock()
-		return mesh.Written{Made: made}, err
-	})
-	return made, s, err
+// mayBeLost says whether istiod may have lost the removal of objects; told says that a proxy was told of their coming.
+func mayBeLost(objs []*fixture.Object, told bool, s mesh.Settled) bool {
+	return mesh.Losable(objs) && (s.Beside || s.Unconcerned && told)
 }

@@ -51,14 +51,23 @@ func TestIstiods(t *testing.T) {
 // Where an istiod does not come back, nothing is removed as if it were there, and the next try brings it back.
 func TestIstiodDoesNotReturn(t *testing.T) {
 	s := &scales{err: errors.New("no image")}
-	r := &rules{revisions: s, clients: clients{pods: pods.New(pods.Options{})}, scaled: map[string][]string{"c": {"away"}}}
-	c := egress.Case{Name: "c"}
+	r := &rules{
+		revisions: s, clients: clients{pods: pods.New(pods.Options{})}, scaled: map[string][]string{"c": {"away"}},
+		doubts: newDoubts(), left: map[string]func(context.Context) error{},
+	}
+	c, next := egress.Case{Name: "c"}, egress.Case{Name: "next"}
 	if _, err := r.Remove(t.Context(), c); err == nil || !strings.Contains(err.Error(), "case c: no image") {
 		t.Errorf("%v", err)
 	}
+	if _, why, _ := r.doubts.about([]string{"p.n"}); why == "" {
+		t.Error("no proxy is in doubt")
+	}
+	if err := r.Ready(t.Context(), next); err == nil || !strings.Contains(err.Error(), "remove what c has left: case c: no image") {
+		t.Errorf("the next case: %v", err)
+	}
 	s.err = nil
-	if err := r.restore(t.Context(), c); err != nil || len(s.did) != 2 || len(r.scaled) != 0 {
-		t.Errorf("%v after %q", err, s.did)
+	if err := r.Ready(t.Context(), next); err != nil || len(s.did) != 3 || len(r.scaled)+len(r.left) != 0 {
+		t.Errorf("%v after %q; left: %d", err, s.did, len(r.left))
 	}
 }
 

@@ -142,7 +142,7 @@ func (name Sabotage) mend(ctx context.Context, t target) error {
 
 // target is what a sabotage of this session breaks.
 func (s *Session) target() target {
-	t := target{internet: s.env.internet, cs: s.cs, files: s.opts.Fixtures, ready: s.opts.Limits.Pods.Ready, rewrite: func(ctx context.Context) error { return s.changer.SetBase(ctx, nil, s.proxies()) }}
+	t := target{internet: s.env.internet, cs: s.cs, files: s.opts.Fixtures, ready: s.opts.Limits.Pods.Ready, rewrite: func(ctx context.Context) error { return s.setBase(ctx, nil) }}
 	for _, w := range s.lanes {
 		t.engines = append(t.engines, w.engine)
 	}

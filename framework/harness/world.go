@@ -84,6 +84,17 @@ func (c clients) namespace(k egress.Case) (string, error) {
 	return "", fmt.Errorf("case %s has no client with a sidecar", k.Name)
 }
 
+// namespaces are those of a case's clients with a sidecar.
+func (c clients) namespaces(k egress.Case) []string {
+	var out []string
+	for _, n := range k.Clients() {
+		if p, err := c.get(n); err == nil && p.Captured() && !slices.Contains(out, p.Namespace) {
+			out = append(out, p.Namespace)
+		}
+	}
+	return out
+}
+
 // proxies names the proxies whose acknowledgement a case waits for.
 func (c clients) proxies(k egress.Case) []string {
 	var out []string

@@ -46,6 +46,8 @@ type Cluster struct {
 	Death time.Duration
 	// PodDeath is how much later than its end the kubelet may report that of a container.
 	PodDeath time.Duration
+	// Back bounds the wait until an istiod that has ended serves again, and its proxies are connected to it.
+	Back time.Duration
 	// Close bounds the removal of everything that a run has made.
 	Close time.Duration
 	// Bundle bounds the collection of one debug bundle, which is best effort.
@@ -106,7 +108,7 @@ func Default() Limits {
 		Slowness: 1,
 		Cluster: Cluster{
 			APIServer: 60 * time.Second, Part: 60 * time.Second, Node: 30 * time.Second, Answer: 10 * time.Second, Chart: 2 * time.Minute,
-			GatewayAPI: 30 * time.Second, Death: time.Second, PodDeath: 3 * time.Second, Close: 60 * time.Second, Bundle: 15 * time.Second,
+			GatewayAPI: 30 * time.Second, Death: time.Second, PodDeath: 3 * time.Second, Back: 20 * time.Second, Close: 60 * time.Second, Bundle: 15 * time.Second,
 		},
 		Pods:    Pods{Ready: 60 * time.Second, Request: 5 * time.Second},
 		Control: Control{Internet: 5 * time.Second, InternetStart: 20 * time.Second, Renew: 20 * time.Second, GiveUp: 300 * time.Millisecond, Reach: 3 * time.Second},
@@ -135,7 +137,7 @@ func (l Limits) Stretched(factor int) Limits {
 func (l *Limits) durations() []*time.Duration {
 	return []*time.Duration{
 		&l.Cluster.APIServer, &l.Cluster.Part, &l.Cluster.Node, &l.Cluster.Answer, &l.Cluster.Chart, &l.Cluster.GatewayAPI,
-		&l.Cluster.Death, &l.Cluster.PodDeath, &l.Cluster.Close, &l.Cluster.Bundle,
+		&l.Cluster.Death, &l.Cluster.PodDeath, &l.Cluster.Back, &l.Cluster.Close, &l.Cluster.Bundle,
 		&l.Pods.Ready, &l.Pods.Request,
 		&l.Control.Internet, &l.Control.InternetStart, &l.Control.Renew, &l.Control.GiveUp, &l.Control.Reach,
 		&l.Push.Gathering, &l.Push.Unheard, &l.Push.EndpointEcho, &l.Push.Answer,

@@ -84,12 +84,12 @@ func TestBatchCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &batcher{gathering: gathering, count: func(context.Context) (tally, error) {
 			<-time.After(2 * gathering)
-			return tally{DefaultRevision: {"istiod": 7}}, nil
+			return tally{DefaultRevision: {pushes: counts{"istiod": 7}}}, nil
 		}}
 		b.add(2)
 		start := time.Now()
 		e := enter(t, b)
-		if e.before[DefaultRevision]["istiod"] != 7 || e.began.Sub(start) != 2*gathering {
+		if e.before[DefaultRevision].pushes["istiod"] != 7 || e.began.Sub(start) != 2*gathering {
 			t.Errorf("before %v, began after %s", e.before, e.began.Sub(start))
 		}
 		e.leave()

@@ -284,8 +284,8 @@ func TestDoConfig(t *testing.T) {
 		}
 		arrives("base", 300*time.Millisecond)
 		start := time.Now()
-		if err := c.SetBase(t.Context(), Config{"accessLogFile": "base", "more": "x"}, []string{"p.n"}); err != nil {
-			t.Fatal(err)
+		if reached, err := c.SetBase(t.Context(), Config{"accessLogFile": "base", "more": "x"}, []string{"p.n"}); err != nil || !reached {
+			t.Fatal(reached, err)
 		}
 		if passed := time.Since(start); passed < 400*time.Millisecond || a.config["accessLogFile"] != "base" {
 			t.Errorf("%v after %s", a.config, passed)
@@ -309,13 +309,26 @@ func TestDoConfig(t *testing.T) {
 	})
 }
 
+// istiod may lose a change of the mesh configuration: it computes a push for nobody.
+func TestBaseIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, r := newFakeMesh()
+		c, _ := changer(t, f)
+		f.after(300*time.Millisecond, func() { r.mesh = "base" })
+		f.after(410*time.Millisecond, func() { r.push() })
+		if reached, err := c.SetBase(t.Context(), Config{"accessLogFile": "base"}, []string{"p.n"}); reached || err != nil {
+			t.Errorf("a lost base has reached the proxy: %t %v", reached, err)
+		}
+	})
+}
+
 // Somebody else's mesh configuration stays as it is.
 func TestDoConfigOfOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, _ := newFakeMesh()
 		c := NewChanger(f.istiod(t), nil, &apiServer{mu: &f.mu}, limits.Default().Push)
 		c.EndpointsChange()
-		if err := c.SetBase(t.Context(), Config{"x": "y"}, nil); err != nil {
+		if _, err := c.SetBase(t.Context(), Config{"x": "y"}, nil); err != nil {
 			t.Error(err)
 		}
 		if _, err := c.Do(t.Context(), Mutation{Config: Config{"x": "y"}}); err == nil {
@@ -340,7 +353,7 @@ func TestConfigAfterEndpoints(t *testing.T) {
 			})
 		}
 		f.after(time.Second, func() { r.mesh = "base"; r.push("p.n"); r.ack() })
-		if err := c.SetBase(t.Context(), Config{"accessLogFile": "base"}, []string{"p.n"}); err != nil || a.wrote != 1 {
+		if _, err := c.SetBase(t.Context(), Config{"accessLogFile": "base"}, []string{"p.n"}); err != nil || a.wrote != 1 {
 			t.Errorf("written %d times: %v", a.wrote, err)
 		}
 	})

@@ -67,10 +67,12 @@ func parseSync(b []byte) (push, error) {
 	p := push{sent: map[string]int64{}, behind: map[string]string{}}
 	for _, s := range st {
 		p.sent[s.Proxy] = 0
+		missing := map[string]bool{"Cluster": true, "Listener": true} // one that connects asks for one type after the other
 		for typ, r := range s.Resources {
 			typ = typ[strings.LastIndex(typ, ".")+1:]
 			if c, ok := nonceCounter(r.Sent); ok {
 				p.latest = max(p.latest, c)
+				delete(missing, typ)
 				if typ != endpointType { // a push of endpoints alone carries no rule
 					p.sent[s.Proxy] = max(p.sent[s.Proxy], c)
 				}
@@ -81,6 +83,9 @@ func parseSync(b []byte) (push, error) {
 			if r.LastError != "" {
 				p.nacks = append(p.nacks, fmt.Sprintf("%s rejected %s: %s", s.Proxy, typ, r.LastError))
 			}
+		}
+		for typ := range missing {
+			p.behind[s.Proxy] = typ
 		}
 	}
 	return p, nil
@@ -139,31 +144,38 @@ func (c config) holds(want []Version) bool {
 	return true
 }
 
-var computedRE = regexp.MustCompile(`(?m)^pilot_pushcontext_init_seconds_(count|sum) (\S+)$`)
+var computedRE = regexp.MustCompile(`(?m)^(pilot_pushcontext_init_seconds_(?:count|sum)|process_start_time_seconds) (\S+)$`)
 
 // computed is what istiod's metrics say of the pushes that it has computed.
 type computed struct {
-	pushes int64
-	took   time.Duration // all of them
+	pushes  int64
+	took    time.Duration // all of them
+	process string        // when its process was started, in seconds since 1970; "" where that is not known
 }
 
 // parseComputed reads it out of the metrics.
 func parseComputed(metrics []byte) (computed, error) {
 	var c computed
-	found := computedRE.FindAllSubmatch(metrics, -1)
-	if len(found) != 2 {
-		return c, errors.New("istiod's metrics do not have pilot_pushcontext_init_seconds")
-	}
-	for _, m := range found {
-		v, err := strconv.ParseFloat(string(m[2]), 64)
+	found := 0
+	for _, m := range computedRE.FindAllSubmatch(metrics, -1) {
+		name, value := string(m[1]), string(m[2])
+		if name == "process_start_time_seconds" {
+			c.process = value
+			continue
+		}
+		v, err := strconv.ParseFloat(value, 64)
 		if err != nil {
 			return c, fmt.Errorf("read istiod's metric %s: %w", m[0], err)
 		}
-		if string(m[1]) == "count" {
+		found++
+		if strings.HasSuffix(name, "_count") {
 			c.pushes = int64(v)
 		} else {
 			c.took = time.Duration(v * float64(time.Second))
 		}
+	}
+	if found != 2 {
+		return c, errors.New("istiod's metrics do not have pilot_pushcontext_init_seconds")
 	}
 	return c, nil
 }

@@ -24,12 +24,14 @@ type fakeMesh struct {
 	mu       sync.Mutex
 	replicas map[string]*fakeReplica
 	dialled  []string
+	asker    *Istiod
 }
 
 // fakeReplica is one pod of istiod.
 type fakeReplica struct {
 	away      bool // it is not ready, and does not answer
 	noMetrics bool
+	process   int // how often it was started again
 	computed  int64
 	took      time.Duration
 	held      map[string]Version
@@ -41,6 +43,7 @@ type fakeReplica struct {
 type fakeProxy struct {
 	sent, acked int64
 	endpoints   bool // the last push was of endpoints alone
+	connecting  bool // it has not asked for listeners yet
 	refused     string
 }
 
@@ -60,6 +63,16 @@ func (f *fakeMesh) add(pod string, computed int64, proxies ...string) *fakeRepli
 	defer f.mu.Unlock()
 	f.replicas[pod] = r
 	return r
+}
+
+// restart starts a replica again, which has computed so many pushes then. Its proxies connect to it anew.
+func (f *fakeMesh) restart(r *fakeReplica, computed int64) {
+	r.process++
+	r.computed = computed
+	f.asker.connections.Add(1)
+	for _, p := range r.proxies {
+		p.sent, p.acked = computed, computed
+	}
 }
 
 // after does something later.
@@ -120,7 +133,7 @@ func (f *fakeMesh) istiod(t *testing.T) *Istiod {
 		}
 		return ready, nil
 	}
-	return newIstiod(l, find, func(_ context.Context, pod string) (*replica, error) {
+	f.asker = newIstiod(l, find, func(_ context.Context, pod string) (*replica, error) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.dialled = append(f.dialled, pod)
@@ -130,6 +143,7 @@ func (f *fakeMesh) istiod(t *testing.T) *Istiod {
 		}
 		return newReplica("http://"+pod, metrics, &http.Client{Transport: f}, l, func() {}), nil
 	})
+	return f.asker
 }
 
 // RoundTrip answers like istiod's debug endpoints.
@@ -149,7 +163,7 @@ func (f *fakeMesh) RoundTrip(q *http.Request) (*http.Response, error) {
 	case "/debug/mesh":
 		body = r.mesh
 	case "/metrics":
-		body = fmt.Sprintf("pilot_pushcontext_init_seconds_sum %g\npilot_pushcontext_init_seconds_count %d\n", r.took.Seconds(), r.computed)
+		body = fmt.Sprintf("process_start_time_seconds %d\npilot_pushcontext_init_seconds_sum %g\npilot_pushcontext_init_seconds_count %d\n", r.process, r.took.Seconds(), r.computed)
 	}
 	text, ok := body.(string)
 	if !ok {
@@ -165,11 +179,20 @@ func (f *fakeMesh) RoundTrip(q *http.Request) (*http.Response, error) {
 func (r *fakeReplica) syncz() []syncStatus {
 	var out []syncStatus
 	for name, p := range r.proxies {
-		typ := "type.googleapis.com/envoy.config.listener.v3.Listener"
+		last := resourceStatus{Sent: nonce(fmt.Sprint(p.sent)), Acked: nonce(fmt.Sprint(p.acked))}
+		rules := last
 		if p.endpoints {
-			typ = "type.googleapis.com/envoy.config.endpoint.v3." + endpointType
+			rules = resourceStatus{Sent: nonce("1"), Acked: nonce("1")}
 		}
-		out = append(out, syncStatus{Proxy: name, Resources: map[string]resourceStatus{typ: {Sent: nonce(fmt.Sprint(p.sent)), Acked: nonce(fmt.Sprint(p.acked)), LastError: p.refused}}})
+		s := syncStatus{Proxy: name, Resources: map[string]resourceStatus{
+			"type.googleapis.com/envoy.config.endpoint.v3." + endpointType: last,
+			"type.googleapis.com/envoy.config.cluster.v3.Cluster":          rules,
+		}}
+		if !p.connecting {
+			rules.LastError = p.refused
+			s.Resources["type.googleapis.com/envoy.config.listener.v3.Listener"] = rules
+		}
+		out = append(out, s)
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,6 +31,10 @@ type Istiod struct {
 	find   func(ctx context.Context) (pods []string, err error) // the ready replicas
 	dial   func(ctx context.Context, pod string) (*replica, error)
 
+	// connections is how many connections to replicas were made. A process that ends takes its connections with it, so
+	// while none is made, every answer comes from the processes that were there.
+	connections atomic.Int64
+
 	mu       sync.Mutex
 	replicas map[string]*replica // by pod
 	looked   time.Time           // when the replicas were last looked for
@@ -37,9 +42,10 @@ type Istiod struct {
 
 // ConnectIstiod connects to every ready pod of a revision of istiod. ctx bounds the connecting alone.
 func ConnectIstiod(ctx context.Context, cfg *rest.Config, cs kubernetes.Interface, revision string, l limits.Push) (*Istiod, error) {
-	i := newIstiod(l,
-		func(ctx context.Context) ([]string, error) { return readyIstiod(ctx, cs, revision) },
-		func(ctx context.Context, pod string) (*replica, error) { return dialReplica(ctx, cfg, cs, pod, l) })
+	i := newIstiod(l, func(ctx context.Context) ([]string, error) { return readyIstiod(ctx, cs, revision) }, nil)
+	i.dial = func(ctx context.Context, pod string) (*replica, error) {
+		return dialReplica(ctx, cfg, cs, pod, l, func() { i.connections.Add(1) })
+	}
 	_, err := i.connected(ctx)
 	return i, err
 }
@@ -250,31 +256,60 @@ func (c counts) anyBeyondNext(before counts) bool {
 	return false
 }
 
+// mark is what istiod had done at one moment.
+type mark struct {
+	pushes      counts
+	processes   map[string]string // by pod, see computed
+	connections int64             // see Istiod
+}
+
 // computed is the number of pushes that each replica has computed, which is also the counter of the last one of them in
 // the nonces (DiscoveryServer.Push numbers and counts them). Where a replica's metrics cannot be read it is the counter
 // of the last push that it has sent to any proxy; one that is computed and not sent yet is not in it then.
-func (i *Istiod) computed(ctx context.Context) (counts, error) {
-	out := counts{}
+func (i *Istiod) computed(ctx context.Context) (mark, error) {
+	out := mark{pushes: counts{}, processes: map[string]string{}, connections: i.connections.Load()}
 	metrics, err := i.metrics(ctx)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	for pod, c := range metrics {
-		out[pod] = c.pushes
+		out.pushes[pod], out.processes[pod] = c.pushes, c.process
 	}
-	if len(out) > 0 && i.counted(out) {
+	if len(metrics) > 0 && i.counted(out.pushes) {
 		return out, nil
 	}
 	sent, err := i.sent(ctx)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	for pod, p := range sent {
-		if _, known := out[pod]; !known {
-			out[pod] = p.latest
+		if _, known := out.pushes[pod]; !known {
+			out.pushes[pod] = p.latest
 		}
 	}
 	return out, nil
+}
+
+// restarted says that a replica was started again since then, and which; nil where none was.
+func (i *Istiod) restarted(ctx context.Context, since mark) error {
+	if i.connections.Load() == since.connections {
+		return nil
+	}
+	now, err := i.metrics(ctx)
+	if err != nil {
+		return fmt.Errorf("ask istiod since when it runs: %w", err)
+	}
+	for _, pod := range slices.Sorted(maps.Keys(since.pushes)) {
+		c, there := now[pod]
+		switch then := since.processes[pod]; {
+		case !there:
+		case c.pushes < since.pushes[pod]:
+			return fmt.Errorf("istiod (pod %s) was restarted while a change was made: it has computed %d pushes, and had computed %d before", pod, c.pushes, since.pushes[pod])
+		case then != c.process && then != "" && c.process != "":
+			return fmt.Errorf("istiod (pod %s) was restarted while a change was made", pod)
+		}
+	}
+	return nil
 }
 
 // counted says whether every replica is in it.
@@ -301,7 +336,7 @@ func (i *Istiod) sent(ctx context.Context) (map[string]push, error) {
 func (i *Istiod) computes(ctx context.Context, before counts) error {
 	err := poll(ctx, i.limits.Pause, i.limits.Computed, func(ctx context.Context) (bool, error) {
 		now, err := i.computed(ctx)
-		return now.allAfter(before), err
+		return now.pushes.allAfter(before), err
 	})
 	if errors.Is(err, errPatience) {
 		return nil

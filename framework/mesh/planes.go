@@ -58,13 +58,13 @@ func (p *planes) of(proxies []string) map[string][]string {
 	return out
 }
 
-// tally is how many pushes each istiod has computed, by revision.
-type tally map[string]counts
+// tally is what each istiod had done at one moment, by revision.
+type tally map[string]mark
 
 // computed asks every istiod. A further one that does not answer is left out: whose proxies it serves finds out.
 func (p *planes) computed(ctx context.Context) (tally, error) {
 	here := p.here()
-	have := make([]counts, len(here))
+	have := make([]mark, len(here))
 	errs := make([]error, len(here))
 	var wg sync.WaitGroup
 	for i, x := range here {
@@ -121,7 +121,7 @@ func (c *Changer) Away(revision string, away bool) {
 // change is a written change that all istiods see.
 type change struct {
 	proxies  []string // who must have it
-	all      bool     // it is for all proxies, and those of an istiod that is away or gone are not waited for
+	all      bool     // it is for all proxies, and those of an istiod that is away are not missed
 	expected expected
 	arrived  arrival // of the mesh configuration; nil where that has not changed
 	before   tally
@@ -173,7 +173,7 @@ func (c *Changer) settleOn(ctx context.Context, p plane, ch change, proxies []st
 	if ch.arrived[p.revision] == nil && !e.concerns() { // labelled for another istiod
 		return Settled{Acknowledged: true, Unconcerned: true}, nil
 	}
-	s, err := p.istiod.settle(ctx, pending{proxies: proxies, gone: ch.all, seen: c.seen(p, e, ch.arrived[p.revision]), before: ch.before[p.revision], began: ch.began, computed: computed})
+	s, err := p.istiod.settle(ctx, pending{proxies: proxies, all: ch.all, seen: c.seen(p, e, ch.arrived[p.revision]), before: ch.before[p.revision], began: ch.began, computed: computed})
 	if err != nil && p.revision != DefaultRevision {
 		err = fmt.Errorf("istiod of revision %s: %w", p.revision, err)
 	}
@@ -194,7 +194,7 @@ func (c *Changer) absorb(ctx context.Context, p plane, ch change) {
 		}
 	}
 	if p.istiod.baseline(ctx, &waiting) == nil {
-		_ = p.istiod.computes(ctx, waiting.before)
+		_ = p.istiod.computes(ctx, waiting.before.pushes)
 	}
 }
 
@@ -203,7 +203,7 @@ func (c *Changer) absorb(ctx context.Context, p plane, ch change) {
 func (c *Changer) computed(ctx context.Context, ch change) {
 	var wg sync.WaitGroup
 	for _, p := range c.planes.here() {
-		wg.Go(func() { _ = p.istiod.computes(ctx, ch.before[p.revision]) }) // one that does not answer is found out by the next change
+		wg.Go(func() { _ = p.istiod.computes(ctx, ch.before[p.revision].pushes) }) // one that does not answer is found out by the next change
 	}
 	wg.Wait()
 }
@@ -211,11 +211,12 @@ func (c *Changer) computed(ctx context.Context, ch change) {
 // together is what is known of a change on the istiods that serve its proxies; nil for the others.
 func together(all []*Settled) Settled {
 	all = slices.DeleteFunc(all, func(s *Settled) bool { return s == nil })
-	out := Settled{Acknowledged: true, Unconcerned: len(all) > 0}
+	out := Settled{Acknowledged: true, Unconcerned: len(all) > 0, Reached: len(all) > 0}
 	var notes []string
 	for _, s := range all {
 		out.Acknowledged = out.Acknowledged && s.Acknowledged
 		out.Unconcerned = out.Unconcerned && s.Unconcerned
+		out.Reached = out.Reached && s.Reached
 		out.Beside = out.Beside || s.Beside
 		out.Rejections = append(out.Rejections, s.Rejections...)
 		out.Took = max(out.Took, s.Took)
@@ -230,7 +231,7 @@ func together(all []*Settled) Settled {
 // without notes the proxies whose istiods are not here, by revision.
 func (s *Settled) without(missing map[string][]string) {
 	for _, revision := range slices.Sorted(maps.Keys(missing)) {
-		s.Acknowledged = false
+		s.Acknowledged, s.Reached = false, false
 		if s.Note != "" {
 			s.Note += "; "
 		}

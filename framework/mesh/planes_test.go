@@ -153,7 +153,13 @@ func TestConfigOnTwo(t *testing.T) {
 			next.after(1120*time.Millisecond, func() { b.push("q.n"); b.ack() })
 		}
 		for _, set := range []func(Config) error{
-			func(x Config) error { return c.SetBase(t.Context(), x, []string{"p.n", "q.n", "gone.n"}) },
+			func(x Config) error {
+				reached, err := c.SetBase(t.Context(), x, []string{"p.n", "q.n", "gone.n"})
+				if reached {
+					t.Error("a proxy that is gone has the base")
+				}
+				return err
+			},
 			func(x Config) error {
 				_, err := c.Do(t.Context(), Mutation{Proxies: []string{"p.n", "q.n"}, Config: x})
 				return err

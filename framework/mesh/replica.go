@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 
 	"k8s.io/client-go/kubernetes"
@@ -36,14 +37,18 @@ type unreachable struct{ error }
 
 func (u unreachable) Unwrap() error { return u.error }
 
-// dialReplica opens port-forwards to a pod of istiod.
-func dialReplica(ctx context.Context, cfg *rest.Config, cs kubernetes.Interface, pod string, l limits.Push) (*replica, error) {
+// dialReplica opens port-forwards to a pod of istiod. connected is called before every connection through them.
+func dialReplica(ctx context.Context, cfg *rest.Config, cs kubernetes.Interface, pod string, l limits.Push, connected func()) (*replica, error) {
 	port, stop, err := kube.Forward(ctx, cfg, cs, SystemNamespace, pod, istiodDebugPort)
 	if err != nil {
 		return nil, err
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()                //nolint:forcetypeassert // it is one
 	t.Proxy, t.DisableCompression, t.MaxIdleConnsPerHost = nil, true, 8 // istiod would compress its metrics, at a cost
+	t.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		connected()
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}
 	debug, metrics := fmt.Sprintf("http://127.0.0.1:%d", port), ""
 	// Without its metrics an answer takes longer where a change concerns no proxy, and that is all.
 	if port, stopMetrics, err := kube.Forward(ctx, cfg, cs, SystemNamespace, pod, istiodMetricsPort); err == nil {

@@ -28,6 +28,9 @@ type Settled struct {
 	Took         time.Duration `json:"took"`
 	// Unconcerned says that istiod has computed the push and sent it to none of the proxies.
 	Unconcerned bool `json:"unconcerned,omitempty"`
+	// Reached says that every proxy under test has been sent a push since the change, and has acknowledged it: it has the
+	// change, and whatever was changed before.
+	Reached bool `json:"reached,omitempty"`
 	// Beside says that istiod has computed another push between the writing of the change and the change's own push, as
 	// far as its counts tell. Istio 1.31 may then lose a deletion (docs/findings.md).
 	Beside bool `json:"beside,omitempty"`
@@ -36,13 +39,12 @@ type Settled struct {
 // pending is a written change that settle waits for.
 type pending struct {
 	proxies []string // who must have it
-	// gone says that some of the proxies may be gone, and are not missed.
-	gone bool
+	all     bool     // they are all that there are, and one that no istiod knows is not missed
 	// seen reports whether istiod holds the new state; nil where it does not show that.
 	seen func(context.Context) (bool, error)
 	// before is what istiod had computed before the first part of the change was written, and began when that was: a
 	// later push has the change, or, from debounce after the beginning on, perhaps a part of it.
-	before counts
+	before mark
 	began  time.Time
 	// computed is called, perhaps often, once the push is known to have been computed; it may be nil.
 	computed func()
@@ -64,13 +66,19 @@ func (i *Istiod) settle(ctx context.Context, c pending) (Settled, error) {
 		}
 		w = newWatch(i, c)
 		err = w.wait(ctx)
-		c.before = w.before
+		c.before.pushes = w.before
 	}
 	s := Settled{Acknowledged: err == nil, Took: time.Since(start), Rejections: w.rejections()}
 	s.Unconcerned = s.Acknowledged && len(c.proxies) > 0 && w.sentTo == 0
-	s.Beside = w.own.anyBeyondNext(written)
+	s.Reached = s.Acknowledged && w.sentTo == len(c.proxies)
+	s.Beside = w.own.anyBeyondNext(written.pushes)
+	if err == nil || errors.Is(err, errPatience) {
+		if err := i.restarted(ctx, written); err != nil {
+			return s, err
+		}
+	}
 	if errors.Is(err, errPatience) {
-		if err := w.interrupted(ctx, written); err != nil {
+		if err := w.unknown(); err != nil && !c.all {
 			return s, err
 		}
 		s.Note = "no later push was acknowledged by every proxy under test; equal results in a row decide alone"
@@ -79,21 +87,11 @@ func (i *Istiod) settle(ctx context.Context, c pending) (Settled, error) {
 	return s, err
 }
 
-// interrupted says why nothing can be said of a change that was not acknowledged, whatever the proxies do: istiod was
-// started again meanwhile, or a proxy has lost it and keeps what it had. Nil where istiod merely sent nothing.
-func (w *watch) interrupted(ctx context.Context, written counts) error {
+// unknown says which proxy no istiod knows: it keeps what it had, and nothing can be said of a change, whatever it does.
+func (w *watch) unknown() error {
 	for _, name := range w.proxies {
-		if known, _ := w.proxy(name); !known && !w.gone {
+		if known, _ := w.proxy(name); !known {
 			return fmt.Errorf("the proxy %s is connected to no istiod", name)
-		}
-	}
-	now, err := w.istiod.metrics(ctx)
-	if err != nil {
-		return fmt.Errorf("ask istiod what it has computed: %w", err)
-	}
-	for _, pod := range slices.Sorted(maps.Keys(written)) {
-		if c, there := now[pod]; there && c.pushes < written[pod] {
-			return fmt.Errorf("istiod (pod %s) was restarted while a change was made: it has computed %d pushes, and had computed %d before", pod, c.pushes, written[pod])
 		}
 	}
 	return nil
@@ -163,6 +161,7 @@ func (w *watch) further(sent map[string]push) bool {
 // watch follows the push of a change.
 type watch struct {
 	pending
+	before    counts // what each replica had computed before the change
 	istiod    *Istiod
 	sawAll    time.Time // when istiod had all of the change
 	split     bool      // a push may have a part of it
@@ -192,7 +191,7 @@ func (m moment) longAgo(p limits.Patience) bool { return p.Over(m.at, m.answers)
 func newWatch(i *Istiod, c pending) *watch {
 	w := &watch{pending: c, istiod: i, sawAll: time.Now(), followers: map[string]*follower{}}
 	w.split = w.sawAll.Sub(c.began) >= i.limits.Debounce
-	w.before = maps.Clone(c.before)
+	w.before = maps.Clone(c.before.pushes)
 	if w.before == nil {
 		w.before = counts{}
 	}

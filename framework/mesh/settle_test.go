@@ -51,8 +51,8 @@ func TestSettle(t *testing.T) {
 					t.Fatal(err)
 				}
 				s, err := i.settle(t.Context(), pending{proxies: []string{"p.n"}, before: before, began: time.Now()})
-				if s.Unconcerned != (name == "computed for nobody") {
-					t.Errorf("unconcerned: %t", s.Unconcerned)
+				if nobody := name == "computed for nobody"; s.Unconcerned != nobody || s.Reached != (x.acked && !nobody) {
+					t.Errorf("unconcerned: %t, reached: %t", s.Unconcerned, s.Reached)
 				}
 				if err != nil || s.Acknowledged != x.acked || len(s.Rejections) != x.nacks || (s.Note == "") != x.acked {
 					t.Errorf("%+v %v", s, err)
@@ -65,12 +65,17 @@ func TestSettle(t *testing.T) {
 // A proxy that has no istiod, or whose istiod was restarted, keeps what it had: nothing is proven by what it does.
 func TestInterrupted(t *testing.T) {
 	for name, x := range map[string]struct {
-		does func(*fakeReplica)
-		want string
+		does  func(*fakeMesh, *fakeReplica)
+		acked bool
+		want  string
 	}{
-		"istiod was restarted":    {func(r *fakeReplica) { r.computed = 1; r.proxies["p.n"] = &fakeProxy{sent: 1, acked: 1} }, "was restarted"},
-		"the proxy has no istiod": {func(r *fakeReplica) { delete(r.proxies, "p.n") }, "connected to no istiod"},
-		"it merely sent nothing":  {func(*fakeReplica) {}, ""},
+		"restarted":                             {func(f *fakeMesh, r *fakeReplica) { f.restart(r, 1) }, false, "was restarted"},
+		"restarted, and it counts further":      {func(f *fakeMesh, r *fakeReplica) { f.restart(r, 6) }, true, "was restarted"},
+		"restarted, and it pushes to the proxy": {func(f *fakeMesh, r *fakeReplica) { f.restart(r, 5); f.honest(r, 50*time.Millisecond) }, true, "was restarted"},
+		"another connection was made":           {func(f *fakeMesh, r *fakeReplica) { f.asker.connections.Add(1); f.honest(r, 0) }, true, ""},
+		"the proxy has no istiod":               {func(_ *fakeMesh, r *fakeReplica) { delete(r.proxies, "p.n") }, false, "connected to no istiod"},
+		"the proxy asks for its clusters alone": {func(f *fakeMesh, r *fakeReplica) { r.proxies["p.n"].connecting = true; f.honest(r, 0) }, false, ""},
+		"it merely sent nothing":                {func(*fakeMesh, *fakeReplica) {}, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -80,9 +85,9 @@ func TestInterrupted(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				f.after(50*time.Millisecond, func() { x.does(r) })
+				f.after(50*time.Millisecond, func() { x.does(f, r) })
 				s, err := i.settle(t.Context(), pending{proxies: []string{"p.n"}, before: before, began: time.Now()})
-				if s.Acknowledged || (err == nil) != (x.want == "") || err != nil && !strings.Contains(err.Error(), x.want) {
+				if s.Acknowledged != x.acked || (err == nil) != (x.want == "") || err != nil && !strings.Contains(err.Error(), x.want) {
 					t.Errorf("%+v %v", s, err)
 				}
 			})
@@ -132,7 +137,9 @@ func TestBeside(t *testing.T) {
 func TestFollow(t *testing.T) {
 	sawAll := time.Now()
 	at := func(ms int) time.Time { return sawAll.Add(time.Duration(ms) * time.Millisecond) }
-	took := func(pushes int64, ms int) computed { return computed{pushes, time.Duration(ms) * time.Millisecond} }
+	took := func(pushes int64, ms int) computed {
+		return computed{pushes: pushes, took: time.Duration(ms) * time.Millisecond}
+	}
 	type answer struct {
 		asked time.Time
 		c     computed
@@ -148,7 +155,7 @@ func TestFollow(t *testing.T) {
 		"there were two":                {[]answer{{at(1), took(5, 100)}, {at(31), took(5, 100)}, {at(61), took(7, 104)}}, true},
 		"none came":                     {[]answer{{at(1), took(5, 100)}, {at(31), took(5, 100)}}, true},
 	} {
-		w := watch{pending: pending{before: counts{"a": 5}}, sawAll: sawAll, split: true, followers: map[string]*follower{}}
+		w := watch{before: counts{"a": 5}, sawAll: sawAll, split: true, followers: map[string]*follower{}}
 		for _, a := range x.answers {
 			w.follow(a.asked, map[string]computed{"a": a.c})
 		}
@@ -162,7 +169,7 @@ func TestFollow(t *testing.T) {
 func TestFollowReplicas(t *testing.T) {
 	sawAll := time.Now()
 	later := sawAll.Add(time.Second)
-	w := watch{pending: pending{before: counts{"a": 5, "b": 700}}, sawAll: sawAll, split: true, followers: map[string]*follower{}}
+	w := watch{before: counts{"a": 5, "b": 700}, sawAll: sawAll, split: true, followers: map[string]*follower{}}
 	w.follow(later, map[string]computed{"a": {pushes: 5}, "b": {pushes: 700}})
 	w.follow(later, map[string]computed{"a": {pushes: 6}, "b": {pushes: 700}})
 	if !w.split {
@@ -176,13 +183,13 @@ func TestFollowReplicas(t *testing.T) {
 
 func TestParseComputed(t *testing.T) {
 	for text, ok := range map[string]bool{
-		"# HELP x\npilot_pushcontext_init_seconds_sum 0.01\npilot_pushcontext_init_seconds_count 7\n": true,
-		"pilot_pushcontext_init_seconds_count 7\n":                                                    false,
-		"pilot_something 8\n": false,
+		"# HELP x\nprocess_start_time_seconds 1.7e+09\npilot_pushcontext_init_seconds_sum 0.01\npilot_pushcontext_init_seconds_count 7\n": true,
+		"pilot_pushcontext_init_seconds_count 7\n": false,
+		"pilot_something 8\n":                      false,
 		"pilot_pushcontext_init_seconds_sum x\npilot_pushcontext_init_seconds_count 7\n": false,
 	} {
 		c, err := parseComputed([]byte(text))
-		if (err == nil) != ok || ok && (c != computed{7, 10 * time.Millisecond}) {
+		if (err == nil) != ok || ok && (c != computed{7, 10 * time.Millisecond, "1.7e+09"}) {
 			t.Errorf("%q: %+v %v", text, c, err)
 		}
 	}

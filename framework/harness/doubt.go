@@ -1,0 +1,173 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/mesh"
+)
+
+// A case must not be judged by what another one has left. Where a change ended in an error, or nobody knows whether all
+// proxies have it, they are in doubt: before the next case in them begins, what was left is removed, and each of its proxies
+// must acknowledge a push that surely concerns it and is computed after that. istiod works such a push out anew from all
+// that it holds, so that it carries whatever was missed. The same push mends what istiod may have lost within a case.
+
+// doubts say which proxies may have something else than istiod holds. All lanes of a session share them.
+type doubts struct {
+	mu    sync.Mutex
+	n     int            // how many there were
+	why   string         // the last
+	since time.Time      // when the first came that no proxy has been freed of since
+	sure  map[string]int // by proxy: how many there were when it was last sure
+}
+
+func newDoubts() *doubts { return &doubts{sure: map[string]int{}} }
+
+// raise brings all proxies into doubt.
+func (d *doubts) raise(why string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.n, d.why = d.n+1, why
+	if d.since.IsZero() {
+		d.since = time.Now()
+	}
+}
+
+// about says whether one of some proxies is in doubt, why, since when, and how many doubts there have been.
+func (d *doubts) about(proxies []string) (n int, why string, since time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if slices.ContainsFunc(proxies, func(p string) bool { return d.sure[p] < d.n }) {
+		return d.n, d.why, d.since
+	}
+	return d.n, "", time.Time{}
+}
+
+// free takes proxies out of the first n doubts.
+func (d *doubts) free(n int, proxies []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, p := range proxies {
+		d.sure[p] = max(d.sure[p], n)
+	}
+	if n == d.n {
+		d.since = time.Time{}
+	}
+}
+
+// Ready makes sure that the proxies of a case have nothing of what came before it. Where istiod has ended it waits until
+// that is back: the kubelet starts it again.
+func (r *rules) Ready(ctx context.Context, c egress.Case) error {
+	_, why, since := r.doubts.about(r.proxies(c, nil))
+	if why == "" && len(r.left) == 0 {
+		return nil
+	}
+	var last error
+	end := since.Add(r.back)
+	err := wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		last = r.assure(ctx, c)
+		if last != nil && time.Now().After(end) {
+			return false, last
+		}
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("nobody knows what the proxies have, since %s: %w", strings.TrimSpace(why), errors.Join(last, ctx.Err()))
+	}
+	return nil
+}
+
+// assure removes what other cases of the lane have left, and frees the proxies of a case of doubt.
+func (r *rules) assure(ctx context.Context, c egress.Case) error {
+	for name, again := range r.left {
+		if err := again(ctx); err != nil {
+			return fmt.Errorf("remove what %s has left: %w", name, err)
+		}
+	}
+	proxies := r.proxies(c, nil)
+	n, why, _ := r.doubts.about(proxies)
+	if why == "" {
+		return nil
+	}
+	if _, err := r.nudge(ctx, c); err != nil {
+		return err
+	}
+	r.doubts.free(n, proxies)
+	return nil
+}
+
+// removed notes how the removal of a case's objects came out; again tries it once more.
+func (r *rules) removed(c egress.Case, acknowledged bool, err error, again func(context.Context) error) {
+	delete(r.left, c.Name)
+	switch {
+	case err != nil:
+		r.left[c.Name] = again
+		r.doubts.raise(fmt.Sprintf("the objects of %s could not be removed: %v", c.Name, err))
+	case !acknowledged:
+		r.doubts.raise("the removal of the objects of " + c.Name + " was not acknowledged")
+	}
+}
+
+// nudge makes istiod compute a push that concerns every proxy of a case, and takes its cause away again.
+func (r *rules) nudge(ctx context.Context, c egress.Case) (mesh.Settled, error) {
+	proxies := r.proxies(c, nil)
+	objs := nudges(r.clients.namespaces(c))
+	r.complete(objs)
+	var made []*fixture.Object
+	s, err := r.changer.Do(ctx, mesh.Mutation{Proxies: proxies, Write: func(ctx context.Context) (_ mesh.Written, err error) {
+		made, err = r.fixtures.Apply(ctx, "", objs...)
+		return mesh.Written{Made: made}, err
+	}})
+	_, gone := r.changer.Do(ctx, mesh.Mutation{Proxies: proxies, Write: func(ctx context.Context) (mesh.Written, error) {
+		return mesh.Written{Removed: made}, r.fixtures.Remove(ctx, made...)
+	}})
+	if gone != nil { // they change nothing for anybody, and go at the end of the session
+		r.mu.Lock()
+		r.applied[nudged] = append(r.applied[nudged], made...)
+		r.mu.Unlock()
+	}
+	if err == nil && !s.Reached {
+		err = fmt.Errorf("a push that concerns %s was not acknowledged by each of them: %s", strings.Join(proxies, ", "), s.Note)
+	}
+	return s, err
+}
+
+// nudged is the name under which objects wait to be removed that concern no case.
+const nudged = "(nudge)"
+
+// nudges are objects that concern every sidecar of some namespaces, and every gateway, and change nothing for them. For an
+// EnvoyFilter, whomever it selects, istiod works out clusters, listeners and routes of every sidecar in its namespace, and
+// of every gateway (proxyDependentOnConfig in pilot/pkg/xds/proxy_dependencies.go, shouldUseDelta in
+// pilot/pkg/networking/core/cluster.go), for a ServiceEntry the names that sidecars answer for.
+func nudges(namespaces []string) []*fixture.Object {
+	var out []*fixture.Object
+	for _, ns := range namespaces {
+		add := func(apiVersion, kind string, spec map[string]any) {
+			out = append(out, &fixture.Object{Object: map[string]any{
+				"apiVersion": "networking.istio.io/" + apiVersion, "kind": kind,
+				"metadata": map[string]any{"name": fmt.Sprintf("nudge-%d", time.Now().UnixNano()), "namespace": ns}, "spec": spec,
+			}})
+		}
+		add("v1alpha3", "EnvoyFilter", map[string]any{
+			"workloadSelector": map[string]any{"labels": map[string]any{"nudge": "nobody"}},
+			"configPatches": []any{map[string]any{
+				"applyTo": "VIRTUAL_HOST", "patch": map[string]any{"operation": "REMOVE"},
+				"match": map[string]any{"context": "SIDECAR_OUTBOUND", "routeConfiguration": map[string]any{"vhost": map[string]any{"name": "nudge.invalid"}}},
+			}},
+		})
+		add("v1", "ServiceEntry", map[string]any{
+			"hosts": []any{"nudge." + ns + ".invalid"}, "exportTo": []any{"."}, "location": "MESH_EXTERNAL", "resolution": "NONE",
+			"ports": []any{map[string]any{"number": int64(80), "name": "http", "protocol": "HTTP"}},
+		})
+	}
+	return out
+}

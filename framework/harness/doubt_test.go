@@ -1,0 +1,60 @@
+package harness
+
+import (
+	"slices"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"mesh-egress-conformance/framework/fixture"
+)
+
+// A proxy is in doubt until it was freed of the last one, whoever raised that.
+func TestDoubts(t *testing.T) {
+	d := newDoubts()
+	doubted := func(proxies ...string) int {
+		t.Helper()
+		n, why, since := d.about(proxies)
+		if (why == "") != since.IsZero() {
+			t.Errorf("%q since %s", why, since)
+		}
+		if why == "" {
+			return 0
+		}
+		return n
+	}
+	if doubted("a.n") != 0 {
+		t.Error("in doubt from the beginning")
+	}
+	d.raise("first")
+	if doubted("a.n", "b.n") != 1 || doubted() != 0 {
+		t.Error("a doubt that was raised is not there, or one without proxies")
+	}
+	d.free(1, []string{"a.n"})
+	if doubted("a.n") != 0 {
+		t.Error("freed, and in doubt")
+	}
+	d.raise("second")
+	d.free(1, []string{"a.n", "b.n"}) // by a push from before the second
+	if doubted("a.n") != 2 || doubted("b.n") != 2 {
+		t.Error("freed of a doubt that came later")
+	}
+	d.free(2, []string{"a.n", "b.n"})
+	if doubted("a.n", "b.n") != 0 {
+		t.Error("freed of both, and in doubt")
+	}
+}
+
+// A push that concerns every sidecar has a cause in each of their namespaces.
+func TestNudges(t *testing.T) {
+	var got []string
+	for _, o := range nudges([]string{"a", "b"}) {
+		got = append(got, o.GetNamespace()+" "+o.GetKind())
+		if exports, _, _ := unstructured.NestedStringSlice(o.Object, "spec", "exportTo"); o.GetKind() == "ServiceEntry" && !slices.Equal(exports, []string{"."}) {
+			t.Errorf("%s is exported to %v", fixture.Describe(o), exports)
+		}
+	}
+	if want := []string{"a EnvoyFilter", "a ServiceEntry", "b EnvoyFilter", "b ServiceEntry"}; !slices.Equal(got, want) {
+		t.Errorf("%v, wanted %v", got, want)
+	}
+}
