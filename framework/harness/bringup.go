@@ -322,7 +322,9 @@ func (s *Session) makeLanes() error {
 func (s *Session) setBase(ctx context.Context, base egress.Object) error {
 	reached, err := s.changer.SetBase(ctx, base, s.proxies())
 	if err == nil && !reached {
-		s.doubts.raise("a change of the mesh configuration may not have reached every proxy")
+		const why = "a change of the mesh configuration may not have reached every proxy"
+		s.opts.logf(why)
+		s.doubts.raise(why)
 	}
 	return err
 }
