@@ -25,6 +25,8 @@ type Client struct {
 	Values  Object `json:"values,omitempty"`
 	User    int64  `json:"user,omitempty"`    // uid of its process; 0 leaves the manifest's
 	Escapes bool   `json:"escapes,omitempty"` // it has a sidecar, and its traffic goes around it
+	// Init makes its container an init container, which never ends: its pod does not become ready.
+	Init bool `json:"init,omitempty"`
 	// Service keeps the Service that the manifest has. A client that is not called needs none, and its start
 	// does not change anybody's endpoints then.
 	Service bool `json:"service,omitempty"`
@@ -43,6 +45,15 @@ const ControlClient = "control"
 
 // Captured says whether the client has a sidecar.
 func (c Client) Captured() bool { return c.Injection != NoInjection }
+
+// NativeSidecarAnnotation asks the injection of a pod for a native sidecar, an init container that goes on, or for none.
+const NativeSidecarAnnotation = "sidecar.istio.io/nativeSidecar"
+
+// Proxied says whether a proxy runs beside the client: one with a sidecar that is no native one starts after all init
+// containers.
+func (c Client) Proxied() bool {
+	return c.Captured() && !(c.Init && c.Annotations[NativeSidecarAnnotation] == "false")
+}
 
 // Serves says whether the client has a Service.
 func (c Client) Serves() bool { return c.Service || c.Container == "" }
@@ -73,6 +84,12 @@ func (c Client) Check() error {
 		return fmt.Errorf("client %q: name must be lower-case words joined by dashes", c.Name)
 	case c.Namespace == "" || c.Manifest == "" || c.Workload == "":
 		return fmt.Errorf("client %q: namespace, manifest and workload must be set", c.Name)
+	case c.Init && (c.Container == "" || c.Serves()):
+		return fmt.Errorf("client %q: init: it needs a container, and its pod, which does not become ready, no Service", c.Name)
+	case c.Init && c.Captured() && c.Annotations[NativeSidecarAnnotation] == "":
+		return fmt.Errorf("client %q: init: annotate it with %s, true or false: whether its sidecar runs beside it depends on that", c.Name, NativeSidecarAnnotation)
+	case c.Init && !c.Proxied() && c.Captured() && !c.Escapes:
+		return fmt.Errorf("client %q: init: its sidecar does not run yet, and its traffic goes around it: escapes must be set", c.Name)
 	case len(c.Values) > 0 && c.Injection != ManualInjection:
 		return fmt.Errorf("client %q: values are for injection manual: istiod's webhook has its own", c.Name)
 	case c.Revision != "" && c.Injection == NoInjection:

@@ -333,7 +333,7 @@ func (s *Session) setBase(ctx context.Context, base egress.Object) error {
 func (s *Session) proxies() []string {
 	var out []string
 	for _, p := range s.pods.Started() {
-		if p.Captured() {
+		if p.Proxied() {
 			out = append(out, mesh.Proxy(p.PodName, p.Namespace))
 		}
 	}

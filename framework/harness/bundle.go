@@ -75,7 +75,7 @@ func (b *bundler) keep(ctx context.Context, l lane, r *egress.Result) {
 func (b *bundler) clients(ctx context.Context, l lane, c egress.Case, keep func(string, []byte, error)) {
 	for _, n := range c.Clients() {
 		p, err := b.pods.Get(l.actual(n))
-		if err != nil || !p.Captured() {
+		if err != nil || !p.Proxied() {
 			continue
 		}
 		text, err := b.podLog(ctx, p.Namespace, "app="+p.Workload, mesh.ProxyContainer)

@@ -230,7 +230,7 @@ func (r *rules) restore(ctx context.Context, c egress.Case) error {
 func (c clients) servedBy(k egress.Case, revision string) []string {
 	var out []string
 	for _, n := range k.Clients() {
-		if p, err := c.get(n); err == nil && p.Captured() && p.Revision == revision {
+		if p, err := c.get(n); err == nil && p.Proxied() && p.Revision == revision {
 			out = append(out, mesh.Proxy(p.PodName, p.Namespace))
 		}
 	}

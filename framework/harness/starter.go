@@ -151,7 +151,7 @@ func (s *starter) startClient(name string) *startup {
 		if err := s.pods.Start(ctx, c); err != nil {
 			return err
 		}
-		if !c.Captured() {
+		if !c.Proxied() {
 			return nil
 		}
 		pod, err := s.pods.Get(name)

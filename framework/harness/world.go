@@ -88,7 +88,7 @@ func (c clients) namespace(k egress.Case) (string, error) {
 func (c clients) namespaces(k egress.Case) []string {
 	var out []string
 	for _, n := range k.Clients() {
-		if p, err := c.get(n); err == nil && p.Captured() && !slices.Contains(out, p.Namespace) {
+		if p, err := c.get(n); err == nil && p.Proxied() && !slices.Contains(out, p.Namespace) {
 			out = append(out, p.Namespace)
 		}
 	}
@@ -99,7 +99,7 @@ func (c clients) namespaces(k egress.Case) []string {
 func (c clients) proxies(k egress.Case) []string {
 	var out []string
 	for _, n := range k.Clients() {
-		if p, err := c.get(n); err == nil && p.Captured() {
+		if p, err := c.get(n); err == nil && p.Proxied() {
 			out = append(out, mesh.Proxy(p.PodName, p.Namespace))
 		}
 	}

@@ -121,7 +121,7 @@ func (p *Pods) adopt(ctx context.Context, c egress.Client) (*corev1.Pod, error) 
 		return nil, fmt.Errorf("look for a running pod: %w", err)
 	}
 	for i := range l.Items {
-		if pod := &l.Items[i]; p.ours(pod) && (isReady(pod) || isUsable(pod)) && pod.DeletionTimestamp == nil && hasProxy(pod) == c.Captured() && injectedBy(pod, c) {
+		if pod := &l.Items[i]; p.ours(pod) && usable(pod, c) && pod.DeletionTimestamp == nil && hasProxy(pod) == c.Captured() && injectedBy(pod, c) {
 			return pod, nil
 		}
 	}
@@ -272,6 +272,11 @@ func (p *Pods) decorate(o *fixture.Object, c egress.Client) error {
 			return fmt.Errorf("set the user of %s: %w", fixture.Describe(o), err)
 		}
 	}
+	if c.Init {
+		if err := asInit(o, c.Container); err != nil {
+			return err
+		}
+	}
 	labels, _, err := unstructured.NestedMap(o.Object, "spec", "template", "metadata", "labels")
 	if err != nil {
 		return fmt.Errorf("label %s: %w", fixture.Describe(o), err)
@@ -280,10 +285,32 @@ func (p *Pods) decorate(o *fixture.Object, c egress.Client) error {
 	return unstructured.SetNestedMap(o.Object, labels, "spec", "template", "metadata", "labels")
 }
 
+// asInit makes a container of a Deployment an init container. In its place comes one like it, which never starts.
+func asInit(o *fixture.Object, container string) error {
+	all, _, err := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+	if err != nil {
+		return fmt.Errorf("make an init container in %s: %w", fixture.Describe(o), err)
+	}
+	for i, k := range all {
+		k, ok := k.(map[string]any)
+		if !ok || k["name"] != container {
+			continue
+		}
+		later := maps.Clone(k)
+		later["name"] = container + "-later"
+		all[i] = later
+		if err := unstructured.SetNestedSlice(o.Object, []any{k}, "spec", "template", "spec", "initContainers"); err != nil {
+			return fmt.Errorf("make an init container in %s: %w", fixture.Describe(o), err)
+		}
+		return unstructured.SetNestedSlice(o.Object, all, "spec", "template", "spec", "containers")
+	}
+	return fmt.Errorf("make an init container in %s: it has no container %q", fixture.Describe(o), container)
+}
+
 // waitReady watches the client's pod until it is ready; on failure the error says what the pod's
 // containers are waiting for.
 func (p *Pods) waitReady(ctx context.Context, c egress.Client, whose fixture.Owner) (*corev1.Pod, error) {
-	pod, err := WaitPodReady(ctx, p.cs, c.Namespace, "app="+c.Workload+","+whose.Selector(), p.limits.Ready)
+	pod, err := waitPod(ctx, p.cs, c.Namespace, "app="+c.Workload+","+whose.Selector(), p.limits.Ready, func(pod *corev1.Pod) bool { return usable(pod, c) })
 	if err != nil {
 		return nil, err
 	}
@@ -304,6 +331,10 @@ func injectedBy(pod *corev1.Pod, c egress.Client) bool {
 
 // WaitPodReady waits that long until a pod with the labels is ready, and returns it.
 func WaitPodReady(ctx context.Context, cs kubernetes.Interface, namespace, selector string, within time.Duration) (*corev1.Pod, error) {
+	return waitPod(ctx, cs, namespace, selector, within, func(pod *corev1.Pod) bool { return isReady(pod) || isUsable(pod) })
+}
+
+func waitPod(ctx context.Context, cs kubernetes.Interface, namespace, selector string, within time.Duration, ready func(*corev1.Pod) bool) (*corev1.Pod, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	lw := cache.NewFilteredListWatchFromClient(cs.CoreV1().RESTClient(), "pods", namespace, func(o *metav1.ListOptions) {
@@ -316,12 +347,22 @@ func WaitPodReady(ctx context.Context, cs kubernetes.Interface, namespace, selec
 			return false, nil
 		}
 		last = pod
-		return isReady(pod) || isUsable(pod), nil
+		return ready(pod), nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("wait for a ready pod with %s in namespace %s: %w; %s", selector, namespace, errors.Join(err, context.Cause(ctx)), explain(ctx, cs, namespace, last))
 	}
 	return last, nil
+}
+
+// usable says whether commands can run in a client's pod.
+func usable(p *corev1.Pod, c egress.Client) bool {
+	if !c.Init {
+		return isReady(p) || isUsable(p)
+	}
+	return p.Status.PodIP != "" && slices.ContainsFunc(p.Status.InitContainerStatuses, func(s corev1.ContainerStatus) bool {
+		return s.Name == c.Container && s.State.Running != nil
+	})
 }
 
 func isReady(p *corev1.Pod) bool {

@@ -4,8 +4,10 @@ import (
 	"slices"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/samples"
 )
@@ -31,5 +33,44 @@ func TestWithoutEndpoints(t *testing.T) {
 	}
 	if selector, _, _ := unstructured.NestedStringMap(objs[1].Object, "spec", "selector"); selector["app"] != "sleep" {
 		t.Error("the sample itself has changed")
+	}
+}
+
+// An init container can be used when it runs, and a pod with one never becomes ready.
+func TestInitContainer(t *testing.T) {
+	o := &fixture.Object{Object: map[string]any{"kind": "Deployment", "spec": map[string]any{"template": map[string]any{"spec": map[string]any{
+		"containers": []any{map[string]any{"name": "sleep", "image": "client"}, map[string]any{"name": "more"}},
+	}}}}}
+	if err := asInit(o, "nobody"); err == nil {
+		t.Error("a container that is not there is made an init container")
+	}
+	if err := asInit(o, "sleep"); err != nil {
+		t.Fatal(err)
+	}
+	names := func(kind string) (out []string) {
+		all, _, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", kind)
+		for _, k := range all {
+			out = append(out, k.(map[string]any)["name"].(string)) //nolint:forcetypeassert // made above
+		}
+		return out
+	}
+	if got := names("initContainers"); !slices.Equal(got, []string{"sleep"}) {
+		t.Errorf("init containers %v", got)
+	}
+	if got := names("containers"); !slices.Equal(got, []string{"sleep-later", "more"}) {
+		t.Errorf("containers %v", got)
+	}
+	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+	for name, x := range map[string]struct {
+		status corev1.PodStatus
+		want   bool
+	}{
+		"it runs":          {corev1.PodStatus{PodIP: "10.0.0.1", InitContainerStatuses: []corev1.ContainerStatus{{Name: "istio-proxy", State: running}, {Name: "sleep", State: running}}}, true},
+		"its sidecar runs": {corev1.PodStatus{PodIP: "10.0.0.1", InitContainerStatuses: []corev1.ContainerStatus{{Name: "istio-proxy", State: running}, {Name: "sleep"}}}, false},
+		"without address":  {corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{{Name: "sleep", State: running}}}, false},
+	} {
+		if got := usable(&corev1.Pod{Status: x.status}, egress.Client{Container: "sleep", Init: true}); got != x.want {
+			t.Errorf("%s: usable %t", name, got)
+		}
 	}
 }
