@@ -179,7 +179,7 @@ func startPart(ctx context.Context, o InternetOptions, i int) (netip.Addr, error
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	pod, err := pods.WaitPodReady(ctx, o.Clientset, ns, "app="+podName(i), o.Limits.Pods.Ready)
+	pod, err := pods.WaitPodReady(ctx, o.Clientset, ns, "app="+podName(i), o.Limits.Pods)
 	if err != nil {
 		return netip.Addr{}, err
 	}

@@ -41,7 +41,7 @@ func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Foun
 	if err := s.made.istio.ControlPlane(ctx); err != nil {
 		return found, fmt.Errorf("install Istio: %w (what is there already, of an earlier Istio or of somebody else's, was left as it is: remove it, or install an Istio yourself)", err)
 	}
-	if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod", s.opts.Limits.Pods.Ready); err != nil {
+	if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod", s.opts.Limits.Pods); err != nil {
 		return found, err
 	}
 	s.times.mark("istiod ready")

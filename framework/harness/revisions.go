@@ -97,7 +97,7 @@ func (r *revisions) install(ctx context.Context, v egress.Revision) error {
 			return err
 		}
 	}
-	if err := mesh.AwaitRevision(ctx, r.cs, v.Name, r.limits.Pods.Ready); err != nil {
+	if err := mesh.AwaitRevision(ctx, r.cs, v.Name, r.limits.Pods.Slow); err != nil {
 		return err
 	}
 	istiod, err := mesh.ConnectIstiod(ctx, r.config, r.cs, v.Name, r.limits.Push)
@@ -178,18 +178,18 @@ func (r *revisions) scale(ctx context.Context, name string, replicas int, proxie
 	if replicas == 0 {
 		r.changer.Away(name, true)
 	}
-	if err := mesh.ScaleRevision(ctx, r.cs, name, replicas, r.limits.Pods.Ready); err != nil {
+	if err := mesh.ScaleRevision(ctx, r.cs, name, replicas, r.limits.Pods.Slow); err != nil {
 		return err
 	}
 	if replicas == 0 {
 		v.istiod.Close()
 		return nil
 	}
-	if err := mesh.AwaitRevision(ctx, r.cs, name, r.limits.Pods.Ready); err != nil {
+	if err := mesh.AwaitRevision(ctx, r.cs, name, r.limits.Pods.Slow); err != nil {
 		return err
 	}
 	r.changer.Away(name, false)
-	return r.changer.Synced(ctx, name, proxies, r.limits.Pods.Ready)
+	return r.changer.Synced(ctx, name, proxies, r.limits.Pods.Slow)
 }
 
 // scaler gives the istiod of a revision so many replicas, and waits until that is so, for its proxies too.

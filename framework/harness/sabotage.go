@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -21,6 +20,7 @@ import (
 	"mesh-egress-conformance/framework/engine"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 	"mesh-egress-conformance/framework/probe"
@@ -52,8 +52,8 @@ type target struct {
 	// rewrite sets the mesh configuration anew, see action.config.
 	rewrite func(context.Context) error
 	engines []*engine.Engine
-	files   fs.FS         // fixtures of cases
-	ready   time.Duration // how long a pod may take to become ready
+	files   fs.FS       // fixtures of cases
+	pods    limits.Pods // how long a pod may take to become ready
 }
 
 var actions = map[Sabotage]action{
@@ -142,7 +142,7 @@ func (name Sabotage) mend(ctx context.Context, t target) error {
 
 // target is what a sabotage of this session breaks.
 func (s *Session) target() target {
-	t := target{internet: s.env.internet, cs: s.cs, files: s.opts.Fixtures, ready: s.opts.Limits.Pods.Ready, rewrite: func(ctx context.Context) error { return s.setBase(ctx, nil) }}
+	t := target{internet: s.env.internet, cs: s.cs, files: s.opts.Fixtures, pods: s.opts.Limits.Pods, rewrite: func(ctx context.Context) error { return s.setBase(ctx, nil) }}
 	for _, w := range s.lanes {
 		t.engines = append(t.engines, w.engine)
 	}
@@ -160,7 +160,7 @@ func scaleIstiod(replicas int) func(context.Context, target) error {
 			return fmt.Errorf("scale istiod to %d: %w", replicas, err)
 		}
 		if replicas > 0 {
-			_, err := pods.WaitPodReady(ctx, t.cs, mesh.SystemNamespace, "app=istiod", t.ready)
+			_, err := pods.WaitPodReady(ctx, t.cs, mesh.SystemNamespace, "app=istiod", t.pods)
 			return err
 		}
 		zero := int64(0)

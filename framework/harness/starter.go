@@ -218,7 +218,7 @@ var installedGateways = map[egress.Feature]string{egress.IngressGateway: mesh.In
 // findGateways waits until the gateways' pods are ready and their logs followed.
 func (s *starter) findGateways(ctx context.Context) error {
 	for _, name := range installedGateways {
-		if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app="+name, s.limits.Pods.Ready); err != nil {
+		if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app="+name, s.limits.Pods); err != nil {
 			return err
 		}
 		if err := s.followed.Await(ctx, mesh.SystemNamespace, map[string]string{"app": name}, 1); err != nil {

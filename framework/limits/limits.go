@@ -58,6 +58,8 @@ type Cluster struct {
 type Pods struct {
 	// Ready bounds the start of one pod, its image being on the node or near.
 	Ready time.Duration
+	// Slow takes the place of Ready where nothing has gone wrong with a pod so far: on a busy machine it is slow.
+	Slow time.Duration
 	// Request bounds one request that the harness makes from a pod for itself.
 	Request time.Duration
 }
@@ -110,7 +112,7 @@ func Default() Limits {
 			APIServer: 60 * time.Second, Part: 60 * time.Second, Node: 30 * time.Second, Answer: 10 * time.Second, Chart: 2 * time.Minute,
 			GatewayAPI: 30 * time.Second, Death: time.Second, PodDeath: 3 * time.Second, Back: 20 * time.Second, Close: 60 * time.Second, Bundle: 15 * time.Second,
 		},
-		Pods:    Pods{Ready: 60 * time.Second, Request: 5 * time.Second},
+		Pods:    Pods{Ready: 60 * time.Second, Slow: 5 * time.Minute, Request: 5 * time.Second},
 		Control: Control{Internet: 5 * time.Second, InternetStart: 20 * time.Second, Renew: 20 * time.Second, GiveUp: 300 * time.Millisecond, Reach: 3 * time.Second},
 		Push:    pushLimits(debounce),
 		Log:     Log{Flush: 5 * time.Second, Attach: 300 * time.Millisecond},
@@ -138,7 +140,7 @@ func (l *Limits) durations() []*time.Duration {
 	return []*time.Duration{
 		&l.Cluster.APIServer, &l.Cluster.Part, &l.Cluster.Node, &l.Cluster.Answer, &l.Cluster.Chart, &l.Cluster.GatewayAPI,
 		&l.Cluster.Death, &l.Cluster.PodDeath, &l.Cluster.Back, &l.Cluster.Close, &l.Cluster.Bundle,
-		&l.Pods.Ready, &l.Pods.Request,
+		&l.Pods.Ready, &l.Pods.Slow, &l.Pods.Request,
 		&l.Control.Internet, &l.Control.InternetStart, &l.Control.Renew, &l.Control.GiveUp, &l.Control.Reach,
 		&l.Push.Gathering, &l.Push.Unheard, &l.Push.EndpointEcho, &l.Push.Answer,
 		&l.Push.Unconcerned.Time, &l.Push.Next.Time, &l.Push.Quiet.Time, &l.Push.Computed.Time, &l.Push.Acknowledged.Time,

@@ -8,17 +8,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
-	watchtools "k8s.io/client-go/tools/watch"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
@@ -305,119 +300,6 @@ func asInit(o *fixture.Object, container string) error {
 		return unstructured.SetNestedSlice(o.Object, all, "spec", "template", "spec", "containers")
 	}
 	return fmt.Errorf("make an init container in %s: it has no container %q", fixture.Describe(o), container)
-}
-
-// waitReady watches the client's pod until it is ready; on failure the error says what the pod's
-// containers are waiting for.
-func (p *Pods) waitReady(ctx context.Context, c egress.Client, whose fixture.Owner) (*corev1.Pod, error) {
-	pod, err := waitPod(ctx, p.cs, c.Namespace, "app="+c.Workload+","+whose.Selector(), p.limits.Ready, func(pod *corev1.Pod) bool { return usable(pod, c) })
-	if err != nil {
-		return nil, err
-	}
-	if c.Captured() != hasProxy(pod) {
-		return nil, fmt.Errorf("pod %s/%s: sidecar present: %t, expected: %t (is the injection webhook installed?)", c.Namespace, pod.Name, hasProxy(pod), c.Captured())
-	}
-	if !injectedBy(pod, c) {
-		return nil, fmt.Errorf("pod %s/%s: its sidecar is revision %q's, not revision %q's: the namespace or the pod has the label of another istiod", c.Namespace, pod.Name, pod.Annotations[egress.RevisionLabel], c.Revision)
-	}
-	return pod, nil
-}
-
-// injectedBy says whether a pod has its sidecar from the istiod that its client is bound to, as the injection notes it.
-// Clients that name none take that of the cluster, whatever its revision.
-func injectedBy(pod *corev1.Pod, c egress.Client) bool {
-	return c.Revision == "" || !c.Captured() || pod.Annotations[egress.RevisionLabel] == c.Revision
-}
-
-// WaitPodReady waits that long until a pod with the labels is ready, and returns it.
-func WaitPodReady(ctx context.Context, cs kubernetes.Interface, namespace, selector string, within time.Duration) (*corev1.Pod, error) {
-	return waitPod(ctx, cs, namespace, selector, within, func(pod *corev1.Pod) bool { return isReady(pod) || isUsable(pod) })
-}
-
-func waitPod(ctx context.Context, cs kubernetes.Interface, namespace, selector string, within time.Duration, ready func(*corev1.Pod) bool) (*corev1.Pod, error) {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	lw := cache.NewFilteredListWatchFromClient(cs.CoreV1().RESTClient(), "pods", namespace, func(o *metav1.ListOptions) {
-		o.LabelSelector, o.FieldSelector = selector, fields.Everything().String()
-	})
-	var last *corev1.Pod
-	_, err := watchtools.UntilWithSync(ctx, lw, &corev1.Pod{}, nil, func(e watch.Event) (bool, error) {
-		pod, ok := e.Object.(*corev1.Pod)
-		if !ok || pod.DeletionTimestamp != nil {
-			return false, nil
-		}
-		last = pod
-		return ready(pod), nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("wait for a ready pod with %s in namespace %s: %w; %s", selector, namespace, errors.Join(err, context.Cause(ctx)), explain(ctx, cs, namespace, last))
-	}
-	return last, nil
-}
-
-// usable says whether commands can run in a client's pod.
-func usable(p *corev1.Pod, c egress.Client) bool {
-	if !c.Init {
-		return isReady(p) || isUsable(p)
-	}
-	return p.Status.PodIP != "" && slices.ContainsFunc(p.Status.InitContainerStatuses, func(s corev1.ContainerStatus) bool {
-		return s.Name == c.Container && s.State.Running != nil
-	})
-}
-
-func isReady(p *corev1.Pod) bool {
-	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
-}
-
-// isUsable says whether a pod with a native sidecar can be used already: its containers run, and they
-// were started only after the sidecar's startup probe had succeeded. Kubelet reports such a pod as
-// ready up to a second later.
-func isUsable(p *corev1.Pod) bool {
-	native := slices.ContainsFunc(p.Status.InitContainerStatuses, func(s corev1.ContainerStatus) bool {
-		return s.Name == "istio-proxy" && s.Started != nil && *s.Started
-	})
-	return native && p.Status.PodIP != "" && len(p.Status.ContainerStatuses) == len(p.Spec.Containers) &&
-		!slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.State.Running == nil })
-}
-
-func hasProxy(p *corev1.Pod) bool {
-	is := func(c corev1.Container) bool { return c.Name == "istio-proxy" }
-	return slices.ContainsFunc(p.Spec.Containers, is) || slices.ContainsFunc(p.Spec.InitContainers, is)
-}
-
-// explain says why a pod is not ready: its containers' states and the namespace's last warnings.
-func explain(ctx context.Context, cs kubernetes.Interface, namespace string, pod *corev1.Pod) string {
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return "interrupted"
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	var b strings.Builder
-	if pod == nil {
-		b.WriteString("no such pod was made")
-	} else {
-		fmt.Fprintf(&b, "pod %s is %s", pod.Name, pod.Status.Phase)
-		for _, s := range append(slices.Clone(pod.Status.InitContainerStatuses), pod.Status.ContainerStatuses...) {
-			switch {
-			case s.State.Waiting != nil:
-				fmt.Fprintf(&b, "; container %s waits: %s %s", s.Name, s.State.Waiting.Reason, s.State.Waiting.Message)
-			case s.State.Terminated != nil && s.State.Terminated.ExitCode != 0:
-				fmt.Fprintf(&b, "; container %s ended with %d: %s", s.Name, s.State.Terminated.ExitCode, s.State.Terminated.Message)
-			}
-		}
-	}
-	events, err := cs.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "type=Warning"})
-	if err != nil {
-		return b.String()
-	}
-	for i, e := range events.Items {
-		if i >= len(events.Items)-3 {
-			fmt.Fprintf(&b, "; event %s %s: %s", e.InvolvedObject.Name, e.Reason, e.Message)
-		}
-	}
-	return b.String()
 }
 
 // Get returns a started client.

@@ -74,3 +74,36 @@ func TestInitContainer(t *testing.T) {
 		}
 	}
 }
+
+// A pod that is slow is waited for longer than one in which something has gone wrong.
+func TestFails(t *testing.T) {
+	waits := func(reason string) corev1.PodStatus {
+		return corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}}}}
+	}
+	ended := func(code int32) corev1.PodStatus {
+		return corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code}}}}}
+	}
+	scheduled := func(s corev1.ConditionStatus) corev1.PodStatus {
+		return corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: s}}}
+	}
+	for name, x := range map[string]struct {
+		status corev1.PodStatus
+		want   bool
+	}{
+		"just made":                {corev1.PodStatus{Phase: corev1.PodPending}, false},
+		"its containers are made":  {waits("ContainerCreating"), false},
+		"its init containers run":  {waits("PodInitializing"), false},
+		"its image is not there":   {waits("ImagePullBackOff"), true},
+		"it crashes":               {waits("CrashLoopBackOff"), true},
+		"it is started again":      {corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{RestartCount: 1}}}, true},
+		"an init container did it": {ended(0), false},
+		"an init container failed": {ended(1), true},
+		"a node has it":            {scheduled(corev1.ConditionTrue), false},
+		"no node takes it":         {scheduled(corev1.ConditionFalse), true},
+		"it has ended":             {corev1.PodStatus{Phase: corev1.PodFailed}, true},
+	} {
+		if got := fails(&corev1.Pod{Status: x.status}); got != x.want {
+			t.Errorf("%s: fails %t", name, got)
+		}
+	}
+}

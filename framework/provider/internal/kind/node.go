@@ -101,7 +101,7 @@ func configureNodes(ctx context.Context, c *kindCluster, o cluster.Options, bund
 			return fmt.Errorf("configure the pod network of %s: %w", n.name, err)
 		}
 	}
-	_, err = pods.WaitPodReady(ctx, cs, metav1.NamespaceSystem, "k8s-app=kube-dns", limits.Process().Pods.Ready)
+	_, err = pods.WaitPodReady(ctx, cs, metav1.NamespaceSystem, "k8s-app=kube-dns", limits.Process().Pods)
 	return err
 }
 
