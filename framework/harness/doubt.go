@@ -120,7 +120,7 @@ func (r *rules) removed(c egress.Case, acknowledged bool, err error, again func(
 // nudge makes istiod compute a push that concerns every proxy of a case, and takes its cause away again.
 func (r *rules) nudge(ctx context.Context, c egress.Case) (mesh.Settled, error) {
 	proxies := r.proxies(c, nil)
-	objs := nudges(r.clients.namespaces(c))
+	objs := nudges(r.clients.namespaces(c), r.filters)
 	r.complete(objs)
 	var made []*fixture.Object
 	s, err := r.changer.Do(ctx, mesh.Mutation{Proxies: proxies, Write: func(ctx context.Context) (_ mesh.Written, err error) {
@@ -144,11 +144,12 @@ func (r *rules) nudge(ctx context.Context, c egress.Case) (mesh.Settled, error) 
 // nudged is the name under which objects wait to be removed that concern no case.
 const nudged = "(nudge)"
 
-// nudges are objects that concern every sidecar of some namespaces, and every gateway, and change nothing for them. For an
-// EnvoyFilter, whomever it selects, istiod works out clusters, listeners and routes of every sidecar in its namespace, and
-// of every gateway (proxyDependentOnConfig in pilot/pkg/xds/proxy_dependencies.go, shouldUseDelta in
-// pilot/pkg/networking/core/cluster.go), for a ServiceEntry the names that sidecars answer for.
-func nudges(namespaces []string) []*fixture.Object {
+// nudges are objects that concern every sidecar of some namespaces, and every gateway, and change nothing for them. For a
+// ServiceEntry istiod works out listeners, routes and the names that sidecars answer for, and beside a VirtualService all
+// clusters too (shouldUseDelta, pilot/pkg/networking/core/cluster.go). A Sidecar may keep them from a proxy, but not an
+// EnvoyFilter, whomever it selects (proxyDependentOnConfig, pilot/pkg/xds/proxy_dependencies.go). On somebody else's cluster
+// nobody is asked for leave to make those.
+func nudges(namespaces []string, filters bool) []*fixture.Object {
 	var out []*fixture.Object
 	for _, ns := range namespaces {
 		add := func(apiVersion, kind string, spec map[string]any) {
@@ -157,16 +158,24 @@ func nudges(namespaces []string) []*fixture.Object {
 				"metadata": map[string]any{"name": fmt.Sprintf("nudge-%d", time.Now().UnixNano()), "namespace": ns}, "spec": spec,
 			}})
 		}
+		host, here := "nudge."+ns+".invalid", []any{"."}
+		add("v1", "ServiceEntry", map[string]any{
+			"hosts": []any{host}, "exportTo": here, "location": "MESH_EXTERNAL", "resolution": "NONE",
+			"ports": []any{map[string]any{"number": int64(80), "name": "http", "protocol": "HTTP"}},
+		})
+		add("v1", "VirtualService", map[string]any{
+			"hosts": []any{host}, "exportTo": here,
+			"http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": host}}}}},
+		})
+		if !filters {
+			continue
+		}
 		add("v1alpha3", "EnvoyFilter", map[string]any{
 			"workloadSelector": map[string]any{"labels": map[string]any{"nudge": "nobody"}},
 			"configPatches": []any{map[string]any{
 				"applyTo": "VIRTUAL_HOST", "patch": map[string]any{"operation": "REMOVE"},
 				"match": map[string]any{"context": "SIDECAR_OUTBOUND", "routeConfiguration": map[string]any{"vhost": map[string]any{"name": "nudge.invalid"}}},
 			}},
-		})
-		add("v1", "ServiceEntry", map[string]any{
-			"hosts": []any{"nudge." + ns + ".invalid"}, "exportTo": []any{"."}, "location": "MESH_EXTERNAL", "resolution": "NONE",
-			"ports": []any{map[string]any{"number": int64(80), "name": "http", "protocol": "HTTP"}},
 		})
 	}
 	return out

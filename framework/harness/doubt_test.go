@@ -47,14 +47,20 @@ func TestDoubts(t *testing.T) {
 
 // A push that concerns every sidecar has a cause in each of their namespaces.
 func TestNudges(t *testing.T) {
-	var got []string
-	for _, o := range nudges([]string{"a", "b"}) {
-		got = append(got, o.GetNamespace()+" "+o.GetKind())
-		if exports, _, _ := unstructured.NestedStringSlice(o.Object, "spec", "exportTo"); o.GetKind() == "ServiceEntry" && !slices.Equal(exports, []string{"."}) {
-			t.Errorf("%s is exported to %v", fixture.Describe(o), exports)
+	for filters, want := range map[bool][]string{
+		false: {"a ServiceEntry", "a VirtualService", "b ServiceEntry", "b VirtualService"},
+		true:  {"a ServiceEntry", "a VirtualService", "a EnvoyFilter", "b ServiceEntry", "b VirtualService", "b EnvoyFilter"},
+	} {
+		var got []string
+		for _, o := range nudges([]string{"a", "b"}, filters) {
+			got = append(got, o.GetNamespace()+" "+o.GetKind())
+			exports, _, _ := unstructured.NestedStringSlice(o.Object, "spec", "exportTo")
+			if o.GetKind() != "EnvoyFilter" && !slices.Equal(exports, []string{"."}) {
+				t.Errorf("%s is exported to %v", fixture.Describe(o), exports)
+			}
 		}
-	}
-	if want := []string{"a EnvoyFilter", "a ServiceEntry", "b EnvoyFilter", "b ServiceEntry"}; !slices.Equal(got, want) {
-		t.Errorf("%v, wanted %v", got, want)
+		if !slices.Equal(got, want) {
+			t.Errorf("with filters %t: %v, wanted %v", filters, got, want)
+		}
 	}
 }

@@ -38,6 +38,7 @@ type rules struct {
 	places    *namespaces      // makes those that objects name
 	sameTime  bool             // the API server's clock is this machine's
 	doubts    *doubts          // shared by all lanes
+	filters   bool             // EnvoyFilters may be made
 	back      time.Duration    // how long an istiod that has ended may take to serve again
 	// left are cases whose objects could not be removed, and what tries it again. A lane runs one case at a time.
 	left map[string]func(context.Context) error
