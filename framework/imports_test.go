@@ -25,7 +25,7 @@ var tiers = [][]string{
 	{"framework/report", "framework/provider", "framework/migrate"},
 	{"framework/harness", "framework/matchers", "framework/compare", "framework/report/html"},
 	{"framework/remote", "suites"},
-	{"cmd/egressctl", "samples/e2e", "scripts/world"},
+	{"cmd/egressctl", "samples/e2e", "scripts/world", "scripts/release"},
 }
 
 func tierOf(pkg string) int {
