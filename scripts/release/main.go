@@ -37,10 +37,15 @@ func main() {
 	flag.StringVar(&o.path, "module", "example.com/mesh-egress-conformance", "module path to publish by: the go command installs only what has a host name there")
 	flag.StringVar(&o.out, "out", "dist", "folder for the results; what an earlier release left in it is removed")
 	flag.StringVar(&o.sbom, "sbom", "bin/cyclonedx-gomod", "program that writes SBOMs (make bin/cyclonedx-gomod)")
+	here := flag.Bool("rename", false, "do nothing but rename the module of this checkout to -module; see what it did with git diff")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := o.check(flag.Args())
-	if err == nil {
+	err := o.check(flag.Args(), *here)
+	switch {
+	case err != nil:
+	case *here:
+		err = rename(ctx, ".", o.path)
+	default:
 		err = o.run(ctx)
 	}
 	stop()
@@ -50,12 +55,12 @@ func main() {
 	}
 }
 
-// check says what is wrong with the flags.
-func (o *options) check(args []string) error {
+// check says what is wrong with the flags; to rename takes no version.
+func (o *options) check(args []string, renaming bool) error {
 	if len(args) > 0 {
 		return fmt.Errorf("unknown argument %q: there are flags only, see -help", args[0])
 	}
-	if !semver.IsValid(o.version) || semver.Canonical(o.version) != o.version || semver.Major(o.version) > "v1" {
+	if !renaming && (!semver.IsValid(o.version) || semver.Canonical(o.version) != o.version || semver.Major(o.version) > "v1") {
 		return fmt.Errorf("-version %q is no version such as v1.2.3; v2 and later need a module path that ends in it", o.version)
 	}
 	if err := module.CheckPath(o.path); err != nil {

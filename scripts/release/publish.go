@@ -95,30 +95,28 @@ func renamed(tree fs.FS, from, to string) ([]zip.File, error) {
 		if err != nil {
 			return err
 		}
-		switch {
-		case name == "go.mod":
-			text, err = moveModule(text, to)
-		case strings.HasSuffix(name, ".go"):
-			text, err = moveImports(name, text, from, to)
+		if name == "go.mod" {
+			if err := installable(text); err != nil {
+				return err
+			}
 		}
+		text, err = movePath(name, text, from, to)
 		files = append(files, memory{name, text})
 		return err
 	})
 	return files, err
 }
 
-func moveModule(text []byte, to string) ([]byte, error) {
+// installable says why the go command would not install a program of the module.
+func installable(text []byte) error {
 	f, err := modfile.Parse("go.mod", text, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(f.Replace) > 0 {
-		return nil, fmt.Errorf("go.mod:%d: the go command installs no module with replacements", f.Replace[0].Syntax.Start.Line)
+		return fmt.Errorf("go.mod:%d: the go command installs no module with replacements", f.Replace[0].Syntax.Start.Line)
 	}
-	if err := f.AddModuleStmt(to); err != nil {
-		return nil, err
-	}
-	return f.Format()
+	return nil
 }
 
 // moveImports replaces the import paths alone: a text that happens to have the module's name in it, such as a label,

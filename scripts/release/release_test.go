@@ -30,7 +30,7 @@ func TestCheckOptions(t *testing.T) {
 		"an argument": {"v1.2.3", "example.com/m", []string{"now"}, `"now"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := (&options{version: x.version, path: x.path}).check(x.args)
+			err := (&options{version: x.version, path: x.path}).check(x.args, false)
 			if (err == nil) != (x.want == "") || err != nil && !strings.Contains(err.Error(), x.want) {
 				t.Errorf("want %q, got %v", x.want, err)
 			}
@@ -67,6 +67,37 @@ func TestRenamed(t *testing.T) {
 	} {
 		if _, err := renamed(tree, "old", "example.com/new"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+// A checkout is renamed with the modules within it and with its linter's rules; what git does not know stays.
+func TestRename(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, "go.mod", "module old\n\ngo 1.26.0\n")
+	put(t, dir, "a/a.go", "package a\n\nimport \"old/b\"\n")
+	put(t, dir, "sub/go.mod", "module old/sub\n\ngo 1.26.0\n\nreplace old => ..\n\nrequire old v0.0.0\n")
+	put(t, dir, ".golangci.yml", "deny: [{pkg: old/a}]\n")
+	put(t, dir, "label.yaml", "old/run: x\n")
+	for _, args := range [][]string{{"init", "-q"}, {"add", "-A"}} {
+		if _, err := output(t.Context(), dir, nil, append([]string{"git"}, args...)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, dir, "b/unknown.go", "package b\n\nimport \"old/b\"\n")
+	if err := rename(t.Context(), dir, "example.com/new"); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"go.mod":        "module example.com/new\n\ngo 1.26.0\n",
+		"a/a.go":        "package a\n\nimport \"example.com/new/b\"\n",
+		"sub/go.mod":    "module example.com/new/sub\n\ngo 1.26.0\n\nrequire example.com/new v0.0.0\n\nreplace example.com/new => ..\n",
+		".golangci.yml": "deny: [{pkg: example.com/new/a}]\n",
+		"label.yaml":    "old/run: x\n",
+		"b/unknown.go":  "package b\n\nimport \"old/b\"\n",
+	} {
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != want {
+			t.Errorf("%s: %q %v", name, got, err)
 		}
 	}
 }
