@@ -167,4 +167,4 @@ bench: build ## time every phase of a start and a run, medians over five
 
 .PHONY: clean
 clean: ## remove what was built here (the component cache stays: egressctl components prune)
-	rm -rf $(BIN) reports/out
+	rm -rf $(BIN) reports/out dist
