@@ -107,7 +107,8 @@ func programLayer(programs map[string]string) ([]byte, error) {
 		}
 		err = addProgram(w, path.Join(programDir, name), programs[name])
 	}
-	return out.Bytes(), errors.Join(err, w.Close())
+	err = errors.Join(err, w.Close()) // which writes the end of the archive
+	return out.Bytes(), err
 }
 
 func addProgram(w *tar.Writer, name, file string) error {

@@ -3,6 +3,8 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -202,10 +204,21 @@ func TestWriteImage(t *testing.T) {
 	modes := map[string]int64{}
 	for tr := tar.NewReader(r); ; {
 		h, err := tr.Next()
-		if err != nil {
+		if errors.Is(err, io.EOF) {
 			break
 		}
+		if err != nil {
+			t.Fatal(err)
+		}
 		modes[h.Name] = h.Mode
+	}
+	text, err := layers[0].Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer text.Close()
+	if b, err := io.ReadAll(text); err != nil || len(b)%512 != 0 || !bytes.HasSuffix(b, make([]byte, 1024)) {
+		t.Errorf("the layer is no whole archive: %d bytes, %v", len(b), err)
 	}
 	if modes["usr/local/bin/egressctl"] != 0o755 || modes["usr/local/bin/egressprobe-1"] != 0o755 || modes["tmp/"] != 0o1777 {
 		t.Error(modes)
