@@ -51,7 +51,7 @@ FUZZTIME ?= 20s
 
 .PHONY: fuzz
 fuzz: ## fuzz everything that reads files of others; their seeds run in `make unit` too
-	for t in input:FuzzDocuments printable:FuzzText casefile:FuzzParse check:FuzzFolder report:FuzzRead compare:FuzzRead migrate:FuzzEgressRules internet:FuzzReadHosts internet:FuzzTalk; do \
+	for t in input:FuzzDocuments printable:FuzzText casefile:FuzzParse check:FuzzFolder report:FuzzRead compare:FuzzRead migrate:FuzzFile internet:FuzzReadHosts internet:FuzzTalk; do \
 	  $(GO) test -run '^$$' -fuzz "^$${t#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./framework/$${t%:*}; done
 
 .PHONY: drivers
@@ -118,6 +118,17 @@ lint: $(BIN)/golangci-lint ## gofumpt, golangci-lint
 $(BIN)/golangci-lint: tools/go.mod tools/go.sum
 	$(GO) -C tools build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
+# The version of a release, and the module path that it is published by.
+VERSION     ?= v0.1.0
+MODULE_PATH ?= example.com/mesh-egress-conformance
+
+.PHONY: release-dry-run
+release-dry-run: $(BIN)/cyclonedx-gomod ## everything that a release consists of, built twice and compared, in dist/; docs/release.md
+	$(GO) run ./scripts/release -version $(VERSION) -module $(MODULE_PATH) -out dist -sbom $(BIN)/cyclonedx-gomod
+
+$(BIN)/cyclonedx-gomod: tools/go.mod tools/go.sum
+	$(GO) -C tools build -o ../$@ github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+
 .PHONY: ginkgo
 ginkgo: build suites.test $(BIN)/ginkgo ## the cases as Ginkgo specs in six processes; GINKGO_FLAGS="--label-filter tcp --flake-attempts 2"
 	$(BIN)/ginkgo -p --procs=$(PROCS) --timeout=30m $(GINKGO_FLAGS) $(BIN)/suites.test -- -provider $(PROVIDER) -out $(abspath $(OUT))
@@ -156,4 +167,4 @@ bench: build ## time every phase of a start and a run, medians over five
 
 .PHONY: clean
 clean: ## remove what was built here (the component cache stays: egressctl components prune)
-	rm -rf $(BIN) reports/out
+	rm -rf $(BIN) reports/out dist

@@ -2,11 +2,16 @@ package components
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
 
 	"mesh-egress-conformance/framework/probe"
 	"mesh-egress-conformance/samples"
@@ -15,7 +20,7 @@ import (
 // ownPrograms are built from sources that are part of this program: file name in the build folder to
 // text. They use the standard library alone, so that building them downloads nothing.
 func ownPrograms() (map[string]map[string]string, error) {
-	agent := map[string]string{"go.mod": "module mesh-egress-conformance\n\ngo 1.25\n"}
+	agent := map[string]string{"go.mod": "module " + ownModule() + "\n\ngo 1.25\n"}
 	err := fs.WalkDir(probe.Source, ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -30,17 +35,54 @@ func ownPrograms() (map[string]map[string]string, error) {
 	}, err
 }
 
+// ownModule is the path of this module, which may have another one where it was published or forked. The sources of
+// the agent import each other by it.
+func ownModule() string {
+	return strings.TrimSuffix(reflect.TypeFor[probe.Response]().PkgPath(), "/framework/probe")
+}
+
 // ownPackages are the main packages of ownPrograms.
 var ownPackages = map[string]string{"egresshttpbin": ".", "egressprobe": "./framework/probe/agent"}
 
-// Agent returns the file of the probe agent, built from the source that is part of this program.
+// AgentFile is the name that a probe agent must have to be taken as it is, from the folder that this program is in.
+// The name has the digest of the sources, so an agent of another version is never taken. The image of a release has
+// one, since there is no Go in it (scripts/release).
+func AgentFile() (string, error) {
+	all, err := ownPrograms()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	for _, file := range slices.Sorted(maps.Keys(all["egressprobe"])) {
+		text := all["egressprobe"][file]
+		fmt.Fprintf(sum, "%s %d\n%s", file, len(text), text)
+	}
+	return fmt.Sprintf("egressprobe-%.8x", sum.Sum(nil)), nil
+}
+
+// Agent returns the file of the probe agent: the one beside this program if there is one of its sources, otherwise
+// built from the source that is part of this program.
 func Agent(ctx context.Context, st *Store, progress Progress) (string, error) {
+	if exe, err := os.Executable(); err == nil {
+		name, err := AgentFile()
+		if err != nil {
+			return "", err
+		}
+		if ready := filepath.Join(filepath.Dir(exe), name); isProgram(ready) {
+			return ready, nil
+		}
+	}
 	f := &fetcher{store: st, opts: Options{Progress: progress}, set: &Set{Parts: map[string]Entry{}}}
 	e, err := f.own(ctx, "egressprobe")
 	if err != nil {
 		return "", err
 	}
 	return e.Path("egressprobe"), nil
+}
+
+func isProgram(file string) bool {
+	s, err := os.Stat(file)
+	return err == nil && s.Mode().IsRegular() && s.Mode()&0o111 != 0
 }
 
 // own builds one of ownPrograms.

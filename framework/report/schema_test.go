@@ -22,7 +22,7 @@ func schema(t *testing.T) []byte {
 	t.Chdir("../..")
 	r := &jsonschema.Reflector{Anonymous: true, Mapper: asWritten}
 	for _, dir := range []string{"framework/egress", "framework/report"} {
-		if err := r.AddGoComments("mesh-egress-conformance", dir); err != nil {
+		if err := r.AddGoComments(strings.TrimSuffix(reflect.TypeFor[Report]().PkgPath(), "/framework/report"), dir); err != nil {
 			t.Fatal(err)
 		}
 	}
