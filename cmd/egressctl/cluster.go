@@ -211,6 +211,17 @@ func kubectlCommand(o *options) *cobra.Command {
 	}
 }
 
+// kubectlLine begins a command line that runs the kubectl of the cluster that the flags mean, as words.
+func (o *options) kubectlLine() []string {
+	out := []string{os.Args[0], "kubectl"}
+	for _, f := range [][2]string{{"--provider", o.provider}, {"--kubeconfig", o.place.Kubeconfig}, {"--context", o.place.Context}, {"--name", o.name}} {
+		if f[1] != "" && f != [2]string{"--provider", provider.Auto} && (f[0] != "--name" || o.place.Kubeconfig == "") {
+			out = append(out, f[0], f[1])
+		}
+	}
+	return append(out, "--")
+}
+
 // kubectl runs the kubectl of the cluster's Kubernetes version and passes its exit status on.
 func kubectl(cmd *cobra.Command, c cluster.Cluster, args ...string) error {
 	k := exec.CommandContext(cmd.Context(), c.Program("kubectl"), args...)
@@ -218,7 +229,7 @@ func kubectl(cmd *cobra.Command, c cluster.Cluster, args ...string) error {
 	if !c.Facts().Foreign { // what it has found out about a cluster of ours is of no use after that
 		k.Env = append(k.Env, "KUBECACHEDIR="+filepath.Join(filepath.Dir(c.Kubeconfig()), "kubectl-cache"))
 	}
-	k.Stdin, k.Stdout, k.Stderr = os.Stdin, cmd.OutOrStdout(), printable.Raw(cmd.ErrOrStderr())
+	k.Stdin, k.Stdout, k.Stderr = os.Stdin, direct(cmd.OutOrStdout()), direct(cmd.ErrOrStderr())
 	err := k.Run()
 	var ee *exec.ExitError
 	if errors.As(err, &ee) {

@@ -4,15 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"mesh-egress-conformance/framework/compare"
 	"mesh-egress-conformance/framework/input"
-	"mesh-egress-conformance/framework/printable"
 	"mesh-egress-conformance/framework/report"
 	"mesh-egress-conformance/suites"
 )
@@ -89,7 +86,7 @@ func (o *comparing) finish(cmd *cobra.Command, columns []*compare.Column, known 
 	if err != nil {
 		return err
 	}
-	err = c.WriteText(printable.Raw(cmd.OutOrStdout()), compare.Text{Color: term.IsTerminal(int(os.Stdout.Fd())), All: o.verbose, Unseen: o.unseen})
+	err = c.WriteText(cmd.OutOrStdout(), compare.Text{Color: colored(cmd.OutOrStdout()), All: o.verbose, Unseen: o.unseen})
 	if to != nil {
 		err = errors.Join(err, writeComparison(c, to, o.strict))
 	}

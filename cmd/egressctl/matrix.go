@@ -214,9 +214,9 @@ func (c *column) run(ctx context.Context) *report.Report {
 		return nil
 	}
 	defer to.Close()
-	rep, err := conduct(ctx, c.ho, to, false, func(r egress.Result) {
+	rep, err := conduct(ctx, c.ho, conducted{to: to, each: func(r egress.Result) {
 		fmt.Fprintf(c.log, "%-14s %-32s %5.2fs\n", r.Verdict, r.Case.Name, r.Took.Seconds())
-	})
+	}})
 	if err != nil {
 		c.err = err
 		fmt.Fprintf(c.log, "NO RUN: %v\n", err)

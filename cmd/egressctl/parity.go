@@ -104,9 +104,9 @@ func (o *options) runWith(cmd *cobra.Command, provider string, what selected, ou
 		return nil, err
 	}
 	defer to.Close()
-	rep, err := conduct(cmd.Context(), ho, to, false, func(r egress.Result) {
+	rep, err := conduct(cmd.Context(), ho, conducted{to: to, each: func(r egress.Result) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%-10s %-14s %-32s %5.2fs\n", provider, r.Verdict, r.Case.Name, r.Took.Seconds())
-	})
+	}})
 	if err != nil {
 		return nil, err
 	}
