@@ -106,7 +106,7 @@ func upCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is up; try\n  egressctl run --name %[1]s\n  egressctl kubectl --name %[1]s -- get pods -A\n  egressctl shell --name %[1]s\n  egressctl down --name %[1]s\n", s.Cluster().Name())
+			fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is up; try\n  egressctl run --name %[1]s\n  egressctl kubectl --name %[1]s -- get pods -A\n  egressctl shell --name %[1]s\n  eval \"$(egressctl env --name %[1]s)\"  # then kubectl and istioctl are the cluster's\n  egressctl down --name %[1]s\n", s.Cluster().Name())
 			return nil
 		},
 	}

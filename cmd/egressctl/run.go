@@ -168,6 +168,9 @@ func conduct(ctx context.Context, o harness.Options, how conducted) (*report.Rep
 	start := time.Now()
 	s, err := harness.Open(ctx, o)
 	if err != nil {
+		if cause := context.Cause(ctx); errors.Is(err, context.DeadlineExceeded) && cause != nil && !errors.Is(err, cause) {
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
 		env := report.Environment{Provider: o.Provider, Cluster: o.Name, Istio: o.Istio, Sabotage: string(o.Sabotage)}
 		none := report.None(env, start, o.Cases, err)
 		none.Shard = how.shard
