@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -79,9 +78,10 @@ func upCommand(o *options) *cobra.Command {
 	var reuse bool
 	var sel selection
 	cmd := &cobra.Command{
-		Use:   "up",
-		Short: "Bring a cluster up with Istio, both gateways and the client pods, and leave it running",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "up",
+		Short:   "Bring a cluster up with Istio, both gateways and the client pods, and leave it running",
+		Example: "  egressctl up\n  egressctl up --name old --istio 1.29\n  egressctl up --provider kind --nodes 3",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			what, err := sel.load(cmd.Context())
 			if err != nil {
@@ -118,9 +118,10 @@ func upCommand(o *options) *cobra.Command {
 
 func downCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:   "down",
-		Short: "Take a cluster down and remove everything of it",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "down",
+		Short:   "Take a cluster down and remove everything of it",
+		Example: "  egressctl down\n  egressctl down --name old",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := o.open(cmd.Context())
 			if err != nil {
@@ -139,9 +140,10 @@ func downCommand(o *options) *cobra.Command {
 func statusCommand(o *options) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "List the clusters on this machine",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "status",
+		Short:   "List the clusters on this machine",
+		Example: "  egressctl status\n  egressctl status --json",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := o.open(cmd.Context())
 			if err != nil {
@@ -157,7 +159,7 @@ func statusCommand(o *options) *cobra.Command {
 				}
 			}
 			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
+				return printJSON(cmd.OutOrStdout(), append([]cluster.Status{}, list...)) // not nil: JSON has a list
 			}
 			if len(list) == 0 {
 				fmt.Fprintln(cmd.OutOrStdout(), "no cluster; egressctl up makes one")
@@ -183,9 +185,10 @@ func statusCommand(o *options) *cobra.Command {
 
 func kubeconfigCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:   "kubeconfig",
-		Short: "Print the path of a cluster's kubeconfig",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "kubeconfig",
+		Short:   "Print the path of a cluster's kubeconfig",
+		Example: "  export KUBECONFIG=$(egressctl kubeconfig)",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := o.cluster(cmd)
 			if err != nil {
@@ -199,8 +202,9 @@ func kubeconfigCommand(o *options) *cobra.Command {
 
 func kubectlCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:   "kubectl -- ARGS",
-		Short: "Run the cluster's own kubectl",
+		Use:     "kubectl -- ARGS",
+		Short:   "Run the cluster's own kubectl",
+		Example: "  egressctl kubectl -- get pods -A\n  egressctl kubectl --name old -- apply -f rule.yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := o.cluster(cmd)
 			if err != nil {
@@ -241,9 +245,10 @@ func kubectl(cmd *cobra.Command, c cluster.Cluster, args ...string) error {
 func shellCommand(o *options) *cobra.Command {
 	var from, hosts string
 	cmd := &cobra.Command{
-		Use:   "shell",
-		Short: "Open a prompt inside a client pod, to try curl by hand",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "shell",
+		Short:   "Open a prompt inside a client pod, to try curl by hand",
+		Example: "  egressctl shell\n  egressctl shell --from control",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := o.cluster(cmd)
 			if err != nil {
@@ -268,9 +273,10 @@ func shellCommand(o *options) *cobra.Command {
 
 func logsCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:   "logs PART",
-		Short: "Print the log of a part of the cluster, such as kubelet, kube-apiserver or internet",
-		Args:  usageArgs(cobra.ExactArgs(1)),
+		Use:     "logs PART",
+		Short:   "Print the log of a part of the cluster, such as kubelet, kube-apiserver or internet",
+		Example: "  egressctl logs kubelet\n  egressctl logs internet --name old",
+		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := o.anyCluster(cmd)
 			if err != nil {

@@ -37,8 +37,9 @@ func compareCommand() *cobra.Command {
 		out string
 	)
 	cmd := &cobra.Command{
-		Use:   "compare OLD.json NEW.json [MORE.json...]",
-		Short: "What has changed between runs: regressions, other behaviour, and what of it is known",
+		Use:     "compare OLD.json NEW.json [MORE.json...]",
+		Short:   "What has changed between runs: regressions, other behaviour, and what of it is known",
+		Example: "  egressctl compare old/report.json new/report.json\n  egressctl compare old.json new.json --strict --out changes",
 		Long: "Compare reads two or more report.json, of any provider and any version of egressctl, and needs no cluster. Each case is\n" +
 			"compared with the last report before that proves something about it. docs/compare.md explains the classes of changes.\n\n" + comparedExits,
 		Args: usageArgs(cobra.MinimumNArgs(2)),

@@ -64,6 +64,9 @@ func explainCommand(o *options) *cobra.Command {
 			return err
 		},
 	}
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return caseNames(cmd), cobra.ShellCompDirectiveNoFileComp
+	}
 	f := cmd.Flags()
 	f.StringVar(&sel.dir, "cases", "", "folder with case files of your own, instead of the built-in cases (docs/cases.md)")
 	f.StringVar(&version, "istio", "", "Istio version for which the case is explained (default: the newest)")

@@ -22,9 +22,10 @@ func listCommand(o *options) *cobra.Command {
 		version string
 	)
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List the cases and what each claims",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "list",
+		Short:   "List the cases and what each claims",
+		Example: "  egressctl list --area tls\n  egressctl list --focus wikipedia --json\n  egressctl list --cases ./egress",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			sel.against = circumstances{istio: components.Options{Istio: version, Releases: o.releases}, notices: cmd.ErrOrStderr()}
 			what, err := sel.load(cmd.Context())

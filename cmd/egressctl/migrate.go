@@ -11,9 +11,10 @@ import (
 
 func migrateCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "migrate FILE",
-		Short: "Turn a file of legacy EgressRules into ServiceEntries (- reads standard input)",
-		Args:  usageArgs(cobra.ExactArgs(1)),
+		Use:     "migrate FILE",
+		Short:   "Turn a file of legacy EgressRules into ServiceEntries (- reads standard input)",
+		Example: "  egressctl migrate egress-rules.yaml > service-entries.yaml",
+		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var b []byte
 			var err error

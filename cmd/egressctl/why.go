@@ -29,7 +29,7 @@ func whyCommand(o *options) *cobra.Command {
 			"the cluster.\n\n" +
 			"Exit status: 0 explained, 2 nothing is proven, or a fault of the harness, 64 wrong usage.",
 		Example: `  egressctl why https://httpbin.org/get
-  egressctl why http://httpbin.org/get --from strict
+  egressctl why http://httpbin.org/get --from client-dns
   egressctl why tcp://db.example:5432 -v              # and what each witness saw`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
