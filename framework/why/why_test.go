@@ -218,8 +218,13 @@ func TestHostMatches(t *testing.T) {
 		pattern, name string
 		want          bool
 	}{
-		{"a.example", "a.example", true}, {"a.example", "A.example.", true}, {"a.example", "b.a.example", false},
-		{"*.example", "a.example", true}, {"*.example", "example", false}, {"*.example", ".example", false}, {"*", "a", true},
+		{"a.example", "a.example", true},
+		{"a.example", "A.example.", true},
+		{"a.example", "b.a.example", false},
+		{"*.example", "a.example", true},
+		{"*.example", "example", false},
+		{"*.example", ".example", false},
+		{"*", "a", true},
 	} {
 		if hostMatches(x.pattern, x.name) != x.want {
 			t.Errorf("%+v", x)
