@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -226,9 +227,34 @@ func (o *options) kubectlLine() []string {
 	return append(out, "--")
 }
 
+// istioctlCommand runs the istioctl that belongs to the cluster's Istio.
+func istioctlCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:     "istioctl -- ARGS",
+		Short:   "Run the cluster's own istioctl",
+		Example: "  egressctl istioctl -- proxy-status\n  egressctl istioctl -- proxy-config clusters deploy/sleep -n egress-client",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := o.cluster(cmd)
+			if err != nil {
+				return err
+			}
+			return program(cmd, c, "istioctl", args...)
+		},
+	}
+}
+
 // kubectl runs the kubectl of the cluster's Kubernetes version and passes its exit status on.
 func kubectl(cmd *cobra.Command, c cluster.Cluster, args ...string) error {
-	k := exec.CommandContext(cmd.Context(), c.Program("kubectl"), args...)
+	return program(cmd, c, "kubectl", args...)
+}
+
+// program runs a program of the cluster's own version and passes its exit status on.
+func program(cmd *cobra.Command, c cluster.Cluster, name string, args ...string) error {
+	path := c.Program(name)
+	if path == "" {
+		return fmt.Errorf("there is no %s for cluster %s: one of somebody else is used with what PATH has", name, c.Name())
+	}
+	k := exec.CommandContext(cmd.Context(), path, args...)
 	k.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig())
 	if !c.Facts().Foreign { // what it has found out about a cluster of ours is of no use after that
 		k.Env = append(k.Env, "KUBECACHEDIR="+filepath.Join(filepath.Dir(c.Kubeconfig()), "kubectl-cache"))
@@ -237,6 +263,9 @@ func kubectl(cmd *cobra.Command, c cluster.Cluster, args ...string) error {
 	err := k.Run()
 	var ee *exec.ExitError
 	if errors.As(err, &ee) {
+		if how, ok := ee.Sys().(syscall.WaitStatus); ok && how.Signaled() {
+			return &exitError{code: 128 + int(how.Signal())} // as a shell shows it
+		}
 		return &exitError{code: ee.ExitCode()}
 	}
 	return err

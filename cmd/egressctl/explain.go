@@ -49,6 +49,7 @@ func explainCommand(o *options) *cobra.Command {
 			c := what.cases[0].On(istio.Version)
 			var b strings.Builder
 			if objects {
+				c.Change = nil
 				if err := writeObjects(&b, c, what.fixtures); err != nil {
 					return err
 				}
@@ -71,7 +72,7 @@ func explainCommand(o *options) *cobra.Command {
 	f.StringVar(&sel.dir, "cases", "", "folder with case files of your own, instead of the built-in cases (docs/cases.md)")
 	f.StringVar(&version, "istio", "", "Istio version for which the case is explained (default: the newest)")
 	f.StringVar(&file, "report", defaultReport, "report.json to take the last result from")
-	f.BoolVar(&objects, "objects", false, "print nothing but the objects that are there while the case is applied")
+	f.BoolVar(&objects, "objects", false, "print nothing but the objects that are there in phase applied")
 	addHostsFlag(cmd, &sel.hosts)
 	return cmd
 }
@@ -234,7 +235,7 @@ func demands(p egress.Probe, ph egress.Phase) []string {
 	return out
 }
 
-// writeObjects writes the objects that are there while the case is applied, as YAML that can be applied by hand.
+// writeObjects writes the objects of a case, as YAML that can be applied by hand.
 func writeObjects(w io.Writer, c egress.Case, files fs.FS) error {
 	document := func(about string, text []byte) {
 		fmt.Fprintf(w, "---\n# %s\n%s\n", about, strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(string(text)), "---")))

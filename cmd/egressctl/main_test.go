@@ -41,7 +41,7 @@ func TestUsage(t *testing.T) {
 }
 
 func TestNoCluster(t *testing.T) {
-	for _, args := range [][]string{{"down"}, {"kubeconfig"}, {"kubectl", "--", "get", "pods"}, {"env"}, {"logs", "etcd"}, {"shell"}, {"probe", "http://httpbin.org/"}, {"why", "http://httpbin.org/"}} {
+	for _, args := range [][]string{{"down"}, {"kubeconfig"}, {"kubectl", "--", "get", "pods"}, {"istioctl", "--", "version"}, {"env"}, {"logs", "etcd"}, {"shell"}, {"probe", "http://httpbin.org/"}, {"why", "http://httpbin.org/"}} {
 		code, _, stderr := egressctl(t, args...)
 		if code != exitFault || !strings.Contains(stderr, "no such cluster") {
 			t.Errorf("%v: exit %d, %q", args, code, stderr)

@@ -64,7 +64,7 @@ func runCommand(o *options) *cobra.Command {
 	f.BoolVar(&r.table, "table", false, "print the whole truth table too, not only the cases that do not conform")
 	f.BoolVarP(&r.verbose, "verbose", "v", false, "as --table, with the codes of outcomes, as case files have them, beside the words")
 	f.BoolVarP(&r.quiet, "quiet", "q", false, "print nothing but what does not conform and the summary: no steps, and no line for each case")
-	f.BoolVar(&r.dry, "dry-run", false, "only list the cases that would run, and those that would not with the reason")
+	f.BoolVar(&r.dry, "dry-run", false, "only list the cases that would run on a cluster that has all that an embedded one has, and those that would not, with the reason")
 	f.BoolVar(&r.asJSON, "json", false, "with --dry-run: print JSON")
 	f.BoolVar(&r.pause, "pause-on-fail", false, "stop while a case fails, to look at it by hand; one lane")
 	f.DurationVar(&r.timeout, "timeout", 0, "end the run after this time, such as 10m; what has not ended by then is inconclusive (0: no limit)")
