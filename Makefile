@@ -40,6 +40,7 @@ unit: unit-rest ## unit tests only: no root, no cluster, no network
 .PHONY: unit-rest
 unit-rest:
 	$(GO) test -short ./samples/... ./fixtures/... ./suites
+	$(GO) -C tools/recipes test ./...
 
 .PHONY: race
 race: ## unit tests under the race detector, which needs a C compiler

@@ -16,8 +16,9 @@ func addIstioCommand(o *options) *cobra.Command {
 	var ro release.Options
 	var replace []string
 	cmd := &cobra.Command{
-		Use:   "add-istio MODULE@VERSION",
-		Short: "Add an Istio release: find out which of its modules are served, write its entry, build it",
+		Use:     "add-istio MODULE@VERSION",
+		Short:   "Add an Istio release: find out which of its modules are served, write its entry, build it",
+		Example: "  egressctl components add-istio istio.io/istio@1.31.2",
 		Long: "Add-istio adds a version of Istio's Go module (istio.io/istio@VERSION: a pseudo-version, a tag or a commit) to the folder of\n" +
 			"--catalogue. It asks for everything that the module requires; for what is refused it takes the nearest version that is\n" +
 			"served, writes a small module of ours with these substitutions, builds istiod, the agent and istioctl, and keeps the\n" +

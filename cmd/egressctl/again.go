@@ -9,7 +9,7 @@ import (
 
 // notAgain are flags of run that the line which runs one case again does without: they select cases, or the harness
 // says itself what they mean by then (which provider "auto" came to, the context of a cluster).
-var notAgain = []string{"case", "label-filter", "shuffle", "out", "provider", "name", "istio", "kubeconfig", "context", "internet", "sabotage"}
+var notAgain = []string{"case", "area", "label-filter", "focus", "skip", "shard", "rerun-failed", "shuffle", "out", "dry-run", "json", "quiet", "timeout", "until-it-fails", "pause-on-fail", "provider", "name", "istio", "kubeconfig", "context", "internet", "sabotage"}
 
 // again is the command that runs the same cases in the same way, as words: the program, run, and the flags that were
 // given to cmd, as far as run has them.

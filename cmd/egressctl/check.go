@@ -29,8 +29,9 @@ func checkCommand(o *options) *cobra.Command {
 		asJSON bool
 	)
 	cmd := &cobra.Command{
-		Use:   "check DIR",
-		Short: "Find mistakes in case files of your own, without a cluster",
+		Use:     "check DIR",
+		Short:   "Find mistakes in case files of your own, without a cluster",
+		Example: "  egressctl check ./egress\n  egressctl check ./egress --istio 1.30 --json",
 		Long: "Check reads the case files below a folder as run --cases does, and names every mistake with file, line and what to write\n" +
 			"instead: hosts that the hermetic internet does not have and ports that nothing serves, fields that do not exist in cases,\n" +
 			"arrivals, access logs, the mesh configuration and the objects of the chosen Istio version, unknown kinds and placeholders,\n" +

@@ -11,8 +11,9 @@ import (
 func cleanCommand(o *options) *cobra.Command {
 	var run string
 	cmd := &cobra.Command{
-		Use:   "clean",
-		Short: "Remove what runs that were cut off have left in a cluster",
+		Use:     "clean",
+		Short:   "Remove what runs that were cut off have left in a cluster",
+		Example: "  egressctl clean --kubeconfig prod.yaml\n  egressctl clean --run run-1f2e3d4c5b",
 		Long: "Clean removes what the journals of such runs on this machine tell of, and every object that carries a run's label, of\n" +
 			"whatever kind. A run that is under way on this machine is left alone. One on another machine cannot be told from\n" +
 			"one that was cut off: name a run with --run where others may work.",

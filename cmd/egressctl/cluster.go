@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -79,9 +79,10 @@ func upCommand(o *options) *cobra.Command {
 	var reuse bool
 	var sel selection
 	cmd := &cobra.Command{
-		Use:   "up",
-		Short: "Bring a cluster up with Istio, both gateways and the client pods, and leave it running",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "up",
+		Short:   "Bring a cluster up with Istio, both gateways and the client pods, and leave it running",
+		Example: "  egressctl up\n  egressctl up --name old --istio 1.29\n  egressctl up --provider kind --nodes 3",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			what, err := sel.load(cmd.Context())
 			if err != nil {
@@ -106,7 +107,7 @@ func upCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is up; try\n  egressctl run --name %[1]s\n  egressctl kubectl --name %[1]s -- get pods -A\n  egressctl shell --name %[1]s\n  egressctl down --name %[1]s\n", s.Cluster().Name())
+			fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is up; try\n  egressctl run --name %[1]s\n  egressctl kubectl --name %[1]s -- get pods -A\n  egressctl shell --name %[1]s\n  eval \"$(egressctl env --name %[1]s)\"  # then kubectl and istioctl are the cluster's\n  egressctl down --name %[1]s\n", s.Cluster().Name())
 			return nil
 		},
 	}
@@ -118,9 +119,10 @@ func upCommand(o *options) *cobra.Command {
 
 func downCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:   "down",
-		Short: "Take a cluster down and remove everything of it",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "down",
+		Short:   "Take a cluster down and remove everything of it",
+		Example: "  egressctl down\n  egressctl down --name old",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := o.open(cmd.Context())
 			if err != nil {
@@ -139,9 +141,10 @@ func downCommand(o *options) *cobra.Command {
 func statusCommand(o *options) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "List the clusters on this machine",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "status",
+		Short:   "List the clusters on this machine",
+		Example: "  egressctl status\n  egressctl status --json",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := o.open(cmd.Context())
 			if err != nil {
@@ -157,7 +160,7 @@ func statusCommand(o *options) *cobra.Command {
 				}
 			}
 			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
+				return printJSON(cmd.OutOrStdout(), append([]cluster.Status{}, list...)) // not nil: JSON has a list
 			}
 			if len(list) == 0 {
 				fmt.Fprintln(cmd.OutOrStdout(), "no cluster; egressctl up makes one")
@@ -183,9 +186,10 @@ func statusCommand(o *options) *cobra.Command {
 
 func kubeconfigCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:   "kubeconfig",
-		Short: "Print the path of a cluster's kubeconfig",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "kubeconfig",
+		Short:   "Print the path of a cluster's kubeconfig",
+		Example: "  export KUBECONFIG=$(egressctl kubeconfig)",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := o.cluster(cmd)
 			if err != nil {
@@ -199,8 +203,9 @@ func kubeconfigCommand(o *options) *cobra.Command {
 
 func kubectlCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:   "kubectl -- ARGS",
-		Short: "Run the cluster's own kubectl",
+		Use:     "kubectl -- ARGS",
+		Short:   "Run the cluster's own kubectl",
+		Example: "  egressctl kubectl -- get pods -A\n  egressctl kubectl --name old -- apply -f rule.yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := o.cluster(cmd)
 			if err != nil {
@@ -211,17 +216,56 @@ func kubectlCommand(o *options) *cobra.Command {
 	}
 }
 
+// kubectlLine begins a command line that runs the kubectl of the cluster that the flags mean, as words.
+func (o *options) kubectlLine() []string {
+	out := []string{os.Args[0], "kubectl"}
+	for _, f := range [][2]string{{"--provider", o.provider}, {"--kubeconfig", o.place.Kubeconfig}, {"--context", o.place.Context}, {"--name", o.name}} {
+		if f[1] != "" && f != [2]string{"--provider", provider.Auto} && (f[0] != "--name" || o.place.Kubeconfig == "") {
+			out = append(out, f[0], f[1])
+		}
+	}
+	return append(out, "--")
+}
+
+// istioctlCommand runs the istioctl that belongs to the cluster's Istio.
+func istioctlCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:     "istioctl -- ARGS",
+		Short:   "Run the cluster's own istioctl",
+		Example: "  egressctl istioctl -- proxy-status\n  egressctl istioctl -- proxy-config clusters deploy/sleep -n egress-client",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := o.cluster(cmd)
+			if err != nil {
+				return err
+			}
+			return program(cmd, c, "istioctl", args...)
+		},
+	}
+}
+
 // kubectl runs the kubectl of the cluster's Kubernetes version and passes its exit status on.
 func kubectl(cmd *cobra.Command, c cluster.Cluster, args ...string) error {
-	k := exec.CommandContext(cmd.Context(), c.Program("kubectl"), args...)
+	return program(cmd, c, "kubectl", args...)
+}
+
+// program runs a program of the cluster's own version and passes its exit status on.
+func program(cmd *cobra.Command, c cluster.Cluster, name string, args ...string) error {
+	path := c.Program(name)
+	if path == "" {
+		return fmt.Errorf("there is no %s for cluster %s: one of somebody else is used with what PATH has", name, c.Name())
+	}
+	k := exec.CommandContext(cmd.Context(), path, args...)
 	k.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig())
 	if !c.Facts().Foreign { // what it has found out about a cluster of ours is of no use after that
 		k.Env = append(k.Env, "KUBECACHEDIR="+filepath.Join(filepath.Dir(c.Kubeconfig()), "kubectl-cache"))
 	}
-	k.Stdin, k.Stdout, k.Stderr = os.Stdin, cmd.OutOrStdout(), printable.Raw(cmd.ErrOrStderr())
+	k.Stdin, k.Stdout, k.Stderr = os.Stdin, direct(cmd.OutOrStdout()), direct(cmd.ErrOrStderr())
 	err := k.Run()
 	var ee *exec.ExitError
 	if errors.As(err, &ee) {
+		if how, ok := ee.Sys().(syscall.WaitStatus); ok && how.Signaled() {
+			return &exitError{code: 128 + int(how.Signal())} // as a shell shows it
+		}
 		return &exitError{code: ee.ExitCode()}
 	}
 	return err
@@ -230,9 +274,10 @@ func kubectl(cmd *cobra.Command, c cluster.Cluster, args ...string) error {
 func shellCommand(o *options) *cobra.Command {
 	var from, hosts string
 	cmd := &cobra.Command{
-		Use:   "shell",
-		Short: "Open a prompt inside a client pod, to try curl by hand",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "shell",
+		Short:   "Open a prompt inside a client pod, to try curl by hand",
+		Example: "  egressctl shell\n  egressctl shell --from control",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := o.cluster(cmd)
 			if err != nil {
@@ -257,9 +302,10 @@ func shellCommand(o *options) *cobra.Command {
 
 func logsCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:   "logs PART",
-		Short: "Print the log of a part of the cluster, such as kubelet, kube-apiserver or internet",
-		Args:  usageArgs(cobra.ExactArgs(1)),
+		Use:     "logs PART",
+		Short:   "Print the log of a part of the cluster, such as kubelet, kube-apiserver or internet",
+		Example: "  egressctl logs kubelet\n  egressctl logs internet --name old",
+		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := o.anyCluster(cmd)
 			if err != nil {

@@ -4,15 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"mesh-egress-conformance/framework/compare"
 	"mesh-egress-conformance/framework/input"
-	"mesh-egress-conformance/framework/printable"
 	"mesh-egress-conformance/framework/report"
 	"mesh-egress-conformance/suites"
 )
@@ -40,8 +37,9 @@ func compareCommand() *cobra.Command {
 		out string
 	)
 	cmd := &cobra.Command{
-		Use:   "compare OLD.json NEW.json [MORE.json...]",
-		Short: "What has changed between runs: regressions, other behaviour, and what of it is known",
+		Use:     "compare OLD.json NEW.json [MORE.json...]",
+		Short:   "What has changed between runs: regressions, other behaviour, and what of it is known",
+		Example: "  egressctl compare old/report.json new/report.json\n  egressctl compare old.json new.json --strict --out changes",
 		Long: "Compare reads two or more report.json, of any provider and any version of egressctl, and needs no cluster. Each case is\n" +
 			"compared with the last report before that proves something about it. docs/compare.md explains the classes of changes.\n\n" + comparedExits,
 		Args: usageArgs(cobra.MinimumNArgs(2)),
@@ -89,7 +87,7 @@ func (o *comparing) finish(cmd *cobra.Command, columns []*compare.Column, known 
 	if err != nil {
 		return err
 	}
-	err = c.WriteText(printable.Raw(cmd.OutOrStdout()), compare.Text{Color: term.IsTerminal(int(os.Stdout.Fd())), All: o.verbose, Unseen: o.unseen})
+	err = c.WriteText(cmd.OutOrStdout(), compare.Text{Color: colored(cmd.OutOrStdout()), All: o.verbose, Unseen: o.unseen})
 	if to != nil {
 		err = errors.Join(err, writeComparison(c, to, o.strict))
 	}

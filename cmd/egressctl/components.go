@@ -31,10 +31,12 @@ func (o *options) fetch(cmd *cobra.Command, store *components.Store) (*component
 }
 
 func componentsListCommand(o *options) *cobra.Command {
-	return &cobra.Command{
-		Use:   "list",
-		Short: "List the catalogue and what the cache holds",
-		Args:  usageArgs(cobra.NoArgs),
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List the catalogue and what the cache holds",
+		Example: "  egressctl components list\n  egressctl components list --json",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cat, err := components.LoadCatalogue(o.releases)
 			if err != nil {
@@ -49,6 +51,9 @@ func componentsListCommand(o *options) *cobra.Command {
 				return err
 			}
 			w := cmd.OutOrStdout()
+			if asJSON {
+				return printJSON(w, componentList(cat, entries, store.Root))
+			}
 			t := table.NewWriter()
 			t.SetOutputMirror(w)
 			t.AppendHeader(table.Row{"catalogue", "version"})
@@ -74,14 +79,63 @@ func componentsListCommand(o *options) *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// componentsJSON is what components list prints as JSON.
+type componentsJSON struct {
+	Parts  []partLine   `json:"parts"`
+	Kind   []partLine   `json:"kind"` // that only clusters of containers have
+	Istio  []istioLine  `json:"istio"`
+	Cached []cachedLine `json:"cached"`
+	Cache  string       `json:"cache"` // its folder
+}
+
+type partLine struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+}
+
+type istioLine struct {
+	Version string `json:"version"`
+	Release string `json:"release"`
+	Envoy   string `json:"envoy"`
+}
+
+type cachedLine struct {
+	Name    string  `json:"name"`
+	Version string  `json:"version"`
+	Source  string  `json:"source"`
+	Seconds float64 `json:"seconds"` // that it took to make
+	Digest  string  `json:"digest"`
+}
+
+func componentList(cat *components.Catalogue, entries []components.Entry, root string) componentsJSON {
+	out := componentsJSON{Parts: []partLine{}, Kind: []partLine{}, Istio: []istioLine{}, Cached: []cachedLine{}, Cache: root}
+	for _, p := range cat.Parts {
+		out.Parts = append(out.Parts, partLine{p.Name, p.Version})
+	}
+	for _, p := range cat.Kind {
+		out.Kind = append(out.Kind, partLine{p.Name, p.Version})
+	}
+	for _, i := range cat.Istio {
+		out.Istio = append(out.Istio, istioLine{i.Version, i.Release, i.Envoy})
+	}
+	for _, e := range entries {
+		m := e.Manifest
+		out.Cached = append(out.Cached, cachedLine{m.Name, m.Version, string(m.Source), m.Seconds, m.Digest()})
+	}
+	return out
 }
 
 func componentsFetchCommand(o *options) *cobra.Command {
 	var purpose string
 	cmd := &cobra.Command{
-		Use:   "fetch",
-		Short: "Fill the cache with everything that a cluster needs",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "fetch",
+		Short:   "Fill the cache with everything that a cluster needs",
+		Example: "  egressctl components fetch\n  egressctl components fetch --istio 1.30 --for kind",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			store, err := components.OpenStore()
 			if err != nil {
@@ -115,9 +169,10 @@ func componentsFetchCommand(o *options) *cobra.Command {
 
 func componentsVerifyCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:   "verify",
-		Short: "Compare every file in the cache with its digest, and the digests with what the catalogue pins",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "verify",
+		Short:   "Compare every file in the cache with its digest, and the digests with what the catalogue pins",
+		Example: "  egressctl components verify",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			store, err := components.OpenStore()
 			if err != nil {
@@ -154,9 +209,10 @@ func componentsVerifyCommand(o *options) *cobra.Command {
 
 func componentsPruneCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "prune",
-		Short: "Remove cache entries that the current catalogue does not use",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "prune",
+		Short:   "Remove cache entries that the current catalogue does not use",
+		Example: "  egressctl components prune",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			store, err := components.OpenStore()
 			if err != nil {

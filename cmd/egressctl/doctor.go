@@ -13,11 +13,12 @@ import (
 )
 
 func doctorCommand(o *options) *cobra.Command {
-	var install bool
+	var install, asJSON bool
 	cmd := &cobra.Command{
-		Use:   "doctor",
-		Short: "Check what this machine lacks, and name the remedy",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "doctor",
+		Short:   "Check what this machine lacks, and name the remedy",
+		Example: "  egressctl doctor\n  egressctl doctor --install",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := o.open(cmd.Context())
 			if err != nil {
@@ -30,26 +31,46 @@ func doctorCommand(o *options) *cobra.Command {
 				}
 				checks = p.Doctor(cmd.Context())
 			}
-			if bad := printChecks(cmd.OutOrStdout(), checks); bad > 0 {
+			if asJSON {
+				err = printJSON(cmd.OutOrStdout(), append([]cluster.Check{}, checks...)) // not nil: JSON has a list
+			} else {
+				err = printChecks(cmd.OutOrStdout(), checks)
+			}
+			if err != nil {
+				return err
+			}
+			if bad := failed(checks); bad > 0 {
 				return fmt.Errorf("%d of %d checks failed", bad, len(checks))
 			}
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&install, "install", false, "install missing distribution packages with apt-get, saying which")
 	return cmd
 }
 
-func printChecks(w io.Writer, checks []cluster.Check) (bad int) {
+func printChecks(w io.Writer, checks []cluster.Check) error {
+	var b strings.Builder
 	for _, c := range checks {
 		if c.OK {
-			fmt.Fprintf(w, "ok    %s\n", c.Name)
+			fmt.Fprintf(&b, "ok    %s\n", c.Name)
 			continue
 		}
-		bad++
-		fmt.Fprintf(w, "FAIL  %s: %s\n      remedy: %s\n", c.Name, c.Detail, c.Remedy)
+		fmt.Fprintf(&b, "FAIL  %s: %s\n      remedy: %s\n", c.Name, c.Detail, c.Remedy)
 	}
-	return bad
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func failed(checks []cluster.Check) int {
+	n := 0
+	for _, c := range checks {
+		if !c.OK {
+			n++
+		}
+	}
+	return n
 }
 
 func missingPackages(checks []cluster.Check) []string {
@@ -66,7 +87,7 @@ func installPackages(cmd *cobra.Command, pkgs []string) error {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return fmt.Errorf("packages %s are missing and this machine has no apt-get: install them by hand: %w", strings.Join(pkgs, " "), err)
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "installing with apt-get: %s\n", strings.Join(pkgs, " "))
+	fmt.Fprintf(cmd.ErrOrStderr(), "installing with apt-get: %s\n", strings.Join(pkgs, " "))
 	for _, args := range [][]string{{"-q", "update"}, append([]string{"-q", "-y", "install", "--no-install-recommends"}, pkgs...)} {
 		c := exec.CommandContext(cmd.Context(), "apt-get", args...)
 		if out, err := c.CombinedOutput(); err != nil {

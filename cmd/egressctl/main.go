@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -54,15 +55,24 @@ func main() {
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
+	defer surviveClosedPipes()()
+	stderr = printable.Writer(stderr)
 	ctx, stop := interruptible(stderr)
 	defer stop()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	var gone atomic.Bool
+	closed := func() { gone.Store(true); end() }
+	stderr = &stream{stderr, closed}
 	root := rootCommand()
 	root.SetArgs(args)
-	root.SetOut(stdout)
-	stderr = printable.Writer(stderr)
+	root.SetOut(&stream{stdout, closed})
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	if err == nil {
+	switch {
+	case gone.Load(): // nobody is there to be told
+		return exitPipe
+	case err == nil:
 		return exitOK
 	}
 	var ee *exitError
@@ -134,8 +144,11 @@ func rootCommand() *cobra.Command {
 	f.StringVar(&o.name, "name", "default", "name of the cluster")
 	f.StringVar(&o.releases, "catalogue", "", "folder with Istio releases beside the built-in ones, as components add-istio writes them (default: mesh-egress-conformance/releases in $XDG_CONFIG_HOME)")
 	f.BoolVar(&o.debug, "debug", false, "print what client libraries log")
-	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), compareCommand(), matrixCommand(o), reportCommand(), cleanCommand(o), listCommand(o), checkCommand(o), probeCommand(o),
-		kubectlCommand(o), kubeconfigCommand(o), logsCommand(o), shellCommand(o), doctorCommand(o), componentsCommand(o), migrateCommand(), versionCommand(o))
+	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), compareCommand(), matrixCommand(o), reportCommand(), mergeCommand(), cleanCommand(o), listCommand(o), explainCommand(o), openCommand(), checkCommand(o), probeCommand(o), whyCommand(o),
+		kubectlCommand(o), istioctlCommand(o), kubeconfigCommand(o), envCommand(o), logsCommand(o), shellCommand(o), doctorCommand(o), componentsCommand(o), migrateCommand(), versionCommand(o))
+	if err := addCompletion(o, root); err != nil {
+		panic(err) // a flag has two lists of values: a mistake in this program
+	}
 	return root
 }
 

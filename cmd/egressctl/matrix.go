@@ -38,8 +38,9 @@ type matrix struct {
 func matrixCommand(o *options) *cobra.Command {
 	m := &matrix{o: o}
 	cmd := &cobra.Command{
-		Use:   "matrix",
-		Short: "Run the cases on several Istio versions and say what has changed from one to the next",
+		Use:     "matrix",
+		Short:   "Run the cases on several Istio versions and say what has changed from one to the next",
+		Example: "  egressctl matrix --istio 1.30,1.31\n  egressctl matrix --cases ./egress --baselines baselines",
 		Long: "Matrix runs the cases once for each version, in a cluster of its own, and compares the runs as egressctl compare does.\n" +
 			"Clusters run side by side where memory allows. A version that cannot be installed has a column that says so; after\n" +
 			"Ctrl-C the columns that were finished are compared. A cluster that is up already, under the name of --name with the\n" +
@@ -214,9 +215,9 @@ func (c *column) run(ctx context.Context) *report.Report {
 		return nil
 	}
 	defer to.Close()
-	rep, err := conduct(ctx, c.ho, to, false, func(r egress.Result) {
+	rep, err := conduct(ctx, c.ho, conducted{to: to, each: func(r egress.Result) {
 		fmt.Fprintf(c.log, "%-14s %-32s %5.2fs\n", r.Verdict, r.Case.Name, r.Took.Seconds())
-	})
+	}})
 	if err != nil {
 		c.err = err
 		fmt.Fprintf(c.log, "NO RUN: %v\n", err)

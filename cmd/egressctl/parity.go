@@ -20,8 +20,9 @@ func parityCommand(o *options) *cobra.Command {
 		sel            selection
 	)
 	cmd := &cobra.Command{
-		Use:   "parity",
-		Short: "Run the cases in two places and fail where a verdict or an outcome differs",
+		Use:     "parity",
+		Short:   "Run the cases in two places and fail where a verdict or an outcome differs",
+		Example: "  egressctl parity --providers embedded,kind\n  egressctl parity --reports a/report.json,b/report.json",
 		Long: "Parity runs the cases with two providers, one after the other, and compares every verdict and every outcome.\n" +
 			"With --reports it compares two report.json and needs no cluster.\n\n" +
 			"Exit status: 0 no difference, 1 a difference, 2 a fault of the harness, 64 wrong usage.",
@@ -104,9 +105,9 @@ func (o *options) runWith(cmd *cobra.Command, provider string, what selected, ou
 		return nil, err
 	}
 	defer to.Close()
-	rep, err := conduct(cmd.Context(), ho, to, false, func(r egress.Result) {
+	rep, err := conduct(cmd.Context(), ho, conducted{to: to, each: func(r egress.Result) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%-10s %-14s %-32s %5.2fs\n", provider, r.Verdict, r.Case.Name, r.Took.Seconds())
-	})
+	}})
 	if err != nil {
 		return nil, err
 	}

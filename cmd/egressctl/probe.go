@@ -21,8 +21,9 @@ func probeCommand(o *options) *cobra.Command {
 		sel                selection
 	)
 	cmd := &cobra.Command{
-		Use:   "probe URL [-- CURL-ARGS]",
-		Short: "Make one probe on a running cluster and show all witnesses",
+		Use:     "probe URL [-- CURL-ARGS]",
+		Short:   "Make one probe on a running cluster and show all witnesses",
+		Example: "  egressctl probe http://httpbin.org/get\n  egressctl probe https://httpbin.org/get --want blocked    # exit status 1 where it is not\n  egressctl probe http://httpbin.org/get -- -H \"Host: en.wikipedia.org\"",
 		Long: "Probe calls a URL from a client pod, and the control client beside it, and says what came out, with all witnesses.\n\n" +
 			"Exit status: 0 the outcome is proven, and is that of --want where it is given; 1 it is proven and another one, or the\n" +
 			"call arrived at another host than --server; 2 nothing is proven, or a fault of the harness; 64 wrong usage.",

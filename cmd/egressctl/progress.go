@@ -3,24 +3,28 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/progress"
-	"golang.org/x/term"
 
 	"mesh-egress-conformance/framework/components"
-	"mesh-egress-conformance/framework/printable"
 )
 
 // newProgress shows moving bars on a terminal and plain lines everywhere else.
 func newProgress(w io.Writer) components.Progress {
-	if f, ok := printable.Raw(w).(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f, ok := fileBelow(w); ok && onTerminal(f) {
 		return newBars(f)
 	}
 	return &lines{w: w}
 }
+
+// silence shows nothing.
+type silence struct{}
+
+func (silence) Start(string, string, components.Source) {}
+
+func (silence) Done(string, time.Duration, error) {}
 
 type lines struct {
 	mu sync.Mutex

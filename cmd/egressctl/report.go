@@ -21,9 +21,10 @@ func reportCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(renderCommand("html", "Render a report.json as one page for people", html.Page), renderCommand("markdown", "Render a report.json as the summary for the page of a CI job", report.Summary), &cobra.Command{
-		Use:   "schema",
-		Short: "Print the JSON Schema of report.json",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "schema",
+		Short:   "Print the JSON Schema of report.json",
+		Example: "  egressctl report schema > report.schema.json",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := cmd.OutOrStdout().Write(docs.ReportSchema)
 			return err
@@ -75,10 +76,11 @@ func appendSummary(text []byte) error {
 func renderCommand(name, short string, form report.Rendering) *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
-		Use:   name + " REPORT.json",
-		Short: short,
-		Long:  short + ". No cluster is needed.\n\nExit status: 0 it is written, 2 it could not be read or written, 64 wrong usage.",
-		Args:  usageArgs(cobra.ExactArgs(1)),
+		Use:     name + " REPORT.json",
+		Short:   short,
+		Long:    short + ". No cluster is needed.\n\nExit status: 0 it is written, 2 it could not be read or written, 64 wrong usage.",
+		Example: "  egressctl report " + name + " reports/out/report.json\n  egressctl report " + name + " old.json -o page",
+		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if out == "" {
 				out = filepath.Join(filepath.Dir(args[0]), form.File)

@@ -21,8 +21,9 @@ import (
 func selftestCommand(o *options) *cobra.Command {
 	var only []string
 	cmd := &cobra.Command{
-		Use:   "selftest",
-		Short: "Break the mesh on purpose, in every way of the list, and demand the right verdicts",
+		Use:     "selftest",
+		Short:   "Break the mesh on purpose, in every way of the list, and demand the right verdicts",
+		Example: "  egressctl selftest\n  egressctl selftest --sabotage allow-any",
 		Long: "Selftest runs cases against meshes that are broken on purpose (suites/sabotages.yaml). It fails when a\n" +
 			"case gets another verdict than the list demands: an engine that calls a broken mesh conforming.\n\n" +
 			"Exit status: 0 every sabotage was noticed, 1 one was not, 2 a fault of the harness, 64 wrong usage.",

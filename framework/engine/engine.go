@@ -134,6 +134,10 @@ type Engine struct {
 	// Rerun names the command that runs a case again.
 	Rerun func(egress.Case) string
 
+	// OnFail hears of a phase that does not come out as claimed, while the case still stands as it is; the case goes on when
+	// it returns. nil hears nothing.
+	OnFail func(ctx context.Context, f Failing)
+
 	// Limits are the time limits; left out, those of a machine of usual speed.
 	Limits limits.Limits
 	// Equal is how many equal rounds in a row make a result; 0 means 2.
@@ -237,6 +241,8 @@ type run struct {
 	accepted []string
 	// clusters are those of each proxy in each phase, asked for once.
 	clusters clusterPages
+	// pauses are the parts of the arrival log that were written while the case stood still.
+	pauses []span
 	// released says that the connections that probes have left open are closed.
 	released bool
 }
@@ -341,6 +347,9 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 		r.noteUpdates(ctx, ph)
 		out.Took = time.Since(start)
 		res.Phases = append(res.Phases, out)
+		if err := r.pause(ctx, ph); err != nil {
+			return fmt.Errorf("phase %s: %w", ph, err)
+		}
 	}
 	// A held connection's line is written when it closes.
 	if err := r.release(ctx); err != nil {

@@ -188,7 +188,7 @@ func (r *run) strays(t *try, log []egress.Arrival, joined map[int64]bool) []egre
 	var out []egress.Arrival
 	for _, a := range log {
 		host, _, err := net.SplitHostPort(a.Peer)
-		if err == nil && host == info.IP && !joined[a.Seq] && a.Seq >= r.starts[t.phase] && a.Seq < end && !spare(a, host, log, joined) {
+		if err == nil && host == info.IP && !joined[a.Seq] && a.Seq >= r.starts[t.phase] && a.Seq < end && !r.paused(a) && !spare(a, host, log, joined) {
 			out = append(out, a)
 		}
 	}

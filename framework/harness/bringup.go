@@ -310,6 +310,9 @@ func (s *Session) makeLanes() error {
 				return rerun(s.opts.Command, s.place(), c.Name)
 			},
 		}
+		if s.opts.OnFail != nil {
+			w.engine.OnFail = func(ctx context.Context, f engine.Failing) { s.opts.OnFail(ctx, failingIn(cl, f)) }
+		}
 		if in := s.env.internet; in != nil {
 			w.engine.Outside, w.rules.outside = in, in
 		}

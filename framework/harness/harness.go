@@ -61,7 +61,10 @@ type Options struct {
 	ClientImage string
 	// Command runs the same cases again, as a shell's words: program, subcommand, and the flags that were given, but for
 	// those that select cases or name the cluster. Nil means egressctl run.
-	Command  []string
+	Command []string
+	// OnFail hears of a case that fails while all that it has applied is still there; the case goes on when it returns. nil
+	// hears nothing.
+	OnFail   func(context.Context, Failing)
 	Progress components.Progress
 	// Limits are the time limits; left out, those of this process (limits.SlowEnv).
 	Limits limits.Limits

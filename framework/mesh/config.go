@@ -35,6 +35,11 @@ func InstalledConfig(ctx context.Context, cs kubernetes.Interface) (Config, erro
 	return parseMesh(cm.Data["mesh"])
 }
 
+// PresentConfig reads the mesh configuration that holds now, whoever has put it there.
+func PresentConfig(ctx context.Context, cs kubernetes.Interface) (Config, error) {
+	return readConfig(ctx, cs, configMap)
+}
+
 func readConfig(ctx context.Context, cs kubernetes.Interface, name string) (Config, error) {
 	cm, err := getMesh(ctx, cs, name)
 	if err != nil {

@@ -27,7 +27,7 @@ func OpenFolder(dir string) (*Folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the reports cannot be written: %w", err)
 	}
-	for _, old := range []string{reportFile, junitFile, summaryFile, HTMLFile, "bundles"} {
+	for _, old := range []string{JSONFile, junitFile, summaryFile, HTMLFile, bundles} {
 		err = errors.Join(err, f.root.RemoveAll(old))
 	}
 	if err = errors.Join(err, f.try()); err != nil {

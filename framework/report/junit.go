@@ -102,6 +102,10 @@ func (r *Report) JUnit() ([]byte, error) {
 func (r *Report) properties() []junitProperty {
 	e := r.Environment
 	var out []junitProperty
+	shard := ""
+	if r.Shard != nil {
+		shard = r.Shard.String()
+	}
 	for _, p := range []junitProperty{
 		{"provider", e.Provider},
 		{"cluster", e.Cluster},
@@ -111,6 +115,7 @@ func (r *Report) properties() []junitProperty {
 		{"componentSource", e.Source},
 		{"internet", e.Internet},
 		{"sabotage", e.Sabotage},
+		{"shard", shard},
 	} {
 		if p.Value != "" {
 			out = append(out, p)

@@ -24,6 +24,9 @@ func (r *Report) Markdown() ([]byte, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "## %s Egress conformance: %s\n\n", r.sign(), r.verdict())
 	fmt.Fprintf(&b, "%s\n\n", plain(r.place()))
+	if r.Shard != nil {
+		fmt.Fprintf(&b, "This is %s.\n\n", plain(r.Shard.words()))
+	}
 	c := r.Counts
 	b.WriteString("| | conform | violate | inconclusive | skipped | not applicable | all |\n|---|---:|---:|---:|---:|---:|---:|\n")
 	fmt.Fprintf(&b, "| cases | %d | %d | %d | %d | %d | %d |\n", c.Conforms, c.Violates, c.Inconclusive, c.Skipped, c.NotApplicable, c.Total)

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -26,6 +27,9 @@ func Read(path string) (*Report, error) {
 func parse(b []byte) (*Report, error) {
 	var r Report
 	strict, err := json.UnmarshalStrict(b, &r, json.DisallowDuplicateFields)
+	if bad, at := json.SyntaxErrorOffset(err); bad && at >= int64(len(bytes.TrimSpace(b))) {
+		return nil, fmt.Errorf("it is cut off after %d bytes: take the whole file, or run the cases again: %w", len(b), err)
+	}
 	if err = errors.Join(append(strict, err)...); err != nil {
 		return nil, err
 	}

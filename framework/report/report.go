@@ -17,12 +17,14 @@ const Schema = "mesh-egress-conformance/report/v2"
 
 // Report is one run.
 type Report struct {
-	Schema      string          `json:"schema"`
-	Started     time.Time       `json:"started"`
-	Took        float64         `json:"tookSeconds"`
-	Environment Environment     `json:"environment"`
-	Counts      Counts          `json:"counts"`
-	Cases       []egress.Result `json:"cases"`
+	Schema      string      `json:"schema"`
+	Started     time.Time   `json:"started"`
+	Took        float64     `json:"tookSeconds"`
+	Environment Environment `json:"environment"`
+	// Shard says which part of the selected cases the run was of; absent where it was of all.
+	Shard  *Shard          `json:"shard,omitempty"`
+	Counts Counts          `json:"counts"`
+	Cases  []egress.Result `json:"cases"`
 	// Faults are what went wrong outside any case, such as a clean-up that failed. A report with faults is no success.
 	Faults []string `json:"faults,omitempty"`
 }
@@ -136,12 +138,15 @@ func (r *Report) Unfinished() int {
 
 // Names of the reports in their folder.
 const (
-	reportFile = "report.json"
-	junitFile  = "junit.xml"
+	// JSONFile is the report itself, as data.
+	JSONFile  = "report.json"
+	junitFile = "junit.xml"
 	// summaryFile is for the page of a CI job.
 	summaryFile = "report.md"
 	// HTMLFile is that of the page for people, which framework/report/html makes.
 	HTMLFile = "report.html"
+	// bundles is the folder of the debug bundles.
+	bundles = "bundles"
 )
 
 // Rendering is one form of a report beside report.json.
@@ -159,7 +164,7 @@ var renderings = []Rendering{{junitFile, (*Report).JUnit}, Summary}
 // WriteAll writes report.json, junit.xml, report.md and further renderings into a folder; where one fails, the others are written
 // all the same. It returns the paths of the files that are there.
 func (r *Report) WriteAll(to *Folder, further ...Rendering) (written []string, err error) {
-	for _, x := range slices.Concat([]Rendering{{reportFile, (*Report).JSON}}, renderings, further) {
+	for _, x := range slices.Concat([]Rendering{{JSONFile, (*Report).JSON}}, renderings, further) {
 		b, failed := x.Make(r)
 		if failed == nil {
 			failed = to.Write(x.File, b)
@@ -180,7 +185,7 @@ func (r *Report) WriteAll(to *Folder, further ...Rendering) (written []string, e
 func (r *Report) JSON() ([]byte, error) {
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", reportFile, err)
+		return nil, fmt.Errorf("encode %s: %w", JSONFile, err)
 	}
 	return append(b, '\n'), nil
 }

@@ -115,7 +115,7 @@ func write(t *testing.T, r *Report, dir string) {
 	if _, err := r.WriteAll(f); err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(filepath.Join(dir, reportFile))
+	b, err := os.ReadFile(filepath.Join(dir, JSONFile))
 	if err == nil {
 		err = reporttest.Validate(b)
 	}

@@ -113,6 +113,7 @@ func TestSchemaIsThatOfTheTypes(t *testing.T) {
 // complete is a report in which as much as possible is set.
 func complete() *Report {
 	r := every()
+	r.Shard = &Shard{Number: 1, Of: 2, Selection: "sha256:1", Cases: 9}
 	r.Environment = Environment{
 		Provider: "embedded", Deviations: []string{"x"}, Timings: map[string]float64{"ready": 1.5}, Foreign: []string{"ServiceEntry x"},
 		Components: []Component{{Name: "etcd", Source: "build", Digest: "sha256:1"}},

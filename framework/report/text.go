@@ -58,6 +58,9 @@ func (o Text) report(w io.Writer, r *Report) {
 	if e.Sabotage != "" {
 		fmt.Fprintf(w, "SABOTAGED on purpose: %s\n", line(e.Sabotage))
 	}
+	if r.Shard != nil {
+		fmt.Fprintln(w, r.Shard.words())
+	}
 	fmt.Fprintln(w, r.Summary())
 }
 

@@ -1,6 +1,7 @@
 package html
 
 import (
+	"fmt"
 	"slices"
 
 	"mesh-egress-conformance/framework/report"
@@ -13,7 +14,12 @@ type environment struct {
 	Components []report.Component
 }
 
-func environmentOf(e report.Environment) environment {
+func environmentOf(r *report.Report) environment {
+	e := r.Environment
+	shard := ""
+	if r.Shard != nil {
+		shard = fmt.Sprintf("%s of %d cases", r.Shard, r.Shard.Cases)
+	}
 	out := environment{Deviations: e.Deviations, Components: e.Components}
 	for _, f := range []fact{
 		{"Provider", e.Provider},
@@ -24,6 +30,7 @@ func environmentOf(e report.Environment) environment {
 		{"Components from source", e.Source},
 		{"Internet", e.Internet},
 		{"Sabotage", e.Sabotage},
+		{"Shard", shard},
 	} {
 		if f.Value != "" {
 			out.Facts = append(out.Facts, f)

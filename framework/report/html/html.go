@@ -138,7 +138,7 @@ func viewOf(r *report.Report) view {
 	e := r.Environment
 	v := view{
 		Title: "Egress conformance", Phases: egress.Phases(), Faults: r.Faults, Foreign: e.Foreign,
-		Areas: areas(r.Cases), Labels: labels(r.Cases), Time: timingOf(r), Env: environmentOf(e),
+		Areas: areas(r.Cases), Labels: labels(r.Cases), Time: timingOf(r), Env: environmentOf(r),
 		Facts: facts(r),
 	}
 	if e.Istio != "" {
