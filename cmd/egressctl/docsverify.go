@@ -6,11 +6,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"mesh-egress-conformance/framework/cluster"
+	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/input"
 	"mesh-egress-conformance/framework/pages"
 )
@@ -89,9 +92,9 @@ func docsUpdateCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update [PAGE...]",
 		Short: "Run pages, and write what their commands print, the included files and the versions into them",
-		Long: "Update does what verify does, and writes into the pages what has come out: read the change before you commit it. A page that\n" +
-			"leaves something in the cluster is not written.\n\n" +
-			"Exit status: 0 written, 1 a page leaves something behind, 2 mistakes in pages or a fault, 64 wrong usage.",
+		Long: "Update does what verify does, and writes into the pages what has come out: read the change before you commit it. A page\n" +
+			"whose commands end with another exit status than it says, or that leaves something in the cluster, is not written.\n\n" +
+			"Exit status: 0 written, 1 a page was not written, 2 mistakes in pages or a fault, 64 wrong usage.",
 		Example: "  egressctl docs update tcp-egress && git diff docs/pages",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.withPages(cmd, args, (*library).loaded, func(l *library, c cluster.Cluster, list []*pages.Page) error {
@@ -136,16 +139,22 @@ func (l *library) loaded(names []string) ([]*pages.Page, error) {
 	return list, nil
 }
 
-// update writes a page that leaves nothing behind, and says where it has changed.
+// update writes a page that leaves nothing behind and whose commands end as it says, and says where it has changed. What a
+// failed command prints is not what a page is to have, unless its writer says that it is meant to fail.
 func (l *library) update(w io.Writer, out pages.Outcome, f cluster.Facts) (written bool, err error) {
-	if len(out.Left) > 0 {
+	failing := slices.DeleteFunc(slices.Clone(out.Results), func(r pages.Result) bool { return r.Exit == r.Step.Exit })
+	if len(out.Left)+len(failing) > 0 {
 		tellPage(w, out, "NOT written")
+		for _, r := range failing {
+			fmt.Fprintf(w, "%s: exit status %d, and not %d: %s mend the commands, or write exit=N behind sh\n", r.Step.Where(), r.Exit, r.Step.Exit, r.Output)
+		}
 		tellLeft(w, out)
 		return false, nil
 	}
-	stamp := &pages.Stamp{Date: time.Now().UTC().Format(time.DateOnly), On: []string{
-		"Istio " + f.IstioTag, "Envoy " + f.Envoy, "Kubernetes " + f.Kubernetes, "the provider " + f.Provider, "the " + string(f.Outside) + " internet",
-	}}
+	stamp := &pages.Stamp{
+		Date: time.Now().UTC().Format(time.DateOnly), On: []string{"Istio " + f.IstioTag, "Envoy " + f.Envoy, "Kubernetes " + strings.TrimPrefix(f.Kubernetes, "v")},
+		Place: fmt.Sprintf("%s cluster, %s internet", f.Provider, f.Outside),
+	}
 	text := out.Page.Rewrite(out.Results, stamp)
 	p, mistakes := pages.Parse(out.Page.File, text, l.fs())
 	if wrong := append(mistakes, p.Stale...); len(wrong) > 0 {
@@ -177,11 +186,16 @@ func (o *options) withPages(cmd *cobra.Command, names []string, read func(*libra
 	if !cmd.Flags().Changed("name") {
 		o.name = pagesClusterName
 	}
+	_, err = o.cluster(cmd)
+	running := err == nil
 	down, err := o.ensureCluster(cmd)
 	if err != nil {
 		return err
 	}
 	c, err := o.pagesCluster(cmd)
+	if err == nil && !running {
+		err = harness.AddGatewayAPI(cmd.Context(), c)
+	}
 	if err == nil {
 		err = do(lib, c, list)
 	}

@@ -18,14 +18,19 @@ type edit struct {
 
 // Stamp says what a page was verified on.
 type Stamp struct {
-	Date string   // of the run, as 2006-01-02
-	On   []string // what it ran on, such as "Istio 1.31.0"
+	Date  string   // of the run, as 2006-01-02
+	On    []string // what it ran on, such as "Istio 1.31.0"
+	Place string   // what kind of cluster that was; "" says nothing of it
 }
 
 // text is the quote that the page gets.
 func (s Stamp) text(p *Page) string {
-	out := fmt.Sprintf("> Verified on %s with %s. `egressctl docs update` has written this and the outputs below.\n", s.Date, strings.Join(s.On, ", "))
-	names := []string{}
+	out := fmt.Sprintf("> Verified on %s with %s", s.Date, strings.Join(s.On, ", "))
+	if s.Place != "" {
+		out += " (" + s.Place + ")"
+	}
+	out += ".\n> `egressctl docs update` has written this, the YAML and the outputs below.\n"
+	var names []string
 	for _, m := range p.Masks {
 		if n := "`" + m.Name + "`"; !slices.Contains(names, n) {
 			names = append(names, n)
