@@ -44,7 +44,7 @@ func docsVerifyCommand(o *options) *cobra.Command {
 					tellOutcome(cmd.OutOrStdout(), out)
 				}
 				if wrong > 0 {
-					fmt.Fprintf(cmd.OutOrStdout(), "%d of %s not as written; egressctl docs update writes what came out\n", wrong, counted(len(list), "page"))
+					fmt.Fprintf(cmd.OutOrStdout(), "%d of %s not as written; egressctl docs update writes new outputs into them\n", wrong, counted(len(list), "page"))
 					return &exitError{code: 1}
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s as written\n", counted(len(list), "page"))

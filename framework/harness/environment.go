@@ -117,7 +117,7 @@ func AddHosts(ctx context.Context, c cluster.Cluster, more *internet.Hosts) erro
 }
 
 // AddGatewayAPI makes a running cluster of the harness know the Gateway API, in the version that its Istio was made for. It
-// does nothing where that is so, and is an error on somebody else's cluster.
+// changes nothing where that is so, and is an error on somebody else's cluster.
 func AddGatewayAPI(ctx context.Context, c cluster.Cluster) error {
 	f := c.Facts()
 	if f.Foreign {
@@ -127,7 +127,11 @@ func AddGatewayAPI(ctx context.Context, c cluster.Cluster) error {
 	if err != nil {
 		return err
 	}
-	return mesh.InstallGatewayAPI(ctx, client, f.Module, f.Istio, limits.Process().Cluster.GatewayAPI)
+	patience := limits.Process().Cluster.GatewayAPI
+	if err := mesh.InstallGatewayAPI(ctx, client, f.Module, f.Istio, patience); err != nil {
+		return err
+	}
+	return mesh.AwaitGatewayClasses(ctx, client, patience)
 }
 
 // skipReason says why a case cannot run here although its needs are met; "" if it can.
