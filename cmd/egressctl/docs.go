@@ -231,6 +231,8 @@ func (l *library) run(ctx context.Context, c cluster.Cluster, p *pages.Page, wit
 	if err != nil {
 		return out, err
 	}
+	ctx, stop := whileAlive(ctx, c)
+	defer stop()
 	shell, err := pages.NewBash(ctx, l.dir, env)
 	if err != nil {
 		return out, err
@@ -242,4 +244,21 @@ func (l *library) run(ctx context.Context, c cluster.Cluster, p *pages.Page, wit
 	}
 	with(r)
 	return r.Run(ctx, p)
+}
+
+// whileAlive is a context that ends with the cluster, too: without it, every command of a page would print something else.
+func whileAlive(ctx context.Context, c cluster.Cluster) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-cluster.Gone(c):
+			why := c.Failure()
+			if why == nil {
+				why = errors.New("it was taken down")
+			}
+			cancel(fmt.Errorf("cluster %s has ended: %w", c.Name(), why))
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
 }

@@ -112,9 +112,14 @@ func watched(ctx context.Context, c *fixture.Client, trials []*fixture.Object, p
 // builtinClasses), without which a new cluster is not complete yet.
 var istiodsClasses = []string{ourClass.GetName(), "istio-remote"}
 
+// Getter reads one object.
+type Getter interface {
+	Get(ctx context.Context, o *fixture.Object) (*fixture.Object, error)
+}
+
 // AwaitGatewayClasses waits that long until istiod has made its classes. Whoever compares what is in a cluster would
 // take them for somebody's doing.
-func AwaitGatewayClasses(ctx context.Context, c *fixture.Client, patience time.Duration) error {
+func AwaitGatewayClasses(ctx context.Context, c Getter, patience time.Duration) error {
 	var missing string
 	err := poll(ctx, 50*time.Millisecond, limits.Patience{Time: patience}, func(ctx context.Context) (bool, error) {
 		for _, n := range istiodsClasses {
