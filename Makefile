@@ -52,7 +52,7 @@ FUZZTIME ?= 20s
 
 .PHONY: fuzz
 fuzz: ## fuzz everything that reads files of others; their seeds run in `make unit` too
-	for t in input:FuzzDocuments printable:FuzzText casefile:FuzzParse check:FuzzFolder report:FuzzRead compare:FuzzRead migrate:FuzzFile internet:FuzzReadHosts internet:FuzzTalk; do \
+	for t in input:FuzzDocuments printable:FuzzText casefile:FuzzParse pages:FuzzParse check:FuzzFolder report:FuzzRead compare:FuzzRead migrate:FuzzFile internet:FuzzReadHosts internet:FuzzTalk; do \
 	  $(GO) test -run '^$$' -fuzz "^$${t#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./framework/$${t%:*}; done
 
 .PHONY: drivers
@@ -153,6 +153,17 @@ verify: ## check that generated and pinned files are up to date
 .PHONY: update
 update: ## bring generated and pinned files up to date
 	scripts/update-modules.sh
+
+# Pages by name, e.g. make docs-update PAGES=tcp-egress; all without.
+PAGES ?=
+
+.PHONY: docs-verify
+docs-verify: build ## run the commands of docs/pages in a cluster, fail with a diff where they print something else (root)
+	$(BIN)/egressctl docs verify --provider $(PROVIDER) $(PAGES)
+
+.PHONY: docs-update
+docs-update: build ## write what the commands of docs/pages print, included files and versions into the pages (root)
+	$(BIN)/egressctl docs update --provider $(PROVIDER) $(PAGES)
 
 .PHONY: matrix
 matrix: build ## all cases on every Istio version of the catalogue, and what has changed between them; docs/compare.md (root)

@@ -1,7 +1,12 @@
 // Package docs has the files of this folder that programs read.
 package docs
 
-import _ "embed" // the schema
+import "embed"
+
+// Pages are the pages whose commands can be run, below pages/.
+//
+//go:embed pages/*.md
+var Pages embed.FS
 
 // ReportSchema is the JSON Schema (2020-12) of report.json. It is generated from the Go types:
 //

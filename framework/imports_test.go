@@ -16,7 +16,7 @@ var tiers = [][]string{
 	{"framework/probe/wire"},
 	{"framework/egress", "framework/limits", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "fixtures", "samples", "docs"},
 	{"framework/internet", "framework/report/reporttest"},
-	{"framework/casefile", "framework/isolation", "framework/components", "framework/fixture", "framework/kube", "framework/why"},
+	{"framework/casefile", "framework/pages", "framework/isolation", "framework/components", "framework/fixture", "framework/kube", "framework/why"},
 	{"framework/cluster", "framework/pods", "framework/check", "framework/release"},
 	{"framework/mesh"},
 	{"framework/engine", "framework/schedule", "framework/existing", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},

@@ -76,7 +76,7 @@ func (o *options) complete(ctx context.Context) error {
 }
 
 func upCommand(o *options) *cobra.Command {
-	var reuse bool
+	var reuse, gatewayAPI bool
 	var sel selection
 	cmd := &cobra.Command{
 		Use:     "up",
@@ -96,6 +96,11 @@ func upCommand(o *options) *cobra.Command {
 				if err := harness.AddHosts(cmd.Context(), c, what.hosts); err != nil {
 					return err
 				}
+				if gatewayAPI {
+					if err := harness.AddGatewayAPI(cmd.Context(), c); err != nil {
+						return err
+					}
+				}
 				fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is up already\n", o.name)
 				return nil
 			} else if errors.Is(err, harness.ErrStarting) {
@@ -107,11 +112,17 @@ func upCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if gatewayAPI {
+				if err := harness.AddGatewayAPI(cmd.Context(), s.Cluster()); err != nil {
+					return err
+				}
+			}
 			fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is up; try\n  egressctl run --name %[1]s\n  egressctl kubectl --name %[1]s -- get pods -A\n  egressctl shell --name %[1]s\n  eval \"$(egressctl env --name %[1]s)\"  # then kubectl and istioctl are the cluster's\n  egressctl down --name %[1]s\n", s.Cluster().Name())
 			return nil
 		},
 	}
 	o.addUpFlags(cmd)
+	cmd.Flags().BoolVar(&gatewayAPI, "gateway-api", false, "make the cluster know the Gateway API, whose kinds do not come with Istio")
 	cmd.Flags().BoolVar(&reuse, "reuse", false, "be content with a running cluster of that name")
 	addHostsFlag(cmd, &sel.hosts)
 	return cmd

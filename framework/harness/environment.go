@@ -11,6 +11,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/live"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
@@ -113,6 +114,24 @@ func AddHosts(ctx context.Context, c cluster.Cluster, more *internet.Hosts) erro
 	}
 	_, err := extend(ctx, c, more)
 	return err
+}
+
+// AddGatewayAPI makes a running cluster of the harness know the Gateway API, in the version that its Istio was made for. It
+// changes nothing where that is so, and is an error on somebody else's cluster.
+func AddGatewayAPI(ctx context.Context, c cluster.Cluster) error {
+	f := c.Facts()
+	if f.Foreign {
+		return fmt.Errorf("cluster %s belongs to somebody else, who says which version of the Gateway API it has", c.Name())
+	}
+	client, err := fixture.NewClient(c.RESTConfig(), fixture.ClusterOwner, nil)
+	if err != nil {
+		return err
+	}
+	patience := limits.Process().Cluster.GatewayAPI
+	if err := mesh.InstallGatewayAPI(ctx, client, f.Module, f.Istio, patience); err != nil {
+		return err
+	}
+	return mesh.AwaitGatewayClasses(ctx, client, patience)
 }
 
 // skipReason says why a case cannot run here although its needs are met; "" if it can.

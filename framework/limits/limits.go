@@ -25,6 +25,7 @@ type Limits struct {
 	Push    Push
 	Log     Log
 	Probe   Probe
+	Page    Page
 }
 
 // Cluster bounds the start and the end of clusters.
@@ -104,6 +105,19 @@ type Probe struct {
 	Restore time.Duration
 }
 
+// Page bounds the commands of pages of documentation.
+type Page struct {
+	// Block bounds one block of commands: the longest waits for a pod.
+	Block time.Duration
+	// Retry bounds the repetitions of a block that does not print yet what the page has, and Pace is the time between two.
+	Retry, Pace time.Duration
+	// Learn bounds the repetitions where the page is going to be rewritten. What comes then is taken for what comes at last, so it
+	// has to be longer than a change takes to reach a proxy.
+	Learn time.Duration
+	// Settle bounds the wait until what a page has deleted is gone, with what belonged to it.
+	Settle time.Duration
+}
+
 // Default are the limits for a machine of usual speed.
 func Default() Limits {
 	return Limits{
@@ -120,11 +134,12 @@ func Default() Limits {
 			Connect: 3 * time.Second, Total: 10 * time.Second, Dead: time.Second, Command: 20 * time.Second, Phase: 3 * time.Second,
 			Restore: 30 * time.Second,
 		},
+		Page: Page{Block: 2 * time.Minute, Retry: 20 * time.Second, Pace: 200 * time.Millisecond, Learn: 5 * time.Second, Settle: 20 * time.Second},
 	}
 }
 
 // Stretched returns limits that are so many times as long; a factor below 1 counts as 1. Paces and istiod's own
-// settings (Push.Debounce, Push.Pause, Push.Relist, Push.Soonest) stay as they are, and so do counts of answers: slow answers
+// settings (Page.Pace, Push.Debounce, Push.Pause, Push.Relist, Push.Soonest) stay as they are, and so do counts of answers: slow answers
 // already take their time.
 func (l Limits) Stretched(factor int) Limits {
 	factor = max(1, factor)
@@ -147,6 +162,7 @@ func (l *Limits) durations() []*time.Duration {
 		&l.Push.Seen.Time, &l.Push.Addresses.Time, &l.Push.BecomesQuiet.Time,
 		&l.Log.Flush, &l.Log.Attach,
 		&l.Probe.Connect, &l.Probe.Total, &l.Probe.Dead, &l.Probe.Command, &l.Probe.Phase, &l.Probe.Restore,
+		&l.Page.Block, &l.Page.Retry, &l.Page.Learn, &l.Page.Settle,
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // paces are what no factor changes, see Stretched.
-var paces = map[string]bool{"Push.Debounce": true, "Push.Pause": true, "Push.Relist": true, "Push.Soonest": true}
+var paces = map[string]bool{"Page.Pace": true, "Push.Debounce": true, "Push.Pause": true, "Push.Relist": true, "Push.Soonest": true}
 
 // each calls f with every duration of a struct by its path.
 func each(v reflect.Value, path string, f func(path string, d time.Duration)) {

@@ -108,6 +108,38 @@ func watched(ctx context.Context, c *fixture.Client, trials []*fixture.Object, p
 	return err
 }
 
+// istiodsClasses are the classes that every istiod makes once it watches the Gateway API (pilot/pkg/config/kube/gateway,
+// builtinClasses), without which a new cluster is not complete yet.
+var istiodsClasses = []string{ourClass.GetName(), "istio-remote"}
+
+// Getter reads one object.
+type Getter interface {
+	Get(ctx context.Context, o *fixture.Object) (*fixture.Object, error)
+}
+
+// AwaitGatewayClasses waits that long until istiod has made its classes. Whoever compares what is in a cluster would
+// take them for somebody's doing.
+func AwaitGatewayClasses(ctx context.Context, c Getter, patience time.Duration) error {
+	var missing string
+	err := poll(ctx, 50*time.Millisecond, limits.Patience{Time: patience}, func(ctx context.Context) (bool, error) {
+		for _, n := range istiodsClasses {
+			class := ourClass.DeepCopy()
+			class.SetName(n)
+			if _, err := c.Get(ctx, class); apierrors.IsNotFound(err) {
+				missing = n
+				return false, nil
+			} else if err != nil {
+				return false, err
+			}
+		}
+		return true, nil
+	})
+	if errors.Is(err, errPatience) {
+		return fmt.Errorf("istiod has not made the GatewayClass %s within %s", missing, patience)
+	}
+	return err
+}
+
 // GatewayAPIGroup is the API group of the Gateway API.
 const GatewayAPIGroup = "gateway.networking.k8s.io"
 

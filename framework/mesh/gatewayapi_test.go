@@ -1,11 +1,16 @@
 package mesh
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"mesh-egress-conformance/framework/fixture"
@@ -64,6 +69,38 @@ func TestGatewayAPICRDs(t *testing.T) {
 		}
 		if err == nil && len(crds) != len(gatewayAPIKinds) {
 			t.Errorf("%d CRDs", len(crds))
+		}
+	}
+}
+
+// classes is a cluster in which a class is there after so many questions; negative is never.
+type classes map[string]int
+
+func (c classes) Get(_ context.Context, o *fixture.Object) (*fixture.Object, error) {
+	left, ok := c[o.GetName()]
+	switch {
+	case !ok:
+		return nil, errors.New("the connection is cut")
+	case left == 0:
+		return o, nil
+	}
+	c[o.GetName()]--
+	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "gatewayclasses"}, o.GetName())
+}
+
+func TestAwaitGatewayClasses(t *testing.T) {
+	for name, x := range map[string]struct {
+		have classes
+		want string
+	}{
+		"there":             {classes{"istio": 0, "istio-remote": 0}, ""},
+		"one after another": {classes{"istio": 1, "istio-remote": 2}, ""},
+		"one never":         {classes{"istio": 0, "istio-remote": -1}, "istiod has not made the GatewayClass istio-remote within 200ms"},
+		"no answer":         {classes{"istio": 0}, "the connection is cut"},
+	} {
+		err := AwaitGatewayClasses(t.Context(), x.have, 200*time.Millisecond)
+		if (err == nil) != (x.want == "") || err != nil && !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%s: %v, wanted %q", name, err, x.want)
 		}
 	}
 }
