@@ -19,7 +19,7 @@ func migrateCommand() *cobra.Command {
 			"standard error with file and line. docs/migrate.md has the whole list.\n\n" +
 			"Exit status: 0 migrated, or nothing to do, 2 an object has no current counterpart and was left as it is, 64 the file\n" +
 			"cannot be read.",
-		Example: "  egressctl migrate egress_httpbin.yml >httpbin.yaml\n  kubectl get egressrules -o yaml | egressctl migrate -",
+		Example: "  egressctl migrate egress_httpbin.yml > httpbin.yaml\n  kubectl get egressrules -o yaml | egressctl migrate -",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var b []byte
