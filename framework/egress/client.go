@@ -52,7 +52,7 @@ const NativeSidecarAnnotation = "sidecar.istio.io/nativeSidecar"
 // Proxied says whether a proxy runs beside the client: one with a sidecar that is no native one starts after all init
 // containers.
 func (c Client) Proxied() bool {
-	return c.Captured() && !(c.Init && c.Annotations[NativeSidecarAnnotation] == "false")
+	return c.Captured() && (!c.Init || c.Annotations[NativeSidecarAnnotation] != "false")
 }
 
 // Serves says whether the client has a Service.
