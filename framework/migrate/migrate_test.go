@@ -223,6 +223,19 @@ func utf16(text string) string {
 	return out.String()
 }
 
+// The case app-egressrule-migrated runs with what the document's own file becomes today.
+func TestSourceDocument(t *testing.T) {
+	in, err := os.ReadFile("../../samples/egresshttpbin/egress_httpbin.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := migrate.File("egress_httpbin.yml", in)
+	if err != nil || len(r.Notes) > 0 || r.Left > 0 {
+		t.Fatal(r, err)
+	}
+	golden(t, "../../fixtures/http/egressrule-migrated.yaml", string(r.YAML))
+}
+
 func FuzzFile(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.in.yaml")
 	if err != nil {
