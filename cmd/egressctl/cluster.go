@@ -92,7 +92,7 @@ func upCommand(o *options) *cobra.Command {
 				return err
 			}
 			if c, err := o.cluster(cmd); err == nil && reuse {
-				if err := harness.AddHosts(cmd.Context(), c, what.hosts); err != nil {
+				if err := errors.Join(harness.CarriesIstios(c, o.also), harness.AddHosts(cmd.Context(), c, what.hosts)); err != nil {
 					return err
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is up already\n", o.name)
@@ -111,6 +111,7 @@ func upCommand(o *options) *cobra.Command {
 		},
 	}
 	o.addUpFlags(cmd)
+	o.addAlsoFlag(cmd)
 	cmd.Flags().BoolVar(&reuse, "reuse", false, "be content with a running cluster of that name")
 	addHostsFlag(cmd, &sel.hosts)
 	return cmd

@@ -62,6 +62,7 @@ func runCommand(o *options) *cobra.Command {
 		},
 	}
 	o.addUpFlags(cmd)
+	o.addAlsoFlag(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&keep, "keep", false, "leave a cluster that this run brought up")
 	f.StringVar(&sabotage, "sabotage", "", "break the world on purpose: allow-any or internet-down")

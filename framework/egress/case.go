@@ -51,7 +51,6 @@ var features = map[Feature]string{
 	NFTables:               "a proxy image with nft",
 	Credential:             "a client certificate of the internet's CA, and leave to let sidecars read Secrets",
 	"init-container-probe": "probes from init containers",
-	"two-istio-versions":   "proxies of another Istio version than istiod's",
 }
 
 // Meaning says what a feature is.
@@ -479,8 +478,11 @@ func parseMinor(v string) (int, error) {
 	}
 	major, err1 := strconv.Atoi(f[0])
 	minor, err2 := strconv.Atoi(f[1])
-	if err1 != nil || err2 != nil || major < 0 || minor < 0 || minor > 9999 {
+	if err1 != nil || err2 != nil || major < 0 || minor < 0 || minor >= minors {
 		return 0, fmt.Errorf("version %q is not of the form 1.31", v)
 	}
-	return major*10000 + minor, nil
+	return major*minors + minor, nil
 }
+
+// minors is how many minor versions a major one may have, as parseMinor counts them.
+const minors = 10000

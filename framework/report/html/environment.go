@@ -11,10 +11,11 @@ type environment struct {
 	Facts      []fact
 	Deviations []string // from an installation by the charts' defaults
 	Components []report.Component
+	Clients    []report.Client
 }
 
 func environmentOf(e report.Environment) environment {
-	out := environment{Deviations: e.Deviations, Components: e.Components}
+	out := environment{Deviations: e.Deviations, Components: e.Components, Clients: e.Clients}
 	for _, f := range []fact{
 		{"Provider", e.Provider},
 		{"Cluster", e.Cluster},
