@@ -27,7 +27,10 @@ type Client struct {
 	Escapes bool   `json:"escapes,omitempty"` // it has a sidecar, and its traffic goes around it
 	// Service keeps the Service that the manifest has. A client that is not called needs none, and its start
 	// does not change anybody's endpoints then.
-	Service  bool   `json:"service,omitempty"`
+	Service bool `json:"service,omitempty"`
+	// Hollow keeps the Service too, without endpoints: it selects no pod. A sidecar that sees nothing but its own namespace
+	// has the listener of its port then, which decides how HTTP is blocked.
+	Hollow   bool   `json:"-"`
 	ReadyURL string `json:"readyURL,omitempty"` // must answer to the control client before cases use it
 	// Revision names the istiod that injects and serves it; "" is the default one.
 	Revision string `json:"revision,omitempty"`

@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -66,5 +67,19 @@ func TestNames(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A case meets the same in every lane, but for names: a sidecar that sees nothing but its own namespace has a Service there.
+func TestLaneClient(t *testing.T) {
+	for _, service := range []bool{true, false} {
+		k := egress.Client{Name: "client", Namespace: "egress-client", Service: service}
+		if !reflect.DeepEqual(lane(0).client(k), k) {
+			t.Error("the first lane has another client")
+		}
+		c := lane(2).client(k)
+		if c.Namespace != "egress-client-lane2" || c.Service || c.Hollow != service {
+			t.Errorf("%+v", c)
+		}
 	}
 }

@@ -12,17 +12,22 @@ import (
 func TestMayBeLost(t *testing.T) {
 	entry := &fixture.Object{Object: egress.Object{"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry"}}
 	service := &fixture.Object{Object: egress.Object{"apiVersion": "v1", "kind": "Service"}}
+	both := []string{"a.n", "b.n"}
+	acked := func(sent ...string) mesh.Settled { return mesh.Settled{Acknowledged: true, Sent: sent} }
 	for name, x := range map[string]struct {
 		objects []*fixture.Object
 		s       mesh.Settled
-		told    bool
+		told    []string
 		want    bool
 	}{
-		"alone":                      {objects: []*fixture.Object{service, entry}, told: true},
+		"alone":                      {objects: []*fixture.Object{service, entry}, told: both, s: acked(both...)},
 		"beside another push":        {objects: []*fixture.Object{service, entry}, s: mesh.Settled{Beside: true}, want: true},
-		"sent to nobody":             {objects: []*fixture.Object{entry}, s: mesh.Settled{Unconcerned: true}, told: true, want: true},
-		"it concerned nobody before": {objects: []*fixture.Object{entry}, s: mesh.Settled{Unconcerned: true}},
-		"nothing that could be lost": {objects: []*fixture.Object{service}, s: mesh.Settled{Beside: true, Unconcerned: true}, told: true},
+		"sent to nobody":             {objects: []*fixture.Object{entry}, s: acked(), told: both, want: true},
+		"sent to one of two":         {objects: []*fixture.Object{entry}, s: acked("b.n"), told: both, want: true},
+		"it concerned one before":    {objects: []*fixture.Object{entry}, s: acked(both...), told: []string{"a.n"}},
+		"it concerned nobody before": {objects: []*fixture.Object{entry}, s: acked()},
+		"nobody has acknowledged it": {objects: []*fixture.Object{entry}, s: mesh.Settled{}, told: both},
+		"nothing that could be lost": {objects: []*fixture.Object{service}, s: mesh.Settled{Beside: true}, told: both},
 	} {
 		if got := mayBeLost(x.objects, x.told, x.s); got != x.want {
 			t.Errorf("%s: %t", name, got)

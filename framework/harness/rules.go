@@ -44,8 +44,8 @@ type rules struct {
 
 	mu      sync.Mutex
 	applied map[string][]*fixture.Object
-	// told are the cases of whose objects a proxy of theirs was told.
-	told   map[string]bool
+	// told are, by case, the proxies that may have been told of its objects.
+	told   map[string][]string
 	scaled map[string][]string // revisions whose istiod a case has sent away or back
 	// setupMade is when the setup of a case had been made, by this machine's clock.
 	setupMade map[string]time.Time
@@ -254,7 +254,9 @@ func (r *rules) put(ctx context.Context, c egress.Case, objs []*fixture.Object, 
 		return ch, err
 	}
 	r.mu.Lock()
-	r.told[c.Name] = r.told[c.Name] || !s.Unconcerned
+	if r.told[c.Name] = append(r.told[c.Name], s.Sent...); !s.Acknowledged {
+		r.told[c.Name] = append(r.told[c.Name], r.clients.proxies(c)...)
+	}
 	r.mu.Unlock()
 	s, err = r.changer.AwaitGateways(ctx, r.gateways, made, r.proxies(c, nil))
 	return settled(ch, s), err

@@ -38,7 +38,7 @@ func (l lane) actual(name string) string {
 // client describes a lane's copy of a client.
 func (l lane) client(c egress.Client) egress.Client {
 	if name := l.actual(c.Name); name != c.Name {
-		c.Name, c.Namespace, c.Service = name, fmt.Sprintf("%s-lane%d", c.Namespace, l), false
+		c.Name, c.Namespace, c.Service, c.Hollow = name, fmt.Sprintf("%s-lane%d", c.Namespace, l), false, c.Service
 	}
 	return c
 }

@@ -219,6 +219,7 @@ func together(all []*Settled) Settled {
 		out.Reached = out.Reached && s.Reached
 		out.Beside = out.Beside || s.Beside
 		out.Rejections = append(out.Rejections, s.Rejections...)
+		out.Sent = append(out.Sent, s.Sent...)
 		out.Took = max(out.Took, s.Took)
 		if s.Note != "" && !slices.Contains(notes, s.Note) {
 			notes = append(notes, s.Note)

@@ -26,6 +26,9 @@ type Settled struct {
 	Note         string        `json:"note,omitempty"`       // what is not proven
 	Rejections   []string      `json:"rejections,omitempty"` // NACKs: a proxy refused a configuration
 	Took         time.Duration `json:"took"`
+	// Sent are the proxies under test that have been sent a push since the change, and have acknowledged it; it is complete
+	// where the change was acknowledged.
+	Sent []string `json:"sent,omitempty"`
 	// Unconcerned says that istiod has computed the push and sent it to none of the proxies.
 	Unconcerned bool `json:"unconcerned,omitempty"`
 	// Reached says that every proxy under test has been sent a push since the change, and has acknowledged it: it has the
@@ -69,8 +72,9 @@ func (i *Istiod) settle(ctx context.Context, c pending) (Settled, error) {
 		c.before.pushes = w.before
 	}
 	s := Settled{Acknowledged: err == nil, Took: time.Since(start), Rejections: w.rejections()}
-	s.Unconcerned = s.Acknowledged && len(c.proxies) > 0 && w.sentTo == 0
-	s.Reached = s.Acknowledged && w.sentTo == len(c.proxies)
+	s.Sent = w.sent
+	s.Unconcerned = s.Acknowledged && len(c.proxies) > 0 && len(w.sent) == 0
+	s.Reached = s.Acknowledged && len(w.sent) == len(c.proxies)
 	s.Beside = w.own.anyBeyondNext(written.pushes)
 	if err == nil || errors.Is(err, errPatience) {
 		if err := i.restarted(ctx, written); err != nil {
@@ -168,11 +172,11 @@ type watch struct {
 	asked     time.Time // when the watch began
 	followers map[string]*follower
 
-	last   map[string]push
-	own    counts // when the push was first known to have been computed
-	sentTo int    // how many proxies were sent a push since the change
-	still  moment // when the last push was computed or sent
-	out    moment // when the push was first known to have reached a proxy, or to have been computed for none
+	last  map[string]push
+	own   counts   // when the push was first known to have been computed
+	sent  []string // the proxies that were sent a push since the change
+	still moment   // when the last push was computed or sent
+	out   moment   // when the push was first known to have reached a proxy, or to have been computed for none
 }
 
 // moment is a time, and how often istiod has answered since.
@@ -256,7 +260,7 @@ func (w *watch) look(ctx context.Context, sent map[string]push) (bool, error) {
 		newest[pod] = p.newest()
 	}
 	w.report(newest)
-	done := 0
+	var told []string
 	for _, name := range w.proxies {
 		known, acknowledged := w.proxy(name)
 		if !known { // perhaps a further replica knows it
@@ -266,15 +270,15 @@ func (w *watch) look(ctx context.Context, sent map[string]push) (bool, error) {
 			return false, nil
 		}
 		if acknowledged.later {
-			done++
+			told = append(told, name)
 		}
 	}
-	w.sentTo = done
-	if done == len(w.proxies) {
+	w.sent = told
+	if len(told) == len(w.proxies) {
 		return true, nil
 	}
 	w.out.answers++
-	if w.out.at.IsZero() && (done > 0 || w.unheard(ctx)) {
+	if w.out.at.IsZero() && (len(told) > 0 || w.unheard(ctx)) {
 		w.out = now()
 	}
 	return !w.out.at.IsZero() && w.out.longAgo(w.istiod.limits.Unconcerned), nil

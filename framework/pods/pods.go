@@ -134,7 +134,7 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 		return nil, err
 	}
 	if !c.Serves() {
-		objs = slices.DeleteFunc(objs, func(o *fixture.Object) bool { return o.GetKind() == "Service" })
+		objs = withoutEndpoints(objs, c.Hollow)
 	}
 	for _, o := range objs {
 		o.SetNamespace(c.Namespace)
@@ -164,6 +164,22 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 		}
 	}
 	return p.waitReady(ctx, c, whose)
+}
+
+// withoutEndpoints takes Services out of a client's objects, or where they stay lets them select no pod.
+func withoutEndpoints(objs []*fixture.Object, stay bool) []*fixture.Object {
+	var out []*fixture.Object
+	for _, o := range objs {
+		if o.GetKind() == "Service" {
+			if !stay {
+				continue
+			}
+			o = o.DeepCopy()
+			_ = unstructured.SetNestedStringMap(o.Object, map[string]string{"app": "nobody"}, "spec", "selector") // it has a spec
+		}
+		out = append(out, o)
+	}
+	return out
 }
 
 // Namespace makes the namespace of a client, with what it holds besides the client. One that the cluster has from
