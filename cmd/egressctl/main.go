@@ -135,7 +135,7 @@ func rootCommand() *cobra.Command {
 	f.StringVar(&o.name, "name", "default", "name of the cluster")
 	f.StringVar(&o.releases, "catalogue", "", "folder with Istio releases beside the built-in ones, as components add-istio writes them (default: mesh-egress-conformance/releases in $XDG_CONFIG_HOME)")
 	f.BoolVar(&o.debug, "debug", false, "print what client libraries log")
-	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), compareCommand(), matrixCommand(o), reportCommand(), cleanCommand(o), listCommand(o), checkCommand(o), probeCommand(o),
+	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), compareCommand(), matrixCommand(o), upgradeCommand(o), reportCommand(), cleanCommand(o), listCommand(o), checkCommand(o), probeCommand(o),
 		kubectlCommand(o), kubeconfigCommand(o), logsCommand(o), shellCommand(o), doctorCommand(o), componentsCommand(o), migrateCommand())
 	return root
 }

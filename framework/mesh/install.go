@@ -153,7 +153,7 @@ func (i *Installer) ControlPlane(ctx context.Context) error {
 	var wg sync.WaitGroup
 	var base, istiod error
 	wg.Go(func() {
-		istiod = i.chart(ctx, "istiod", istiodChart, istiodValues(i.opts), renderers{eagerProbe{}, i.label()})
+		istiod = i.chart(ctx, istiodRelease, istiodChart, istiodValues(i.opts), renderers{eagerProbe{}, i.label()})
 	})
 	wg.Go(func() { base = i.chart(ctx, "istio-base", baseChart, values{}, renderers{i.label()}) })
 	wg.Wait()

@@ -1,0 +1,196 @@
+package harness
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/probe"
+	"mesh-egress-conformance/framework/upgrade"
+)
+
+// answer is an attempt of a caller as the caller tells it.
+type answer struct {
+	stream upgrade.Stream
+	target upgrade.Target
+	id     string
+	began  time.Time
+	ended  time.Time
+	report probe.Report
+	err    error // there is no report
+}
+
+// fine says whether the caller has found what must be. Of a blocked target only the arrival log tells for sure.
+func (a answer) fine() bool {
+	switch {
+	case a.err != nil:
+		return false
+	case a.target.Blocked:
+		return a.report.ExitCode != 0 || a.report.HTTPCode >= 400
+	}
+	return a.report.ExitCode == 0 && a.report.HTTPCode < 400
+}
+
+func (a answer) String() string {
+	switch {
+	case a.err != nil:
+		return a.err.Error()
+	case a.report.HTTPCode > 0:
+		return strings.TrimSpace(fmt.Sprintf("client: status %d %s", a.report.HTTPCode, a.report.Error))
+	}
+	return strings.TrimSpace(fmt.Sprintf("client: exit %d %s", a.report.ExitCode, a.report.Error))
+}
+
+// heard is what the callers and the internet have said.
+type heard struct {
+	mu       sync.Mutex
+	since    time.Time // answers before that are of the preparation
+	answers  []answer
+	last     map[upgrade.Stream]int // how many of a stream's last answers were fine
+	pods     map[string]string      // by address
+	arrivals map[string]egress.Arrival
+	// strange are arrivals at blocked targets that carry the id of no attempt.
+	strange []egress.Arrival
+}
+
+func (h *heard) begin() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.since = time.Now()
+}
+
+func (h *heard) address(ip, pod string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.pods == nil {
+		h.pods = map[string]string{}
+	}
+	h.pods[ip] = pod
+}
+
+func (h *heard) add(a answer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.last == nil {
+		h.last = map[upgrade.Stream]int{}
+	}
+	h.last[a.stream]++
+	if !a.fine() {
+		h.last[a.stream] = 0
+	}
+	h.answers = append(h.answers, a)
+}
+
+// unsteady says which target a pod has not found as it must be twice in a row; "" for none.
+func (h *heard) unsteady(pods []string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(pods) == 0 {
+		return "there is no pod"
+	}
+	for _, p := range pods {
+		for _, t := range callerTargets {
+			s := upgrade.Stream{Pod: p, Target: t.Name}
+			if h.last[s] >= 2 {
+				continue
+			}
+			for _, a := range slices.Backward(h.answers) {
+				if a.stream == s {
+					return fmt.Sprintf("%s from pod %s: %s", t.Name, p, a)
+				}
+			}
+			return fmt.Sprintf("%s from pod %s was not tried", t.Name, p)
+		}
+	}
+	return ""
+}
+
+// arrive notes arrivals from the callers' pods.
+func (h *heard) arrive(log []egress.Arrival) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, a := range log {
+		ip, _, err := net.SplitHostPort(a.Peer)
+		if err != nil || h.pods[ip] == "" {
+			continue
+		}
+		if a.ProbeID != "" {
+			h.arrivals[a.ProbeID] = a
+		} else if slices.ContainsFunc(callerTargets, func(t upgrade.Target) bool { return t.Blocked && t.Host == a.Server }) {
+			h.strange = append(h.strange, a)
+		}
+	}
+}
+
+// samples joins what both have said. Faults are what contradicts itself.
+func (h *heard) samples() (out []upgrade.Sample, faults []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	unproven := map[string]int{}
+	leaked := map[string]bool{} // by the other side's address
+	for _, a := range h.answers {
+		if a.began.Before(h.since) {
+			continue
+		}
+		s := upgrade.Sample{Stream: a.stream, Began: a.began, Outcome: upgrade.Fine}
+		arrival, arrived := h.arrivals[a.id]
+		switch {
+		case a.target.Blocked && arrived:
+			s.Outcome, s.Witness = upgrade.Leaked, fmt.Sprintf("%s; %s", a, seen(arrival))
+			leaked[arrival.Peer] = true
+		case a.err != nil:
+			s.Outcome, s.Witness = upgrade.Unknown, a.String()
+		case !a.fine() && a.target.Blocked: // an answer, and nothing has arrived
+			s.Outcome, s.Witness = upgrade.Unknown, a.String()
+			unproven[a.target.Name]++
+		case !a.fine():
+			s.Outcome, s.Witness = upgrade.Failed, a.String()
+		case !a.target.Blocked && !a.target.Held && !arrived:
+			s.Outcome, s.Witness = upgrade.Unknown, "answered, and the internet has no arrival"
+			unproven[a.target.Name]++
+		}
+		out = append(out, s)
+	}
+	out = append(out, h.strangers(leaked)...)
+	for _, t := range callerTargets {
+		if n := unproven[t.Name]; n > 0 {
+			faults = append(faults, fmt.Sprintf("%d attempts at %s were answered, and the internet has no arrival of them", n, t.Name))
+		}
+	}
+	return out, faults
+}
+
+// strangers are leaks that no request came through: a connection is enough.
+func (h *heard) strangers(known map[string]bool) []upgrade.Sample {
+	var out []upgrade.Sample
+	for _, x := range h.strange {
+		if known[x.Peer] || x.Time.Before(h.since) {
+			continue
+		}
+		known[x.Peer] = true
+		ip, _, _ := net.SplitHostPort(x.Peer) // it has one, or it would not be here
+		out = append(out, upgrade.Sample{Stream: upgrade.Stream{Pod: h.pods[ip], Target: targetAt(x)}, Began: x.Time, Outcome: upgrade.Leaked, Witness: seen(x)})
+	}
+	return out
+}
+
+// targetAt is the blocked target at whose port something arrived.
+func targetAt(a egress.Arrival) string {
+	_, port, _ := net.SplitHostPort(a.Local)
+	for _, t := range callerTargets {
+		if t.Blocked && t.Host == a.Server && (port == "443") == strings.HasPrefix(t.URL, "https:") {
+			return t.Name
+		}
+	}
+	return a.Server
+}
+
+// seen says what the internet has seen.
+func seen(a egress.Arrival) string {
+	return fmt.Sprintf("arrival %d at %s from %s at %s (%s)", a.Seq, a.Server, a.Peer, a.Time.UTC().Format("15:04:05.000"), cmp.Or(a.Host, a.SNI, a.Kind))
+}

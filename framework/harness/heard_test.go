@@ -1,0 +1,126 @@
+package harness
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/probe"
+	"mesh-egress-conformance/framework/upgrade"
+)
+
+// A sample is what the caller and the internet say together: what got out, the internet alone can prove.
+func TestHeardSamples(t *testing.T) {
+	now := time.Now()
+	for name, x := range map[string]struct {
+		target  string
+		report  probe.Report
+		err     error
+		arrived bool
+		want    upgrade.Outcome
+		fault   bool
+	}{
+		"allowed and answered":                 {"http", probe.Report{HTTPCode: 200}, nil, true, upgrade.Fine, false},
+		"answered by nobody knows whom":        {"http", probe.Report{HTTPCode: 200}, nil, false, upgrade.Unknown, true},
+		"allowed and refused":                  {"http", probe.Report{HTTPCode: 502}, nil, false, upgrade.Failed, false},
+		"allowed, and reset on the way back":   {"tls", probe.Report{ExitCode: 56}, nil, true, upgrade.Failed, false},
+		"a held connection has no id":          {"held", probe.Report{}, nil, false, upgrade.Fine, false},
+		"a held connection is cut":             {"held", probe.Report{ExitCode: 56}, nil, false, upgrade.Failed, false},
+		"blocked":                              {"blocked-http", probe.Report{HTTPCode: 502}, nil, false, upgrade.Fine, false},
+		"blocked as bytes":                     {"blocked-tls", probe.Report{ExitCode: 35}, nil, false, upgrade.Fine, false},
+		"got out":                              {"blocked-http", probe.Report{HTTPCode: 200}, nil, true, upgrade.Leaked, false},
+		"got out, and the answer did not":      {"blocked-tls", probe.Report{ExitCode: 28}, nil, true, upgrade.Leaked, false},
+		"got out, and nobody heard the caller": {"blocked-tls", probe.Report{}, errors.New("the exec broke"), true, upgrade.Leaked, false},
+		"answered, and nothing got out":        {"blocked-http", probe.Report{HTTPCode: 200}, nil, false, upgrade.Unknown, true},
+		"nobody heard the caller":              {"http", probe.Report{}, errors.New("the exec broke"), false, upgrade.Unknown, false},
+	} {
+		h := &heard{arrivals: map[string]egress.Arrival{}, since: now}
+		h.address("10.0.0.1", "p")
+		var target upgrade.Target
+		for _, k := range callerTargets {
+			if k.Name == x.target {
+				target = k
+			}
+		}
+		a := answer{stream: upgrade.Stream{Pod: "p", Target: x.target}, target: target, id: "1", began: now.Add(time.Second), report: x.report, err: x.err}
+		early := a
+		early.began, early.id = now.Add(-time.Second), "0"
+		h.add(early)
+		h.add(a)
+		if x.arrived {
+			h.arrive([]egress.Arrival{{Server: target.Host, Peer: "10.0.0.1:40000", ProbeID: "1", Time: now.Add(time.Second)}, {Server: target.Host, Peer: "10.0.0.2:40000"}})
+		}
+		got, faults := h.samples()
+		if len(got) != 1 || got[0].Outcome != x.want || (len(faults) > 0) != x.fault || (got[0].Witness == "") != (x.want == upgrade.Fine) {
+			t.Errorf("%s: %+v, faults %q", name, got, faults)
+		}
+	}
+}
+
+// A connection to a blocked host is a leak, whether or not a request came through it; it is one leak.
+func TestHeardStrangers(t *testing.T) {
+	now := time.Now()
+	h := &heard{arrivals: map[string]egress.Arrival{}, since: now}
+	h.address("10.0.0.1", "p")
+	at := now.Add(time.Second)
+	h.arrive([]egress.Arrival{
+		{Server: "evil.example", Peer: "10.0.0.1:1", Local: "198.51.100.30:443", Kind: "tls", Time: at},
+		{Server: "evil.example", Peer: "10.0.0.1:1", Local: "198.51.100.30:443", Kind: "tcp", Time: at},
+		{Server: "evil.example", Peer: "10.0.0.1:2", Local: "198.51.100.30:80", Kind: "tcp", Time: at},
+		{Server: "evil.example", Peer: "10.0.0.1:3", Local: "198.51.100.30:80", Kind: "tcp", Time: now.Add(-time.Second)}, // before it began
+		{Server: "httpbin.org", Peer: "10.0.0.1:4", Local: "198.51.100.10:80", Kind: "tcp", Time: at},                     // not blocked
+		{Server: "evil.example", Peer: "10.0.0.9:1", Local: "198.51.100.30:80", Kind: "tcp", Time: at},                    // the control client
+		{Server: "evil.example", Peer: "nonsense", Time: at},
+	})
+	got, _ := h.samples()
+	if len(got) != 2 || got[0].Target != "blocked-tls" || got[1].Target != "blocked-http" || got[0].Pod != "p" || got[0].Outcome != upgrade.Leaked {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Nothing is measured before every pod has found every target as it must be, twice.
+func TestUnsteady(t *testing.T) {
+	h := &heard{}
+	if h.unsteady(nil) == "" {
+		t.Error("no pod is enough")
+	}
+	say := func(pod string, fine bool) {
+		for _, k := range callerTargets {
+			r := probe.Report{HTTPCode: 200}
+			if fine == k.Blocked {
+				r = probe.Report{HTTPCode: 502, ExitCode: map[bool]int{true: 56}[!k.Blocked]}
+			}
+			h.add(answer{stream: upgrade.Stream{Pod: pod, Target: k.Name}, target: k, report: r})
+		}
+	}
+	for _, step := range []struct {
+		pod  string
+		fine bool
+		want string
+	}{{"a", false, "http from pod a: client: status 502"}, {"a", true, "from pod a"}, {"a", true, "http from pod b was not tried"}, {"b", true, "from pod b"}, {"b", true, ""}, {"a", false, "from pod a"}} {
+		say(step.pod, step.fine)
+		if got := h.unsteady([]string{"a", "b"}); (got == "") != (step.want == "") || !strings.Contains(got, step.want) {
+			t.Errorf("after %+v: %q", step, got)
+		}
+	}
+}
+
+func TestUpgradeOptions(t *testing.T) {
+	good := UpgradeOptions{Strategy: ByRevision, Replicas: 2, Pace: 250 * time.Millisecond, Dwell: 5 * time.Second}
+	for want, change := range map[string]func(*UpgradeOptions){
+		"":                      func(*UpgradeOptions) {},
+		`strategy "big-bang"`:   func(o *UpgradeOptions) { o.Strategy = "big-bang" },
+		`sabotage "allow-any"`:  func(o *UpgradeOptions) { o.Sabotage = "allow-any" },
+		"0 replicas":            func(o *UpgradeOptions) { o.Replicas = 0 },
+		"pace 1ms: 100ms to 2s": func(o *UpgradeOptions) { o.Pace = time.Millisecond },
+		"dwell 0s: 1s to 10m":   func(o *UpgradeOptions) { o.Dwell = 0 },
+	} {
+		o := good
+		change(&o)
+		if err := o.Check(); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("wanted %q: %v", want, err)
+		}
+	}
+}
