@@ -49,7 +49,7 @@ type callerPod struct {
 }
 
 func newCallers(s *Session, o UpgradeOptions) *callers {
-	return &callers{s: s, o: o, heard: &heard{arrivals: map[string]egress.Arrival{}}, pods: map[string]*callerPod{}}
+	return &callers{s: s, o: o, heard: &heard{}, pods: map[string]*callerPod{}}
 }
 
 // callerLook is between two looks at which pods there are.
@@ -291,10 +291,17 @@ func (c *callers) arrivals(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the arrival log of the internet: %w", err)
 	}
-	c.arrived = next
 	c.heard.arrive(log)
+	c.arrived = next
+	if young := slices.IndexFunc(log, func(a egress.Arrival) bool { return time.Since(a.Time) < completeAfter }); young >= 0 {
+		c.arrived = log[young].Seq // and all after it are read again
+	}
 	return nil
 }
+
+// completeAfter is when an entry of the arrival log has all that it will have: it is made when a connection comes, and
+// the request is added to it.
+const completeAfter = 3 * callTimeout
 
 // control calls every target once a second from a pod without a sidecar: where that fails, the target is dead, and what the
 // callers find proves nothing.
@@ -356,13 +363,21 @@ func (c *callers) label(ctx context.Context, revision string) error {
 	return nil
 }
 
-// restart replaces the pods one after another, as kubectl rollout restart does, and waits for that.
+// restart replaces the pods one after another, and waits for that.
 func (c *callers) restart(ctx context.Context) error {
-	patch := fmt.Appendf(nil, `{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`, time.Now().Format(time.RFC3339Nano))
-	if _, err := c.s.cs.AppsV1().Deployments(callersNamespace).Patch(ctx, callersName, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
-		return fmt.Errorf("restart the callers: %w", err)
+	if err := restart(ctx, c.s.cs, callersNamespace, callersName); err != nil {
+		return err
 	}
 	return awaitRollout(ctx, c.s.cs, callersNamespace, callersName, c.s.opts.Limits.Pods.Ready)
+}
+
+// restart makes a Deployment replace its pods, as kubectl rollout restart does.
+func restart(ctx context.Context, cs kubernetes.Interface, namespace, name string) error {
+	patch := fmt.Appendf(nil, `{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`, time.Now().Format(time.RFC3339Nano))
+	if _, err := cs.AppsV1().Deployments(namespace).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		return fmt.Errorf("restart %s/%s: %w", namespace, name, err)
+	}
+	return nil
 }
 
 // awaitRollout waits until all pods of a Deployment are of its present template and available, and none of an earlier one
@@ -398,77 +413,3 @@ func awaitRollout(ctx context.Context, cs kubernetes.Interface, namespace, name 
 	}
 	return nil
 }
-
-// callersNamespace and callersName are the workload.
-const callersNamespace, callersName = "egress-upgrade", "sleep"
-
-// callerTargets are what the callers call.
-var callerTargets = []upgrade.Target{
-	{Name: "http", URL: "http://httpbin.org/headers", Host: "httpbin.org"},
-	{Name: "tls", URL: "https://www.google.com/", Host: "www.google.com"},
-	{Name: "held", URL: "tcp://tcp.example:9000", Host: "tcp.example", Held: true},
-	{Name: "blocked-http", URL: "http://evil.example/", Host: "evil.example", Blocked: true},
-	{Name: "blocked-tls", URL: "https://evil.example/", Host: "evil.example", Blocked: true},
-}
-
-// openSidecar opens the policy of the callers' namespace.
-const openSidecar = `
-apiVersion: networking.istio.io/v1
-kind: Sidecar
-metadata: {name: open, namespace: ` + callersNamespace + `}
-spec: {outboundTrafficPolicy: {mode: ALLOW_ANY}, egress: [{hosts: ["*/*"]}]}
-`
-
-// callersYAML is the workload with its rules; the verb is how many replicas it has.
-const callersYAML = `
-apiVersion: v1
-kind: Namespace
-metadata: {name: ` + callersNamespace + `, labels: {istio-injection: enabled}}
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: httpbin, namespace: ` + callersNamespace + `}
-spec:
-  hosts: [httpbin.org]
-  ports: [{number: 80, name: http-80, protocol: HTTP}]
-  resolution: DNS
-  exportTo: ["."]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: google, namespace: ` + callersNamespace + `}
-spec:
-  hosts: [www.google.com]
-  ports: [{number: 443, name: tls-443, protocol: TLS}]
-  resolution: DNS
-  exportTo: ["."]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: tcp, namespace: ` + callersNamespace + `}
-spec:
-  hosts: [tcp.example]
-  addresses: ["198.51.100.50"]
-  ports: [{number: 9000, name: tcp-9000, protocol: TCP}]
-  resolution: STATIC
-  endpoints: [{address: "198.51.100.50"}]
-  exportTo: ["."]
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: ` + callersName + `, namespace: ` + callersNamespace + `}
-spec:
-  replicas: %d
-  selector: {matchLabels: {app: ` + callersName + `}}
-  strategy: {rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}
-  template:
-    metadata: {labels: {app: ` + callersName + `}}
-    spec:
-      terminationGracePeriodSeconds: 3
-      containers:
-        - name: ` + callersName + `
-          image: docker.io/curlimages/curl:latest
-          imagePullPolicy: IfNotPresent
-          command: ["/bin/sleep", "infinity"]
-          securityContext: {runAsNonRoot: true, runAsUser: 1000, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}, seccompProfile: {type: RuntimeDefault}}
-`

@@ -3,6 +3,7 @@ package harness
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -48,14 +49,12 @@ func (a answer) String() string {
 
 // heard is what the callers and the internet have said.
 type heard struct {
-	mu       sync.Mutex
-	since    time.Time // answers before that are of the preparation
-	answers  []answer
-	last     map[upgrade.Stream]int // how many of a stream's last answers were fine
-	pods     map[string]string      // by address
-	arrivals map[string]egress.Arrival
-	// strange are arrivals at blocked targets that carry the id of no attempt.
-	strange []egress.Arrival
+	mu      sync.Mutex
+	since   time.Time // answers before that are of the preparation
+	answers []answer
+	last    map[upgrade.Stream]int // how many of a stream's last answers were fine
+	pods    map[string]string      // by address
+	log     map[int64]egress.Arrival
 }
 
 func (h *heard) begin() {
@@ -110,27 +109,39 @@ func (h *heard) unsteady(pods []string) string {
 	return ""
 }
 
-// arrive notes arrivals from the callers' pods.
+// arrive notes arrivals. One that was noted before is replaced: the internet completes an entry when a request comes.
 func (h *heard) arrive(log []egress.Arrival) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.log == nil {
+		h.log = map[int64]egress.Arrival{}
+	}
 	for _, a := range log {
-		ip, _, err := net.SplitHostPort(a.Peer)
-		if err != nil || h.pods[ip] == "" {
-			continue
-		}
-		if a.ProbeID != "" {
-			h.arrivals[a.ProbeID] = a
-		} else if slices.ContainsFunc(callerTargets, func(t upgrade.Target) bool { return t.Blocked && t.Host == a.Server }) {
-			h.strange = append(h.strange, a)
+		h.log[a.Seq] = a
+	}
+}
+
+// sorted are the arrivals of attempts by the attempts' ids, a gateway's too, and those without an id that came from a caller to a
+// blocked target.
+func (h *heard) sorted() (byID map[string]egress.Arrival, strange []egress.Arrival) {
+	byID = map[string]egress.Arrival{}
+	for _, seq := range slices.Sorted(maps.Keys(h.log)) {
+		a := h.log[seq]
+		switch {
+		case a.ProbeID != "":
+			byID[a.ProbeID] = a
+		case h.own(a) != "" && slices.ContainsFunc(callerTargets, func(t upgrade.Target) bool { return t.Blocked && t.Host == a.Server }):
+			strange = append(strange, a)
 		}
 	}
+	return byID, strange
 }
 
 // samples joins what both have said. Faults are what contradicts itself.
 func (h *heard) samples() (out []upgrade.Sample, faults []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	arrivals, strange := h.sorted()
 	unproven := map[string]int{}
 	leaked := map[string]bool{} // by the other side's address
 	for _, a := range h.answers {
@@ -138,11 +149,13 @@ func (h *heard) samples() (out []upgrade.Sample, faults []string) {
 			continue
 		}
 		s := upgrade.Sample{Stream: a.stream, Began: a.began, Outcome: upgrade.Fine}
-		arrival, arrived := h.arrivals[a.id]
+		arrival, arrived := arrivals[a.id]
 		switch {
 		case a.target.Blocked && arrived:
 			s.Outcome, s.Witness = upgrade.Leaked, fmt.Sprintf("%s; %s", a, seen(arrival))
 			leaked[arrival.Peer] = true
+		case a.target.Through != "" && arrived && h.own(arrival) == a.stream.Pod:
+			s.Outcome, s.Witness = upgrade.Leaked, fmt.Sprintf("%s; it went around %s: %s", a, a.target.Through, seen(arrival))
 		case a.err != nil:
 			s.Outcome, s.Witness = upgrade.Unknown, a.String()
 		case !a.fine() && a.target.Blocked: // an answer, and nothing has arrived
@@ -156,7 +169,7 @@ func (h *heard) samples() (out []upgrade.Sample, faults []string) {
 		}
 		out = append(out, s)
 	}
-	out = append(out, h.strangers(leaked)...)
+	out = append(out, h.strangers(strange, leaked)...)
 	for _, t := range callerTargets {
 		if n := unproven[t.Name]; n > 0 {
 			faults = append(faults, fmt.Sprintf("%d attempts at %s were answered, and the internet has no arrival of them", n, t.Name))
@@ -165,16 +178,24 @@ func (h *heard) samples() (out []upgrade.Sample, faults []string) {
 	return out, faults
 }
 
+// own is the caller from whose own address something has arrived; "" for none.
+func (h *heard) own(a egress.Arrival) string {
+	ip, _, err := net.SplitHostPort(a.Peer)
+	if err != nil {
+		return ""
+	}
+	return h.pods[ip]
+}
+
 // strangers are leaks that no request came through: a connection is enough.
-func (h *heard) strangers(known map[string]bool) []upgrade.Sample {
+func (h *heard) strangers(strange []egress.Arrival, known map[string]bool) []upgrade.Sample {
 	var out []upgrade.Sample
-	for _, x := range h.strange {
+	for _, x := range strange {
 		if known[x.Peer] || x.Time.Before(h.since) {
 			continue
 		}
 		known[x.Peer] = true
-		ip, _, _ := net.SplitHostPort(x.Peer) // it has one, or it would not be here
-		out = append(out, upgrade.Sample{Stream: upgrade.Stream{Pod: h.pods[ip], Target: targetAt(x)}, Began: x.Time, Outcome: upgrade.Leaked, Witness: seen(x)})
+		out = append(out, upgrade.Sample{Stream: upgrade.Stream{Pod: h.own(x), Target: targetAt(x)}, Began: x.Time, Outcome: upgrade.Leaked, Witness: seen(x)})
 	}
 	return out
 }

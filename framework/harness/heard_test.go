@@ -1,11 +1,14 @@
 package harness
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/probe"
 	"mesh-egress-conformance/framework/upgrade"
@@ -34,9 +37,10 @@ func TestHeardSamples(t *testing.T) {
 		"got out, and the answer did not":      {"blocked-tls", probe.Report{ExitCode: 28}, nil, true, upgrade.Leaked, false},
 		"got out, and nobody heard the caller": {"blocked-tls", probe.Report{}, errors.New("the exec broke"), true, upgrade.Leaked, false},
 		"answered, and nothing got out":        {"blocked-http", probe.Report{HTTPCode: 200}, nil, false, upgrade.Unknown, true},
+		"past the gateway":                     {"gateway", probe.Report{HTTPCode: 200}, nil, true, upgrade.Leaked, false},
 		"nobody heard the caller":              {"http", probe.Report{}, errors.New("the exec broke"), false, upgrade.Unknown, false},
 	} {
-		h := &heard{arrivals: map[string]egress.Arrival{}, since: now}
+		h := &heard{since: now}
 		h.address("10.0.0.1", "p")
 		var target upgrade.Target
 		for _, k := range callerTargets {
@@ -50,7 +54,8 @@ func TestHeardSamples(t *testing.T) {
 		h.add(early)
 		h.add(a)
 		if x.arrived {
-			h.arrive([]egress.Arrival{{Server: target.Host, Peer: "10.0.0.1:40000", ProbeID: "1", Time: now.Add(time.Second)}, {Server: target.Host, Peer: "10.0.0.2:40000"}})
+			h.arrive([]egress.Arrival{{Seq: 5, Server: target.Host, Peer: "10.0.0.1:40000", Time: now.Add(time.Second)}, {Seq: 6, Server: target.Host, Peer: "10.0.0.2:40000"}})
+			h.arrive([]egress.Arrival{{Seq: 5, Server: target.Host, Peer: "10.0.0.1:40000", Time: now.Add(time.Second), ProbeID: "1"}}) // the request came later
 		}
 		got, faults := h.samples()
 		if len(got) != 1 || got[0].Outcome != x.want || (len(faults) > 0) != x.fault || (got[0].Witness == "") != (x.want == upgrade.Fine) {
@@ -59,20 +64,35 @@ func TestHeardSamples(t *testing.T) {
 	}
 }
 
+// What arrives from the gateway has gone through it.
+func TestHeardGateway(t *testing.T) {
+	h := &heard{}
+	h.address("10.0.0.1", "p")
+	for _, k := range callerTargets {
+		if k.Through != "" {
+			h.add(answer{stream: upgrade.Stream{Pod: "p", Target: k.Name}, target: k, id: "1", report: probe.Report{HTTPCode: 200}})
+		}
+	}
+	h.arrive([]egress.Arrival{{Server: "edition.cnn.com", Peer: "10.0.0.7:40000", ProbeID: "1"}})
+	if got, faults := h.samples(); len(got) != 1 || got[0].Outcome != upgrade.Fine || len(faults) > 0 {
+		t.Errorf("%+v %q", got, faults)
+	}
+}
+
 // A connection to a blocked host is a leak, whether or not a request came through it; it is one leak.
 func TestHeardStrangers(t *testing.T) {
 	now := time.Now()
-	h := &heard{arrivals: map[string]egress.Arrival{}, since: now}
+	h := &heard{since: now}
 	h.address("10.0.0.1", "p")
 	at := now.Add(time.Second)
 	h.arrive([]egress.Arrival{
-		{Server: "evil.example", Peer: "10.0.0.1:1", Local: "198.51.100.30:443", Kind: "tls", Time: at},
-		{Server: "evil.example", Peer: "10.0.0.1:1", Local: "198.51.100.30:443", Kind: "tcp", Time: at},
-		{Server: "evil.example", Peer: "10.0.0.1:2", Local: "198.51.100.30:80", Kind: "tcp", Time: at},
-		{Server: "evil.example", Peer: "10.0.0.1:3", Local: "198.51.100.30:80", Kind: "tcp", Time: now.Add(-time.Second)}, // before it began
-		{Server: "httpbin.org", Peer: "10.0.0.1:4", Local: "198.51.100.10:80", Kind: "tcp", Time: at},                     // not blocked
-		{Server: "evil.example", Peer: "10.0.0.9:1", Local: "198.51.100.30:80", Kind: "tcp", Time: at},                    // the control client
-		{Server: "evil.example", Peer: "nonsense", Time: at},
+		{Seq: 1, Server: "evil.example", Peer: "10.0.0.1:1", Local: "198.51.100.30:443", Kind: "tls", Time: at},
+		{Seq: 2, Server: "evil.example", Peer: "10.0.0.1:1", Local: "198.51.100.30:443", Kind: "tcp", Time: at},
+		{Seq: 3, Server: "evil.example", Peer: "10.0.0.1:2", Local: "198.51.100.30:80", Kind: "tcp", Time: at},
+		{Seq: 4, Server: "evil.example", Peer: "10.0.0.1:3", Local: "198.51.100.30:80", Kind: "tcp", Time: now.Add(-time.Second)}, // before it began
+		{Seq: 5, Server: "httpbin.org", Peer: "10.0.0.1:4", Local: "198.51.100.10:80", Kind: "tcp", Time: at},                     // not blocked
+		{Seq: 6, Server: "evil.example", Peer: "10.0.0.9:1", Local: "198.51.100.30:80", Kind: "tcp", Time: at},                    // the control client
+		{Seq: 7, Server: "evil.example", Peer: "nonsense", Time: at},
 	})
 	got, _ := h.samples()
 	if len(got) != 2 || got[0].Target != "blocked-tls" || got[1].Target != "blocked-http" || got[0].Pod != "p" || got[0].Outcome != upgrade.Leaked {
@@ -122,5 +142,34 @@ func TestUpgradeOptions(t *testing.T) {
 		if err := o.Check(); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("wanted %q: %v", want, err)
 		}
+	}
+}
+
+// laggard is an internet that completes the entries of its log late.
+type laggard struct {
+	cluster.Internet
+	log []egress.Arrival
+}
+
+func (l *laggard) Arrivals(_ context.Context, since int64) ([]egress.Arrival, int64, error) {
+	return slices.Clone(l.log[min(since, int64(len(l.log))):]), int64(len(l.log)), nil
+}
+
+// An entry that was read when only the connection was there is read again, until it is old.
+func TestArrivalsComplete(t *testing.T) {
+	now := time.Now()
+	in := &laggard{log: []egress.Arrival{{Seq: 0, Time: now.Add(-time.Hour), ProbeID: "old"}, {Seq: 1, Time: now}, {Seq: 2, Time: now, ProbeID: "c"}}}
+	c := newCallers(&Session{env: environment{internet: in}}, UpgradeOptions{})
+	for range 2 {
+		if err := c.arrivals(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if c.arrived != 1 {
+			t.Errorf("the next one to be read is %d", c.arrived)
+		}
+		in.log[1].ProbeID = "b"
+	}
+	if byID, _ := c.heard.sorted(); len(byID) != 3 || byID["b"].Seq != 1 {
+		t.Errorf("%v", byID)
 	}
 }

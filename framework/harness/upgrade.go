@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
@@ -93,6 +95,9 @@ func (s *Session) Upgrade(ctx context.Context, o UpgradeOptions) (*upgrade.Repor
 	ctx, stop := s.alive(ctx)
 	defer stop()
 	u.callers = newCallers(s, o)
+	if err := s.starter.startGateways().wait(ctx); err != nil {
+		return nil, s.because(ctx, err)
+	}
 	if err := u.callers.start(ctx, u.moment); err != nil {
 		return nil, s.because(ctx, errors.Join(err, u.callers.stop(context.WithoutCancel(ctx))))
 	}
@@ -122,11 +127,12 @@ func (u *upgrader) phases() []upgradePhase {
 	out := []upgradePhase{{"before", none}}
 	switch u.o.Strategy {
 	case InPlace:
-		out = append(out, upgradePhase{"istiod", u.replaceIstiod}, upgradePhase{"restart", u.restart})
+		out = append(out, upgradePhase{"istiod", u.replaceIstiod}, upgradePhase{"restart", u.restart}, upgradePhase{"gateway", u.moveGateway(u.to, "")})
 	case Rollback:
-		out = append(out, upgradePhase{"canary", u.installCanary}, upgradePhase{"move", u.moveTo(u.canary.Name)}, upgradePhase{"back", u.moveTo("")}, upgradePhase{"canary-goes", u.removeCanary})
+		out = append(out, upgradePhase{"canary", u.installCanary}, upgradePhase{"move", u.moveTo(u.canary.Name)}, upgradePhase{"gateway", u.moveGateway(u.to, u.canary.Name)},
+			upgradePhase{"back", u.moveTo("")}, upgradePhase{"gateway-back", u.moveGateway(u.from, "")}, upgradePhase{"canary-goes", u.removeCanary})
 	default:
-		out = append(out, upgradePhase{"canary", u.installCanary}, upgradePhase{"move", u.moveTo(u.canary.Name)}, upgradePhase{"old-goes", u.removeOld})
+		out = append(out, upgradePhase{"canary", u.installCanary}, upgradePhase{"move", u.moveTo(u.canary.Name)}, upgradePhase{"gateway", u.moveGateway(u.to, u.canary.Name)}, upgradePhase{"old-goes", u.removeOld})
 	}
 	return append(out, upgradePhase{"after", none})
 }
@@ -180,9 +186,22 @@ func pause(ctx context.Context, d time.Duration) error {
 // versions are those of the callers, as their proxies and istiods say.
 func (u *upgrader) versions(ctx context.Context) ([]upgrade.Version, error) {
 	serving, unasked := u.s.changer.Serving(ctx) // the old one may have gone
-	var out []upgrade.Version
+	gateways, err := u.s.cs.CoreV1().Pods(mesh.SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + mesh.EgressGateway})
+	if err != nil {
+		return nil, fmt.Errorf("find the egress gateway: %w", err)
+	}
+	type place struct{ namespace, pod string }
+	var all []place
 	for _, pod := range u.callers.inService() {
-		text, err := u.s.pages.Page(ctx, callersNamespace, pod, "/server_info", "")
+		all = append(all, place{callersNamespace, pod})
+	}
+	for _, pod := range gateways.Items {
+		all = append(all, place{mesh.SystemNamespace, pod.Name})
+	}
+	var out []upgrade.Version
+	for _, p := range all {
+		pod := p.pod
+		text, err := u.s.pages.Page(ctx, p.namespace, pod, "/server_info", "")
 		if err != nil {
 			return out, err
 		}
@@ -190,7 +209,7 @@ func (u *upgrader) versions(ctx context.Context) ([]upgrade.Version, error) {
 		if err != nil {
 			return out, fmt.Errorf("pod %s: %w", pod, err)
 		}
-		by, known := serving[mesh.Proxy(pod, callersNamespace)]
+		by, known := serving[mesh.Proxy(pod, p.namespace)]
 		if !known {
 			return out, fmt.Errorf("no istiod serves the proxy of pod %s: %w", pod, errors.Join(errors.New("of those that answer, none has a connection of it"), unasked))
 		}
@@ -236,6 +255,26 @@ func (u *upgrader) restart(ctx context.Context) error {
 	}
 	u.moment("all callers are restarted")
 	return nil
+}
+
+// moveGateway makes the egress gateway one of a version and a revision.
+func (u *upgrader) moveGateway(to cluster.Istio, revision string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		u.moment("the egress gateway is restarted")
+		if err := u.s.installer(to).UpgradeGateway(ctx, mesh.EgressGateway, revision); err != nil {
+			return err
+		}
+		if u.o.Strategy == InPlace { // with another revision, its pods are others anyway
+			if err := restart(ctx, u.s.cs, mesh.SystemNamespace, mesh.EgressGateway); err != nil {
+				return err
+			}
+		}
+		if err := awaitRollout(ctx, u.s.cs, mesh.SystemNamespace, mesh.EgressGateway, u.s.opts.Limits.Pods.Ready); err != nil {
+			return err
+		}
+		u.moment("the egress gateway is Istio %s", to.Tag)
+		return nil
+	}
 }
 
 func (u *upgrader) removeOld(ctx context.Context) error {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"helm.sh/helm/v3/pkg/action"
+	"helm.sh/helm/v3/pkg/postrender"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -19,19 +20,34 @@ const istiodRelease = "istiod"
 // UpgradeControlPlane makes the default istiod one of the installer's version, in place (istio.io, "In-place Upgrades", with
 // Helm). It does not wait for it.
 func (i *Installer) UpgradeControlPlane(ctx context.Context) error {
-	ch, err := i.charts[istiodChart]()
+	return i.upgrade(ctx, istiodRelease, istiodChart, istiodValues(i.opts), renderers{eagerProbe{}})
+}
+
+// UpgradeGateway makes a gateway one of the installer's version and of a revision; "" is the default one. It does not wait
+// for it, and where the revision stays the same, no pod is made anew.
+func (i *Installer) UpgradeGateway(ctx context.Context, name, revision string) error {
+	v := gatewayValues(name)
+	v["revision"] = revision
+	return i.upgrade(ctx, name, gatewayChart, v, nil)
+}
+
+func (i *Installer) upgrade(ctx context.Context, release, dir string, v values, post postrender.PostRenderer) error {
+	ch, err := i.charts[dir]()
 	if err != nil {
 		return err
 	}
-	cfg, err := i.helm(istiodRelease)
+	cfg, err := i.helm(release)
 	if err != nil {
 		return err
 	}
 	up := action.NewUpgrade(cfg)
-	up.Namespace, up.DisableOpenAPIValidation, up.PostRenderer = i.ns, true, renderers{eagerProbe{}}
+	up.Namespace, up.DisableOpenAPIValidation = i.ns, true
 	up.Timeout = i.opts.Limits.OrDefault().Cluster.Chart
-	if _, err := up.RunWithContext(ctx, istiodRelease, ch, istiodValues(i.opts)); err != nil {
-		return fmt.Errorf("upgrade istiod in place to %s: %w", i.opts.Tag, err)
+	if post != nil {
+		up.PostRenderer = post
+	}
+	if _, err := up.RunWithContext(ctx, release, ch, v); err != nil {
+		return fmt.Errorf("upgrade chart %s as %s to %s: %w", dir, release, i.opts.Tag, err)
 	}
 	return nil
 }

@@ -20,6 +20,8 @@ type Target struct {
 	Blocked bool   `json:"blocked,omitempty"`
 	// Held says that it is one connection that is used all the time, and not a new one for each attempt.
 	Held bool `json:"held,omitempty"`
+	// Through is the gateway through which it must go: what goes out of the caller's own pod has leaked.
+	Through string `json:"through,omitempty"`
 }
 
 // Moment is something that happened to the mesh or its workloads.
