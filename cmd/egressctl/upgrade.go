@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/printable"
 	"mesh-egress-conformance/framework/provider"
@@ -33,18 +34,9 @@ func upgradeCommand(o *options) *cobra.Command {
 			"Exit status: 0 nothing got out, 1 blocked traffic got out, 2 not proven or a fault of the harness, 64 wrong usage.",
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if from == "" || to == "" {
-				return usage(errors.New("name both versions: --from 1.29 --to 1.31"))
-			}
-			if err := uo.Check(); err != nil {
+			if err := o.upgrades(cmd, from, to, &uo); err != nil {
 				return usage(err)
 			}
-			if name, err := o.choose(cmd.Context()); err != nil {
-				return err
-			} else if name == provider.Existing {
-				return usage(errors.New("an upgrade needs a cluster of its own: --provider embedded or kind"))
-			}
-			o.istio, o.also, uo.To = from, []string{to}, to
 			what, err := new(selection).load(cmd.Context())
 			if err != nil {
 				return err
@@ -79,18 +71,52 @@ func upgradeCommand(o *options) *cobra.Command {
 	}
 	o.addUpFlags(cmd)
 	f := cmd.Flags()
-	for _, n := range []string{"istio", "istio-source", "internet", "allow-install", "client-image"} { // the versions are those of the upgrade, in a world of its own
+	for _, n := range notOfUpgrade {
 		_ = f.MarkHidden(n) // it is there
 	}
 	f.StringVar(&from, "from", "", "Istio version that the cluster has")
 	f.StringVar(&to, "to", "", "Istio version that it gets")
 	f.StringVar(&uo.Strategy, "strategy", harness.ByRevision, "revision (canary), in-place, or rollback (canary, and back)")
-	f.StringVar(&uo.Sabotage, "sabotage", "", "break the world on purpose: open-policy lets everything out for two seconds")
+	f.StringVar(&uo.Sabotage, "sabotage", "", "break the world on purpose: for two seconds, open-policy lets everything out, or closed-host an allowed host not")
 	f.IntVar(&uo.Replicas, "replicas", 2, "pods of the workload")
 	f.DurationVar(&uo.Pace, "pace", 250*time.Millisecond, "between two attempts of a pod at a host")
 	f.DurationVar(&uo.Dwell, "dwell", 5*time.Second, "how long each phase goes on when its work is done")
 	f.StringVar(&out, "out", "reports/out/upgrade", "folder for the reports")
 	return cmd
+}
+
+// notOfUpgrade are flags of commands that bring a cluster up which make no sense here.
+var notOfUpgrade = []string{"istio", "istio-source", "internet", "allow-install", "client-image"}
+
+// upgrades checks the flags, and completes what they say.
+func (o *options) upgrades(cmd *cobra.Command, from, to string, uo *harness.UpgradeOptions) error {
+	for _, n := range notOfUpgrade {
+		if cmd.Flags().Changed(n) {
+			return fmt.Errorf("an upgrade has no --%s: it makes a cluster of its own, with --from and --to and the hermetic internet", n)
+		}
+	}
+	if from == "" || to == "" {
+		return errors.New("name both versions: --from 1.29 --to 1.31")
+	}
+	var found [2]components.Istio
+	for i, v := range []string{from, to} {
+		var err error
+		if found[i], err = components.Find(cmd.Context(), components.Options{Istio: v, Releases: o.releases}); err != nil {
+			return err
+		}
+	}
+	if found[0].Version == found[1].Version {
+		return fmt.Errorf("%s and %s are one minor version, of which a cluster has one release", from, to)
+	}
+	name, err := o.choose(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if name == provider.Existing {
+		return errors.New("an upgrade needs a cluster of its own: --provider embedded or kind")
+	}
+	o.istio, o.also, uo.To = from, []string{to}, found[1].Version
+	return uo.Check()
 }
 
 // upgraded upgrades a cluster that is made for it, and takes it down.

@@ -26,12 +26,8 @@ metadata: {name: open, namespace: ` + callersNamespace + `}
 spec: {outboundTrafficPolicy: {mode: ALLOW_ANY}, egress: [{hosts: ["*/*"]}]}
 `
 
-// callersYAML is the workload with its rules; the verb is how many replicas it has.
-const callersYAML = `
-apiVersion: v1
-kind: Namespace
-metadata: {name: ` + callersNamespace + `, labels: {istio-injection: enabled}}
----
+// httpbinEntry is the rule of one of the targets.
+const httpbinEntry = `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: httpbin, namespace: ` + callersNamespace + `}
@@ -40,7 +36,14 @@ spec:
   ports: [{number: 80, name: http-80, protocol: HTTP}]
   resolution: DNS
   exportTo: ["."]
----
+`
+
+// callersYAML is the workload with its rules; the verb is how many replicas it has.
+const callersYAML = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: ` + callersNamespace + `, labels: {istio-injection: enabled}}
+---` + httpbinEntry + `---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: google, namespace: ` + callersNamespace + `}

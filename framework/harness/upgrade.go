@@ -24,17 +24,20 @@ const (
 	Rollback   = "rollback" // a canary istiod, to which the workloads move, and from which they move back; then it goes
 )
 
-// OpenPolicy is the sabotage that lets the callers reach everything for two seconds.
-const OpenPolicy = "open-policy"
+// Sabotages of an upgrade.
+const (
+	OpenPolicy = "open-policy" // the callers reach everything for two seconds
+	ClosedHost = "closed-host" // they do not reach an allowed host for two seconds
+)
 
-// openFor is how long it does.
-const openFor = 2 * time.Second
+// spoiledFor is how long.
+const spoiledFor = 2 * time.Second
 
 // UpgradeOptions say how a session upgrades its Istio. The session's cluster is its own, and has the images of To.
 type UpgradeOptions struct {
 	To       string // minor version
 	Strategy string
-	Sabotage string        // "" or OpenPolicy
+	Sabotage string        // "", OpenPolicy or ClosedHost
 	Replicas int           // of the workload
 	Pace     time.Duration // between two attempts of a pod at a target
 	Dwell    time.Duration // how long each phase goes on once its work is done
@@ -45,8 +48,8 @@ func (o UpgradeOptions) Check() error {
 	switch {
 	case !slices.Contains([]string{ByRevision, InPlace, Rollback}, o.Strategy):
 		return fmt.Errorf("strategy %q is unknown: use %s, %s or %s", o.Strategy, ByRevision, InPlace, Rollback)
-	case o.Sabotage != "" && o.Sabotage != OpenPolicy:
-		return fmt.Errorf("sabotage %q is unknown to an upgrade: use %s", o.Sabotage, OpenPolicy)
+	case !slices.Contains([]string{"", OpenPolicy, ClosedHost}, o.Sabotage):
+		return fmt.Errorf("sabotage %q is unknown to an upgrade: use %s or %s", o.Sabotage, OpenPolicy, ClosedHost)
 	case o.Replicas < 1 || o.Replicas > 10:
 		return fmt.Errorf("%d replicas: 1 to 10 are possible", o.Replicas)
 	case o.Pace < 100*time.Millisecond || o.Pace > 2*time.Second:
@@ -143,8 +146,8 @@ func (u *upgrader) run(ctx context.Context) {
 		x := upgrade.Phase{Name: p.name, From: time.Now()}
 		u.s.opts.logf("phase %s", p.name)
 		err := p.do(ctx)
-		if err == nil && i == 1 && u.o.Sabotage == OpenPolicy {
-			err = u.openPolicy(ctx)
+		if err == nil && i == 1 {
+			err = u.spoil(ctx)
 		}
 		if err == nil {
 			err = pause(ctx, u.o.Dwell)
@@ -300,19 +303,35 @@ func (u *upgrader) replaceIstiod(ctx context.Context) error {
 	return nil
 }
 
-// openPolicy lets the callers reach everything for a while.
-func (u *upgrader) openPolicy(ctx context.Context) error {
-	objs, err := fixture.Parse(ctx, []byte(openSidecar))
+// spoil does for a while what the sabotage says.
+func (u *upgrader) spoil(ctx context.Context) error {
+	later := context.WithoutCancel(ctx)
+	switch u.o.Sabotage {
+	case OpenPolicy:
+		return u.apart(ctx, openSidecar, "the policy is open", func(objs []*fixture.Object) error {
+			_, err := u.s.fix.Apply(ctx, callersNamespace, objs...)
+			return err
+		}, func(objs []*fixture.Object) error { return u.s.fix.Remove(later, objs...) })
+	case ClosedHost:
+		return u.apart(ctx, httpbinEntry, "httpbin.org is closed", func(objs []*fixture.Object) error { return u.s.fix.Remove(ctx, objs...) }, func(objs []*fixture.Object) error {
+			_, err := u.s.fix.Apply(later, callersNamespace, objs...)
+			return err
+		})
+	}
+	return nil
+}
+
+// apart does something with objects, and undoes it a while later.
+func (u *upgrader) apart(ctx context.Context, text, what string, do, undo func([]*fixture.Object) error) error {
+	objs, err := fixture.Parse(ctx, []byte(text))
 	if err != nil {
 		return err
 	}
-	made, err := u.s.fix.Apply(ctx, callersNamespace, objs...)
-	if err != nil {
+	if err := do(objs); err != nil {
 		return err
 	}
-	u.moment("SABOTAGE: the policy is open")
-	err = pause(ctx, openFor)
-	err = errors.Join(err, u.s.fix.Remove(context.WithoutCancel(ctx), made...))
-	u.moment("SABOTAGE: the policy is as before")
+	u.moment("SABOTAGE: %s", what)
+	err = errors.Join(pause(ctx, spoiledFor), undo(objs))
+	u.moment("SABOTAGE: it is as before")
 	return err
 }
