@@ -192,6 +192,7 @@ func (c *callers) look(ctx context.Context, moment func(string, ...any)) error {
 	for n, p := range c.pods {
 		if !there[n] {
 			p.end()
+			c.heard.left(n)
 			delete(c.pods, n)
 		}
 	}

@@ -53,8 +53,14 @@ type heard struct {
 	since   time.Time // answers before that are of the preparation
 	answers []answer
 	last    map[upgrade.Stream]int // how many of a stream's last answers were fine
-	pods    map[string]string      // by address
+	pods    map[string]owner       // by address
 	log     map[int64]egress.Arrival
+}
+
+// owner is the caller that has an address, until another pod may have it.
+type owner struct {
+	pod   string
+	until time.Time // zero while it has it
 }
 
 func (h *heard) begin() {
@@ -67,9 +73,20 @@ func (h *heard) address(ip, pod string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.pods == nil {
-		h.pods = map[string]string{}
+		h.pods = map[string]owner{}
 	}
-	h.pods[ip] = pod
+	h.pods[ip] = owner{pod: pod}
+}
+
+// left notes that a pod is gone, and its address free.
+func (h *heard) left(pod string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for ip, o := range h.pods {
+		if o.pod == pod {
+			h.pods[ip] = owner{pod, time.Now()}
+		}
+	}
 }
 
 func (h *heard) add(a answer) {
@@ -121,16 +138,16 @@ func (h *heard) arrive(log []egress.Arrival) {
 	}
 }
 
-// sorted are the arrivals of attempts by the attempts' ids, a gateway's too, and those without an id that came from a caller to a
-// blocked target.
+// sorted are the arrivals of attempts by the attempts' ids, a gateway's too, and those that may not be: from a caller's own address
+// at what is blocked, or has to go through a gateway.
 func (h *heard) sorted() (byID map[string]egress.Arrival, strange []egress.Arrival) {
 	byID = map[string]egress.Arrival{}
 	for _, seq := range slices.Sorted(maps.Keys(h.log)) {
 		a := h.log[seq]
-		switch {
-		case a.ProbeID != "":
+		if a.ProbeID != "" {
 			byID[a.ProbeID] = a
-		case h.own(a) != "" && slices.ContainsFunc(callerTargets, func(t upgrade.Target) bool { return t.Blocked && t.Host == a.Server }):
+		}
+		if h.own(a) != "" && slices.ContainsFunc(callerTargets, func(t upgrade.Target) bool { return (t.Blocked || t.Through != "") && t.Host == a.Server }) {
 			strange = append(strange, a)
 		}
 	}
@@ -156,6 +173,7 @@ func (h *heard) samples() (out []upgrade.Sample, faults []string) {
 			leaked[arrival.Peer] = true
 		case a.target.Through != "" && arrived && h.own(arrival) == a.stream.Pod:
 			s.Outcome, s.Witness = upgrade.Leaked, fmt.Sprintf("%s; it went around %s: %s", a, a.target.Through, seen(arrival))
+			leaked[arrival.Peer] = true
 		case a.err != nil:
 			s.Outcome, s.Witness = upgrade.Unknown, a.String()
 		case !a.fine() && a.target.Blocked: // an answer, and nothing has arrived
@@ -181,13 +199,14 @@ func (h *heard) samples() (out []upgrade.Sample, faults []string) {
 // own is the caller from whose own address something has arrived; "" for none.
 func (h *heard) own(a egress.Arrival) string {
 	ip, _, err := net.SplitHostPort(a.Peer)
-	if err != nil {
+	o := h.pods[ip]
+	if err != nil || !o.until.IsZero() && a.Time.After(o.until) {
 		return ""
 	}
-	return h.pods[ip]
+	return o.pod
 }
 
-// strangers are leaks that no request came through: a connection is enough.
+// strangers are leaks of which no caller has told: no request came through, or its caller ended before it was answered.
 func (h *heard) strangers(strange []egress.Arrival, known map[string]bool) []upgrade.Sample {
 	var out []upgrade.Sample
 	for _, x := range strange {
@@ -200,11 +219,11 @@ func (h *heard) strangers(strange []egress.Arrival, known map[string]bool) []upg
 	return out
 }
 
-// targetAt is the blocked target at whose port something arrived.
+// targetAt is the target at whose port something arrived.
 func targetAt(a egress.Arrival) string {
 	_, port, _ := net.SplitHostPort(a.Local)
 	for _, t := range callerTargets {
-		if t.Blocked && t.Host == a.Server && (port == "443") == strings.HasPrefix(t.URL, "https:") {
+		if t.Host == a.Server && (port == "443") == strings.HasPrefix(t.URL, "https:") {
 			return t.Name
 		}
 	}

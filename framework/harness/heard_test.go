@@ -79,11 +79,13 @@ func TestHeardGateway(t *testing.T) {
 	}
 }
 
-// A connection to a blocked host is a leak, whether or not a request came through it; it is one leak.
+// A connection to a blocked host is a leak, whether or not a request came through it or its caller was heard; it is one leak.
 func TestHeardStrangers(t *testing.T) {
 	now := time.Now()
 	h := &heard{since: now}
 	h.address("10.0.0.1", "p")
+	h.address("10.0.0.3", "gone")
+	h.left("gone")
 	at := now.Add(time.Second)
 	h.arrive([]egress.Arrival{
 		{Seq: 1, Server: "evil.example", Peer: "10.0.0.1:1", Local: "198.51.100.30:443", Kind: "tls", Time: at},
@@ -93,9 +95,12 @@ func TestHeardStrangers(t *testing.T) {
 		{Seq: 5, Server: "httpbin.org", Peer: "10.0.0.1:4", Local: "198.51.100.10:80", Kind: "tcp", Time: at},                     // not blocked
 		{Seq: 6, Server: "evil.example", Peer: "10.0.0.9:1", Local: "198.51.100.30:80", Kind: "tcp", Time: at},                    // the control client
 		{Seq: 7, Server: "evil.example", Peer: "nonsense", Time: at},
+		{Seq: 10, Server: "evil.example", Peer: "10.0.0.3:1", Local: "198.51.100.30:80", Kind: "tcp", Time: at}, // of the pod that has the address now
+		{Seq: 8, Server: "evil.example", Peer: "10.0.0.1:5", Local: "198.51.100.30:80", Kind: "http", ProbeID: "of an attempt that nobody heard of", Time: at},
+		{Seq: 9, Server: "edition.cnn.com", Peer: "10.0.0.1:6", Local: "198.51.100.60:80", Kind: "http", ProbeID: "and past the gateway", Time: at},
 	})
 	got, _ := h.samples()
-	if len(got) != 2 || got[0].Target != "blocked-tls" || got[1].Target != "blocked-http" || got[0].Pod != "p" || got[0].Outcome != upgrade.Leaked {
+	if len(got) != 4 || got[3].Target != "gateway" || got[2].Target != "blocked-http" || got[0].Target != "blocked-tls" || got[1].Target != "blocked-http" || got[0].Pod != "p" || got[0].Outcome != upgrade.Leaked {
 		t.Errorf("%+v", got)
 	}
 }
