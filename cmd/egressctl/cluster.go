@@ -93,7 +93,7 @@ func upCommand(o *options) *cobra.Command {
 				return err
 			}
 			if c, err := o.cluster(cmd); err == nil && reuse {
-				if err := harness.AddHosts(cmd.Context(), c, what.hosts); err != nil {
+				if err := errors.Join(harness.CarriesIstios(c, o.also), harness.AddHosts(cmd.Context(), c, what.hosts)); err != nil {
 					return err
 				}
 				if gatewayAPI {
@@ -123,6 +123,7 @@ func upCommand(o *options) *cobra.Command {
 	}
 	o.addUpFlags(cmd)
 	cmd.Flags().BoolVar(&gatewayAPI, "gateway-api", false, "make the cluster know the Gateway API, whose kinds do not come with Istio")
+	o.addAlsoFlag(cmd)
 	cmd.Flags().BoolVar(&reuse, "reuse", false, "be content with a running cluster of that name")
 	addHostsFlag(cmd, &sel.hosts)
 	return cmd

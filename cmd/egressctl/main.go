@@ -119,6 +119,7 @@ type options struct {
 	internet                           string
 	allowInstall                       bool
 	clientImage                        string
+	also                               []string
 }
 
 func rootCommand() *cobra.Command {
@@ -144,7 +145,7 @@ func rootCommand() *cobra.Command {
 	f.StringVar(&o.name, "name", "default", "name of the cluster")
 	f.StringVar(&o.releases, "catalogue", "", "folder with Istio releases beside the built-in ones, as components add-istio writes them (default: mesh-egress-conformance/releases in $XDG_CONFIG_HOME)")
 	f.BoolVar(&o.debug, "debug", false, "print what client libraries log")
-	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), compareCommand(), matrixCommand(o), reportCommand(), mergeCommand(), cleanCommand(o), listCommand(o), explainCommand(o), openCommand(), checkCommand(o), probeCommand(o), whyCommand(o),
+	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), compareCommand(), matrixCommand(o), upgradeCommand(o), reportCommand(), mergeCommand(), cleanCommand(o), listCommand(o), explainCommand(o), openCommand(), checkCommand(o), probeCommand(o), whyCommand(o),
 		kubectlCommand(o), istioctlCommand(o), kubeconfigCommand(o), envCommand(o), logsCommand(o), shellCommand(o), doctorCommand(o), componentsCommand(o), migrateCommand(), versionCommand(o), docsCommand(o))
 	if err := addCompletion(o, root); err != nil {
 		panic(err) // a flag has two lists of values: a mistake in this program
@@ -184,6 +185,11 @@ func (o *options) addComponentFlags(cmd *cobra.Command) {
 	f.StringVar(&o.hub, "hub", "", "registry that mirrors the official ones, for --source image")
 }
 
+// addAlsoFlag adds the flag of commands whose cluster may carry further versions of Istio.
+func (o *options) addAlsoFlag(cmd *cobra.Command) {
+	cmd.Flags().StringSliceVar(&o.also, "also-istio", nil, "further Istio versions whose istiod and proxy can run in the cluster: cases of version skew are skipped without (docs/versions.md)")
+}
+
 // session turns flags into options for the harness.
 func (o *options) session(cmd *cobra.Command, what selected) (harness.Options, error) {
 	src, err := components.ParseSource(o.source)
@@ -203,7 +209,7 @@ func (o *options) session(cmd *cobra.Command, what selected) (harness.Options, e
 	}
 	return harness.Options{
 		Outside: outside, AllowInstall: o.allowInstall, Command: again(os.Args[0], cmd),
-		Provider: name, Place: o.place, Name: o.name, Istio: o.istio, IstioSource: o.istioSource, Releases: o.releases, Source: src, Hub: o.hub, Port: o.port,
+		Provider: name, Place: o.place, Name: o.name, Istio: o.istio, IstioSource: o.istioSource, Releases: o.releases, Also: o.also, Source: src, Hub: o.hub, Port: o.port,
 		Clients: what.clients, Fixtures: what.fixtures, Cases: what.cases, OwnCases: what.own, Hosts: what.hosts, ClientImage: o.clientImage, Progress: newProgress(cmd.ErrOrStderr()), Log: cmd.ErrOrStderr(),
 	}, nil
 }

@@ -56,6 +56,7 @@ func runCommand(o *options) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd) },
 	}
 	o.addUpFlags(cmd)
+	o.addAlsoFlag(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&r.keep, "keep", false, "leave a cluster that this run brought up")
 	f.StringVar(&r.sabotage, "sabotage", "", "break the world on purpose: allow-any or internet-down")

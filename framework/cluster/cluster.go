@@ -146,20 +146,34 @@ type Options struct {
 
 // Facts are what a report says about a cluster.
 type Facts struct {
-	Provider   string             `json:"provider"`
-	Kubernetes string             `json:"kubernetes"`
-	Istio      string             `json:"istio"`
-	Envoy      string             `json:"envoy"`
-	Source     string             `json:"source"`
-	Notes      []string           `json:"notes,omitempty"`
-	Features   []egress.Feature   `json:"features,omitempty"`
-	Module     string             `json:"-"` // folder with the charts of this Istio
-	IstioTag   string             `json:"istioTag"`
-	Foreign    bool               `json:"foreign,omitempty"` // it belongs to somebody else
-	Outside    Outside            `json:"internet"`
-	Timings    map[string]float64 `json:"timings,omitempty"` // seconds since the start of Up
+	Provider   string           `json:"provider"`
+	Kubernetes string           `json:"kubernetes"`
+	Istio      string           `json:"istio"`
+	Envoy      string           `json:"envoy"`
+	Source     string           `json:"source"`
+	Notes      []string         `json:"notes,omitempty"`
+	Features   []egress.Feature `json:"features,omitempty"`
+	Module     string           `json:"-"` // folder with the charts of this Istio
+	IstioTag   string           `json:"istioTag"`
+	// Also are further Istios whose istiod and proxy can run in it.
+	Also    []Istio            `json:"also,omitempty"`
+	Foreign bool               `json:"foreign,omitempty"` // it belongs to somebody else
+	Outside Outside            `json:"internet"`
+	Timings map[string]float64 `json:"timings,omitempty"` // seconds since the start of Up
 	// Components are what the cluster is made of; none are known of somebody else's.
 	Components []components.Component `json:"components,omitempty"`
+}
+
+// Istio is a version of Istio whose images a cluster has.
+type Istio struct {
+	Version string `json:"version"` // minor, such as "1.31"
+	Tag     string `json:"tag"`     // of its images
+	Module  string `json:"module"`  // folder with its charts
+}
+
+// Istios are those whose images the cluster has, its own first.
+func (f Facts) Istios() []Istio {
+	return append([]Istio{{f.Istio, f.IstioTag, f.Module}}, f.Also...)
 }
 
 // FactsOf are the facts of a cluster that a provider makes by the options.
@@ -169,6 +183,9 @@ func FactsOf(o Options, provider string) Facts {
 		Provider: provider, Kubernetes: set.Parts["kubernetes"].Manifest.Version, Module: set.Module,
 		Istio: set.Istio.Version, IstioTag: set.Istio.Release, Envoy: set.Istio.Envoy, Source: string(set.Source), Notes: set.Notes,
 		Features: []egress.Feature{egress.MeshConfig}, Outside: o.Outside, Components: set.Components(),
+	}
+	for _, x := range set.Also {
+		f.Also = append(f.Also, Istio{x.Istio.Version, x.Istio.Release, x.Module})
 	}
 	if o.Outside == Live {
 		f.Notes = append(slices.Clone(f.Notes), "the internet is the live one: no arrival log, two witnesses and the control client")

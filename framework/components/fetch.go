@@ -22,7 +22,9 @@ type Options struct {
 	Releases    string // folder with releases beside those of the catalogue; "" is UserReleases
 	Source      Source // "" means Auto
 	Hub         string // registry that mirrors the official ones, e.g. "registry.example.com/mirror"
-	Progress    Progress
+	// Also are further versions, as Istio names one, whose istiod and proxy can run in the cluster beside its own.
+	Also     []string
+	Progress Progress
 }
 
 // Progress hears about parts that are not in the cache. Calls may come from several goroutines.
@@ -41,6 +43,15 @@ type Set struct {
 	Module  string   // folder of the Istio module: charts, CRDs, samples
 	Notes   []string // where this set differs from the official parts
 	TookSec float64
+	// Also are further Istios; their images are among Images, as "pilot-" and "proxyv2-" with the release.
+	Also []Further
+}
+
+// Further is an Istio beside the one of a set.
+type Further struct {
+	Istio  Istio
+	Module string           // as that of a set
+	Parts  map[string]Entry // as those of a set
 }
 
 // ImageArchive is the file of an image entry.
@@ -85,6 +96,11 @@ func fetch(ctx context.Context, st *Store, cat *Catalogue, o Options) (*Set, err
 	}
 	if err := f.images(ctx); err != nil {
 		return nil, err
+	}
+	for _, version := range o.Also {
+		if err := f.also(ctx, version); err != nil {
+			return nil, err
+		}
 	}
 	f.set.TookSec = time.Since(start).Seconds()
 	return f.set, nil

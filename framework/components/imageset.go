@@ -3,9 +3,9 @@ package components
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
-	"sort"
 
 	"mesh-egress-conformance/samples"
 )
@@ -18,20 +18,13 @@ func (f *fetcher) images(ctx context.Context) error {
 		return err
 	}
 	p := f.set.Parts
-	user := p["userland"]
-	bundle, base := user.Path("ca-certificates.crt"), user.Path("rootfs.tar")
-	istioRef := func(n string) []string { return []string{IstioHub + "/" + n + ":" + f.set.Istio.Release} }
+	bundle, base := p[userland].Path("ca-certificates.crt"), p[userland].Path("rootfs.tar")
 	curlRefs := uniq(append(append(names["curl"], names["sleep"]...), f.cat.SampleImages["curl"]...))
 	specs := map[string]imageSpec{
 		"pause":   {refs: []string{PauseImage}, files: map[string]string{"pause": p["pause"].Path("pause")}, entrypoint: []string{"/pause"}, user: "65535:65535"},
 		"httpbin": {refs: uniq(append(names["httpbin"], f.cat.SampleImages["httpbin"]...)), files: map[string]string{"bin/go-httpbin": p["go-httpbin"].Path("go-httpbin")}, entrypoint: []string{"/bin/go-httpbin"}, user: "65532:65532"},
-		"pilot":   {refs: istioRef("pilot"), digest: f.set.Istio.Digests["pilot"], base: base, files: map[string]string{"usr/local/bin/pilot-discovery": p["pilot"].Path("pilot-discovery")}, trust: bundle, entrypoint: []string{"/usr/local/bin/pilot-discovery"}, user: "1337:1337"},
-		"proxyv2": {refs: istioRef("proxyv2"), digest: f.set.Istio.Digests["proxyv2"], base: base, trust: bundle, entrypoint: []string{"/usr/local/bin/pilot-agent"}, user: "1337:1337", files: map[string]string{
-			"usr/local/bin/pilot-agent":                     p["pilot-agent"].Path("pilot-agent"),
-			"usr/local/bin/envoy":                           p["envoy"].Path("envoy"),
-			"var/lib/istio/envoy/envoy_bootstrap_tmpl.json": filepath.Join(f.set.Module, "tools/packaging/common/envoy_bootstrap.json"),
-		}},
 	}
+	maps.Copy(specs, f.istioSpecs())
 	app, err := f.own(ctx, "egresshttpbin")
 	if err != nil {
 		return err
@@ -42,17 +35,30 @@ func (f *fetcher) images(ctx context.Context) error {
 	}
 	specs["curl"] = imageSpec{refs: curlRefs, base: base, trust: bundle, files: map[string]string{"usr/local/bin/egressprobe": agent.Path("egressprobe")}, entrypoint: []string{"curl"}, user: "100:101"}
 	specs["egresshttpbin"] = imageSpec{refs: []string{samples.AppImage}, base: base, trust: bundle, files: map[string]string{"app": app.Path("egresshttpbin")}, entrypoint: []string{"/app"}, user: "1000:1000"}
-	order := make([]string, 0, len(specs))
-	for n := range specs {
-		order = append(order, n)
-	}
-	sort.Strings(order)
-	for _, n := range order {
+	for _, n := range slices.Sorted(maps.Keys(specs)) {
 		if err := f.image(ctx, n, specs[n]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// userland is the part with what programs in images need besides themselves.
+const userland = "userland"
+
+// istioSpecs are the images of the Istio itself; its parts and the userland are there.
+func (f *fetcher) istioSpecs() map[string]imageSpec {
+	p, i := f.set.Parts, f.set.Istio
+	bundle, base := p[userland].Path("ca-certificates.crt"), p[userland].Path("rootfs.tar")
+	ref := func(n string) []string { return []string{IstioHub + "/" + n + ":" + i.Release} }
+	return map[string]imageSpec{
+		"pilot": {refs: ref("pilot"), digest: i.Digests["pilot"], base: base, files: map[string]string{"usr/local/bin/pilot-discovery": p["pilot"].Path("pilot-discovery")}, trust: bundle, entrypoint: []string{"/usr/local/bin/pilot-discovery"}, user: "1337:1337"},
+		"proxyv2": {refs: ref("proxyv2"), digest: i.Digests["proxyv2"], base: base, trust: bundle, entrypoint: []string{"/usr/local/bin/pilot-agent"}, user: "1337:1337", files: map[string]string{
+			"usr/local/bin/pilot-agent":                     p["pilot-agent"].Path("pilot-agent"),
+			"usr/local/bin/envoy":                           p["envoy"].Path("envoy"),
+			"var/lib/istio/envoy/envoy_bootstrap_tmpl.json": filepath.Join(f.set.Module, "tools/packaging/common/envoy_bootstrap.json"),
+		}},
+	}
 }
 
 // imagePrefix begins the names of entries that are image archives.
@@ -78,7 +84,7 @@ func (f *fetcher) image(ctx context.Context, n string, s imageSpec) error {
 			}
 			in[dst] = sum
 		}
-		r.Inputs = []any{s.refs, in, s.base != "", s.trust != "", f.set.Parts["userland"].Manifest.Key, s.entrypoint, s.user, goarch, recipeVersion}
+		r.Inputs = []any{s.refs, in, s.base != "", s.trust != "", f.set.Parts[userland].Manifest.Key, s.entrypoint, s.user, goarch, recipeVersion}
 	}
 	e, err := f.ensure(ctx, r, func(ctx context.Context, w *Work) error {
 		if official {

@@ -10,7 +10,11 @@ import (
 // Entries lists every entry of the set, for verification and pruning.
 func (s *Set) Entries() []Entry {
 	var out []Entry
-	for _, m := range []map[string]Entry{s.Parts, s.Images} {
+	all := []map[string]Entry{s.Parts, s.Images}
+	for _, x := range s.Also {
+		all = append(all, x.Parts)
+	}
+	for _, m := range all {
 		for _, e := range m {
 			out = append(out, e)
 		}

@@ -61,7 +61,7 @@ func KindNode(ctx context.Context, st *Store, o Options, set *Set) (archive Entr
 }
 
 // nodeParts are what a node image is made of.
-var nodeParts = []string{"kind-base", "kubernetes", "kubelet", "kubeadm", "containerd", "etcd", "coredns", "pause", "userland"}
+var nodeParts = []string{"kind-base", "kubernetes", "kubelet", "kubeadm", "containerd", "etcd", "coredns", "pause", userland}
 
 // nodeRecipe changes whenever this file makes another image of the same parts.
 const nodeRecipe = 2
@@ -129,7 +129,7 @@ func (f *fetcher) nodeImages(ctx context.Context, w *Work, version string) ([]st
 		case "kube-apiserver", "kube-controller-manager", "kube-scheduler":
 			s.files, s.entrypoint = map[string]string{bin: p["kubernetes"].Path(name)}, []string{"/" + bin}
 		case "kube-proxy":
-			s.base = p["userland"].Path("rootfs.tar")
+			s.base = p[userland].Path("rootfs.tar")
 			s.files, s.entrypoint = map[string]string{bin: p["kubernetes"].Path(name)}, []string{"/" + bin}
 		case "etcd":
 			s.files, s.entrypoint = map[string]string{bin: p["etcd"].Path(name)}, []string{"/" + bin}

@@ -39,18 +39,17 @@ const (
 
 // features are all that cases may need, with what each means.
 var features = map[Feature]string{
-	IstioFilters:         "Istio's own build of Envoy, which only the official proxy image has",
-	Hermetic:             "an internet whose arrival log can be read",
-	EgressGateway:        "an egress gateway",
-	IngressGateway:       "an ingress gateway",
-	MeshConfig:           "leave to change mesh-wide settings",
-	GatewayAPI:           "the CRDs of the Gateway API",
-	"network-policy":     "a CNI plugin that enforces NetworkPolicies",
-	"ipv6":               "pods with IPv6 addresses",
-	TPROXY:               "a kernel with the TPROXY target",
-	NFTables:             "a proxy image with nft",
-	Credential:           "a client certificate of the internet's CA, and leave to let sidecars read Secrets",
-	"two-istio-versions": "proxies of another Istio version than istiod's",
+	IstioFilters:     "Istio's own build of Envoy, which only the official proxy image has",
+	Hermetic:         "an internet whose arrival log can be read",
+	EgressGateway:    "an egress gateway",
+	IngressGateway:   "an ingress gateway",
+	MeshConfig:       "leave to change mesh-wide settings",
+	GatewayAPI:       "the CRDs of the Gateway API",
+	"network-policy": "a CNI plugin that enforces NetworkPolicies",
+	"ipv6":           "pods with IPv6 addresses",
+	TPROXY:           "a kernel with the TPROXY target",
+	NFTables:         "a proxy image with nft",
+	Credential:       "a client certificate of the internet's CA, and leave to let sidecars read Secrets",
 }
 
 // Meaning says what a feature is.
@@ -478,8 +477,11 @@ func parseMinor(v string) (int, error) {
 	}
 	major, err1 := strconv.Atoi(f[0])
 	minor, err2 := strconv.Atoi(f[1])
-	if err1 != nil || err2 != nil || major < 0 || minor < 0 || minor > 9999 {
+	if err1 != nil || err2 != nil || major < 0 || minor < 0 || minor >= minors {
 		return 0, fmt.Errorf("version %q is not of the form 1.31", v)
 	}
-	return major*10000 + minor, nil
+	return major*minors + minor, nil
 }
+
+// minors is how many minor versions a major one may have, as parseMinor counts them.
+const minors = 10000

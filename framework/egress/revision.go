@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 )
 
 // Revision is an istiod beside the default one: data, like a client. A client that names it is injected and served by
@@ -19,6 +20,11 @@ type Revision struct {
 	// CompatibilityVersion is the chart's value of that name: an older minor version, such as "1.28", whose behaviour the
 	// istiod has where its own is another.
 	CompatibilityVersion string `json:"compatibilityVersion,omitempty"`
+	// Version is the Istio version of the istiod, of whose chart it is installed, as in "1.29", or counted from the
+	// cluster's own: N-1 is the minor version before that. "" and "own" are the cluster's own.
+	Version string `json:"version,omitempty"`
+	// Proxy is the Istio version of the proxies that it injects, in the same form. "" is that of the istiod.
+	Proxy string `json:"proxy,omitempty"`
 }
 
 // RevisionLabel names the istiod that a namespace, a pod or an object of Istio's is for (istio.io, "Canary Upgrades").
@@ -49,6 +55,11 @@ func (r Revision) Check() error {
 			return bad("compatibilityVersion: %v", err)
 		}
 	}
+	for _, v := range []struct{ field, version string }{{"version", r.Version}, {"proxy", r.Proxy}} {
+		if v.version != "" && !versionRE.MatchString(v.version) {
+			return bad("%s: %q is no Istio version: give a minor version such as 1.29, or one counted from the cluster's own: N-1, N+1, own", v.field, v.version)
+		}
+	}
 	for _, n := range slices.Sorted(maps.Keys(r.Environment)) {
 		if !environmentRE.MatchString(n) {
 			return bad("environment: %q is no name of a variable", n)
@@ -57,9 +68,48 @@ func (r Revision) Check() error {
 	return nil
 }
 
+// own is the version of the cluster's own Istio: N would be a truth value to YAML.
+const own = "own"
+
+// versionRE is an Istio version as a revision names it: a minor version, or one counted from the cluster's own.
+var versionRE = regexp.MustCompile(`^(\d+\.\d+|own|N[+-]\d)$`)
+
+// Versions are the minor versions of the istiod and of the proxies that it injects, in a cluster whose own Istio has a
+// version such as "1.31". An error says that a version of the cluster cannot be counted from.
+func (r Revision) Versions(cluster string) (istiod, proxy string, err error) {
+	if istiod, err = counted(r.Version, cluster); err != nil || r.Proxy == "" {
+		return istiod, istiod, err
+	}
+	proxy, err = counted(r.Proxy, cluster)
+	return istiod, proxy, err
+}
+
+// counted is the minor version that another one means.
+func counted(version, from string) (string, error) {
+	if version == "" || version == own {
+		version = "N+0"
+	}
+	if version[0] != 'N' {
+		return version, nil
+	}
+	n, err := parseMinor(from)
+	if err != nil {
+		return "", fmt.Errorf("count from the cluster's own Istio: %w", err)
+	}
+	by, err := strconv.Atoi(version[1:])
+	if err != nil {
+		return "", fmt.Errorf("version %q: %w", version, err)
+	}
+	if n%minors+by < 0 {
+		return "", fmt.Errorf("no Istio is %s of %s", version, from)
+	}
+	n += by
+	return fmt.Sprintf("%d.%d", n/minors, n%minors), nil
+}
+
 // Same says whether two descriptions are of the same istiod.
 func (r Revision) Same(as Revision) bool {
-	return r.Name == as.Name && r.CompatibilityVersion == as.CompatibilityVersion && len(r.Environment) == len(as.Environment) &&
+	return r.Name == as.Name && r.Version == as.Version && r.Proxy == as.Proxy && r.CompatibilityVersion == as.CompatibilityVersion && len(r.Environment) == len(as.Environment) &&
 		(len(r.Environment) == 0 || reflect.DeepEqual(r.Environment, as.Environment))
 }
 

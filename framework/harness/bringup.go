@@ -40,7 +40,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	if err := s.connect(); err != nil {
 		return err
 	}
-	in := s.installer()
+	in := s.installer(s.env.facts.Istios()[0])
 	if err := s.waitAPI(ctx); err != nil {
 		return err
 	}
@@ -134,15 +134,16 @@ func (s *Session) ensureGateways(ctx context.Context) error {
 		return err
 	}
 	if !have {
-		return s.installGateways(ctx, s.installer())
+		return s.installGateways(ctx, s.installer(s.env.facts.Istios()[0]))
 	}
 	return s.starter.findGateways(ctx)
 }
 
-// installer installs the Istio of the session's cluster, which must be one of the harness's own.
-func (s *Session) installer() *mesh.Installer {
+// installer installs one of the Istios whose images the session's cluster has, which must be one of the harness's own. The
+// CRDs are those of the newest, as before any upgrade.
+func (s *Session) installer(i cluster.Istio) *mesh.Installer {
 	f := s.env.facts
-	return mesh.NewInstaller(s.env.cluster.RESTConfig(), mesh.Options{Module: f.Module, Tag: f.IstioTag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly, Limits: s.opts.Limits})
+	return mesh.NewInstaller(s.env.cluster.RESTConfig(), mesh.Options{Module: i.Module, Base: newest(f).Module, Tag: i.Tag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly, Limits: s.opts.Limits})
 }
 
 // because adds the cluster's own explanation to an error that its death has caused.

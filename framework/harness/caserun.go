@@ -117,6 +117,7 @@ func (r *Run) End(ctx context.Context) *report.Report {
 		s.awaitDeath(ctx)
 	}
 	s.blameIstiod(r.ctx, r.istiod, results)
+	s.tellVersions(r.ctx)
 	rep := report.New(s.Environment(), s.times.start, results)
 	lost := fmt.Sprintf("%d cases have no verdict", rep.Unfinished())
 	switch over := s.over(r.ctx); {

@@ -68,8 +68,9 @@ func (s *Session) ownEnvironment(c cluster.Cluster) environment {
 	return e
 }
 
-// completeEnvironment adds what follows from the internet alone.
+// completeEnvironment adds what does not depend on whose the cluster is.
 func (s *Session) completeEnvironment(e *environment) {
+	e.constraints = append(e.constraints, constraint{"on this cluster", lacksVersions{e.facts, s.opts.Clients}.skipReason})
 	if e.internet == nil {
 		known := &live.Constraints{Hosts: e.hosts, Files: s.opts.Fixtures, Found: map[string]live.Host{}}
 		e.constraints = append(e.constraints, constraint{"against the live internet", known.SkipReason})
@@ -165,7 +166,11 @@ func (e *environment) deviations() []string {
 	if !e.ours {
 		return e.facts.Notes
 	}
-	return append(slices.Clone(e.facts.Notes), mesh.Deviations(mesh.Options{OfficialProxy: slices.Contains(e.facts.Features, egress.IstioFilters)})...)
+	notes := slices.Clone(e.facts.Notes)
+	if n := newest(e.facts); n.Tag != e.facts.IstioTag {
+		notes = append(notes, fmt.Sprintf("the CRDs are those of Istio %s, the newest version whose images the cluster has", n.Tag))
+	}
+	return append(notes, mesh.Deviations(mesh.Options{OfficialProxy: slices.Contains(e.facts.Features, egress.IstioFilters)})...)
 }
 
 // limit is the client that makes what cases ask for: on an existing cluster, in namespaces of the run alone.

@@ -36,10 +36,12 @@ type Options struct {
 	IstioSource string
 	// Releases is a folder with Istio releases beside those of the catalogue; "" is the user's own.
 	Releases string
-	Source   components.Source
-	Hub      string
-	Port     int
-	Lanes    int // how many cases may run side by side; 0 means DefaultLanes
+	// Also are further Istio versions whose istiod and proxy can run beside the cluster's own (egress.Revision.Version).
+	Also   []string
+	Source components.Source
+	Hub    string
+	Port   int
+	Lanes  int // how many cases may run side by side; 0 means DefaultLanes
 	// Watch lets a session into a cluster in which a run is at work. It only observes.
 	Watch bool
 	// StrictCluster refuses a cluster of the harness's own in which something is that it has not installed.
@@ -73,7 +75,7 @@ type Options struct {
 
 // components are the options that say what a cluster is made of.
 func (o *Options) components() components.Options {
-	return components.Options{Istio: o.Istio, IstioSource: o.IstioSource, Releases: o.Releases, Source: o.Source, Hub: o.Hub, Progress: o.Progress}
+	return components.Options{Istio: o.Istio, IstioSource: o.IstioSource, Releases: o.Releases, Also: o.Also, Source: o.Source, Hub: o.Hub, Progress: o.Progress}
 }
 
 func (o *Options) logf(format string, a ...any) {
@@ -104,6 +106,7 @@ type Session struct {
 	followed *mesh.Gateways
 	// revisions are the istiods beside the default one; nil until that is there.
 	revisions *revisions
+	versions  clientVersions
 }
 
 // Cluster is the cluster that the session runs in.
@@ -161,6 +164,9 @@ func sameInternet(c cluster.Cluster, want cluster.Outside) error {
 
 // sameIstio demands that a running cluster of the harness has the Istio that was asked for, if one was.
 func sameIstio(ctx context.Context, c cluster.Cluster, o Options) error {
+	if err := CarriesIstios(c, o.Also); err != nil {
+		return err
+	}
 	if o.Istio == "" && o.IstioSource == "" {
 		return nil
 	}

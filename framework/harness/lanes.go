@@ -133,6 +133,7 @@ func (e runEnvironment) Prepare(ctx context.Context, plans []schedule.Plan) erro
 
 // Dismiss removes the further istiods: no case that is left needs one, and each takes memory, and time for every change.
 func (e runEnvironment) Dismiss(ctx context.Context) {
+	e.s.tellVersions(ctx)
 	for _, name := range e.s.revisions.names() {
 		if err := e.s.revisions.remove(ctx, name); err != nil {
 			e.s.opts.logf("%v", err) // the end of the session tries again

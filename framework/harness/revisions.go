@@ -24,8 +24,9 @@ type revisions struct {
 	cs       kubernetes.Interface
 	fixtures *fixture.Client
 	limits   limits.Limits
-	// installer renders the chart of istiod; an error says why no further istiod can be installed here.
-	installer func() (*mesh.Installer, error)
+	// installer renders the chart of a revision's istiod, and proxies is the tag of the images of the proxies that it injects; an error
+	// says why it cannot be installed here.
+	installer func(v egress.Revision) (in *mesh.Installer, proxies string, err error)
 	// keep makes the store of a revision's mesh configuration, which follows the run's base; nil where the run changes none.
 	keep    func(revision string, installed mesh.Config) mesh.ConfigStore
 	overlay *mesh.Overlay
@@ -45,21 +46,32 @@ type revision struct {
 // is not the session's to change.
 func (s *Session) followRevisions(overlay *mesh.Overlay) {
 	s.revisions = &revisions{
-		config: s.env.cluster.RESTConfig(), cs: s.cs, fixtures: s.fix, limits: s.opts.Limits, installer: sync.OnceValues(s.revisionInstaller),
+		config: s.env.cluster.RESTConfig(), cs: s.cs, fixtures: s.fix, limits: s.opts.Limits, installer: s.revisionInstaller(),
 		keep: s.configStore, overlay: overlay, changer: s.changer, installed: map[string]*revision{},
 	}
 	s.starter.revision, s.starter.bind = s.revisions.install, s.changer.Bind
 }
 
-// revisionInstaller renders further istiods, where the Istio of the cluster is the harness's.
-func (s *Session) revisionInstaller() (*mesh.Installer, error) {
-	switch {
-	case s.env.ours:
-		return s.installer(), nil
-	case s.made.istio != nil:
-		return s.made.istio, nil
+// revisionInstaller renders further istiods, where the Istio of the cluster is the harness's. Those of one version share
+// the charts that were read.
+func (s *Session) revisionInstaller() func(v egress.Revision) (*mesh.Installer, string, error) {
+	var mu sync.Mutex
+	of := map[string]*mesh.Installer{} // by tag
+	return func(v egress.Revision) (*mesh.Installer, string, error) {
+		if !s.env.ours && s.made.istio == nil {
+			return nil, "", errors.New("the Istio of this cluster belongs to somebody else, and no istiod is put beside it")
+		}
+		istiod, proxy, err := versionsOf(v, s.env.facts)
+		if err != nil || !s.env.ours {
+			return s.made.istio, "", err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if of[istiod.Tag] == nil {
+			of[istiod.Tag] = s.installer(istiod)
+		}
+		return of[istiod.Tag], proxy.Tag, nil
 	}
-	return nil, errors.New("the Istio of this cluster belongs to somebody else, and no istiod is put beside it")
 }
 
 // configStore is where the mesh configuration of a revision is kept, spoiled where the session has such a sabotage.
@@ -73,11 +85,11 @@ func (s *Session) configStore(revision string, installed mesh.Config) mesh.Confi
 
 // install installs the istiod of a revision and waits until it serves.
 func (r *revisions) install(ctx context.Context, v egress.Revision) error {
-	in, err := r.installer()
+	in, proxies, err := r.installer(v)
 	if err != nil {
 		return fmt.Errorf("install the istiod of revision %s: %w", v.Name, err)
 	}
-	objs, err := in.Revision(v)
+	objs, err := in.Revision(v, proxies)
 	if err != nil {
 		return err
 	}

@@ -100,10 +100,10 @@ func TestStartRevision(t *testing.T) {
 // Beside an Istio of somebody else's, no istiod is installed.
 func TestRevisionOfOthers(t *testing.T) {
 	s := &Session{env: environment{cluster: &mortal{gone: make(chan struct{})}}}
-	if _, err := s.revisionInstaller(); err == nil || !strings.Contains(err.Error(), "belongs to somebody else") {
+	if _, _, err := s.revisionInstaller()(egress.Revision{Name: "x"}); err == nil || !strings.Contains(err.Error(), "belongs to somebody else") {
 		t.Errorf("%v", err)
 	}
-	r := &revisions{installer: s.revisionInstaller, installed: map[string]*revision{}, changer: mesh.NewChanger(nil, nil, nil, limits.Push{})}
+	r := &revisions{installer: s.revisionInstaller(), installed: map[string]*revision{}, changer: mesh.NewChanger(nil, nil, nil, limits.Push{})}
 	if err := r.install(t.Context(), egress.Revision{Name: "x"}); err == nil || len(r.names()) != 0 {
 		t.Errorf("%v, installed: %v", err, r.names())
 	}

@@ -25,6 +25,7 @@ func (s *Session) Environment() report.Environment {
 	return report.Environment{
 		Provider: f.Provider, Cluster: s.env.cluster.Name(), Kubernetes: f.Kubernetes, Istio: f.Istio, Envoy: f.Envoy,
 		Source: f.Source, Internet: s.env.reach.summary(), Sabotage: string(s.opts.Sabotage), Deviations: s.env.deviations(), Foreign: s.env.foreign.names(), Timings: t, Components: parts,
+		Clients: s.versions.clients(),
 	}
 }
 

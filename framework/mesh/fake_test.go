@@ -32,6 +32,7 @@ type fakeReplica struct {
 	away      bool // it is not ready, and does not answer
 	noMetrics bool
 	process   int // how often it was started again
+	version   string
 	computed  int64
 	took      time.Duration
 	held      map[string]Version
@@ -162,6 +163,8 @@ func (f *fakeMesh) RoundTrip(q *http.Request) (*http.Response, error) {
 		body = r.configz()
 	case "/debug/mesh":
 		body = r.mesh
+	case "/version":
+		body = r.version
 	case "/metrics":
 		body = fmt.Sprintf("process_start_time_seconds %d\npilot_pushcontext_init_seconds_sum %g\npilot_pushcontext_init_seconds_count %d\n", r.process, r.took.Seconds(), r.computed)
 	}

@@ -47,6 +47,7 @@ const (
 // Options for Install.
 type Options struct {
 	Module        string // folder of the Istio module, which holds the charts
+	Base          string // folder of the module whose chart base is installed, with the CRDs of all versions that come; "" is Module
 	Tag           string // tag of the Istio images
 	OfficialProxy bool   // the proxy image has Istio's own filters
 	Policy        egress.Policy
@@ -135,7 +136,11 @@ const (
 func NewInstaller(cfg *rest.Config, o Options) *Installer {
 	i := &Installer{opts: o, getter: &restGetter{cfg: cfg, ns: SystemNamespace}, ns: SystemNamespace, charts: map[string]func() (*chart.Chart, error){}}
 	for _, dir := range []string{istiodChart, baseChart, gatewayChart} {
-		load := sync.OnceValues(func() (*chart.Chart, error) { return loadChart(filepath.Join(o.Module, "manifests/charts", dir)) })
+		module := o.Module
+		if dir == baseChart && o.Base != "" {
+			module = o.Base
+		}
+		load := sync.OnceValues(func() (*chart.Chart, error) { return loadChart(filepath.Join(module, "manifests/charts", dir)) })
 		i.charts[dir] = load
 		go func() { _, _ = load() }() // whoever needs the chart gets the error
 	}
@@ -148,7 +153,7 @@ func (i *Installer) ControlPlane(ctx context.Context) error {
 	var wg sync.WaitGroup
 	var base, istiod error
 	wg.Go(func() {
-		istiod = i.chart(ctx, "istiod", istiodChart, istiodValues(i.opts), renderers{eagerProbe{}, i.label()})
+		istiod = i.chart(ctx, istiodRelease, istiodChart, istiodValues(i.opts), renderers{eagerProbe{}, i.label()})
 	})
 	wg.Go(func() { base = i.chart(ctx, "istio-base", baseChart, values{}, renderers{i.label()}) })
 	wg.Wait()

@@ -30,6 +30,8 @@ type replica struct {
 	mesh   *shared[string]
 	// computed counts the pushes that it has computed, for nobody too; nil where its metrics cannot be read.
 	computed *shared[computed]
+	// version is its own, beside the metrics; nil where those cannot be read.
+	version *shared[string]
 }
 
 // unreachable says that no answer came, and why: the way to the replica may be cut.
@@ -69,6 +71,7 @@ func newReplica(debug, metrics string, client *http.Client, l limits.Push, stop 
 	r.mesh = newShared(l.Pause, question(client, debug+"/debug/mesh", func(b []byte) (string, error) { return string(b), nil }))
 	if metrics != "" {
 		r.computed = newShared(l.Pause, question(client, metrics+"/metrics", parseComputed))
+		r.version = newShared(l.Pause, question(client, metrics+"/version", parseVersion))
 	}
 	return r
 }

@@ -26,9 +26,16 @@ import (
 )
 
 // revisionValues are the chart's values for a further istiod: those of the default one, and what its description says.
-func revisionValues(o Options, r egress.Revision) values {
+// proxies is the tag of its proxies' images; "" is that of its own.
+func revisionValues(o Options, r egress.Revision, proxies string) values {
 	v := istiodValues(o)
 	v["revision"] = r.Name
+	if proxies != "" && proxies != o.Tag { // the injection template takes a name with a slash as it stands
+		global, _ := v["global"].(values)
+		proxy, _ := global["proxy"].(values)
+		proxy["image"] = fmt.Sprintf("%s/proxyv2:%s", global["hub"], proxies)
+		global["proxy_init"] = values{"image": proxy["image"]}
+	}
 	if r.CompatibilityVersion != "" {
 		v["compatibilityVersion"] = r.CompatibilityVersion
 	}
@@ -41,9 +48,10 @@ func revisionValues(o Options, r egress.Revision) values {
 }
 
 // Revision renders the chart of istiod for a further one beside the default one, in an order in which its objects can be
-// made. Nothing is installed: whoever makes the objects owns them, and can remove them.
-func (i *Installer) Revision(r egress.Revision) ([]*fixture.Object, error) {
-	out, err := i.render("istiod-"+r.Name, revisionValues(i.opts, r))
+// made. proxies is the tag of the images of the proxies that it injects; "" is that of its own. Nothing is installed:
+// whoever makes the objects owns them, and can remove them.
+func (i *Installer) Revision(r egress.Revision, proxies string) ([]*fixture.Object, error) {
+	out, err := i.render("istiod-"+r.Name, revisionValues(i.opts, r, proxies))
 	if err != nil {
 		return nil, fmt.Errorf("render the chart of istiod for revision %s: %w", r.Name, err)
 	}

@@ -21,13 +21,28 @@ import (
 // The values of a further istiod are those of the default one, and its own.
 func TestRevisionValues(t *testing.T) {
 	o := Options{Tag: "1.31.0", Policy: egress.RegistryOnly}
-	v := revisionValues(o, egress.Revision{Name: "x", CompatibilityVersion: "1.28", Environment: map[string]string{"PILOT_HTTP10": "true"}})
+	v := revisionValues(o, egress.Revision{Name: "x", CompatibilityVersion: "1.28", Environment: map[string]string{"PILOT_HTTP10": "true"}}, "")
 	env := v["pilot"].(values)["env"].(values)
 	if v["revision"] != "x" || v["compatibilityVersion"] != "1.28" || env["PILOT_HTTP10"] != "true" || env["PILOT_ENABLE_ALPN_FILTER"] != "false" {
 		t.Errorf("%v", v)
 	}
-	if _, there := revisionValues(o, egress.Revision{Name: "x"})["compatibilityVersion"]; there {
+	if _, there := revisionValues(o, egress.Revision{Name: "x"}, "")["compatibilityVersion"]; there {
 		t.Error("a revision has a compatibilityVersion that it does not name")
+	}
+}
+
+// Its proxies may be of another version, in both containers.
+func TestRevisionProxies(t *testing.T) {
+	o := Options{Tag: "1.31.0", Hub: "mirror.example.com/m"}
+	g := revisionValues(o, egress.Revision{Name: "x"}, "1.30.4")["global"].(values)
+	const want = "mirror.example.com/m/istio/proxyv2:1.30.4"
+	if got, init := g["proxy"].(values)["image"], g["proxy_init"].(values)["image"]; got != want || init != want || g["tag"] != "1.31.0" {
+		t.Errorf("%v", g)
+	}
+	for _, same := range []string{"", "1.31.0"} {
+		if g := revisionValues(o, egress.Revision{Name: "x"}, same)["global"].(values); g["proxy"].(values)["image"] != nil || g["proxy_init"] != nil {
+			t.Errorf("%q: %v", same, g)
+		}
 	}
 }
 

@@ -232,3 +232,19 @@ func (r *runner) close() {
 		r.now.close()
 	}
 }
+
+// Agent is a probe agent in a pod that is no client's. It is started with the first request.
+type Agent struct{ run *runner }
+
+// Agent of a container that runs the image of the client pods.
+func (p *Pods) Agent(namespace, pod, container string) *Agent {
+	return &Agent{&runner{open: func() (stream, error) {
+		return execStream(p.cfg, p.cs, namespace, pod, container, p.custom.command())
+	}}}
+}
+
+// Do makes a request of it. An error means that nothing is known about its effect.
+func (a *Agent) Do(ctx context.Context, q probe.Request) (Output, error) { return a.run.do(ctx, q) }
+
+// Close ends it.
+func (a *Agent) Close() { a.run.close() }

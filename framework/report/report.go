@@ -45,6 +45,18 @@ type Environment struct {
 	Foreign []string `json:"foreign,omitempty"`
 	// Components are the programs and images of the cluster, and what they were made of.
 	Components []Component `json:"components,omitempty"`
+	// Clients are the versions of the clients that ran, as their proxies and istiods say.
+	Clients []Client `json:"clients,omitempty"`
+}
+
+// Client says of a client's proxy which version it is, and which istiod serves it.
+type Client struct {
+	Name  string `json:"name"`
+	Proxy string `json:"proxy"` // its Istio version, as it says
+	Envoy string `json:"envoy"` // and that of its Envoy
+	// Revision and Istiod are of the istiod to which it is connected, as that says; "" for none.
+	Revision string `json:"revision,omitempty"`
+	Istiod   string `json:"istiod,omitempty"`
 }
 
 // Component is one program, image, or thing that one of them was made of.

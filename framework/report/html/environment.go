@@ -12,6 +12,7 @@ type environment struct {
 	Facts      []fact
 	Deviations []string // from an installation by the charts' defaults
 	Components []report.Component
+	Clients    []report.Client
 }
 
 func environmentOf(r *report.Report) environment {
@@ -20,7 +21,7 @@ func environmentOf(r *report.Report) environment {
 	if r.Shard != nil {
 		shard = fmt.Sprintf("%s of %d cases", r.Shard, r.Shard.Cases)
 	}
-	out := environment{Deviations: e.Deviations, Components: e.Components}
+	out := environment{Deviations: e.Deviations, Components: e.Components, Clients: e.Clients}
 	for _, f := range []fact{
 		{"Provider", e.Provider},
 		{"Cluster", e.Cluster},

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/harness"
+	"mesh-egress-conformance/framework/printable"
+	"mesh-egress-conformance/framework/provider"
+	"mesh-egress-conformance/framework/upgrade"
+)
+
+// Files of an upgrade's report.
+const (
+	upgradeJSON     = "upgrade.json"
+	upgradeMarkdown = "upgrade.md"
+)
+
+func upgradeCommand(o *options) *cobra.Command {
+	var (
+		from, to, out string
+		uo            harness.UpgradeOptions
+	)
+	cmd := &cobra.Command{
+		Use:   "upgrade",
+		Short: "Upgrade Istio under traffic, and say what failed and what got out meanwhile",
+		Long: "Upgrade brings a cluster up with one version of Istio, lets a workload call allowed and blocked hosts all the time, upgrades Istio\n" +
+			"under it, and takes the cluster down again.\n\n" +
+			"Exit status: 0 nothing got out, 1 blocked traffic got out, 2 not proven or a fault of the harness, 64 wrong usage.",
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.upgrades(cmd, from, to, &uo); err != nil {
+				return usage(err)
+			}
+			what, err := new(selection).load(cmd.Context())
+			if err != nil {
+				return err
+			}
+			what.cases = nil
+			ho, err := o.session(cmd, what)
+			if err != nil {
+				return err
+			}
+			dest, err := openReports(out)
+			if err != nil {
+				return err
+			}
+			defer dest.Close()
+			rep, err := upgraded(cmd.Context(), ho, uo)
+			if err != nil {
+				return err
+			}
+			b, err := rep.JSON()
+			if err == nil {
+				err = errors.Join(dest.Write(upgradeJSON, b), dest.Write(upgradeMarkdown, rep.Markdown()))
+			}
+			if err := errors.Join(err, rep.WriteText(printable.Raw(cmd.OutOrStdout()))); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "report: %s, %s\n", dest.Join(upgradeJSON), dest.Join(upgradeMarkdown))
+			if code := rep.ExitCode(); code != exitOK {
+				return &exitError{code: code}
+			}
+			return nil
+		},
+	}
+	o.addUpFlags(cmd)
+	f := cmd.Flags()
+	for _, n := range notOfUpgrade {
+		_ = f.MarkHidden(n) // it is there
+	}
+	f.StringVar(&from, "from", "", "Istio version that the cluster has")
+	f.StringVar(&to, "to", "", "Istio version that it gets")
+	f.StringVar(&uo.Strategy, "strategy", harness.ByRevision, "revision (canary), in-place, or rollback (canary, and back)")
+	f.StringVar(&uo.Sabotage, "sabotage", "", "break the world on purpose: for two seconds, open-policy lets everything out, or closed-host an allowed host not")
+	f.IntVar(&uo.Replicas, "replicas", 2, "pods of the workload")
+	f.DurationVar(&uo.Pace, "pace", 250*time.Millisecond, "between two attempts of a pod at a host")
+	f.DurationVar(&uo.Dwell, "dwell", 5*time.Second, "how long each phase goes on when its work is done")
+	f.StringVar(&out, "out", "reports/out/upgrade", "folder for the reports")
+	return cmd
+}
+
+// notOfUpgrade are flags of commands that bring a cluster up which make no sense here.
+var notOfUpgrade = []string{"istio", "istio-source", "internet", "allow-install", "client-image"}
+
+// upgrades checks the flags, and completes what they say.
+func (o *options) upgrades(cmd *cobra.Command, from, to string, uo *harness.UpgradeOptions) error {
+	for _, n := range notOfUpgrade {
+		if cmd.Flags().Changed(n) {
+			return fmt.Errorf("an upgrade has no --%s: it makes a cluster of its own, with --from and --to and the hermetic internet", n)
+		}
+	}
+	if from == "" || to == "" {
+		return errors.New("name both versions: --from 1.29 --to 1.31")
+	}
+	var found [2]components.Istio
+	for i, v := range []string{from, to} {
+		var err error
+		if found[i], err = components.Find(cmd.Context(), components.Options{Istio: v, Releases: o.releases}); err != nil {
+			return err
+		}
+	}
+	if found[0].Version == found[1].Version {
+		return fmt.Errorf("%s and %s are one minor version, of which a cluster has one release", from, to)
+	}
+	name, err := o.choose(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if name == provider.Existing {
+		return errors.New("an upgrade needs a cluster of its own: --provider embedded or kind")
+	}
+	o.istio, o.also, uo.To = from, []string{to}, found[1].Version
+	return uo.Check()
+}
+
+// upgraded upgrades a cluster that is made for it, and takes it down.
+func upgraded(ctx context.Context, o harness.Options, uo harness.UpgradeOptions) (*upgrade.Report, error) {
+	s, err := harness.Open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	rep, err := s.Upgrade(ctx, uo)
+	closed := s.Close(context.WithoutCancel(ctx))
+	if err != nil {
+		return nil, errors.Join(err, closed)
+	}
+	if closed != nil {
+		rep.Faults = append(rep.Faults, "clean-up: "+closed.Error())
+	}
+	return rep, nil
+}
