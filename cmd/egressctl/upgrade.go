@@ -32,6 +32,9 @@ func upgradeCommand(o *options) *cobra.Command {
 		Long: "Upgrade brings a cluster up with one version of Istio, lets a workload call allowed and blocked hosts all the time, upgrades Istio\n" +
 			"under it, and takes the cluster down again.\n\n" +
 			"Exit status: 0 nothing got out, 1 blocked traffic got out, 2 not proven or a fault of the harness, 64 wrong usage.",
+		Example: "  egressctl upgrade --from 1.29 --to 1.31\n" +
+			"  egressctl upgrade --from 1.30 --to 1.31 --strategy rollback\n" +
+			"  egressctl upgrade --from 1.29 --to 1.31 --sabotage open-policy  # two leak-seconds, exit status 1",
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.upgrades(cmd, from, to, &uo); err != nil {
