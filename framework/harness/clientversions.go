@@ -32,7 +32,7 @@ func (s *Session) noteVersions(ctx context.Context) error {
 	}
 	ask := proxyPages{clients{s.pods, 0, s.starter.gatewayProxies}, s.logs, s.pages}
 	for _, p := range s.pods.Started() {
-		if !p.Captured() || !slices.ContainsFunc(s.opts.Clients, func(c egress.Client) bool { return c.Name == p.Name }) {
+		if !p.Proxied() || !slices.ContainsFunc(s.opts.Clients, func(c egress.Client) bool { return c.Name == p.Name }) {
 			continue // a lane's copy has the proxy of the first lane's
 		}
 		text, failed := ask.Page(ctx, p.Name, probe.Page{URL: "/server_info"})
