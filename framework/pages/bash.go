@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"al.essio.dev/pkg/shellescape"
 
@@ -93,7 +94,8 @@ func (b *Bash) run(ctx context.Context, script string) (string, int, error) {
 	}
 	stop := context.AfterFunc(ctx, b.cancel) // which ends the reading
 	defer stop()
-	if _, err := fmt.Fprintf(b.in, ". %s </dev/null\nprintf '\\0 %s %%d\\0' $?\n", shellescape.Quote(file), b.token); err != nil {
+	_, err := fmt.Fprintf(b.in, ". %s </dev/null\nprintf '\\0 %s %%d\\0' $?\n", shellescape.Quote(file), b.token)
+	if err != nil && !errors.Is(err, syscall.EPIPE) { // where the shell has ended, what it printed until then is read
 		return "", 0, fmt.Errorf("hand the commands to bash: %w", err)
 	}
 	return b.read()
