@@ -130,7 +130,7 @@ func handle(ctx context.Context, q Request, conns *Conns) Response {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = drain
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &limited{&stdout}, &limited{&stderr}
 	err := cmd.Run()
@@ -138,12 +138,17 @@ func handle(ctx context.Context, q Request, conns *Conns) Response {
 	switch {
 	case errors.As(err, &exit) && ctx.Err() == nil:
 		r.ExitCode = exit.ExitCode()
+	case errors.Is(err, exec.ErrWaitDelay) && ctx.Err() == nil: // it has ended well, and left something running
 	case err != nil:
 		r.Error = err.Error()
 	}
 	r.Stdout, r.Stderr = stdout.String(), stderr.String()
 	return r
 }
+
+// drain is how long the output of a command that has ended may take to be read: what it has left running may hold it
+// open, and a busy machine is slow.
+var drain = 5 * time.Second
 
 // batch makes attempts one after another.
 func batch(ctx context.Context, specs []Spec, conns *Conns, r Response) Response {

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"mesh-egress-conformance/framework/probe/wire"
 )
@@ -141,5 +142,18 @@ func TestDNSAnswer(t *testing.T) {
 	}
 	if _, _, err := dnsAnswer(m[:len(m)-2], 1); err == nil {
 		t.Error("a cut answer was read")
+	}
+}
+
+// A command that has ended well has ended, whatever it has left running holds its output open.
+func TestLeavesSomethingRunning(t *testing.T) {
+	old := drain
+	drain = 10 * time.Millisecond
+	defer func() { drain = old }()
+	for script, want := range map[string]int{"sleep 1 & echo done": 0, "sleep 1 & echo done; exit 7": 7} {
+		r := handle(t.Context(), Request{Script: script, Timeout: 60000}, nil)
+		if r.Error != "" || r.ExitCode != want || r.Stdout != "done\n" {
+			t.Errorf("%s: %+v", script, r)
+		}
 	}
 }
