@@ -204,6 +204,22 @@ func (g *guide) end(out pages.Outcome) error {
 
 // sound are pages without mistakes, whose included files are as they are now.
 func (l *library) sound(names []string) ([]*pages.Page, error) {
+	list, err := l.read(names)
+	if err != nil {
+		return nil, err
+	}
+	var wrong input.Mistakes
+	for _, p := range list {
+		wrong = append(wrong, p.Stale...)
+	}
+	if len(wrong) > 0 {
+		return nil, mistakesIn(wrong)
+	}
+	return list, nil
+}
+
+// read reads pages without mistakes that only their writer can mend.
+func (l *library) read(names []string) ([]*pages.Page, error) {
 	list, err := pages.Load(l.fs(), names...)
 	var wrong input.Mistakes
 	if errors.As(err, &wrong) {
@@ -211,12 +227,6 @@ func (l *library) sound(names []string) ([]*pages.Page, error) {
 	}
 	if err != nil {
 		return nil, usage(err)
-	}
-	for _, p := range list {
-		wrong = append(wrong, p.Stale...)
-	}
-	if len(wrong) > 0 {
-		return nil, mistakesIn(wrong)
 	}
 	return list, nil
 }
@@ -247,18 +257,12 @@ func (l *library) run(ctx context.Context, c cluster.Cluster, p *pages.Page, wit
 }
 
 // whileAlive is a context that ends with the cluster, too: without it, every command of a page would print something else.
-func whileAlive(ctx context.Context, c cluster.Cluster) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		select {
-		case <-cluster.Gone(c):
-			why := c.Failure()
-			if why == nil {
-				why = errors.New("it was taken down")
-			}
-			cancel(fmt.Errorf("cluster %s has ended: %w", c.Name(), why))
-		case <-ctx.Done():
+func whileAlive(ctx context.Context, c cluster.Cluster) (context.Context, context.CancelFunc) {
+	return cluster.While(ctx, c, func() error {
+		why := c.Failure()
+		if why == nil {
+			why = errors.New("it was taken down")
 		}
-	}()
-	return ctx, func() { cancel(nil) }
+		return fmt.Errorf("cluster %s has ended: %w", c.Name(), why)
+	})
 }

@@ -14,7 +14,6 @@ import (
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/harness"
-	"mesh-egress-conformance/framework/input"
 	"mesh-egress-conformance/framework/pages"
 )
 
@@ -128,15 +127,7 @@ func (l *library) loaded(names []string) ([]*pages.Page, error) {
 	if l.copy {
 		return nil, usage(errors.New("the pages that are built into this program cannot be written: call it in the repository"))
 	}
-	list, err := pages.Load(l.fs(), names...)
-	var wrong input.Mistakes
-	if errors.As(err, &wrong) {
-		return nil, mistakesIn(wrong)
-	}
-	if err != nil {
-		return nil, usage(err)
-	}
-	return list, nil
+	return l.read(names)
 }
 
 // update writes a page that leaves nothing behind and whose commands end as it says, and says where it has changed. What a

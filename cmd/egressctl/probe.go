@@ -38,19 +38,7 @@ func probeCommand(o *options) *cobra.Command {
 				}
 				p.Wants = egress.Wants{w, w, w, w}
 			}
-			if _, err := o.cluster(cmd); err != nil {
-				return err
-			}
-			what, err := sel.load(cmd.Context())
-			if err != nil {
-				return err
-			}
-			ho, err := o.session(cmd, what)
-			if err != nil {
-				return err
-			}
-			ho.Log, ho.Watch = nil, true
-			s, err := harness.Open(cmd.Context(), ho)
+			s, err := o.watch(cmd, &sel)
 			if err != nil {
 				return err
 			}
@@ -75,6 +63,23 @@ func probeCommand(o *options) *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	addHostsFlag(cmd, &sel.hosts)
 	return cmd
+}
+
+// watch opens a session that makes calls in a running cluster and changes nothing there.
+func (o *options) watch(cmd *cobra.Command, sel *selection) (*harness.Session, error) {
+	if _, err := o.cluster(cmd); err != nil {
+		return nil, err
+	}
+	what, err := sel.load(cmd.Context())
+	if err != nil {
+		return nil, err
+	}
+	ho, err := o.session(cmd, what)
+	if err != nil {
+		return nil, err
+	}
+	ho.Log, ho.Watch = nil, true
+	return harness.Open(cmd.Context(), ho)
 }
 
 // printProbe prints what a probe came to in words, with the code that a case file has for it, and then the witnesses.

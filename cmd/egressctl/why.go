@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/printable"
 	"mesh-egress-conformance/framework/why"
 )
@@ -37,19 +36,7 @@ func whyCommand(o *options) *cobra.Command {
 			if p.Protocol().Scheme == "" {
 				return usage(errors.New("URL " + args[0] + ": its scheme is none of " + egress.Schemes()))
 			}
-			if _, err := o.cluster(cmd); err != nil {
-				return err
-			}
-			what, err := sel.load(cmd.Context())
-			if err != nil {
-				return err
-			}
-			ho, err := o.session(cmd, what)
-			if err != nil {
-				return err
-			}
-			ho.Log, ho.Watch = nil, true
-			s, err := harness.Open(cmd.Context(), ho)
+			s, err := o.watch(cmd, &sel)
 			if err != nil {
 				return err
 			}

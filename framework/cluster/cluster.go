@@ -71,6 +71,19 @@ func Gone(c Cluster) <-chan struct{} {
 	return nil
 }
 
+// While is a context that ends with a cluster, too; why says what its cause is then. The returned function frees it.
+func While(ctx context.Context, c Cluster, why func() error) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-Gone(c):
+			cancel(why())
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
 // Detacher is a Cluster that ends with the process that has made it, unless it is detached.
 type Detacher interface {
 	// Detach lets the cluster live on after this process.

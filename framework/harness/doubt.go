@@ -120,7 +120,7 @@ func (r *rules) removed(c egress.Case, acknowledged bool, err error, again func(
 // nudge makes istiod compute a push that concerns every proxy of a case, and takes its cause away again.
 func (r *rules) nudge(ctx context.Context, c egress.Case) (mesh.Settled, error) {
 	proxies := r.proxies(c, nil)
-	objs := nudges(r.clients.namespaces(c), r.filters)
+	objs := nudges(r.clients.namespaces(c), r.ours)
 	r.complete(objs)
 	var made []*fixture.Object
 	s, err := r.changer.Do(ctx, mesh.Mutation{Proxies: proxies, Write: func(ctx context.Context) (_ mesh.Written, err error) {

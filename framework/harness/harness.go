@@ -264,15 +264,7 @@ func newSession(o Options) *Session {
 
 // alive returns a context that also ends when the cluster dies, with its failure as the cause.
 func (s *Session) alive(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		select {
-		case <-cluster.Gone(s.env.cluster):
-			cancel(fmt.Errorf("the cluster died: %w", s.env.failure()))
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(nil) }
+	return cluster.While(ctx, s.env.cluster, func() error { return fmt.Errorf("the cluster died: %w", s.env.failure()) })
 }
 
 // beginCase runs one case in a lane, up to its verdict, which the returned function makes; the clients that

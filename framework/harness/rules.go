@@ -36,9 +36,8 @@ type rules struct {
 	secrets   func(ctx context.Context, text string) (string, error)
 	outside   cluster.Internet // nil for the live one
 	places    *namespaces      // makes those that objects name
-	sameTime  bool             // the API server's clock is this machine's
+	ours      bool             // the cluster: its API server has this machine's clock, and EnvoyFilters may be made
 	doubts    *doubts          // shared by all lanes
-	filters   bool             // EnvoyFilters may be made
 	back      time.Duration    // how long an istiod that has ended may take to serve again
 	// left are cases whose objects could not be removed, and what tries it again. A lane runs one case at a time.
 	left map[string]func(context.Context) error
