@@ -56,6 +56,13 @@ func main() {
 
 func run(args []string, stdout, stderr io.Writer) int {
 	defer surviveClosedPipes()()
+	if f, ok := stderr.(*os.File); ok {
+		if screen := screenOn(f, os.Getenv); screen != nil {
+			v := newView(screen)
+			defer v.close()
+			stderr = v
+		}
+	}
 	stderr = printable.Writer(stderr)
 	ctx, stop := interruptible(stderr)
 	defer stop()
@@ -129,9 +136,11 @@ func rootCommand() *cobra.Command {
 		Short:         "Conformance of mesh egress, proven by three witnesses",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRun: func(*cobra.Command, []string) {
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			if !o.debug {
 				klog.SetLogger(logr.Discard()) // client-go reports every closed stream there
+			} else if v := viewBelow(cmd.ErrOrStderr()); v != nil { // which klog would write into
+				v.close()
 			}
 		},
 		Args: subcommand,

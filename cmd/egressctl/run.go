@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/report"
 )
@@ -32,10 +31,12 @@ type runFlags struct {
 	pause         bool
 	timeout       time.Duration
 	untilItFails  int
+	conduct       func(context.Context, harness.Options, conducted) (*report.Report, error)
 }
 
-func runCommand(o *options) *cobra.Command {
-	r := &runFlags{o: o}
+func runCommand(o *options) *cobra.Command { return (&runFlags{o: o, conduct: conduct}).command() }
+
+func (r *runFlags) command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run cases, say which do not conform, and write reports",
@@ -55,8 +56,8 @@ func runCommand(o *options) *cobra.Command {
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd) },
 	}
-	o.addUpFlags(cmd)
-	o.addAlsoFlag(cmd)
+	r.o.addUpFlags(cmd)
+	r.o.addAlsoFlag(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&r.keep, "keep", false, "leave a cluster that this run brought up")
 	f.StringVar(&r.sabotage, "sabotage", "", "break the world on purpose: allow-any or internet-down")
@@ -129,19 +130,18 @@ func (r *runFlags) run(cmd *cobra.Command) error {
 	if r.pause {
 		ho.Lanes, ho.OnFail = 1, newPause(cmd, r.o.kubectlLine()).wait
 	}
-	if r.quiet {
-		ho.Log, ho.Progress = nil, silence{}
-	}
 	to, err := openReports(r.out)
 	if err != nil {
 		return err
 	}
 	defer to.Close()
-	rep, err := conduct(ctx, ho, conducted{to: to, shard: what.shard, keep: r.keep, rounds: r.untilItFails, each: func(res egress.Result) {
-		if !r.quiet {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%-14s %-32s %5.2fs\n", res.Verdict, res.Case.Name, res.Took.Seconds())
-		}
-	}})
+	how := conducted{to: to, shard: what.shard, keep: r.keep, rounds: r.untilItFails, tell: mute{}}
+	if r.quiet {
+		ho.Log, ho.Progress = nil, silence{}
+	} else {
+		how.tell = tell(&ho, cmd.ErrOrStderr(), plain{w: cmd.ErrOrStderr()}, "", r.verbose || r.table)
+	}
+	rep, err := r.conduct(ctx, ho, how)
 	if err != nil {
 		return err
 	}
@@ -149,10 +149,9 @@ func (r *runFlags) run(cmd *cobra.Command) error {
 }
 
 // inCI says whether a CI system runs this; GitHub, GitLab, Jenkins pipelines and most others set CI.
-func inCI() bool {
-	v := os.Getenv("CI")
-	return v != "" && v != "false" && v != "0"
-}
+func inCI() bool { return isCI(os.Getenv("CI")) }
+
+func isCI(v string) bool { return v != "" && v != "false" && v != "0" }
 
 // conducted is how the cases of a session are run.
 type conducted struct {
@@ -160,12 +159,13 @@ type conducted struct {
 	shard  *report.Shard // of which the cases are; nil for none
 	keep   bool          // a cluster that the session brings up
 	rounds int           // how often at most, until a case does not conform; less than 2 is once
-	each   func(egress.Result)
+	tell   teller
 }
 
 // conduct opens a session, runs its cases and closes it; what the clean-up finds is part of the report. Where no
 // session can be opened, which is the error, the reports in the folder say of every case that it has not run.
 func conduct(ctx context.Context, o harness.Options, how conducted) (*report.Report, error) {
+	defer how.tell.over()
 	start := time.Now()
 	s, err := harness.Open(ctx, o)
 	if err != nil {
@@ -178,7 +178,11 @@ func conduct(ctx context.Context, o harness.Options, how conducted) (*report.Rep
 		_, unwritten := writeReports(none, how.to)
 		return nil, errors.Join(err, unwritten)
 	}
-	rep := rounds(how.rounds, o, func() *report.Report { return s.Run(ctx, o.Cases, how.to, how.each) })
+	rep := rounds(how.rounds, o, func() *report.Report {
+		how.tell.round(len(o.Cases))
+		return s.Run(ctx, o.Cases, how.to, how.tell.result)
+	})
+	how.tell.closing()
 	rep.Shard = how.shard
 	err = nil
 	if how.keep {

@@ -119,7 +119,7 @@ func (s *Session) startPodInternet(ctx context.Context, image string, anyUser bo
 		Config: s.env.cluster.RESTConfig(), Clientset: s.cs, Fixtures: s.fix, Run: s.run, Image: image, Hosts: s.opts.Hosts, Names: names, Program: program, Limits: s.opts.Limits, AnyUser: anyUser,
 	})
 	if err == nil {
-		s.times.mark("hermetic internet ready")
+		s.times.mark(stepInternet)
 	}
 	return in, err
 }

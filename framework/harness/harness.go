@@ -66,7 +66,11 @@ type Options struct {
 	Command []string
 	// OnFail hears of a case that fails while all that it has applied is still there; the case goes on when it returns. nil
 	// hears nothing.
-	OnFail   func(context.Context, Failing)
+	OnFail func(context.Context, Failing)
+	// OnStep hears of each step of the bring-up that is complete, at once, and OnStage of the cases that Run runs. nil hears
+	// nothing.
+	OnStep   func(step string)
+	OnStage  schedule.Listener
 	Progress components.Progress
 	// Limits are the time limits; left out, those of this process (limits.SlowEnv).
 	Limits limits.Limits
@@ -257,7 +261,7 @@ func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 }
 
 func newSession(o Options) *Session {
-	s := &Session{opts: o, doubts: newDoubts(), times: newRecorder(o.logf), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff)}
+	s := &Session{opts: o, doubts: newDoubts(), times: newRecorder(o.logf, o.OnStep), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff)}
 	s.starter = newStarter(o.Clients, o.Limits, o.logf, s.alive)
 	return s
 }
