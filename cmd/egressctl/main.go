@@ -54,7 +54,10 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-func run(args []string, stdout, stderr io.Writer) int {
+func run(args []string, stdout, stderr io.Writer) int { return runWith(args, stdout, stderr, conduct) }
+
+// runWith is run where something else conducts the cases.
+func runWith(args []string, stdout, stderr io.Writer, how conductor) int {
 	defer surviveClosedPipes()()
 	if f, ok := stderr.(*os.File); ok {
 		if screen := screenOn(f, os.Getenv); screen != nil {
@@ -71,7 +74,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	var gone atomic.Bool
 	closed := func() { gone.Store(true); end() }
 	stderr = &stream{stderr, closed}
-	root := rootCommand()
+	root := rootCommandWith(how)
 	root.SetArgs(args)
 	root.SetOut(&stream{stdout, closed})
 	root.SetErr(stderr)
@@ -127,10 +130,13 @@ type options struct {
 	allowInstall                       bool
 	clientImage                        string
 	also                               []string
+	conduct                            conductor
 }
 
-func rootCommand() *cobra.Command {
-	o := &options{}
+func rootCommand() *cobra.Command { return rootCommandWith(conduct) }
+
+func rootCommandWith(how conductor) *cobra.Command {
+	o := &options{conduct: how}
 	root := &cobra.Command{
 		Use:           "egressctl",
 		Short:         "Conformance of mesh egress, proven by three witnesses",

@@ -166,6 +166,7 @@ type column struct {
 	ho      harness.Options
 	out     string
 	log     io.Writer
+	conduct conductor
 	shown   io.Writer // where the view of its run is, if there is one
 	err     error     // why there is no report
 }
@@ -188,7 +189,7 @@ func (m *matrix) columns(cmd *cobra.Command, versions []string) ([]*column, erro
 		if err != nil {
 			return nil, err
 		}
-		c := &column{version: v, ho: ho, out: filepath.Join(m.out, v), log: log.of(v), shown: cmd.ErrOrStderr()}
+		c := &column{version: v, ho: ho, out: filepath.Join(m.out, v), log: log.of(v), shown: cmd.ErrOrStderr(), conduct: o.conduct}
 		if c.ho.Sabotage, err = harness.ParseSabotage(m.spoil[v]); err != nil {
 			return nil, usage(err)
 		}
@@ -215,7 +216,7 @@ func (c *column) run(ctx context.Context) *report.Report {
 		return nil
 	}
 	defer to.Close()
-	rep, err := conduct(ctx, c.ho, conducted{to: to, tell: tell(&c.ho, c.shown, plain{w: c.log}, c.version, false)})
+	rep, err := c.conduct(ctx, c.ho, conducted{to: to, tell: tell(&c.ho, c.shown, plain{w: c.log}, c.version, false)})
 	if err != nil {
 		c.err = err
 		fmt.Fprintf(c.log, "NO RUN: %v\n", err)

@@ -31,12 +31,10 @@ type runFlags struct {
 	pause         bool
 	timeout       time.Duration
 	untilItFails  int
-	conduct       func(context.Context, harness.Options, conducted) (*report.Report, error)
 }
 
-func runCommand(o *options) *cobra.Command { return (&runFlags{o: o, conduct: conduct}).command() }
-
-func (r *runFlags) command() *cobra.Command {
+func runCommand(o *options) *cobra.Command {
+	r := &runFlags{o: o}
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run cases, say which do not conform, and write reports",
@@ -56,8 +54,8 @@ func (r *runFlags) command() *cobra.Command {
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd) },
 	}
-	r.o.addUpFlags(cmd)
-	r.o.addAlsoFlag(cmd)
+	o.addUpFlags(cmd)
+	o.addAlsoFlag(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&r.keep, "keep", false, "leave a cluster that this run brought up")
 	f.StringVar(&r.sabotage, "sabotage", "", "break the world on purpose: allow-any or internet-down")
@@ -141,7 +139,7 @@ func (r *runFlags) run(cmd *cobra.Command) error {
 	} else {
 		how.tell = tell(&ho, cmd.ErrOrStderr(), plain{w: cmd.ErrOrStderr()}, "", r.verbose || r.table)
 	}
-	rep, err := r.conduct(ctx, ho, how)
+	rep, err := r.o.conduct(ctx, ho, how)
 	if err != nil {
 		return err
 	}
@@ -161,6 +159,9 @@ type conducted struct {
 	rounds int           // how often at most, until a case does not conform; less than 2 is once
 	tell   teller
 }
+
+// conductor is conduct, or what stands in for it.
+type conductor func(context.Context, harness.Options, conducted) (*report.Report, error)
 
 // conduct opens a session, runs its cases and closes it; what the clean-up finds is part of the report. Where no
 // session can be opened, which is the error, the reports in the folder say of every case that it has not run.

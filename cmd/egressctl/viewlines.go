@@ -89,15 +89,23 @@ const (
 	roomForBar = 70
 )
 
+// tallied are the verdicts, in the words of a report's summary.
+var tallied = []struct {
+	verdict egress.Verdict
+	word    string
+}{
+	{egress.Conforms, "conform"}, {egress.Violates, "violate"}, {egress.Inconclusive, "inconclusive"}, {egress.Skipped, "skipped"}, {egress.NotApplicable, "not applicable"},
+}
+
 // progress says how far the cases are.
 func (r *runView) progress(now time.Time, columns int) string {
 	done := 0
 	var parts []string
-	for _, v := range []egress.Verdict{egress.Conforms, egress.Violates, egress.Inconclusive, egress.Skipped, egress.NotApplicable} {
-		n := r.counts[v]
+	for _, c := range tallied {
+		n := r.counts[c.verdict]
 		done += n
 		if n > 0 {
-			parts = append(parts, painted(v, fmt.Sprintf("%d %s", n, v)))
+			parts = append(parts, painted(c.verdict, fmt.Sprintf("%d %s", n, c.word)))
 		}
 	}
 	s := fmt.Sprintf("%d of %d cases, %s", done, r.total, clock(now.Sub(r.since)))

@@ -76,12 +76,12 @@ func (t *Terminal) String() string {
 	defer t.mu.Unlock()
 	var b strings.Builder
 	for _, l := range t.lines {
-		b.WriteString(strings.TrimRight(string(l.text), " "))
+		b.WriteString(string(l.text))
 		if !l.wrapped {
 			b.WriteByte('\n')
 		}
 	}
-	return strings.TrimRight(b.String(), "\n")
+	return strings.TrimRight(b.String(), " \n")
 }
 
 // Unknown are the control sequences and characters that it was sent and does not know.
