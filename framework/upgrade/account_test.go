@@ -20,7 +20,7 @@ func stream(pod, target string, from int, outcomes string) []Sample {
 	var out []Sample
 	for i, o := range []rune(outcomes) {
 		if o != ' ' {
-			out = append(out, Sample{Stream: Stream{pod, target}, Outcome: of[o], Began: at(from + 250*i), Witness: pod + " saw it"})
+			out = append(out, Sample{Stream: Stream{pod, target}, Outcome: of[o], Began: at(from + 250*i), Seen: Witnesses{Client: pod + " saw it"}})
 		}
 	}
 	return out
@@ -107,7 +107,7 @@ func TestTimeline(t *testing.T) {
 		got = append(got, i.line())
 	}
 	want := []string{
-		"phase one", "the policy is open", "LEAK at evil for 0.50s, 3 attempts of a, b: a saw it", "phase two", "DROP at http for 0.25s, 1 attempts of a: a saw it",
+		"phase one", "the policy is open", "LEAK at evil for 0.50s, 3 attempts of a, b: client: a saw it", "phase two", "DROP at http for 0.25s, 1 attempts of a: client: a saw it",
 	}
 	if !slices.Equal(got, want) || r.Timeline[2].At != 1 {
 		t.Errorf("%q", got)
@@ -137,7 +137,7 @@ func TestTimeline(t *testing.T) {
 // What hosts say does not become part of the page.
 func TestMarkdownEscapes(t *testing.T) {
 	rec := record(stream("a", "http", 0, "F"))
-	rec.Samples[0].Witness = "<script>|\n`x`\x1b[31m"
+	rec.Samples[0].Seen.Client = "<script>|\n`x`\x1b[31m"
 	if md := string(Of(rec).Markdown()); strings.Contains(md, "<script>") || strings.Contains(md, "\x1b") || !strings.Contains(md, `&lt;script>\|`) {
 		t.Errorf("%s", md)
 	}
