@@ -21,7 +21,7 @@ var tiers = [][]string{
 	{"framework/mesh"},
 	{"framework/engine", "framework/schedule", "framework/existing", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},
 	{"framework/report", "framework/provider", "framework/migrate", "framework/upgrade"},
-	{"framework/harness", "framework/matchers", "framework/compare", "framework/report/html"},
+	{"framework/harness", "framework/matchers", "framework/compare", "framework/report/html", "framework/upgrade/html"},
 	{"framework/remote", "suites"},
 	{"cmd/egressctl", "samples/e2e", "scripts/world", "scripts/release"},
 }

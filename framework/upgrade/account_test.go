@@ -66,6 +66,7 @@ func TestSeconds(t *testing.T) {
 		"before the first":                {append(quiet, stream("b", "http", -250, "FF.")), 0.25, 0, [2]float64{0.25, 0}, 1, 0},
 	} {
 		r := Of(record(x.samples...))
+		valid(t, r)
 		phases := [2]float64{r.Phases[0].DropSeconds + r.Phases[0].LeakSeconds, r.Phases[1].DropSeconds + r.Phases[1].LeakSeconds}
 		if r.DropSeconds != x.drop || r.LeakSeconds != x.leak || phases != x.phases || r.Failures != x.failed || r.Leaks != x.leak2 {
 			t.Errorf("%s: %g drop- and %g leak-seconds, phases %v, %d failed, %d leaked; wanted %+v", name, r.DropSeconds, r.LeakSeconds, phases, r.Failures, r.Leaks, x)
