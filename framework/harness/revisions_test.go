@@ -90,11 +90,6 @@ func TestStartRevision(t *testing.T) {
 	if started != 1 {
 		t.Errorf("started %d times", started)
 	}
-	s.forgetRevision("flags")
-	_ = s.ready(t.Context(), 0, egress.Case{Probes: []egress.Probe{{From: "a", URL: "http://httpbin.org/"}}})
-	if started != 2 {
-		t.Errorf("after it was removed, started %d times", started)
-	}
 }
 
 // Beside an Istio of somebody else's, no istiod is installed.

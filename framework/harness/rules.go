@@ -241,23 +241,24 @@ func (r *rules) put(ctx context.Context, c egress.Case, objs []*fixture.Object, 
 	if err := r.places.ensure(ctx, objs); err != nil {
 		return engine.Change{}, err
 	}
-	var made []*fixture.Object
+	var made, other []*fixture.Object
 	s, err := r.settle(ctx, c, patch, objs, func(ctx context.Context) (_ mesh.Written, err error) {
 		made, err = r.fixtures.Apply(ctx, ns, ordered(objs)...)
 		r.mu.Lock()
+		other = changed(r.applied[c.Name], made)
 		r.applied[c.Name] = append(r.applied[c.Name], made...)
 		r.mu.Unlock()
 		return mesh.Written{Made: made}, err
 	})
+	told := r.toldOf(c, nil)
+	r.tell(c, s)
+	if err == nil {
+		s, err = r.carried(ctx, c, other, told, s)
+	}
 	ch := settled(engine.Change{Acknowledged: true, Applied: applied}, s)
 	if err != nil {
 		return ch, err
 	}
-	r.mu.Lock()
-	if r.told[c.Name] = append(r.told[c.Name], s.Sent...); !s.Acknowledged {
-		r.told[c.Name] = append(r.told[c.Name], r.clients.proxies(c)...)
-	}
-	r.mu.Unlock()
 	s, err = r.changer.AwaitGateways(ctx, r.gateways, made, r.proxies(c, nil))
 	return settled(ch, s), err
 }
