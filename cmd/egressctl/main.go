@@ -124,7 +124,7 @@ type options struct {
 	provider, name, istio, source, hub string
 	istioSource, releases              string
 	port                               int
-	debug                              bool
+	debug, quiet                       bool
 	place                              provider.Options
 	internet                           string
 	allowInstall                       bool
@@ -160,6 +160,7 @@ func rootCommandWith(how conductor) *cobra.Command {
 	f.StringVar(&o.name, "name", "default", "name of the cluster")
 	f.StringVar(&o.releases, "catalogue", "", "folder with Istio releases beside the built-in ones, as components add-istio writes them (default: mesh-egress-conformance/releases in $XDG_CONFIG_HOME)")
 	f.BoolVar(&o.debug, "debug", false, "print what client libraries log")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no steps and no progress: results, warnings and errors alone")
 	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), compareCommand(), matrixCommand(o), upgradeCommand(o), reportCommand(), mergeCommand(), cleanCommand(o), listCommand(o), explainCommand(o), openCommand(), checkCommand(o), probeCommand(o), whyCommand(o),
 		kubectlCommand(o), istioctlCommand(o), kubeconfigCommand(o), envCommand(o), logsCommand(o), shellCommand(o), doctorCommand(o), componentsCommand(o), migrateCommand(), versionCommand(o), docsCommand(o))
 	if err := addCompletion(o, root); err != nil {
@@ -168,14 +169,26 @@ func rootCommandWith(how conductor) *cobra.Command {
 	return root
 }
 
+// steps is where a command tells how far it is.
+func (o *options) steps(cmd *cobra.Command) io.Writer {
+	if o.quiet {
+		return io.Discard
+	}
+	return cmd.ErrOrStderr()
+}
+
+// near is how many letters may be wrong in the name of a command that is suggested.
+const near = 2
+
 // subcommand refuses whatever is no subcommand of a command that only groups some.
 func subcommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
 	hint := "see " + cmd.CommandPath() + " --help"
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		hint = "did you mean " + strings.Join(near, " or ") + "?"
+	cmd.SuggestionsMinimumDistance = near // which cobra sets for the root alone
+	if names := cmd.SuggestionsFor(args[0]); len(names) > 0 {
+		hint = "did you mean " + strings.Join(names, " or ") + "?"
 	}
 	return usage(fmt.Errorf("unknown command %q for %q: %s", args[0], cmd.CommandPath(), hint))
 }
@@ -225,6 +238,6 @@ func (o *options) session(cmd *cobra.Command, what selected) (harness.Options, e
 	return harness.Options{
 		Outside: outside, AllowInstall: o.allowInstall, Command: again(os.Args[0], cmd),
 		Provider: name, Place: o.place, Name: o.name, Istio: o.istio, IstioSource: o.istioSource, Releases: o.releases, Also: o.also, Source: src, Hub: o.hub, Port: o.port,
-		Clients: what.clients, Fixtures: what.fixtures, Cases: what.cases, OwnCases: what.own, Hosts: what.hosts, ClientImage: o.clientImage, Progress: newProgress(cmd.ErrOrStderr()), Log: cmd.ErrOrStderr(),
+		Clients: what.clients, Fixtures: what.fixtures, Cases: what.cases, OwnCases: what.own, Hosts: what.hosts, ClientImage: o.clientImage, Progress: newProgress(o.steps(cmd)), Log: o.steps(cmd),
 	}, nil
 }

@@ -174,8 +174,8 @@ type column struct {
 // columns prepares a run for each version. The cases of a folder are checked against all of them before anything runs.
 func (m *matrix) columns(cmd *cobra.Command, versions []string) ([]*column, error) {
 	var out []*column
-	progress := newProgress(cmd.ErrOrStderr())
-	log := &prefixes{w: cmd.ErrOrStderr()}
+	progress := newProgress(m.o.steps(cmd))
+	log := &prefixes{w: m.o.steps(cmd)}
 	for _, v := range versions {
 		o := *m.o
 		o.istio, o.name = v, m.o.name+"-"+strings.ToLower(strings.NewReplacer(".", "-", "_", "-").Replace(v))
@@ -189,7 +189,7 @@ func (m *matrix) columns(cmd *cobra.Command, versions []string) ([]*column, erro
 		if err != nil {
 			return nil, err
 		}
-		c := &column{version: v, ho: ho, out: filepath.Join(m.out, v), log: log.of(v), shown: cmd.ErrOrStderr(), conduct: o.conduct}
+		c := &column{version: v, ho: ho, out: filepath.Join(m.out, v), log: log.of(v), shown: m.o.steps(cmd), conduct: o.conduct}
 		if c.ho.Sabotage, err = harness.ParseSabotage(m.spoil[v]); err != nil {
 			return nil, usage(err)
 		}

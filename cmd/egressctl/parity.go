@@ -104,7 +104,7 @@ func (o *options) runWith(cmd *cobra.Command, provider string, what selected, ou
 		return nil, err
 	}
 	defer to.Close()
-	w := cmd.ErrOrStderr()
+	w := o.steps(cmd)
 	rep, err := o.conduct(cmd.Context(), ho, conducted{to: to, tell: tell(&ho, w, plain{w: w, prefix: fmt.Sprintf("%-10s ", provider)}, provider, false)})
 	if err != nil {
 		return nil, err

@@ -19,13 +19,6 @@ func newProgress(w io.Writer) components.Progress {
 	return &lines{w: w}
 }
 
-// silence shows nothing.
-type silence struct{}
-
-func (silence) Start(string, string, components.Source) {}
-
-func (silence) Done(string, time.Duration, error) {}
-
 type lines struct {
 	mu sync.Mutex
 	w  io.Writer
@@ -55,21 +48,17 @@ type teller interface {
 	over()                // the run is
 }
 
-// mute tells nothing.
-type mute struct{}
-
-func (mute) round(int)            {}
-func (mute) result(egress.Result) {}
-func (mute) closing()             {}
-func (mute) over()                {}
-
 // plain tells of results alone, with a line for each.
 type plain struct {
-	mute
-
 	w      io.Writer
 	prefix string
 }
+
+func (plain) round(int) {}
+
+func (plain) closing() {}
+
+func (plain) over() {}
 
 func (p plain) result(r egress.Result) {
 	fmt.Fprintf(p.w, "%s%-14s %-32s %5.2fs\n", p.prefix, r.Verdict, r.Case.Name, r.Took.Seconds())

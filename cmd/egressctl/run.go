@@ -26,7 +26,6 @@ type runFlags struct {
 	lanes         int
 	verbose       bool
 	table         bool
-	quiet         bool
 	dry, asJSON   bool
 	pause         bool
 	timeout       time.Duration
@@ -63,7 +62,6 @@ func runCommand(o *options) *cobra.Command {
 	f.IntVar(&r.lanes, "lanes", 0, fmt.Sprintf("how many cases may run side by side (0 means %d)", harness.DefaultLanes))
 	f.BoolVar(&r.table, "table", false, "print the whole truth table too, not only the cases that do not conform")
 	f.BoolVarP(&r.verbose, "verbose", "v", false, "as --table, with the codes of outcomes, as case files have them, beside the words")
-	f.BoolVarP(&r.quiet, "quiet", "q", false, "print nothing but what does not conform and the summary: no steps, and no line for each case")
 	f.BoolVar(&r.dry, "dry-run", false, "only list the cases that would run on a cluster that has all that an embedded one has, and those that would not, with the reason")
 	f.BoolVar(&r.asJSON, "json", false, "with --dry-run: print JSON")
 	f.BoolVar(&r.pause, "pause-on-fail", false, "stop while a case fails, to look at it by hand; one lane")
@@ -83,7 +81,7 @@ func (r *runFlags) check(cmd *cobra.Command) error {
 	switch {
 	case r.asJSON && !r.dry:
 		return errors.New("--json is for --dry-run; a run writes report.json into the folder of --out")
-	case r.quiet && (r.verbose || r.table):
+	case r.o.quiet && (r.verbose || r.table):
 		return errors.New("--quiet contradicts --verbose and --table")
 	case r.timeout < 0 || given("timeout") && r.timeout == 0:
 		return fmt.Errorf("--timeout %s: give a time such as 10m", r.timeout)
@@ -133,12 +131,8 @@ func (r *runFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer to.Close()
-	how := conducted{to: to, shard: what.shard, keep: r.keep, rounds: r.untilItFails, tell: mute{}}
-	if r.quiet {
-		ho.Log, ho.Progress = nil, silence{}
-	} else {
-		how.tell = tell(&ho, cmd.ErrOrStderr(), plain{w: cmd.ErrOrStderr()}, "", r.verbose || r.table)
-	}
+	steps := r.o.steps(cmd)
+	how := conducted{to: to, shard: what.shard, keep: r.keep, rounds: r.untilItFails, tell: tell(&ho, steps, plain{w: steps}, "", r.verbose || r.table)}
 	rep, err := r.o.conduct(ctx, ho, how)
 	if err != nil {
 		return err

@@ -57,6 +57,9 @@ func TestViewLines(t *testing.T) {
 		"no room for the bar": {shown{runs: []*runView{running()}}, 60, 24, []string{
 			"15 of 50 cases, 40s, about 1m45s left: 9 conform, 1 violate", full[1], full[2], full[3], full[4],
 		}},
+		"one verdict less": {shown{runs: []*runView{running()}}, 26, 24, []string{
+			"15 of 50 cases, 40s, abou", "  lane 1     2s  applied ", full[2], "  lane 3     0s  before  ", "  last: ✗ x 1.0s",
+		}},
 		"narrow": {shown{runs: []*runView{running()}}, 16, 24, []string{"15 of 50 cases,", "  lane 1     2s", "  lane 2     1s", "  lane 3     0s", "  last: ✗ x 1.0"}},
 		"low":    {shown{runs: []*runView{running()}}, 120, 4, []string{full[0], full[1], full[2]}},
 		"lowest": {shown{runs: []*runView{running()}}, 120, 1, full[:1]},

@@ -66,7 +66,20 @@ func (r *runView) lines(now time.Time, columns int) []line {
 		out = append(out, line{2, fmt.Sprintf("  lane %d %6s  %s", i+1, clock(now.Sub(l.since)), what)})
 	}
 	if len(r.last) > 0 {
-		out = append(out, line{3, "  last: " + strings.Join(r.last, ", ")})
+		out = append(out, line{3, "  last: " + r.lastVerdicts(columns-len("  last: ")-1)})
+	}
+	return out
+}
+
+// lastVerdicts are as many as fit into so many columns, but at least one.
+func (r *runView) lastVerdicts(columns int) string {
+	out := r.last[0]
+	for _, l := range r.last[1:] {
+		more := out + ", " + l
+		if text.StringWidthWithoutEscSequences(more) > columns {
+			break
+		}
+		out = more
 	}
 	return out
 }
