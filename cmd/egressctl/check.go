@@ -40,12 +40,12 @@ func checkCommand(o *options) *cobra.Command {
 			"Exit status: 0 no mistake, 2 mistakes, 64 wrong usage.",
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			outside, err := cluster.ParseOutside(live)
+			kind, err := cluster.ParseInternet(live)
 			if err != nil {
 				return usage(err)
 			}
 			with.istio.Releases = o.releases
-			with.live = func() bool { return outside == cluster.Live }
+			with.live = func() bool { return kind == cluster.Live }
 			dir := "."
 			if len(args) > 0 {
 				dir = args[0]
@@ -104,7 +104,7 @@ func (o *options) circumstances(cmd *cobra.Command) circumstances {
 				return o.internet == string(cluster.Live)
 			}
 			running, err := o.anyCluster(cmd) // no cluster: the run brings up one with the hermetic internet
-			return err == nil && running.Facts().Outside == cluster.Live
+			return err == nil && running.Facts().Internet == cluster.Live
 		},
 	}
 }

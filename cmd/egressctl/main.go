@@ -227,7 +227,7 @@ func (o *options) session(cmd *cobra.Command, what selected) (harness.Options, e
 	if err != nil {
 		return harness.Options{}, usage(err)
 	}
-	outside, err := cluster.ParseOutside(o.internet)
+	kind, err := cluster.ParseInternet(o.internet)
 	if err != nil {
 		return harness.Options{}, usage(err)
 	}
@@ -236,7 +236,7 @@ func (o *options) session(cmd *cobra.Command, what selected) (harness.Options, e
 		return harness.Options{}, err
 	}
 	return harness.Options{
-		Outside: outside, AllowInstall: o.allowInstall, Command: again(os.Args[0], cmd),
+		Internet: kind, AllowInstall: o.allowInstall, Command: again(os.Args[0], cmd),
 		Provider: name, Place: o.place, Name: o.name, Istio: o.istio, IstioSource: o.istioSource, Releases: o.releases, Also: o.also, Source: src, Hub: o.hub, Port: o.port,
 		Clients: what.clients, Fixtures: what.fixtures, Cases: what.cases, OwnCases: what.own, Hosts: what.hosts, ClientImage: o.clientImage, Progress: newProgress(o.steps(cmd)), Log: o.steps(cmd),
 	}, nil

@@ -28,7 +28,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return err
 	}
 	s.times.mark(stepComponents)
-	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Outside: s.opts.Outside, Hosts: s.opts.Hosts, Port: s.opts.Port, Progress: s.opts.Progress})
+	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Internet: s.opts.Internet, Hosts: s.opts.Hosts, Port: s.opts.Port, Progress: s.opts.Progress})
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 // useRunning uses a cluster of the harness that is already there, and adds the hosts that its internet lacks.
 func (s *Session) useRunning(ctx context.Context, c cluster.Cluster, store *components.Store) error {
 	s.env = s.ownEnvironment(c)
-	if err := sameInternet(c, s.opts.Outside); err != nil {
+	if err := sameInternet(c, s.opts.Internet); err != nil {
 		return err
 	}
 	err := sameIstio(ctx, c, s.opts)
@@ -315,7 +315,7 @@ func (s *Session) makeLanes() error {
 			w.engine.OnFail = func(ctx context.Context, f engine.Failing) { s.opts.OnFail(ctx, failingIn(cl, f)) }
 		}
 		if in := s.env.internet; in != nil {
-			w.engine.Outside, w.rules.outside = in, in
+			w.engine.Internet, w.rules.internet = in, in
 		}
 		s.lanes = append(s.lanes, w)
 	}

@@ -46,8 +46,8 @@ type Options struct {
 	Watch bool
 	// StrictCluster refuses a cluster of the harness's own in which something is that it has not installed.
 	StrictCluster bool
-	// Outside is the internet that cases call. "" is that of the running cluster, or the hermetic one.
-	Outside cluster.Outside
+	// Internet is the one that cases call. "" is that of the running cluster, or the hermetic one.
+	Internet cluster.InternetKind
 	// Hosts are what cases may call; nil means those that are built in.
 	Hosts    *internet.Hosts
 	Sabotage Sabotage
@@ -159,8 +159,8 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 }
 
 // sameInternet demands that a running cluster reaches the internet that was asked for.
-func sameInternet(c cluster.Cluster, want cluster.Outside) error {
-	if have := c.Facts().Outside; want != "" && want != have {
+func sameInternet(c cluster.Cluster, want cluster.InternetKind) error {
+	if have := c.Facts().Internet; want != "" && want != have {
 		return fmt.Errorf("the running cluster %s reaches the %s internet, not the %s one: take it down, or choose another --name", c.Name(), have, want)
 	}
 	return nil
