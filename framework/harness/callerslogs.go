@@ -36,8 +36,8 @@ func (c *callers) follow(ctx context.Context, pod string) {
 // still have a moment to write about the last attempts.
 func (c *callers) hearSidecars(ctx context.Context, there []string) {
 	for _, pod := range there {
-		if l, a := c.logs[pod], c.heard.lastOf(pod); l != nil && a.local() != "" { // that it does not come is no fault: the line is missing then
-			_, _ = l.Wait(ctx, c.s.opts.Limits.Log.Flush, 0, func(x egress.AccessLog) bool { return x.DownstreamRemote == a.local() })
+		if l, a := c.logs[pod], c.heard.lastOf(pod); l != nil && a.report.LocalPort != 0 { // that it does not come is no fault: the line is missing then
+			_, _ = l.Wait(ctx, c.s.opts.Limits.Log.Flush, 0, a.is)
 		}
 	}
 	c.heard.mu.Lock()
@@ -62,16 +62,15 @@ func (h *heard) lastOf(pod string) answer {
 	return last
 }
 
-// local is the caller's end of its connection; "" where there was none.
-func (a answer) local() string {
-	if a.report.LocalPort == 0 {
-		return ""
-	}
-	return net.JoinHostPort(a.report.LocalIP, strconv.Itoa(a.report.LocalPort))
+// is says whether a line of the sidecar is about the attempt's connection: both ends must agree, since the kernel gives a
+// port to another connection at once if that goes elsewhere.
+func (a answer) is(l egress.AccessLog) bool {
+	end := func(ip string, port int) string { return net.JoinHostPort(ip, strconv.Itoa(port)) }
+	return a.report.LocalPort != 0 && l.DownstreamRemote == end(a.report.LocalIP, a.report.LocalPort) && l.DownstreamLocal == end(a.report.RemoteIP, a.report.RemotePort)
 }
 
 // slack is how far the clocks of a caller, its sidecar and the internet are apart at most: they are those of one machine, or
-// of its containers, and a port is not used again so soon.
+// of its containers. Between the same two ends, a port is not used again so soon.
 const slack = time.Second
 
 // lineOf is the line that is meant, of a connection that was there at that time.
@@ -91,11 +90,7 @@ func lineOf(lines []egress.AccessLog, at time.Time, is func(egress.AccessLog) bo
 
 // line is what the sidecar has written about an attempt.
 func (h *heard) line(a answer) (egress.AccessLog, bool) {
-	local := a.local()
-	if local == "" {
-		return egress.AccessLog{}, false
-	}
-	return lineOf(h.logs[a.stream.Pod], a.began, func(l egress.AccessLog) bool { return l.DownstreamRemote == local })
+	return lineOf(h.logs[a.stream.Pod], a.began, a.is)
 }
 
 // wentOut says whether the sidecar has had a connection to somewhere for it.
@@ -107,7 +102,7 @@ func (h *heard) sidecar(pod string, a egress.Arrival) string {
 	if !followed {
 		return ""
 	}
-	l, found := lineOf(lines, a.Time, func(l egress.AccessLog) bool { return l.UpstreamLocal == a.Peer })
+	l, found := lineOf(lines, a.Time, func(l egress.AccessLog) bool { return l.UpstreamLocal == a.Peer && l.UpstreamHost == a.Local })
 	if !found {
 		return "it has written nothing of this connection"
 	}

@@ -69,7 +69,7 @@ func TestHeardSamples(t *testing.T) {
 func TestHeardSidecars(t *testing.T) {
 	now := time.Now()
 	line := func(change func(*egress.AccessLog)) egress.AccessLog {
-		l := egress.AccessLog{StartTime: now.Format(time.RFC3339Nano), Duration: 20, ResponseCode: 200, UpstreamCluster: "PassthroughCluster", UpstreamHost: "198.51.100.30:80", UpstreamLocal: "10.0.0.1:40000", DownstreamRemote: "10.0.0.1:50000"}
+		l := egress.AccessLog{StartTime: now.Format(time.RFC3339Nano), Duration: 20, ResponseCode: 200, UpstreamCluster: "PassthroughCluster", UpstreamHost: "198.51.100.30:80", UpstreamLocal: "10.0.0.1:40000", DownstreamRemote: "10.0.0.1:50000", DownstreamLocal: "198.51.100.30:80"}
 		change(&l)
 		return l
 	}
@@ -86,6 +86,8 @@ func TestHeardSidecars(t *testing.T) {
 		"a leak through it":              {"blocked-http", probe.Report{HTTPCode: 200}, true, []egress.AccessLog{out}, upgrade.Leaked, "200 - by cluster PassthroughCluster", false},
 		"a leak past it":                 {"blocked-http", probe.Report{HTTPCode: 200}, true, []egress.AccessLog{line(func(l *egress.AccessLog) { l.UpstreamLocal = "10.0.0.1:40001" })}, upgrade.Leaked, "nothing of this connection", false},
 		"a port that was used before":    {"blocked-http", probe.Report{HTTPCode: 200}, true, []egress.AccessLog{line(func(l *egress.AccessLog) { l.StartTime = now.Add(-time.Minute).Format(time.RFC3339Nano) })}, upgrade.Leaked, "nothing of this connection", false},
+		"the other end is another":       {"blocked-http", probe.Report{HTTPCode: 200}, true, []egress.AccessLog{line(func(l *egress.AccessLog) { l.UpstreamHost = "198.51.100.31:80" })}, upgrade.Leaked, "nothing of this connection", false},
+		"a port that has another use":    {"blocked-tls", probe.Report{ExitCode: 35}, false, []egress.AccessLog{line(func(l *egress.AccessLog) { l.DownstreamLocal = "198.51.100.10:80" })}, upgrade.Fine, "", false},
 		"nobody reads it":                {"blocked-http", probe.Report{HTTPCode: 200}, true, nil, upgrade.Leaked, "", false},
 		"out, and never arrived":         {"blocked-tls", probe.Report{ExitCode: 35}, false, []egress.AccessLog{out}, upgrade.Unknown, "PassthroughCluster", true},
 		"blocked, as it says":            {"blocked-http", probe.Report{HTTPCode: 502}, false, []egress.AccessLog{line(func(l *egress.AccessLog) { l.UpstreamLocal, l.UpstreamHost = "", "" })}, upgrade.Fine, "", false},
@@ -97,7 +99,7 @@ func TestHeardSidecars(t *testing.T) {
 		if x.log != nil {
 			h.logs = map[string][]egress.AccessLog{"p": x.log}
 		}
-		x.report.LocalIP, x.report.LocalPort = "10.0.0.1", 50000
+		x.report.LocalIP, x.report.LocalPort, x.report.RemoteIP, x.report.RemotePort = "10.0.0.1", 50000, "198.51.100.30", 80
 		var target upgrade.Target
 		for _, k := range callerTargets {
 			if k.Name == x.target {
@@ -106,7 +108,7 @@ func TestHeardSidecars(t *testing.T) {
 		}
 		h.add(answer{stream: upgrade.Stream{Pod: "p", Target: x.target}, target: target, id: "1", began: now, report: x.report})
 		if x.arrived {
-			h.arrive([]egress.Arrival{{Server: target.Host, Peer: "10.0.0.1:40000", Time: now, ProbeID: "1"}})
+			h.arrive([]egress.Arrival{{Server: target.Host, Peer: "10.0.0.1:40000", Local: "198.51.100.30:80", Time: now, ProbeID: "1"}})
 		}
 		got, faults := h.samples()
 		if len(got) != 1 || got[0].Outcome != x.want || !strings.Contains(got[0].Seen.Sidecar, x.sidecar) || (got[0].Seen.Sidecar == "") != (x.sidecar == "") || (len(faults) > 0) != x.fault {
