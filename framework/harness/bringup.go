@@ -218,24 +218,18 @@ func (s *Session) followGateways(ctx context.Context) error {
 }
 
 func (s *Session) waitAPI(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.opts.Limits.Cluster.APIServer)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		_, err := s.cs.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Raw()
-		if err == nil {
-			return nil
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, s.opts.Limits.Cluster.APIServer, true, func(ctx context.Context) (bool, error) {
+		_, last = s.cs.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Raw()
+		if last != nil && s.env.cluster.Failure() != nil {
+			return false, last
 		}
-		if s.env.cluster.Failure() != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the API server: %w", errors.Join(ctx.Err(), err))
-		case <-tick.C:
-		}
+		return last == nil, nil
+	})
+	if wait.Interrupted(err) {
+		return fmt.Errorf("wait for the API server: %w", errors.Join(err, last))
 	}
+	return err
 }
 
 // join connects to istiod and makes the engine, once the base client is there.

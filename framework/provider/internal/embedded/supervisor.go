@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/internet"
@@ -277,20 +278,21 @@ func startInternet(s *spec, ps *procs, ca *internet.CA, died chan error) error {
 
 // waitFor polls a condition for a bounded time, and gives up early when a part has died.
 func waitFor(ctx context.Context, died <-chan error, what string, ok func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, limits.Process().Cluster.Part)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case err := <-died:
-			return err
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s to accept connections: %w", what, ctx.Err())
-		case <-tick.C:
+	var death error
+	err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, limits.Process().Cluster.Part, true, func(context.Context) (bool, error) {
+		if ok() {
+			return true, nil
 		}
+		select {
+		case death = <-died:
+		default:
+		}
+		return false, death
+	})
+	if err != nil && death == nil {
+		return fmt.Errorf("wait for %s to accept connections: %w", what, err)
 	}
-	return nil
+	return err
 }
 
 func dialable(ctx context.Context, network, addr string) func() bool {
