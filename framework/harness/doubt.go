@@ -138,6 +138,9 @@ func (r *rules) removed(c egress.Case, acknowledged bool, err error, again func(
 // nudge makes istiod compute a push that concerns every proxy of a case, and takes its cause away again.
 func (r *rules) nudge(ctx context.Context, c egress.Case) (mesh.Settled, error) {
 	proxies := r.proxies(c, nil)
+	if len(proxies) == 0 { // nothing can be lost on the way to nobody
+		return mesh.Settled{Acknowledged: true, Reached: true}, nil
+	}
 	objs := nudges(r.clients.namespaces(c), r.ours)
 	r.complete(objs)
 	var made []*fixture.Object
