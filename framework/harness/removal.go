@@ -39,7 +39,8 @@ func (r *rules) tell(c egress.Case, s mesh.Settled) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.told[c.Name] = append(r.told[c.Name], told...)
+	t := r.of(c)
+	t.told = append(t.told, told...)
 }
 
 // toldOf are the proxies that may have been told of a case's objects, but for those that go with some that are removed.
@@ -47,7 +48,7 @@ func (r *rules) toldOf(c egress.Case, removed []*fixture.Object) []string {
 	left := r.proxies(c, removed)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(r.told[c.Name]), func(proxy string) bool { return !slices.Contains(left, proxy) })
+	return slices.DeleteFunc(slices.Clone(r.of(c).told), func(proxy string) bool { return !slices.Contains(left, proxy) })
 }
 
 // carried has a further push carry what istiod may have lost of objects that were removed or narrowed.
