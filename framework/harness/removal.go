@@ -56,6 +56,11 @@ func (r *rules) carried(ctx context.Context, c egress.Case, objs []*fixture.Obje
 	if !mayBeLost(objs, told, s) {
 		return s, nil
 	}
+	return r.carry(ctx, c, s)
+}
+
+// carry has a further push carry a change to every proxy of a case, and adds what was known of the change.
+func (r *rules) carry(ctx context.Context, c egress.Case, s mesh.Settled) (mesh.Settled, error) {
 	again, err := r.nudge(ctx, c)
 	if err != nil {
 		err = fmt.Errorf("carry a change to the proxies that istiod may have lost: %w", err)
@@ -67,11 +72,13 @@ func (r *rules) carried(ctx context.Context, c egress.Case, objs []*fixture.Obje
 }
 
 // changed are those of some objects which the API server has just returned that were there before, and were something else
-// then. A change of labels alone narrows nothing; the API server counts what does in the generation, where it counts.
+// then. The API server counts what narrows them in the generation, where it counts; of the labels, the one that says which
+// istiod they are for does, and no other.
 func changed(before, now []*fixture.Object) []*fixture.Object {
 	return slices.DeleteFunc(slices.Clone(now), func(o *fixture.Object) bool {
 		return !slices.ContainsFunc(before, func(b *fixture.Object) bool {
-			return b.GetUID() == o.GetUID() && (o.GetGeneration() == 0 || b.GetGeneration() < o.GetGeneration())
+			return b.GetUID() == o.GetUID() &&
+				(o.GetGeneration() == 0 || b.GetGeneration() < o.GetGeneration() || b.GetLabels()[egress.RevisionLabel] != o.GetLabels()[egress.RevisionLabel])
 		})
 	})
 }

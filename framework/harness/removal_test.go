@@ -38,7 +38,8 @@ func TestMayBeLost(t *testing.T) {
 	}
 }
 
-// An object that is narrowed is deleted for those that it leaves; one of which only the labels have changed is not.
+// An object that is narrowed is deleted for those that it leaves, and one that is labelled for another istiod, too; one of which other labels have changed
+// is not.
 func TestChanged(t *testing.T) {
 	object := func(uid string, generation int64) *fixture.Object {
 		o := &fixture.Object{Object: egress.Object{}}
@@ -46,13 +47,17 @@ func TestChanged(t *testing.T) {
 		o.SetGeneration(generation)
 		return o
 	}
-	before := []*fixture.Object{object("narrowed", 1), object("labelled", 2), object("service", 0), object("kept", 1)}
-	now := []*fixture.Object{object("narrowed", 2), object("labelled", 2), object("service", 0), object("new", 1)}
+	moved := object("for another istiod", 1)
+	moved.SetLabels(map[string]string{egress.RevisionLabel: "canary"})
+	labelled := object("labelled", 2)
+	labelled.SetLabels(map[string]string{"team": "pay"})
+	before := []*fixture.Object{object("narrowed", 1), object("labelled", 2), object("service", 0), object("kept", 1), object("for another istiod", 1)}
+	now := []*fixture.Object{object("narrowed", 2), labelled, object("service", 0), object("new", 1), moved}
 	var got []string
 	for _, o := range changed(before, now) {
 		got = append(got, string(o.GetUID()))
 	}
-	if want := []string{"narrowed", "service"}; !slices.Equal(got, want) {
+	if want := []string{"narrowed", "service", "for another istiod"}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }

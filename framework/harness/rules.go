@@ -386,10 +386,7 @@ func (r *rules) settle(ctx context.Context, c egress.Case, patch egress.Object, 
 		return s, err
 	}
 	// istiod may lose a change of the mesh configuration beside an update of endpoints (docs/findings.md).
-	again, err := r.nudge(ctx, c)
-	again.Took += s.Took
-	again.Note = nudgedNote
-	return again, err
+	return r.carry(ctx, c, s)
 }
 
 // removeAll takes back whatever cases have left, in case a run was cut short.
