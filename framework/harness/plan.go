@@ -27,14 +27,19 @@ func (s *Session) plan(ctx context.Context, c egress.Case) schedule.Plan {
 			return p
 		}
 	}
-	var err error
-	if p.Shares, err = s.opts.footprint(ctx, s.fix, c); err != nil {
+	if err := s.opts.share(ctx, s.fix, c, &p); err != nil {
 		p.Verdict, p.Why = egress.Inconclusive, err.Error()
 		return p
 	}
-	p.Revisions = slices.ContainsFunc(c.Clients(), s.opts.revised)
 	p.Quick = p.Shares.Alone == "" && p.Shares.FirstLane == "" && len(p.Shares.Holds) == 0 && len(c.Probes) == 1
 	return p
+}
+
+// share notes what a case shares with others: what is derived of its objects, and further istiods.
+func (o *Options) share(ctx context.Context, fix *fixture.Client, c egress.Case, p *schedule.Plan) (err error) {
+	p.Revisions = slices.ContainsFunc(c.Clients(), o.revised)
+	p.Shares, err = o.footprint(ctx, fix, c)
+	return err
 }
 
 // InOrder returns cases in the order in which a run that has all of them begins them. A suite whose specs submit them one
@@ -44,11 +49,10 @@ func InOrder(ctx context.Context, cases []egress.Case, clients []egress.Client, 
 	o := Options{Clients: clients, Fixtures: fixtures}
 	plans := make([]schedule.Plan, len(cases))
 	for i, c := range cases {
-		shares, err := o.footprint(ctx, nil, c)
-		if err != nil {
+		plans[i] = schedule.Plan{Case: c}
+		if err := o.share(ctx, nil, c, &plans[i]); err != nil {
 			return nil, err
 		}
-		plans[i] = schedule.Plan{Case: c, Shares: shares, Revisions: slices.ContainsFunc(c.Clients(), o.revised)}
 	}
 	schedule.Order(plans)
 	out := make([]egress.Case, len(plans))

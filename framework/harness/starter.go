@@ -121,12 +121,9 @@ func (s *starter) lookup(name string) *startup {
 func (s *starter) startGateways() *startup   { return s.startOnce(gatewaysStartup, s.gateways) }
 func (s *starter) startGatewayAPI() *startup { return s.startOnce(gatewayAPIStartup, s.gatewayAPI) }
 
-// istiodStartup is the name under which the istiod of a revision is started.
-func istiodStartup(revision string) string { return "the istiod of revision " + revision }
-
 // startRevision starts the istiod that a client is bound to.
 func (s *starter) startRevision(v egress.Revision) *startup {
-	return s.startOnce(istiodStartup(v.Name), func(ctx context.Context) error { return s.revision(ctx, v) })
+	return s.startOnce("the istiod of revision "+v.Name, func(ctx context.Context) error { return s.revision(ctx, v) })
 }
 
 // startClient starts a client, or a lane's copy of one.
