@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jedib0t/go-pretty/v6/text"
 	"golang.org/x/term"
 
 	"mesh-egress-conformance/framework/components"
@@ -195,7 +194,7 @@ func (l *liveRun) result(res egress.Result) {
 	l.v.do(func(*shown) {
 		l.r.counts[res.Verdict]++
 		if didRun(res.Verdict) {
-			line := painted(res.Verdict, report.Mark(res.Verdict)) + fmt.Sprintf(" %s %.1fs", printable.Line(res.Case.Name), res.Took.Seconds())
+			line := report.Paint(res.Verdict, report.Mark(res.Verdict)) + fmt.Sprintf(" %s %.1fs", printable.Line(res.Case.Name), res.Took.Seconds())
 			l.r.last = append([]string{line}, l.r.last[:min(len(l.r.last), lastVerdicts-1)]...)
 		}
 	})
@@ -210,16 +209,3 @@ func (l *liveRun) over() { l.v.do(func(*shown) { l.r.ended = true }) }
 
 // didRun says whether a case with this verdict did run, as far as a verdict tells.
 func didRun(v egress.Verdict) bool { return v != egress.Skipped && v != egress.NotApplicable }
-
-func painted(v egress.Verdict, s string) string {
-	switch v {
-	case egress.Conforms:
-		return text.FgGreen.Sprint(s)
-	case egress.Violates:
-		return text.FgRed.Sprint(s)
-	case egress.Inconclusive:
-		return text.FgYellow.Sprint(s)
-	case egress.Skipped, egress.NotApplicable:
-	}
-	return s
-}

@@ -12,6 +12,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/printable"
+	"mesh-egress-conformance/framework/report"
 )
 
 // line is one of a view; those of a higher rank are left out first where the terminal is too low.
@@ -118,7 +119,11 @@ func (r *runView) progress(now time.Time, columns int) string {
 		n := r.counts[c.verdict]
 		done += n
 		if n > 0 {
-			parts = append(parts, painted(c.verdict, fmt.Sprintf("%d %s", n, c.word)))
+			part := fmt.Sprintf("%d %s", n, c.word)
+			if didRun(c.verdict) {
+				part = report.Paint(c.verdict, part)
+			}
+			parts = append(parts, part)
 		}
 	}
 	s := fmt.Sprintf("%d of %d cases, %s", done, r.total, clock(now.Sub(r.since)))

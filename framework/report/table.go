@@ -177,6 +177,11 @@ func (o Text) paint(v egress.Verdict, s string) string {
 	if !o.Color {
 		return s
 	}
+	return Paint(v, s)
+}
+
+// Paint gives a text the colour of a verdict.
+func Paint(v egress.Verdict, s string) string {
 	switch v {
 	case egress.Conforms:
 		return text.FgGreen.Sprint(s)
