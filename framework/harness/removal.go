@@ -21,13 +21,9 @@ const nudgedNote = "istiod may have lost this change beside another push (docs/f
 
 // take removes objects and waits until the proxies of the case know.
 func (r *rules) take(ctx context.Context, c egress.Case, objs []*fixture.Object, patch egress.Object) (engine.Change, error) {
-	told := r.toldOf(c, objs)
 	s, err := r.settle(ctx, c, patch, objs, func(ctx context.Context) (mesh.Written, error) {
 		return mesh.Written{Removed: objs}, r.fixtures.Remove(ctx, objs...)
 	})
-	if err == nil {
-		s, err = r.carried(ctx, c, objs, told, s)
-	}
 	return settled(engine.Change{Acknowledged: true}, s), err
 }
 
@@ -49,14 +45,6 @@ func (r *rules) toldOf(c egress.Case, removed []*fixture.Object) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(r.of(c).told), func(proxy string) bool { return !slices.Contains(left, proxy) })
-}
-
-// carried has a further push carry what istiod may have lost of objects that were removed or narrowed.
-func (r *rules) carried(ctx context.Context, c egress.Case, objs []*fixture.Object, told []string, s mesh.Settled) (mesh.Settled, error) {
-	if !mayBeLost(objs, told, s) {
-		return s, nil
-	}
-	return r.carry(ctx, c, s)
 }
 
 // carry has a further push carry a change to every proxy of a case, and adds what was known of the change.
