@@ -161,12 +161,12 @@ func debClosure(ctx context.Context, w *Work, packages []string) ([]string, erro
 	return names, nil
 }
 
-// pickNodeTools keeps runc, iptables, slirp4netns and the libraries that they load. They run on the host's
+// pickNodeTools keeps runc, iptables, slirp4netns, ipset and the libraries that they load. They run on the host's
 // own C library, which is the same distribution's.
 func pickNodeTools(root, dir string) error {
 	want := map[string][]string{
-		".":       {"usr/sbin/runc", "usr/bin/runc", "usr/sbin/xtables-nft-multi", "usr/sbin/xtables-legacy-multi", "usr/bin/slirp4netns"},
-		"lib":     {"usr/lib/*/libslirp.so*", "usr/lib/*/libpcre2-8.so*", "usr/lib/*/libglib-2.0.so*", "usr/lib/*/libseccomp.so*", "lib/*/libglib-2.0.so*", "lib/*/libseccomp.so*", "usr/lib/*/libxtables.so*", "usr/lib/*/libip4tc.so*", "usr/lib/*/libip6tc.so*", "usr/lib/*/libmnl.so*", "usr/lib/*/libnftnl.so*", "usr/lib/*/libnfnetlink.so*", "usr/lib/*/libnetfilter_conntrack.so*", "lib/*/libmnl.so*"},
+		".":       {"usr/sbin/runc", "usr/bin/runc", "usr/sbin/xtables-nft-multi", "usr/sbin/xtables-legacy-multi", "usr/bin/slirp4netns", "usr/sbin/ipset", "sbin/ipset"},
+		"lib":     {"usr/lib/*/libslirp.so*", "usr/lib/*/libpcre2-8.so*", "usr/lib/*/libglib-2.0.so*", "usr/lib/*/libseccomp.so*", "lib/*/libglib-2.0.so*", "lib/*/libseccomp.so*", "usr/lib/*/libxtables.so*", "usr/lib/*/libipset.so*", "usr/lib/*/libip4tc.so*", "usr/lib/*/libip6tc.so*", "usr/lib/*/libmnl.so*", "usr/lib/*/libnftnl.so*", "usr/lib/*/libnfnetlink.so*", "usr/lib/*/libnetfilter_conntrack.so*", "lib/*/libmnl.so*"},
 		"xtables": {"usr/lib/*/xtables/*.so"},
 	}
 	for sub, globs := range want {
@@ -186,13 +186,16 @@ func pickNodeTools(root, dir string) error {
 			}
 		}
 	}
-	for _, f := range []string{"runc", "xtables-nft-multi", "lib/libxtables.so.12", "slirp4netns"} {
+	for _, f := range []string{"runc", "xtables-nft-multi", "lib/libxtables.so.12", "slirp4netns", "ipset", ipsetLibrary} {
 		if _, err := os.Stat(filepath.Join(dir, f)); err != nil {
 			return fmt.Errorf("the distribution's packages hold no %s: %w", f, err)
 		}
 	}
 	return nil
 }
+
+// ipsetLibrary is what ipset loads that no other node tool does.
+const ipsetLibrary = "lib/libipset.so.13"
 
 // copyFile copies a file, following links.
 func copyFile(src, dst string) error {

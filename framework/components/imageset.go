@@ -35,6 +35,10 @@ func (f *fetcher) images(ctx context.Context) error {
 	}
 	specs["curl"] = imageSpec{refs: curlRefs, base: base, trust: bundle, files: map[string]string{"usr/local/bin/egressprobe": agent.Path("egressprobe")}, entrypoint: []string{"curl"}, user: "100:101"}
 	specs["egresshttpbin"] = imageSpec{refs: []string{samples.AppImage}, base: base, trust: bundle, files: map[string]string{"app": app.Path("egresshttpbin")}, entrypoint: []string{"/app"}, user: "1000:1000"}
+	tools := p["node-tools"]
+	specs["netpol"] = imageSpec{refs: []string{EnforcerImage}, base: base, entrypoint: []string{"/usr/local/bin/netpol"}, files: map[string]string{
+		"usr/local/bin/netpol": p["netpol"].Path("netpol"), "usr/sbin/ipset": tools.Path("ipset"), "usr/" + ipsetLibrary: tools.Path(ipsetLibrary),
+	}}
 	for _, n := range slices.Sorted(maps.Keys(specs)) {
 		if err := f.image(ctx, n, specs[n]); err != nil {
 			return err

@@ -36,6 +36,9 @@ func (r *rules) take(ctx context.Context, c egress.Case, objs []*fixture.Object,
 		s.Took += took
 		s.Note = nudgedNote
 	}
+	if err == nil {
+		err = r.enforcing.lifted(ctx, c, objs)
+	}
 	return settled(engine.Change{Acknowledged: true}, s), err
 }
 

@@ -30,6 +30,8 @@ type rules struct {
 	gateways *mesh.Gateways
 	// revisions are the istiods that a case may send away.
 	revisions scaler
+	// enforcing knows when NetworkPolicies hold.
+	enforcing *enforcing
 	run       string
 	limits    limits.Control
 	expand    func(string) string
@@ -258,6 +260,9 @@ func (r *rules) put(ctx context.Context, c egress.Case, objs []*fixture.Object, 
 		r.told[c.Name] = append(r.told[c.Name], r.clients.proxies(c)...)
 	}
 	r.mu.Unlock()
+	if err := r.enforcing.enforced(ctx, c, made); err != nil {
+		return ch, err
+	}
 	s, err = r.changer.AwaitGateways(ctx, r.gateways, made, r.proxies(c, nil))
 	return settled(ch, s), err
 }
