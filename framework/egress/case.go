@@ -36,6 +36,7 @@ const (
 	GatewayAPI     Feature = "gateway-api"
 	NFTables       Feature = "nftables"
 	NetworkPolicy  Feature = "network-policy"
+	IPv6           Feature = "ipv6"
 )
 
 // features are all that cases may need, with what each means.
@@ -47,7 +48,7 @@ var features = map[Feature]string{
 	MeshConfig:     "leave to change mesh-wide settings",
 	GatewayAPI:     "the CRDs of the Gateway API",
 	NetworkPolicy:  "something that enforces NetworkPolicies",
-	"ipv6":         "pods with IPv6 addresses",
+	IPv6:           "pods with IPv6 addresses",
 	TPROXY:         "a kernel with the TPROXY target",
 	NFTables:       "a proxy image with nft",
 	Credential:     "a client certificate of the internet's CA, and leave to let sidecars read Secrets",

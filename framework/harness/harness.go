@@ -115,7 +115,7 @@ type Session struct {
 func (s *Session) Cluster() cluster.Cluster { return s.env.cluster }
 
 // EmbeddedFeatures are those of an embedded cluster with locally built parts.
-var EmbeddedFeatures = []egress.Feature{egress.Hermetic, egress.MeshConfig, egress.IngressGateway, egress.EgressGateway, egress.Credential, egress.TPROXY, egress.GatewayAPI, egress.NFTables, egress.NetworkPolicy}
+var EmbeddedFeatures = []egress.Feature{egress.Hermetic, egress.MeshConfig, egress.IngressGateway, egress.EgressGateway, egress.Credential, egress.TPROXY, egress.GatewayAPI, egress.NFTables, egress.NetworkPolicy, egress.IPv6}
 
 // baseClients are the ones that every cluster from `egressctl up` has.
 var baseClients = []string{"client", egress.ControlClient}

@@ -122,7 +122,7 @@ func writeToolWrappers(s *spec) (string, error) {
 
 // boot starts network, internet and every part. A part that dies later is reported on died.
 func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) error {
-	if err := setUpNodeNetwork(); err != nil {
+	if err := setUpNodeNetwork(s); err != nil {
 		return err
 	}
 	p, err := newPKI(filepath.Join(runDir, "pki"))
@@ -141,7 +141,7 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 	if err := errors.Join(err, kubeconfig.Close()); err != nil {
 		return fmt.Errorf("write the kubeconfig: %w", err)
 	}
-	parts := nodeParts(p)
+	parts := nodeParts(s, p)
 	for _, pt := range parts {
 		if pt.needs == "" {
 			if err := startPart(s, ps, pt, died); err != nil {
@@ -175,7 +175,7 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 		}
 	}
 	go func() {
-		if err := applyPodPolicy(ctx); err != nil {
+		if err := applyFirstObjects(ctx, s); err != nil {
 			select {
 			case died <- err:
 			default: // the first death is the cause
@@ -222,7 +222,7 @@ func openOutside(ctx context.Context, s *spec, ps *procs, died chan error) error
 }
 
 func startInternet(s *spec, ps *procs, ca *internet.CA, died chan error) error {
-	cfg, err := json.Marshal(internetConfig{Hosts: s.Hosts, CA: ca})
+	cfg, err := json.Marshal(internetConfig{Hosts: s.Hosts, CA: ca, IPv6: s.IPv6})
 	if err != nil {
 		return err
 	}
@@ -253,7 +253,7 @@ func startInternet(s *spec, ps *procs, ca *internet.CA, died chan error) error {
 			return err
 		}
 	}
-	if err := connectInternet(pr.pid); err != nil {
+	if err := connectInternet(s, pr.pid); err != nil {
 		return failed(err)
 	}
 	if _, err := inW.Write(cfg); err != nil {
