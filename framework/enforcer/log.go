@@ -43,14 +43,21 @@ type heard struct {
 
 func newLog() *log { return &log{changed: make(chan struct{}), heard: map[string]heard{}} }
 
-// tailLines is how much of a log is kept for messages.
-const tailLines = 15
+// tailLines is how much of a log is kept for messages, and tailWidth how much of a line.
+const tailLines, tailWidth = 15, 500
+
+// isRule says whether a line is one of the packet filter's rules, all of which the controller shows when it cannot write them.
+func isRule(text string) bool {
+	return strings.HasPrefix(text, "-") || strings.HasPrefix(text, ":") || strings.HasPrefix(text, "*") || text == "COMMIT"
+}
 
 func (l *log) line(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lines++
-	l.last = append(l.last[max(0, len(l.last)-tailLines+1):], text)
+	if !isRule(text) {
+		l.last = append(l.last[max(0, len(l.last)-tailLines+1):], text[:min(len(text), tailWidth)])
+	}
 	switch {
 	case strings.HasPrefix(text, saysHears):
 		f := strings.Fields(strings.TrimPrefix(text, saysHears))

@@ -82,7 +82,7 @@ func TestExtend(t *testing.T) {
 func TestFamilies(t *testing.T) {
 	hosts := own(t, `
 - {name: v6.example, address: "2001:db8:8::6", services: [{port: 80, kind: http}]}
-- {name: both.example, address: [192.0.2.8, "2001:db8:1::/48"], services: [{port: 80, kind: http}]}`)
+- {name: both.example, address: [192.0.2.8, "2001:db8:5::/48"], services: [{port: 80, kind: http}]}`)
 	clients := []egress.Client{{Name: "four"}, {Name: "dual", DualStack: true}, {Name: egress.ControlClient}}
 	from := func(client string, c egress.Case) egress.Case {
 		for i := range c.Probes {
@@ -90,7 +90,7 @@ func TestFamilies(t *testing.T) {
 		}
 		return c
 	}
-	entry := egress.Object{"kind": "ServiceEntry", "spec": map[string]any{"addresses": []any{"2001:db8:1::/48"}}}
+	entry := egress.Object{"kind": "ServiceEntry", "spec": map[string]any{"addresses": []any{"2001:db8:5::/48"}}}
 	ranged := egress.Case{Probes: probing("http://both.example/").Probes, Objects: []egress.Object{entry}}
 	for name, x := range map[string]struct {
 		c             egress.Case
@@ -102,8 +102,8 @@ func TestFamilies(t *testing.T) {
 		"IPv6 alone":                 {from("four", probing("http://v6.example/")), "v6.example has IPv6 addresses alone, and pods here", "client four has none (give it dualStack: true)"},
 		"IPv6 alone, from both":      {from("dual", probing("http://v6.example/")), "dual has addresses of both families", ""},
 		"IPv6 alone, from control":   {from(egress.ControlClient, probing("http://v6.example/")), "pods here have no IPv6", ""},
-		"an address":                 {from("four", probing("http://[2001:db8:1::9]/")), "2001:db8:1::9", "2001:db8:1::9"},
-		"a range in an object":       {from("four", ranged), "2001:db8:1::/48", "none of its clients"},
+		"an address":                 {from("four", probing("http://[2001:db8:5::9]/")), "2001:db8:5::9", "2001:db8:5::9"},
+		"a range in an object":       {from("four", ranged), "2001:db8:5::/48", "none of its clients"},
 		"a range, and both families": {from("dual", ranged), "dual has", ""},
 		"nobody's address":           {from("four", egress.Case{Probes: probing("http://both.example/").Probes, Claim: "unlike 2001:db8:9::1"}), "", ""},
 	} {

@@ -35,7 +35,7 @@ type starter struct {
 	lanes   int // how many lanes have clients of their own
 	// ipv6 says that pods can have IPv6 addresses: the control client has one then, since whoever calls a host, it does too.
 	ipv6 bool
-	logf    func(format string, a ...any)
+	logf func(format string, a ...any)
 	// alive returns a context that ends with the cluster too.
 	alive func(context.Context) (context.Context, context.CancelFunc)
 	// life ends when the session is closed; what runs in the background ends with it.
