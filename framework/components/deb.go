@@ -211,6 +211,9 @@ func copyFile(src, dst string) error {
 	return writeFile(dst, in, st.Mode().Perm())
 }
 
+// iptablesNames are those under which one program is all of iptables' tools.
+var iptablesNames = []string{"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"}
+
 // packRootfs turns the unpacked packages into rootfs.tar: merged /usr, busybox under its applets'
 // names, the distribution's CA bundle, and users for the containers.
 func packRootfs(root, dir string) error {
@@ -236,7 +239,7 @@ func packRootfs(root, dir string) error {
 		}
 	}
 	// The alternatives that iptables' maintainer script would make. Istio tries both flavours itself.
-	for _, n := range []string{"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"} {
+	for _, n := range iptablesNames {
 		if err := os.Symlink("xtables-nft-multi", filepath.Join(root, "usr/sbin", n)); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}

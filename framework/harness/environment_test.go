@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -85,6 +86,7 @@ func TestFamilies(t *testing.T) {
 - {name: both.example, address: [192.0.2.8, "2001:db8:5::/48"], services: [{port: 80, kind: http}]}`)
 	clients := []egress.Client{{Name: "four"}, {Name: "dual", DualStack: true}, {Name: egress.ControlClient}}
 	from := func(client string, c egress.Case) egress.Case {
+		c.Probes = slices.Clone(c.Probes)
 		for i := range c.Probes {
 			c.Probes[i].From = client
 		}

@@ -17,7 +17,8 @@ func kernelFeatures() []egress.Feature {
 	if knows("targets", "TPROXY") || haveModule("xt_TPROXY") {
 		out = append(out, egress.TPROXY)
 	}
-	if knows("matches", "set") && knows("matches", "physdev") || haveModule("xt_set") && haveModule("xt_physdev") && haveModule("ip_set_hash_net") {
+	// What enforces them writes tables of iptables' legacy kind, which not every kernel has.
+	if knows("matches", "set") && knows("matches", "physdev") || haveModule("iptable_filter") && haveModule("xt_set") && haveModule("xt_physdev") && haveModule("ip_set_hash_net") {
 		out = append(out, egress.NetworkPolicy)
 	}
 	return out
