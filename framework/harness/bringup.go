@@ -14,6 +14,7 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/enforcer"
 	"mesh-egress-conformance/framework/engine"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/mesh"
@@ -279,12 +280,13 @@ func (s *Session) makeLanes() error {
 	}
 	secrets, objects := s.secrets(), s.env.limit(s.fix.Part(casesPart))
 	s.starter.lanes = n
+	s.enforcing = &enforcing{by: s.opts.Sabotage.enforcement(enforcer.New(s.cs, s.fix.Part(enforcerPart), s.opts.Limits)), limit: s.opts.Limits.Probe.Restore}
 	places := &namespaces{fixtures: s.fix, pods: s.pods, clients: s.opts.Clients, confined: !s.env.ours}
 	for l := range lane(n) {
 		cl := clients{s.pods, l, s.starter.gatewayProxies}
 		w := &laneRunner{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, revisions: s.revisions, run: s.run, limits: s.opts.Limits.Control,
+			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, revisions: s.revisions, enforcing: s.enforcing, run: s.run, limits: s.opts.Limits.Control,
 			expand: s.expand(l), secrets: secrets,
 			places: places, ours: s.env.ours, doubts: s.doubts, back: s.opts.Limits.Cluster.Back,
 		}

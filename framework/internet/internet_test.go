@@ -366,7 +366,7 @@ func TestDefaultHosts(t *testing.T) {
 			}
 			seen[a] = x.Name
 			ok := false
-			for _, p := range []string{"198.51.100.0/24", "203.0.113.0/24", "91.198.174.192/27", "208.80.154.224/27"} {
+			for _, p := range []string{"198.51.100.0/24", "203.0.113.0/24", "91.198.174.192/27", "208.80.154.224/27", "2001:db8::/32"} {
 				ok = ok || netip.MustParsePrefix(p).Contains(a)
 			}
 			if !ok {
