@@ -3,7 +3,6 @@ package main
 import (
 	"archive/tar"
 	"bufio"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -71,7 +70,7 @@ func imageLoadCommand(o *options) *cobra.Command {
 // remedyForArchive is how an archive is made that can be loaded.
 const remedyForArchive = "make one with docker save NAME:VERSION -o FILE, or skopeo copy SOURCE docker-archive:FILE:NAME:VERSION"
 
-// imagesIn reads from an archive, as it is or compressed by gzip, by which names pods will have its images.
+// imagesIn reads from an archive by which names pods will have its images.
 func imagesIn(file string) ([]string, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -79,13 +78,10 @@ func imagesIn(file string) ([]string, error) {
 	}
 	defer f.Close()
 	in := bufio.NewReader(f)
-	var r io.Reader = in
 	if magic, err := in.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
-		if r, err = gzip.NewReader(in); err != nil {
-			return nil, fmt.Errorf("read %s: %w", file, err)
-		}
+		return nil, fmt.Errorf("%s is compressed: unpack it with gunzip first", file)
 	}
-	said, err := namesIn(r)
+	said, err := namesIn(in)
 	if err != nil {
 		return nil, fmt.Errorf("%s is no archive of images (%w): %s", file, err, remedyForArchive)
 	}
@@ -95,8 +91,8 @@ func imagesIn(file string) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s has an image of the name %q: %w", file, n, err)
 		}
-		if !slices.Contains(out, ref.Name()) {
-			out = append(out, ref.Name())
+		if full := strings.TrimPrefix(ref.Name(), "index."); !slices.Contains(out, full) { // pods write docker.io
+			out = append(out, full)
 		}
 	}
 	if len(out) == 0 {

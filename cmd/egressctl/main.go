@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,6 +110,9 @@ func interruptible(stderr io.Writer) (context.Context, func()) {
 	return ctx, func() { signal.Stop(sig); cancel() }
 }
 
+// nameEnv is a variable with the cluster that commands mean without --name: egressctl env sets it.
+const nameEnv = "EGRESS_NAME"
+
 // options are the flags that most commands share.
 type options struct {
 	provider, name, istio, source, hub string
@@ -142,7 +146,7 @@ func rootCommand() *cobra.Command {
 	f.StringVar(&o.provider, "provider", provider.Auto, "where the cluster runs: embedded (Linux, root), kind (Docker), existing (--kubeconfig), or auto")
 	f.StringVar(&o.place.Kubeconfig, "kubeconfig", "", "kubeconfig of an existing cluster")
 	f.StringVar(&o.place.Context, "context", "", "context in the kubeconfig of an existing cluster")
-	f.StringVar(&o.name, "name", "default", "name of the cluster")
+	f.StringVar(&o.name, "name", cmp.Or(os.Getenv(nameEnv), "default"), "name of the cluster; EGRESS_NAME is the default")
 	f.StringVar(&o.releases, "catalogue", "", "folder with Istio releases beside the built-in ones, as components add-istio writes them (default: mesh-egress-conformance/releases in $XDG_CONFIG_HOME)")
 	f.BoolVar(&o.debug, "debug", false, "print what client libraries log")
 	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), compareCommand(), matrixCommand(o), upgradeCommand(o), reportCommand(), mergeCommand(), cleanCommand(o), listCommand(o), explainCommand(o), openCommand(), checkCommand(o), probeCommand(o), whyCommand(o),
