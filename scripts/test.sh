@@ -17,8 +17,8 @@ bin/egressctl components fetch
 echo "== kills and interrupts leave nothing behind" # alone, since the whole machine is looked at
 scripts/verify-faults.sh
 
-echo "== sabotage, samples, own hosts, Ginkgo, live, existing clusters, kind: two at a time, each output when it ends"
-make --no-print-directory -j2 -Otarget $(printf 'verify-%s ' selftest kind existing samples sabotage ginkgo live hosts)
+echo "== sabotage, samples, own hosts, pages, Ginkgo, live, existing clusters, kind: two at a time, each output when it ends"
+make --no-print-directory -j2 -Otarget $(printf 'verify-%s ' selftest kind existing samples sabotage ginkgo live hosts docs)
 
 echo "== conformance, as Ginkgo specs in six processes"
 rc=0
