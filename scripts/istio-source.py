@@ -2,7 +2,7 @@
 """Says of a report whether the cases that violate are those of an Istio that drops all but a ServiceEntry's first port.
 
 istio-source.py report.json FOLDER: every case that violates applies a ServiceEntry with several ports, those that must be
-found are among them, and the report names the folder as a local source. An inconclusive case names nothing; it is printed.
+found are among them, none is inconclusive, and the report names the folder as a local source.
 """
 import json
 import sys
@@ -36,7 +36,7 @@ for name in MUST:
         faults.append(f"{name} does not violate")
 for r in report["cases"]:
     if r["verdict"] == "inconclusive":
-        print(f"istio-source: {r['case']['name']} is inconclusive: {r.get('why')}")
+        faults.append(f"{r['case']['name']} is inconclusive: {r.get('why')}")
 said = [d for d in report["environment"]["deviations"] if d.startswith("Istio is the local source " + folder)]
 if not said:
     faults.append("the report does not name the local source")

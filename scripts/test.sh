@@ -2,25 +2,26 @@
 # Everything that must be green before a change lands. The last line is the conformance run's summary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+stage() { echo "== $1 (after ${SECONDS} s)"; }
 
-echo "== lint"
+stage "lint"
 make --no-print-directory lint verify
 
-echo "== unit tests"
+stage "unit tests"
 make --no-print-directory race unit-rest
 
-echo "== machine"
+stage "machine"
 make --no-print-directory build suites.test bin/ginkgo
 bin/egressctl doctor --install
 bin/egressctl components fetch
 
-echo "== kills and interrupts leave nothing behind" # alone, since the whole machine is looked at
+stage "kills and interrupts leave nothing behind" # alone, since the whole machine is looked at
 scripts/verify-faults.sh
 
-echo "== sabotage, samples, own hosts, pages, Ginkgo, live, existing clusters, kind: two at a time, each output when it ends"
+stage "sabotage, samples, own hosts, pages, Ginkgo, live, existing clusters, kind: two at a time, each output when it ends"
 make --no-print-directory -j2 -Otarget $(printf 'verify-%s ' selftest kind existing samples sabotage ginkgo live hosts docs)
 
-echo "== conformance, as Ginkgo specs in six processes"
+stage "conformance, as Ginkgo specs in six processes"
 rc=0
 # A machine that others use too may be slow for a while: more patience, where something is not yet as
 # it must be, costs nothing where all is well.

@@ -17,8 +17,10 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/klog/v2"
 
+	"mesh-egress-conformance/fixtures"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/harness"
 	. "mesh-egress-conformance/framework/matchers"
 	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/framework/remote"
@@ -104,7 +106,11 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 const resultEntry = "result"
 
 var _ = Describe("egress", func() {
-	for _, c := range cases {
+	ordered, err := harness.InOrder(context.Background(), cases, clients, fixtures.FS)
+	if err != nil {
+		panic(err) // the list is part of this program, and unit tests check it
+	}
+	for _, c := range ordered {
 		It(text(c), Label(append(slices.Clone(c.Labels), c.Area)...), func(ctx SpecContext) {
 			r, err := runCase(ctx, c, func(e schedule.Event) { By(string(e.Stage)) })
 			Expect(err).NotTo(HaveOccurred())

@@ -50,6 +50,8 @@ func matrixCommand(o *options) *cobra.Command {
 	}
 	o.addUpFlags(cmd)
 	f := cmd.Flags()
+	o.addAlsoFlag(cmd)
+	f.Lookup("also-istio").Usage += "; each version has the others of them"
 	f.Lookup("istio").Usage = "Istio versions, oldest first, such as 1.29,1.30,1.31 (default: all of the component catalogue)"
 	m.how.addFlags(cmd)
 	f.StringVar(&m.out, "out", "reports/out/matrix", "folder for comparison.json, comparison.md and junit.xml, and for each version's reports")
@@ -177,6 +179,7 @@ func (m *matrix) columns(cmd *cobra.Command, versions []string) ([]*column, erro
 	log := &prefixes{w: cmd.ErrOrStderr()}
 	for _, v := range versions {
 		o := *m.o
+		o.also = others(m.o.also, v)
 		o.istio, o.name = v, m.o.name+"-"+strings.ToLower(strings.NewReplacer(".", "-", "_", "-").Replace(v))
 		sel := m.sel
 		sel.against = o.circumstances(cmd)
@@ -196,6 +199,13 @@ func (m *matrix) columns(cmd *cobra.Command, versions []string) ([]*column, erro
 		out = append(out, c)
 	}
 	return out, nil
+}
+
+// others are those of some versions that are not v, which may be written with a patch or without.
+func others(versions []string, v string) []string {
+	return slices.DeleteFunc(slices.Clone(versions), func(x string) bool {
+		return x == v || strings.HasPrefix(x, v+".") || strings.HasPrefix(v, x+".")
+	})
 }
 
 // about says of which version an error is, which keeps its exit status.

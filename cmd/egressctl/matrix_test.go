@@ -195,3 +195,15 @@ func TestAbout(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A version has the others beside it, and not itself once more.
+func TestOthers(t *testing.T) {
+	also := []string{"1.28", "1.29.7", "1.30"}
+	for v, want := range map[string][]string{
+		"1.28": {"1.29.7", "1.30"}, "1.29": {"1.28", "1.30"}, "1.30.4": {"1.28", "1.29.7"}, "1.31": also, "1.3": also,
+	} {
+		if got := others(also, v); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", v, got, want)
+		}
+	}
+}

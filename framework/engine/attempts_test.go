@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -375,5 +376,32 @@ func TestAttemptsAtOnce(t *testing.T) {
 				t.Errorf("got %s (%s), want %s (%s)", r.Verdict, r.Why, x.want, x.why)
 			}
 		})
+	}
+}
+
+// What a proxy never had it can have in the last phase only by other addresses of names; so it is not asked again.
+func TestNeverBalanced(t *testing.T) {
+	phases := []egress.Phase{egress.Before, egress.Applied, egress.Removed}
+	none, two := &clusterPage{asked: true}, &clusterPage{asked: true, clusters: map[string][]int{poolCluster: {1, 1}}}
+	for name, x := range map[string]struct {
+		before, applied *clusterPage
+		want            bool
+	}{
+		"in no phase":          {none, none, true},
+		"while it was applied": {none, two, false},
+		"before":               {two, none, false},
+		"not asked before":     {nil, none, false},
+		"not asked since":      {none, nil, false},
+		"no answer":            {none, &clusterPage{asked: true, err: errors.New("silent")}, false},
+	} {
+		c := clusterPages{pages: map[clusterKey]*clusterPage{{"other", egress.Applied}: two}}
+		for ph, p := range map[egress.Phase]*clusterPage{egress.Before: x.before, egress.Applied: x.applied} {
+			if p != nil {
+				c.pages[clusterKey{"client", ph}] = p
+			}
+		}
+		if got := c.never("client", phases); got != x.want {
+			t.Errorf("%s: %t", name, got)
+		}
 	}
 }

@@ -68,6 +68,10 @@ func (r *run) balanced(ctx context.Context, proxy string, ph egress.Phase) (map[
 	if r.clusters.pages == nil {
 		r.clusters.pages = map[clusterKey]*clusterPage{}
 	}
+	if ph == egress.Removed && len(r.c.Names()) == 0 && r.clusters.never(proxy, r.c.Phases()) {
+		r.clusters.mu.Unlock()
+		return nil, nil
+	}
 	p := r.clusters.pages[key]
 	if p == nil {
 		p = &clusterPage{}
@@ -79,11 +83,20 @@ func (r *run) balanced(ctx context.Context, proxy string, ph egress.Phase) (map[
 	if !p.asked {
 		p.asked = true
 		var text string
-		if text, p.err = r.e.page(ctx, proxy, probe.Page{URL: "/clusters", Lines: `^outbound.*::(weight|health_flags)::`}); p.err == nil {
+		if text, p.err = r.e.page(ctx, proxy, probe.Page{URL: "/clusters", Lines: `::(weight|health_flags)::`}); p.err == nil {
 			p.clusters = parseClusters(text)
 		}
 	}
 	return p.clusters, p.err
+}
+
+// never says whether a proxy had no such cluster before the case and in any phase since. When the case's objects are gone,
+// or have stayed by mistake, it can have one only if names have other addresses than before. The caller holds the lock.
+func (c *clusterPages) never(proxy string, phases []egress.Phase) bool {
+	return !slices.ContainsFunc(phases, func(ph egress.Phase) bool {
+		p := c.pages[clusterKey{proxy, ph}]
+		return ph != egress.Removed && (p == nil || p.err != nil || len(p.clusters) > 0)
+	})
 }
 
 // parseClusters reads lines such as "outbound|80||a.example::198.51.100.10:80::weight::1" and leaves out clusters with
@@ -96,7 +109,7 @@ func parseClusters(text string) map[string][]int {
 	all := map[string]map[string]endpoint{}
 	for line := range strings.Lines(text) {
 		fields := strings.Split(strings.TrimSpace(line), "::")
-		if len(fields) < 4 {
+		if len(fields) < 4 || !strings.HasPrefix(fields[0], "outbound|") {
 			continue
 		}
 		n := len(fields)

@@ -18,7 +18,7 @@ const stampUnit = time.Second
 // setup whose order with them matters to Istio.
 func (r *rules) aged(ctx context.Context, c egress.Case, objs []*fixture.Object) error {
 	r.mu.Lock()
-	due := younger(r.applied[setupOf(c).Name], objs, r.setupMade[c.Name], r.ours)
+	due := younger(r.of(setupOf(c)).applied, objs, r.of(c).setupMade, r.ours)
 	r.mu.Unlock()
 	left := time.Until(due)
 	if left <= 0 {

@@ -295,8 +295,8 @@ func (s *Session) makeLanes() error {
 		w := &laneRunner{lane: l}
 		w.rules = &rules{
 			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, revisions: s.revisions, run: s.run, limits: s.opts.Limits.Control,
-			expand: s.expand(l), secrets: secrets, applied: map[string][]*fixture.Object{}, scaled: map[string][]string{},
-			places: places, ours: s.env.ours, setupMade: map[string]time.Time{}, told: map[string][]string{}, doubts: s.doubts, back: s.opts.Limits.Cluster.Back, left: map[string]func(context.Context) error{},
+			expand: s.expand(l), secrets: secrets,
+			places: places, ours: s.env.ours, doubts: s.doubts, back: s.opts.Limits.Cluster.Back,
 		}
 		w.engine = &engine.Engine{
 			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, s.followed, l},

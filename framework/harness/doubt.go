@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -68,7 +69,7 @@ func (d *doubts) free(n int, proxies []string) {
 // that is back: the kubelet starts it again.
 func (r *rules) Ready(ctx context.Context, c egress.Case) error {
 	_, why, since := r.doubts.about(r.proxies(c, nil))
-	if why == "" && len(r.left) == 0 {
+	if why == "" && len(r.left()) == 0 {
 		return nil
 	}
 	var last error
@@ -88,8 +89,9 @@ func (r *rules) Ready(ctx context.Context, c egress.Case) error {
 
 // assure removes what other cases of the lane have left, and frees the proxies of a case of doubt.
 func (r *rules) assure(ctx context.Context, c egress.Case) error {
-	for name, again := range r.left {
-		if err := again(ctx); err != nil {
+	left := r.left()
+	for _, name := range slices.Sorted(maps.Keys(left)) {
+		if err := left[name](ctx); err != nil {
 			return fmt.Errorf("remove what %s has left: %w", name, err)
 		}
 	}
@@ -105,12 +107,28 @@ func (r *rules) assure(ctx context.Context, c egress.Case) error {
 	return nil
 }
 
+// left are cases whose objects could not be removed, and what tries it again.
+func (r *rules) left() map[string]func(context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := map[string]func(context.Context) error{}
+	for name, t := range r.traces {
+		if t.again != nil {
+			out[name] = t.again
+		}
+	}
+	return out
+}
+
 // removed notes how the removal of a case's objects came out; again tries it once more.
 func (r *rules) removed(c egress.Case, acknowledged bool, err error, again func(context.Context) error) {
-	delete(r.left, c.Name)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.of(c)
+	t.again = nil
 	switch {
 	case err != nil:
-		r.left[c.Name] = again
+		t.again = again
 		r.doubts.raise(fmt.Sprintf("the objects of %s could not be removed: %v", c.Name, err))
 	case !acknowledged:
 		r.doubts.raise("the removal of the objects of " + c.Name + " was not acknowledged")
@@ -120,6 +138,9 @@ func (r *rules) removed(c egress.Case, acknowledged bool, err error, again func(
 // nudge makes istiod compute a push that concerns every proxy of a case, and takes its cause away again.
 func (r *rules) nudge(ctx context.Context, c egress.Case) (mesh.Settled, error) {
 	proxies := r.proxies(c, nil)
+	if len(proxies) == 0 { // nothing can be lost on the way to nobody
+		return mesh.Settled{Acknowledged: true, Reached: true}, nil
+	}
 	objs := nudges(r.clients.namespaces(c), r.ours)
 	r.complete(objs)
 	var made []*fixture.Object
@@ -132,7 +153,8 @@ func (r *rules) nudge(ctx context.Context, c egress.Case) (mesh.Settled, error) 
 	}})
 	if gone != nil { // they change nothing for anybody, and go at the end of the session
 		r.mu.Lock()
-		r.applied[nudged] = append(r.applied[nudged], made...)
+		t := r.of(nudged)
+		t.applied = append(t.applied, made...)
 		r.mu.Unlock()
 	}
 	if err == nil && !s.Reached {
@@ -141,8 +163,8 @@ func (r *rules) nudge(ctx context.Context, c egress.Case) (mesh.Settled, error) 
 	return s, err
 }
 
-// nudged is the name under which objects wait to be removed that concern no case.
-const nudged = "(nudge)"
+// nudged stands for a case where objects wait to be removed that concern none.
+var nudged = egress.Case{Name: "(nudge)"}
 
 // nudges are objects that concern every sidecar of some namespaces, and every gateway, and change nothing for them. For a
 // ServiceEntry istiod works out listeners, routes and the names that sidecars answer for, and beside a VirtualService all

@@ -6,7 +6,9 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/pods"
 )
 
 // A proxy is in doubt until it was freed of the last one, whoever raised that.
@@ -62,5 +64,13 @@ func TestNudges(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("with filters %t: %v, wanted %v", filters, got, want)
 		}
+	}
+}
+
+// A case whose clients have no proxies needs no push.
+func TestNudgeOfNobody(t *testing.T) {
+	r := &rules{clients: clients{pods: pods.New(pods.Options{})}}
+	if s, err := r.nudge(t.Context(), egress.Case{Name: "c"}); err != nil || !s.Reached {
+		t.Errorf("%+v, %v", s, err)
 	}
 }

@@ -131,17 +131,6 @@ func (e runEnvironment) Prepare(ctx context.Context, plans []schedule.Plan) erro
 	return nil
 }
 
-// Dismiss removes the further istiods: no case that is left needs one, and each takes memory, and time for every change.
-func (e runEnvironment) Dismiss(ctx context.Context) {
-	e.s.tellVersions(ctx)
-	for _, name := range e.s.revisions.names() {
-		if err := e.s.revisions.remove(ctx, name); err != nil {
-			e.s.opts.logf("%v", err) // the end of the session tries again
-		}
-		e.s.starter.forgetRevision(name)
-	}
-}
-
 func (e runEnvironment) Settled(ctx context.Context) error { return e.s.starter.settled(ctx) }
 
 func (e runEnvironment) NotRun(c egress.Case, v egress.Verdict, why string) egress.Result {

@@ -1,7 +1,10 @@
 package harness
 
 import (
+	"slices"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
@@ -32,5 +35,24 @@ func TestMayBeLost(t *testing.T) {
 		if got := mayBeLost(x.objects, x.told, x.s); got != x.want {
 			t.Errorf("%s: %t", name, got)
 		}
+	}
+}
+
+// An object that is narrowed is deleted for those that it leaves; one of which only the labels have changed is not.
+func TestChanged(t *testing.T) {
+	object := func(uid string, generation int64) *fixture.Object {
+		o := &fixture.Object{Object: egress.Object{}}
+		o.SetUID(types.UID(uid))
+		o.SetGeneration(generation)
+		return o
+	}
+	before := []*fixture.Object{object("narrowed", 1), object("labelled", 2), object("service", 0), object("kept", 1)}
+	now := []*fixture.Object{object("narrowed", 2), object("labelled", 2), object("service", 0), object("new", 1)}
+	var got []string
+	for _, o := range changed(before, now) {
+		got = append(got, string(o.GetUID()))
+	}
+	if want := []string{"narrowed", "service"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

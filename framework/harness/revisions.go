@@ -213,7 +213,8 @@ type scaler interface {
 func (r *rules) istiods(ctx context.Context, c egress.Case, ph egress.Phase) error {
 	for _, name := range slices.Sorted(maps.Keys(c.Istiod[ph])) {
 		r.mu.Lock()
-		r.scaled[c.Name] = append(r.scaled[c.Name], name) // also where it is only half done
+		t := r.of(c)
+		t.scaled = append(t.scaled, name) // also where it is only half done
 		r.mu.Unlock()
 		if err := r.revisions.scale(ctx, name, c.Istiod[ph][name], r.clients.servedBy(c, name)); err != nil {
 			return fmt.Errorf("case %s: %w", c.Name, err)
@@ -225,7 +226,7 @@ func (r *rules) istiods(ctx context.Context, c egress.Case, ph egress.Phase) err
 // restore brings the istiods back that a case has sent away.
 func (r *rules) restore(ctx context.Context, c egress.Case) error {
 	r.mu.Lock()
-	names := slices.Compact(slices.Sorted(slices.Values(r.scaled[c.Name])))
+	names := slices.Compact(slices.Sorted(slices.Values(r.of(c).scaled)))
 	r.mu.Unlock()
 	for _, name := range names {
 		if err := r.revisions.scale(ctx, name, 1, r.clients.servedBy(c, name)); err != nil {
@@ -233,7 +234,7 @@ func (r *rules) restore(ctx context.Context, c egress.Case) error {
 		}
 	}
 	r.mu.Lock()
-	delete(r.scaled, c.Name)
+	r.of(c).scaled = nil
 	r.mu.Unlock()
 	return nil
 }

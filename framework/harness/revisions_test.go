@@ -28,7 +28,7 @@ func (s *scales) scale(_ context.Context, name string, replicas int, _ []string)
 // What a case has sent away is back when it ends, once, and another case's is left alone.
 func TestIstiods(t *testing.T) {
 	s := &scales{}
-	r := &rules{revisions: s, clients: clients{pods: pods.New(pods.Options{})}, scaled: map[string][]string{}}
+	r := &rules{revisions: s, clients: clients{pods: pods.New(pods.Options{})}}
 	c := egress.Case{Name: "c", Istiod: map[egress.Phase]map[string]int{egress.Applied: {"away": 0, "other": 0}, egress.Changed: {"away": 1}}}
 	plain := egress.Case{Name: "plain"}
 	for _, do := range []func() error{
@@ -52,8 +52,8 @@ func TestIstiods(t *testing.T) {
 func TestIstiodDoesNotReturn(t *testing.T) {
 	s := &scales{err: errors.New("no image")}
 	r := &rules{
-		revisions: s, clients: clients{pods: pods.New(pods.Options{})}, scaled: map[string][]string{"c": {"away"}},
-		doubts: newDoubts(), left: map[string]func(context.Context) error{},
+		revisions: s, clients: clients{pods: pods.New(pods.Options{})}, traces: map[string]*trace{"c": {scaled: []string{"away"}}},
+		doubts: newDoubts(),
 	}
 	c, next := egress.Case{Name: "c"}, egress.Case{Name: "next"}
 	if _, err := r.Remove(t.Context(), c); err == nil || !strings.Contains(err.Error(), "case c: no image") {
@@ -66,8 +66,8 @@ func TestIstiodDoesNotReturn(t *testing.T) {
 		t.Errorf("the next case: %v", err)
 	}
 	s.err = nil
-	if err := r.Ready(t.Context(), next); err != nil || len(s.did) != 3 || len(r.scaled)+len(r.left) != 0 {
-		t.Errorf("%v after %q; left: %d", err, s.did, len(r.left))
+	if err := r.Ready(t.Context(), next); err != nil || len(s.did) != 3 || len(r.traces["c"].scaled)+len(r.left()) != 0 {
+		t.Errorf("%v after %q; left: %d", err, s.did, len(r.left()))
 	}
 }
 
@@ -89,11 +89,6 @@ func TestStartRevision(t *testing.T) {
 	}
 	if started != 1 {
 		t.Errorf("started %d times", started)
-	}
-	s.forgetRevision("flags")
-	_ = s.ready(t.Context(), 0, egress.Case{Probes: []egress.Probe{{From: "a", URL: "http://httpbin.org/"}}})
-	if started != 2 {
-		t.Errorf("after it was removed, started %d times", started)
 	}
 }
 

@@ -39,16 +39,31 @@ type rules struct {
 	ours      bool             // the cluster: its API server has this machine's clock, and EnvoyFilters may be made
 	doubts    *doubts          // shared by all lanes
 	back      time.Duration    // how long an istiod that has ended may take to serve again
-	// left are cases whose objects could not be removed, and what tries it again. A lane runs one case at a time.
-	left map[string]func(context.Context) error
 
-	mu      sync.Mutex
-	applied map[string][]*fixture.Object
-	// told are, by case, the proxies that may have been told of its objects.
-	told   map[string][]string
-	scaled map[string][]string // revisions whose istiod a case has sent away or back
-	// setupMade is when the setup of a case had been made, by this machine's clock.
-	setupMade map[string]time.Time
+	mu     sync.Mutex
+	traces map[string]*trace // by case; the setup of one is a case of its own
+}
+
+// trace is what a case has in the cluster, as far as the lane knows.
+type trace struct {
+	applied   []*fixture.Object
+	told      []string                    // proxies that may have been told of its objects
+	scaled    []string                    // revisions whose istiod it has sent away or back
+	setupMade time.Time                   // when its setup had been made, by this machine's clock
+	again     func(context.Context) error // tries to remove what could not be removed; nil where all was
+}
+
+// of is the trace of a case. The caller holds the lock.
+func (r *rules) of(c egress.Case) *trace {
+	if r.traces == nil {
+		r.traces = map[string]*trace{}
+	}
+	t := r.traces[c.Name]
+	if t == nil {
+		t = &trace{}
+		r.traces[c.Name] = t
+	}
+	return t
 }
 
 // load reads a case's fixtures and objects and labels them as this run's.
@@ -144,16 +159,16 @@ func (r *rules) Setup(ctx context.Context, c egress.Case) error {
 	r.complete(objs)
 	_, err = r.put(ctx, setupOf(c), objs, nil)
 	r.mu.Lock()
-	r.setupMade[c.Name] = time.Now()
+	r.of(c).setupMade = time.Now()
 	r.mu.Unlock()
 	return err
 }
 
 func (r *rules) Clean(ctx context.Context, c egress.Case) error {
 	r.mu.Lock()
-	delete(r.setupMade, c.Name)
+	r.of(c).setupMade = time.Time{}
 	own := setupOf(c)
-	objs := r.applied[own.Name]
+	objs := r.of(own).applied
 	r.mu.Unlock()
 	ch, err := r.take(ctx, own, objs, nil)
 	if err == nil {
@@ -167,8 +182,7 @@ func (r *rules) Clean(ctx context.Context, c egress.Case) error {
 func (r *rules) taken(c egress.Case) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.applied, c.Name)
-	delete(r.told, c.Name)
+	r.of(c).applied, r.of(c).told = nil, nil
 }
 
 func (r *rules) Apply(ctx context.Context, c egress.Case) (engine.Change, error) {
@@ -241,23 +255,25 @@ func (r *rules) put(ctx context.Context, c egress.Case, objs []*fixture.Object, 
 	if err := r.places.ensure(ctx, objs); err != nil {
 		return engine.Change{}, err
 	}
-	var made []*fixture.Object
+	var made, other []*fixture.Object
 	s, err := r.settle(ctx, c, patch, objs, func(ctx context.Context) (_ mesh.Written, err error) {
 		made, err = r.fixtures.Apply(ctx, ns, ordered(objs)...)
 		r.mu.Lock()
-		r.applied[c.Name] = append(r.applied[c.Name], made...)
+		t := r.of(c)
+		other = changed(t.applied, made)
+		t.applied = append(t.applied, made...)
 		r.mu.Unlock()
 		return mesh.Written{Made: made}, err
 	})
+	told := r.toldOf(c, nil)
+	r.tell(c, s)
+	if err == nil {
+		s, err = r.carried(ctx, c, other, told, s)
+	}
 	ch := settled(engine.Change{Acknowledged: true, Applied: applied}, s)
 	if err != nil {
 		return ch, err
 	}
-	r.mu.Lock()
-	if r.told[c.Name] = append(r.told[c.Name], s.Sent...); !s.Acknowledged {
-		r.told[c.Name] = append(r.told[c.Name], r.clients.proxies(c)...)
-	}
-	r.mu.Unlock()
 	s, err = r.changer.AwaitGateways(ctx, r.gateways, made, r.proxies(c, nil))
 	return settled(ch, s), err
 }
@@ -268,7 +284,7 @@ func (r *rules) proxies(c egress.Case, removed []*fixture.Object) []string {
 	out := r.clients.proxies(c)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, o := range slices.Concat(r.applied[c.Name], r.applied[setupOf(c).Name]) {
+	for _, o := range slices.Concat(r.of(c).applied, r.of(setupOf(c)).applied) {
 		gone := slices.ContainsFunc(removed, func(x *fixture.Object) bool { return x.GetUID() == o.GetUID() })
 		if labels := mesh.GatewayPods(o); len(labels) > 0 && !gone {
 			out = append(out, r.gateways.Proxies(o.GetNamespace(), labels)...)
@@ -309,7 +325,7 @@ func (r *rules) Change(ctx context.Context, c egress.Case) (engine.Change, error
 	if len(c.Delete) > 0 {
 		var gone []*fixture.Object
 		r.mu.Lock()
-		for _, o := range r.applied[c.Name] {
+		for _, o := range r.of(c).applied {
 			if slices.Contains(c.Delete, o.GetKind()+"/"+o.GetName()) {
 				gone = append(gone, o)
 			}
@@ -344,7 +360,7 @@ func (r *rules) remove(ctx context.Context, c egress.Case) (engine.Change, error
 		return engine.Change{}, err
 	}
 	r.mu.Lock()
-	objs := r.applied[c.Name]
+	objs := r.of(c).applied
 	r.mu.Unlock()
 	var back egress.Object
 	if r.patch(c) != nil {
@@ -381,9 +397,9 @@ func (r *rules) removeAll(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all error
-	for name, objs := range r.applied {
-		all = errors.Join(all, r.fixtures.Remove(ctx, objs...))
-		delete(r.applied, name)
+	for _, t := range r.traces {
+		all = errors.Join(all, r.fixtures.Remove(ctx, t.applied...))
+		t.applied = nil
 	}
 	return all
 }

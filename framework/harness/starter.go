@@ -129,13 +129,6 @@ func (s *starter) startRevision(v egress.Revision) *startup {
 	return s.startOnce(istiodStartup(v.Name), func(ctx context.Context) error { return s.revision(ctx, v) })
 }
 
-// forgetRevision says that the istiod of a revision was removed: a case that needs it starts it anew.
-func (s *starter) forgetRevision(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.once, istiodStartup(name))
-}
-
 // startClient starts a client, or a lane's copy of one.
 func (s *starter) startClient(name string) *startup {
 	return s.startOnce(name, func(ctx context.Context) error {
@@ -278,11 +271,6 @@ func (s *starter) waits(l lane, c egress.Case) bool {
 // ready starts what a case needs, where that is not done, and waits for it.
 func (s *starter) ready(ctx context.Context, l lane, c egress.Case) error {
 	for _, n := range c.Clients() {
-		if k, err := s.client(n); err == nil && k.Istiod != nil { // it may have been removed when the client was there
-			if err := s.startRevision(*k.Istiod).wait(ctx); err != nil {
-				return err
-			}
-		}
 		if err := s.startClient(l.actual(n)).wait(ctx); err != nil {
 			return err
 		}

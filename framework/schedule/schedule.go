@@ -3,10 +3,12 @@
 package schedule
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
@@ -53,6 +55,34 @@ func (p Plan) rank() int {
 		return 1
 	}
 	return 0
+}
+
+// Order sorts plans into the order in which a scheduler that had all of them at once would begin them. Somebody who
+// submits cases a few at a time should do it in this order: a base is set once then, and the istiods beside the default
+// one, which every change has to wait for, come last.
+func Order(plans []Plan) {
+	type place struct{ istiods, base, alone, rank int }
+	bases := map[string]int{noBase: 0}
+	places := map[string]place{}
+	for _, p := range plans {
+		b, known := bases[p.base()]
+		if !known {
+			b = len(bases)
+			bases[p.base()] = b
+		}
+		at := place{base: b, rank: p.rank()}
+		if p.Revisions {
+			at.istiods = 1
+		}
+		if p.Shares.Alone != "" {
+			at.alone = 1
+		}
+		places[p.Case.Name] = at
+	}
+	slices.SortStableFunc(plans, func(p, q Plan) int {
+		a, b := places[p.Case.Name], places[q.Case.Name]
+		return cmp.Or(cmp.Compare(a.istiods, b.istiods), cmp.Compare(a.base, b.base), cmp.Compare(a.alone, b.alone), cmp.Compare(a.alone*a.rank, b.alone*b.rank))
+	})
 }
 
 // Stage is what a case has come to while it runs.
@@ -107,8 +137,6 @@ type Environment interface {
 	// Prepare starts what cases need, and returns once everything runs whose start running cases would notice. No case
 	// runs meanwhile.
 	Prepare(ctx context.Context, plans []Plan) error
-	// Dismiss removes the istiods beside the default one, which no case that is left needs. No case runs meanwhile.
-	Dismiss(ctx context.Context)
 	// Settled returns when nothing is starting any more.
 	Settled(ctx context.Context) error
 	// NotRun is the result of a case that does not run, or has not run yet.

@@ -30,9 +30,8 @@ type Scheduler struct {
 	prepared map[string]bool
 	judging  sync.WaitGroup
 
-	base      string // on which cases run now; "" where nobody knows
-	begun     bool
-	revisions bool // there are istiods beside the default one
+	base  string // on which cases run now; "" where nobody knows
+	begun bool
 }
 
 // job is one case that was submitted.
@@ -162,18 +161,23 @@ func (s *Scheduler) next(ctx context.Context) (base string, ok bool) {
 	if len(s.pending) == 0 || ctx.Err() != nil {
 		return "", false
 	}
-	first := s.pending[0]
-	if s.closed && slices.ContainsFunc(s.pending, func(j *job) bool { return j.base == s.base }) {
+	if !s.closed { // the oldest has its turn
+		return s.pending[0].base, true
+	}
+	if slices.ContainsFunc(s.pending, func(j *job) bool { return j.base == s.base }) {
 		return s.base, true
 	}
-	return first.base, true
+	// Further istiods come last: every change has to wait for them as long as they are there.
+	if i := slices.IndexFunc(s.pending, func(j *job) bool { return !j.plan.Revisions }); i >= 0 {
+		return s.pending[i].base, true
+	}
+	return s.pending[0].base, true
 }
 
 // round runs the cases of one base that can run side by side now, or, where there are none, one that must be alone.
 func (s *Scheduler) round(ctx context.Context, base string) {
 	if base != s.base {
 		s.judging.Wait()
-		s.dismiss(ctx)
 		if err := s.setBase(ctx, s.object(base), base); err != nil {
 			if ctx.Err() == nil {
 				s.fail(base, errBase(err))
@@ -200,19 +204,6 @@ func (s *Scheduler) round(ctx context.Context, base string) {
 	}
 	if j := s.aloneNext(base); j != nil {
 		s.begin(ctx, s.workers[0], j)
-	}
-}
-
-// dismiss lets the further istiods go where no case that is left needs one. Where more may come, one may.
-func (s *Scheduler) dismiss(ctx context.Context) {
-	s.mu.Lock()
-	needless := s.revisions && s.closed && !slices.ContainsFunc(s.pending, func(j *job) bool { return j.plan.Revisions })
-	if needless {
-		s.revisions = false
-	}
-	s.mu.Unlock()
-	if needless && s.env.Settled(ctx) == nil {
-		s.env.Dismiss(ctx)
 	}
 }
 
@@ -259,7 +250,6 @@ func (s *Scheduler) prepare(ctx context.Context, base string) error {
 	add := func(p Plan) {
 		if !s.prepared[p.Case.Name] {
 			s.prepared[p.Case.Name] = true
-			s.revisions = s.revisions || p.Revisions
 			plans = append(plans, p)
 		}
 	}
