@@ -19,7 +19,7 @@ func certificatesCommand(o *options) *cobra.Command {
 			"which hosts accept that demand a client certificate; an authority and a client certificate of your own hosts as NAME.ca.crt,\n" +
 			"NAME.crt and NAME.key. They are made anew with each cluster. Keys are readable by you alone.\n\n" +
 			"Exit status: 0 written, 2 there is no such cluster or folder, 64 wrong usage.",
-		Example: "  egressctl certificates certs && kubectl create secret generic client-credential --from-file=tls.crt=certs/client.crt --from-file=tls.key=certs/client.key --from-file=ca.crt=certs/ca.crt",
+		Example: "  egressctl certificates certs\n  egressctl certificates --name docs certs",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := o.cluster(cmd)
