@@ -29,10 +29,10 @@ var wikipedia = map[string]string{
 	"/wiki/Main_Page":                   mainPage,
 	"/wiki/Wikipedia:Hauptseite":        titled("de", "Wikipedia – Die freie Enzyklopädie"),
 	"/wiki/Wikipédia:Accueil_principal": titled("fr", "Wikipédia, l'encyclopédie libre"),
-	"/wiki/Wikipedia:Portada":           titled("es", "Wikipedia, la enciclopedia libre"),
+	"/wiki/Wikipedia:Portada":           titled("es", "Wikipedia, la enciclopedia libre"), //nolint:misspell // Spanish
 	"/wiki/Pagina_principale":           titled("it", "Wikipedia, l'enciclopedia libera"),
 	"/wiki/Hoofdpagina":                 titled("nl", "Wikipedia, de vrije encyclopedie"),
-	"/wiki/Wikipedia:Strona_główna":     titled("pl", "Wikipedia, wolna encyklopedia"),
+	"/wiki/Wikipedia:Strona_główna":     titled("pl", "Wikipedia, wolna encyklopedia"), //nolint:misspell // Polish
 	"/wiki/Wikipédia:Página_principal":  titled("pt", "Wikipédia, a enciclopédia livre"),
 	"/wiki/メインページ":                      titled("ja", "Wikipedia"),
 	"/wiki/Заглавная_страница":          titled("ru", "Википедия — свободная энциклопедия"),
