@@ -140,18 +140,18 @@ type Extensible interface {
 	Add(ctx context.Context, more *internet.Hosts) error
 }
 
-// Outside says which internet a cluster's pods reach.
-type Outside string
+// InternetKind says which internet a cluster's pods reach.
+type InternetKind string
 
 // The hermetic internet is this program; the live one is whatever the machine itself reaches.
 const (
-	Hermetic Outside = "hermetic"
-	Live     Outside = "live"
+	Hermetic InternetKind = "hermetic"
+	Live     InternetKind = "live"
 )
 
-// ParseOutside reads a --internet flag; "" stays "", which means the default or what is there already.
-func ParseOutside(s string) (Outside, error) {
-	switch o := Outside(s); o {
+// ParseInternet reads a --internet flag; "" stays "", which means the default or what is there already.
+func ParseInternet(s string) (InternetKind, error) {
+	switch o := InternetKind(s); o {
 	case "", Hermetic, Live:
 		return o, nil
 	}
@@ -179,10 +179,10 @@ func ParseProfile(s string) (Profile, error) {
 
 // Options for Up.
 type Options struct {
-	Name    string
-	Set     *components.Set
-	Outside Outside // "" is Hermetic
-	Profile Profile
+	Name     string
+	Set      *components.Set
+	Internet InternetKind // "" is Hermetic
+	Profile  Profile
 	// Hosts are those of the hermetic internet; nil means those that are built in.
 	Hosts *internet.Hosts
 	Port  int // loopback port of the API server; 0 picks one
@@ -202,11 +202,11 @@ type Facts struct {
 	Module     string           `json:"-"` // folder with the charts of this Istio
 	IstioTag   string           `json:"istioTag"`
 	// Also are further Istios whose istiod and proxy can run in it.
-	Also    []Istio            `json:"also,omitempty"`
-	Foreign bool               `json:"foreign,omitempty"` // it belongs to somebody else
-	Outside Outside            `json:"internet"`
-	Profile Profile            `json:"profile,omitempty"`
-	Timings map[string]float64 `json:"timings,omitempty"` // seconds since the start of Up
+	Also     []Istio            `json:"also,omitempty"`
+	Foreign  bool               `json:"foreign,omitempty"` // it belongs to somebody else
+	Internet InternetKind       `json:"internet"`
+	Profile  Profile            `json:"profile,omitempty"`
+	Timings  map[string]float64 `json:"timings,omitempty"` // seconds since the start of Up
 	// Components are what the cluster is made of; none are known of somebody else's.
 	Components []components.Component `json:"components,omitempty"`
 }
@@ -229,15 +229,15 @@ func FactsOf(o Options, provider string) Facts {
 	f := Facts{
 		Provider: provider, Kubernetes: set.Parts["kubernetes"].Manifest.Version, Module: set.Module,
 		Istio: set.Istio.Version, IstioTag: set.Istio.Release, Envoy: set.Istio.Envoy, Source: string(set.Source), Notes: set.Notes,
-		Features: []egress.Feature{egress.MeshConfig}, Outside: o.Outside, Profile: o.Profile, Components: set.Components(),
+		Features: []egress.Feature{egress.MeshConfig}, Internet: o.Internet, Profile: o.Profile, Components: set.Components(),
 	}
 	for _, x := range set.Also {
 		f.Also = append(f.Also, Istio{x.Istio.Version, x.Istio.Release, x.Module})
 	}
-	if o.Outside == Live {
+	if o.Internet == Live {
 		f.Notes = append(slices.Clone(f.Notes), "the internet is the live one: no arrival log, two witnesses and the control client")
 	} else {
-		f.Outside, f.Features = Hermetic, append(f.Features, egress.Hermetic)
+		f.Internet, f.Features = Hermetic, append(f.Features, egress.Hermetic)
 	}
 	if set.OfficialProxy() {
 		f.Features = append(f.Features, egress.IstioFilters)

@@ -27,8 +27,8 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	if err != nil {
 		return err
 	}
-	s.times.mark("components in the cache")
-	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Outside: s.opts.Outside, Profile: s.opts.Profile, Hosts: s.opts.Hosts, Port: s.opts.Port, Progress: s.opts.Progress})
+	s.times.mark(stepComponents)
+	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Internet: s.opts.Internet, Profile: s.opts.Profile, Hosts: s.opts.Hosts, Port: s.opts.Port, Progress: s.opts.Progress})
 	if err != nil {
 		return err
 	}
@@ -36,7 +36,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	s.lock.before = "" // whatever it left is gone with its cluster
 	ctx, stop := s.alive(ctx)
 	defer stop()
-	s.times.mark("cluster processes started")
+	s.times.mark(stepProcesses)
 	if err := s.connect(); err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	if err := s.waitAPI(ctx); err != nil {
 		return err
 	}
-	s.times.mark("API server ready")
+	s.times.mark(stepAPIServer)
 	if err := s.lock.acquireUID(ctx, store, s.cs); err != nil {
 		return fmt.Errorf("cluster %s: %w", s.opts.Name, err)
 	}
@@ -52,11 +52,11 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	if err := in.ControlPlane(ctx); err != nil {
 		return err
 	}
-	s.times.mark("Istio charts applied")
+	s.times.mark(stepCharts)
 	if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod", s.opts.Limits.Pods); err != nil {
 		return err
 	}
-	s.times.mark("istiod ready")
+	s.times.mark(stepIstiod)
 	s.starter.startClient("client")
 	if err := s.followGateways(ctx); err != nil {
 		return err
@@ -71,7 +71,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 // useRunning uses a cluster of the harness that is already there, and adds the hosts that its internet lacks.
 func (s *Session) useRunning(ctx context.Context, c cluster.Cluster, store *components.Store) error {
 	s.env = s.ownEnvironment(c)
-	if err := sameInternet(c, s.opts.Outside); err != nil {
+	if err := sameInternet(c, s.opts.Internet); err != nil {
 		return err
 	}
 	err := sameIstio(ctx, c, s.opts)
@@ -249,7 +249,7 @@ func (s *Session) join(ctx context.Context) error {
 			return err
 		}
 	}
-	s.times.mark("client pods ready")
+	s.times.mark(stepClients)
 	var err error
 	if s.istiod, err = mesh.ConnectIstiod(ctx, s.env.cluster.RESTConfig(), s.cs, s.env.revision, s.opts.Limits.Push); err != nil {
 		return err
@@ -319,7 +319,7 @@ func (s *Session) makeLanes() error {
 			w.engine.OnFail = func(ctx context.Context, f engine.Failing) { s.opts.OnFail(ctx, failingIn(cl, f)) }
 		}
 		if in := s.env.internet; in != nil {
-			w.engine.Outside, w.rules.outside = in, in
+			w.engine.Internet, w.rules.internet = in, in
 		}
 		s.lanes = append(s.lanes, w)
 	}

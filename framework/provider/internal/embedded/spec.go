@@ -55,7 +55,7 @@ type spec struct {
 }
 
 // live says whether the pods reach the real internet.
-func (s *spec) live() bool { return s.Facts.Outside == cluster.Live }
+func (s *spec) live() bool { return s.Facts.Internet == cluster.Live }
 
 func (s *spec) logs() string { return filepath.Join(s.Dir, "logs") }
 

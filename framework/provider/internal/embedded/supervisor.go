@@ -149,7 +149,7 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 			}
 		}
 	}
-	if err := openOutside(ctx, s, ps, died); err != nil {
+	if err := openInternet(ctx, s, ps, died); err != nil {
 		return err
 	}
 	if err := earlyServiceRules(ctx, ps); err != nil {
@@ -211,8 +211,8 @@ func startPart(s *spec, ps *procs, pt part, died chan error) error {
 	return nil
 }
 
-// openOutside gives the cluster its internet, and its containers trust in that internet's hosts.
-func openOutside(ctx context.Context, s *spec, ps *procs, died chan error) error {
+// openInternet gives the cluster its internet, and its containers trust in that internet's hosts.
+func openInternet(ctx context.Context, s *spec, ps *procs, died chan error) error {
 	if s.live() {
 		return joinUplink(ctx, s, ps, died)
 	}

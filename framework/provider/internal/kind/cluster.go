@@ -73,7 +73,7 @@ func (c *kindCluster) Facts() cluster.Facts       { return c.facts }
 func (c *kindCluster) Gone() <-chan struct{}      { return c.gone }
 func (c *kindCluster) Program(name string) string { return c.programs[name] }
 
-func (c *kindCluster) live() bool { return c.facts.Outside == cluster.Live }
+func (c *kindCluster) live() bool { return c.facts.Internet == cluster.Live }
 
 func (c *kindCluster) Internet() cluster.Internet {
 	if c.live() {

@@ -110,7 +110,7 @@ func startInternet(ctx context.Context, name, image string, l label, hosts *inte
 		return nil, err
 	}
 	mark := []string{"run", "--detach", "--name", internetName(name), "--hostname", "internet", "--network", networkOf(l.Facts), "--label", ownLabel + "=" + name, "--label", factsLabel + "=" + string(known)}
-	if l.Facts.Outside == cluster.Live { // a container that does nothing but mark the cluster
+	if l.Facts.Internet == cluster.Live { // a container that does nothing but mark the cluster
 		if _, err := docker(ctx, nil, append(mark, "--entrypoint", "/bin/sleep", image, "infinity")...); err != nil {
 			return nil, fmt.Errorf("mark the cluster as ours: %w", err)
 		}
