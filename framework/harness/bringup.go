@@ -29,7 +29,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return err
 	}
 	s.times.mark(stepComponents)
-	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Internet: s.opts.Internet, Hosts: s.opts.Hosts, Port: s.opts.Port, Progress: s.opts.Progress})
+	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Internet: s.opts.Internet, Profile: s.opts.Profile, Hosts: s.opts.Hosts, Port: s.opts.Port, Progress: s.opts.Progress})
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,11 @@ func (s *Session) ensureGateways(ctx context.Context) error {
 // CRDs are those of the newest, as before any upgrade.
 func (s *Session) installer(i cluster.Istio) *mesh.Installer {
 	f := s.env.facts
-	return mesh.NewInstaller(s.env.cluster.RESTConfig(), mesh.Options{Module: i.Module, Base: newest(f).Module, Tag: i.Tag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly, Limits: s.opts.Limits})
+	o := mesh.Options{Module: i.Module, Base: newest(f).Module, Tag: i.Tag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly, Limits: s.opts.Limits}
+	if f.Profile == cluster.IstioDocs {
+		forDocs(&o)
+	}
+	return mesh.NewInstaller(s.env.cluster.RESTConfig(), o)
 }
 
 // because adds the cluster's own explanation to an error that its death has caused.

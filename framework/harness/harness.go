@@ -48,6 +48,8 @@ type Options struct {
 	StrictCluster bool
 	// Internet is the one that cases call. "" is that of the running cluster, or the hermetic one.
 	Internet cluster.InternetKind
+	// Profile is what a cluster is made for that is brought up (Up).
+	Profile cluster.Profile
 	// Hosts are what cases may call; nil means those that are built in.
 	Hosts    *internet.Hosts
 	Sabotage Sabotage
@@ -147,6 +149,8 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 		o.logf("using the cluster of context %s, which belongs to somebody else", c.Name())
 		s.env = environment{cluster: c}
 		err = s.useExisting(ctx, store)
+	case err == nil && !o.Watch && c.Facts().Profile != cluster.Standard:
+		err = CasesFit(c)
 	case err == nil:
 		o.logf("using the running cluster %s", o.Name)
 		err = s.useRunning(ctx, c, store)
@@ -199,6 +203,9 @@ func Up(ctx context.Context, o Options) (*Session, error) {
 	}
 	if err == nil {
 		err = s.Ready(ctx)
+	}
+	if err == nil && o.Profile == cluster.IstioDocs {
+		err = s.prepareForDocs(ctx)
 	}
 	if err == nil {
 		err = errors.Join(s.Keep(), s.lock.complete())

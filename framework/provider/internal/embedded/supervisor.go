@@ -126,7 +126,7 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 	if err := setUpNodeNetwork(s); err != nil {
 		return err
 	}
-	p, err := newPKI(filepath.Join(runDir, "pki"))
+	p, err := newPKI(pkiDir)
 	if err != nil {
 		return err
 	}
@@ -168,6 +168,11 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 	if err := waitFor(ctx, died, "containerd", dialable(ctx, "unix", containerdSocket)); err != nil {
 		return err
 	}
+	images, err := net.FileListener(os.NewFile(fdImages, "images"))
+	if err != nil {
+		return fmt.Errorf("offer containerd: %w", err)
+	}
+	serveForward(ctx, images, "unix", containerdSocket)
 	for _, pt := range parts {
 		if pt.needs == "api" {
 			if err := startPart(s, ps, pt, died); err != nil {
