@@ -14,3 +14,10 @@ var Pages embed.FS
 //
 //go:embed report.schema.json
 var ReportSchema []byte
+
+// UpgradeSchema is the JSON Schema (2020-12) of upgrade.json. It is generated from the Go types:
+//
+//	go test ./framework/upgrade -run TestSchema -update
+//
+//go:embed upgrade.schema.json
+var UpgradeSchema []byte

@@ -14,14 +14,14 @@ import (
 // tiers, lowest first: a package may import only packages of lower tiers, and those listed beside it.
 var tiers = [][]string{
 	{"framework/probe/wire"},
-	{"framework/egress", "framework/limits", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "fixtures", "samples", "docs"},
+	{"framework/egress", "framework/limits", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "framework/terminal", "framework/terminal/terminaltest", "fixtures", "samples", "docs"},
 	{"framework/internet", "framework/report/reporttest"},
 	{"framework/casefile", "framework/pages", "framework/isolation", "framework/components", "framework/fixture", "framework/kube", "framework/why"},
 	{"framework/cluster", "framework/pods", "framework/check", "framework/release"},
 	{"framework/mesh", "framework/enforcer"},
 	{"framework/engine", "framework/schedule", "framework/existing", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},
 	{"framework/report", "framework/provider", "framework/migrate", "framework/upgrade"},
-	{"framework/harness", "framework/matchers", "framework/compare", "framework/report/html"},
+	{"framework/harness", "framework/matchers", "framework/compare", "framework/report/html", "framework/upgrade/html"},
 	{"framework/remote", "suites"},
 	{"cmd/egressctl", "samples/e2e", "scripts/world", "scripts/release"},
 }

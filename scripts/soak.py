@@ -14,6 +14,27 @@ loops = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(load)]  #
 tempfile.TemporaryFile(dir=f"{root}/reports").close()  # hours later would be too late to find out
 verdicts, seconds, codes = collections.defaultdict(collections.Counter), [], []
 env = {}
+
+def write():
+    """Writes what the runs so far have come to: whoever ends a soak early keeps them."""
+    fd, new = tempfile.mkstemp(dir=f"{root}/reports")  # a new file: nothing is written through a link, and it appears whole
+    with os.fdopen(fd, "w") as f:
+        f.write(f"# Soak\n\n{len(codes)} complete runs, each on a fresh cluster: Istio {env['istio']}, Envoy {env['envoy']}, "
+                f"Kubernetes {env['kubernetes']}, {os.cpu_count()} cores, Linux {platform.release()}"
+                f"{f', {load} busy loops beside them' if load else ''}.\n\n"
+                f"- cases: {len(verdicts)}; exit codes: {dict(collections.Counter(codes))}\n"
+                f"- seconds for a run from nothing: median {statistics.median(seconds):.0f}, from {min(seconds):.0f} to {max(seconds):.0f}\n"
+                f"- cases whose verdict changed: {len(changed())}\n")
+        for n, v in sorted(changed().items()):
+            f.write(f"  - {n}: {dict(v)}\n")
+    os.chmod(new, 0o644)
+    os.replace(new, f"{root}/reports/{name}.md")
+
+
+def changed():
+    return {n: v for n, v in verdicts.items() if len(v) > 1}
+
+
 for i in range(runs):
     with tempfile.TemporaryDirectory() as out:
         start = time.time()
@@ -32,22 +53,10 @@ for i in range(runs):
         if p.returncode:
             shutil.copytree(out, f"{root}/reports/out/{name}-{i + 1}", dirs_exist_ok=True)
         print(f"run {i + 1}/{runs}: exit {p.returncode}, {seconds[-1]:.0f} s, {report['counts']}", flush=True)
+    write()
 
 for loop in loops:
     loop.kill()
     loop.wait()
-changed = {n: v for n, v in verdicts.items() if len(v) > 1}
-print(f"{len(changed)} cases changed their verdict in {runs} runs: {({n: dict(v) for n, v in changed.items()})}", flush=True)
-fd, new = tempfile.mkstemp(dir=f"{root}/reports")  # a new file: nothing is written through a link, and it appears whole
-with os.fdopen(fd, "w") as f:
-    f.write(f"# Soak\n\n{runs} complete runs, each on a fresh cluster: Istio {env['istio']}, Envoy {env['envoy']}, "
-            f"Kubernetes {env['kubernetes']}, {os.cpu_count()} cores, Linux {platform.release()}"
-            f"{f', {load} busy loops beside them' if load else ''}.\n\n"
-            f"- cases: {len(verdicts)}; exit codes: {dict(collections.Counter(codes))}\n"
-            f"- seconds for a run from nothing: median {statistics.median(seconds):.0f}, from {min(seconds):.0f} to {max(seconds):.0f}\n"
-            f"- cases whose verdict changed: {len(changed)}\n")
-    for n, v in sorted(changed.items()):
-        f.write(f"  - {n}: {dict(v)}\n")
-os.chmod(new, 0o644)
-os.replace(new, f"{root}/reports/{name}.md")
-sys.exit(1 if changed or any(codes) else 0)
+print(f"{len(changed())} cases changed their verdict in {runs} runs: {({n: dict(v) for n, v in changed().items()})}", flush=True)
+sys.exit(1 if changed() or any(codes) else 0)

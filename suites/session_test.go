@@ -73,10 +73,10 @@ func options(ctx context.Context, run []egress.Case) harness.Options {
 		*place, err = provider.Choose(ctx, store, where)
 		Expect(err).NotTo(HaveOccurred())
 	}
-	out, err := cluster.ParseOutside(*outside)
+	out, err := cluster.ParseInternet(*outside)
 	Expect(err).NotTo(HaveOccurred())
 	return harness.Options{
-		Outside: out, Provider: *place, Place: where, Cases: run, Name: *name, Istio: *istio, Source: src, Sabotage: sab, Lanes: *lanes,
+		Internet: out, Provider: *place, Place: where, Cases: run, Name: *name, Istio: *istio, Source: src, Sabotage: sab, Lanes: *lanes,
 		Clients: clients, Fixtures: fixtures.FS, Log: GinkgoWriter,
 	}
 }

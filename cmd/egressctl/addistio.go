@@ -25,7 +25,7 @@ func addIstioCommand(o *options) *cobra.Command {
 			"entry if they build. docs/versions.md says more.",
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ro.Module, ro.Logf = args[0], func(format string, a ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", a...) }
+			ro.Module, ro.Logf = args[0], func(format string, a ...any) { fmt.Fprintf(o.steps(cmd), format+"\n", a...) }
 			var err error
 			if ro.Replace, err = replacements(replace); err != nil {
 				return usage(err)
@@ -96,7 +96,7 @@ func (o *options) addIstio(cmd *cobra.Command, store *components.Store, ro relea
 		return err
 	}
 	ro.Logf("building Istio %s, which takes minutes; nothing is kept unless it builds", plan.Release)
-	if _, err := components.FetchIstio(ctx, store, components.Options{Istio: plan.Release, Releases: trial, Progress: newProgress(cmd.ErrOrStderr())}); err != nil {
+	if _, err := components.FetchIstio(ctx, store, components.Options{Istio: plan.Release, Releases: trial, Progress: newProgress(o.steps(cmd))}); err != nil {
 		return fmt.Errorf("release %s does not build%s: %w\n(--replace MODULE=VERSION chooses another version of a module)", plan.Release, because(plan), err)
 	}
 	written, err := plan.Publish(trial, dir)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,35 +30,42 @@ func checkCommand(o *options) *cobra.Command {
 		asJSON bool
 	)
 	cmd := &cobra.Command{
-		Use:     "check DIR",
+		Use:     "check [DIR]",
 		Short:   "Find mistakes in case files of your own, without a cluster",
-		Example: "  egressctl check ./egress\n  egressctl check ./egress --istio 1.30 --json",
-		Long: "Check reads the case files below a folder as run --cases does, and names every mistake with file, line and what to write\n" +
+		Example: "  cd egress && egressctl check\n  egressctl check ./egress\n  egressctl check ./egress --istio 1.30 --json",
+		Long: "Check reads the case files below a folder, or below the current one, as run --cases does, and names every mistake with file, line and what to write\n" +
 			"instead: hosts that the hermetic internet does not have and ports that nothing serves, fields that do not exist in cases,\n" +
 			"arrivals, access logs, the mesh configuration and the objects of the chosen Istio version, unknown kinds and placeholders,\n" +
 			"fixtures that cannot be read. list and run do the same before anything starts.\n\n" +
 			"Exit status: 0 no mistake, 2 mistakes, 64 wrong usage.",
-		Args: usageArgs(cobra.ExactArgs(1)),
+		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			outside, err := cluster.ParseOutside(live)
+			kind, err := cluster.ParseInternet(live)
 			if err != nil {
 				return usage(err)
 			}
 			with.istio.Releases = o.releases
-			with.live = func() bool { return outside == cluster.Live }
-			f, mistakes, notices, err := with.check(cmd.Context(), args[0])
+			with.live = func() bool { return kind == cluster.Live }
+			dir := "."
+			if len(args) > 0 {
+				dir = args[0]
+			}
+			f, mistakes, notices, err := with.check(cmd.Context(), dir)
 			if err != nil {
 				return err
+			}
+			if len(args) == 0 && len(f.Loaded) == 0 && !slices.ContainsFunc(mistakes, inFile) {
+				return usage(errors.New("there is no case below the current folder: name the folder of your cases, as in egressctl check ./egress; egressctl list has the built-in cases"))
 			}
 			if asJSON {
 				err = printJSON(cmd.OutOrStdout(), struct {
 					Cases    int            `json:"cases"`
 					Mistakes input.Mistakes `json:"mistakes"`
 					Notices  input.Mistakes `json:"notices"`
-				}{len(f.Loaded), below(args[0], mistakes), below(args[0], notices)})
+				}{len(f.Loaded), below(dir, mistakes), below(dir, notices)})
 			} else {
 				w := printable.Writer(cmd.OutOrStdout())
-				check.Write(w, args[0], mistakes, notices)
+				check.Write(w, dir, mistakes, notices)
 				_, err = fmt.Fprintf(w, "%s: %s\n", counted(len(f.Loaded), "case"), counted(len(mistakes), "mistake"))
 			}
 			if err == nil && len(mistakes) > 0 {
@@ -73,6 +81,9 @@ func checkCommand(o *options) *cobra.Command {
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
+
+// inFile says whether a mistake is in a file, and not in what the folder lacks.
+func inFile(m input.Mistake) bool { return m.File != "." }
 
 // circumstances are what the cases of a folder are checked against.
 type circumstances struct {
@@ -93,7 +104,7 @@ func (o *options) circumstances(cmd *cobra.Command) circumstances {
 				return o.internet == string(cluster.Live)
 			}
 			running, err := o.anyCluster(cmd) // no cluster: the run brings up one with the hermetic internet
-			return err == nil && running.Facts().Outside == cluster.Live
+			return err == nil && running.Facts().Internet == cluster.Live
 		},
 	}
 }

@@ -123,3 +123,24 @@ func TestMistakesStopListAndRun(t *testing.T) {
 		}
 	}
 }
+
+// Without a folder, the current one is meant, if it has cases.
+func TestCheckHere(t *testing.T) {
+	dir := write(t, map[string]string{"deploy/bank.yaml": rule, "cases/pay/bank.yaml": sound, "wrong/x.yaml": "claim: c\nprobes: 7\n"})
+	for where, x := range map[string]struct {
+		code int
+		want string
+	}{
+		"cases":  {exitOK, "1 case: 0 mistakes"},
+		"wrong":  {exitFault, "x.yaml:2"},
+		"deploy": {exitUsage, "egressctl check ./egress"},
+	} {
+		t.Run(where, func(t *testing.T) {
+			t.Chdir(filepath.Join(dir, where))
+			code, out, stderr := egressctl(t, "check")
+			if code != x.code || !strings.Contains(out+stderr, x.want) {
+				t.Errorf("exit %d, %s%s", code, out, stderr)
+			}
+		})
+	}
+}

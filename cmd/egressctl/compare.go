@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,7 @@ import (
 // comparing says how changes are judged and shown; compare and matrix do it alike.
 type comparing struct {
 	strict, verbose, unseen bool
+	asJSON                  bool
 	known                   string // file with known changes of the user's own
 }
 
@@ -25,6 +27,7 @@ func (o *comparing) addFlags(cmd *cobra.Command) {
 	f.BoolVar(&o.strict, "strict", false, "exit 1 on any change that nobody has explained, not on regressions alone")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print every case with its verdict in each column too")
 	f.BoolVar(&o.unseen, "unseen", false, "print the known changes between these versions that no case has shown")
+	f.BoolVar(&o.asJSON, "json", false, "print JSON, as comparison.json has it")
 	f.StringVar(&o.known, "known", "", "file with known changes of your own, beside the built-in ones (docs/compare.md)")
 }
 
@@ -87,20 +90,33 @@ func (o *comparing) finish(cmd *cobra.Command, columns []*compare.Column, known 
 	if err != nil {
 		return err
 	}
-	err = c.WriteText(cmd.OutOrStdout(), compare.Text{Color: colored(cmd.OutOrStdout()), All: o.verbose, Unseen: o.unseen})
+	if o.asJSON {
+		err = writeJSON(cmd.OutOrStdout(), c)
+	} else {
+		err = c.WriteText(cmd.OutOrStdout(), compare.Text{Color: colored(cmd.OutOrStdout()), All: o.verbose, Unseen: o.unseen})
+	}
 	if to != nil {
 		err = errors.Join(err, writeComparison(c, to, o.strict))
 	}
 	if err != nil {
 		return err
 	}
-	if to != nil {
+	if to != nil && !o.asJSON {
 		fmt.Fprintf(cmd.OutOrStdout(), "comparison: %s, %s, %s\n", to.Join(comparisonJSON), to.Join(comparisonMD), to.Join(comparisonJUnit))
 	}
 	if code := c.ExitCode(o.strict); code != exitOK {
 		return &exitError{code: code}
 	}
 	return nil
+}
+
+// writeJSON prints what comparison.json has.
+func writeJSON(w io.Writer, c *compare.Comparison) error {
+	b, err := c.JSON()
+	if err == nil {
+		_, err = w.Write(b)
+	}
+	return err
 }
 
 // Names of what a comparison leaves in its folder.

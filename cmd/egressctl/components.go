@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
@@ -27,7 +28,7 @@ func (o *options) fetch(cmd *cobra.Command, store *components.Store) (*component
 	if err != nil {
 		return nil, usage(err)
 	}
-	return components.Fetch(cmd.Context(), store, components.Options{Istio: o.istio, IstioSource: o.istioSource, Releases: o.releases, Source: src, Hub: o.hub, Progress: newProgress(cmd.ErrOrStderr())})
+	return components.Fetch(cmd.Context(), store, components.Options{Istio: o.istio, IstioSource: o.istioSource, Releases: o.releases, Source: src, Hub: o.hub, Progress: newProgress(o.steps(cmd))})
 }
 
 func componentsListCommand(o *options) *cobra.Command {
@@ -153,7 +154,7 @@ func componentsFetchCommand(o *options) *cobra.Command {
 			case "embedded":
 				return nil
 			case "kind":
-				e, ref, err := components.KindNode(cmd.Context(), store, components.Options{Progress: newProgress(cmd.ErrOrStderr())}, set)
+				e, ref, err := components.KindNode(cmd.Context(), store, components.Options{Progress: newProgress(o.steps(cmd))}, set)
 				if err == nil {
 					fmt.Fprintf(cmd.OutOrStdout(), "the node image %s for kind is in the cache (%s)\n", ref, e.Path(components.ImageArchive))
 				}
@@ -168,10 +169,11 @@ func componentsFetchCommand(o *options) *cobra.Command {
 }
 
 func componentsVerifyCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:     "verify",
 		Short:   "Compare every file in the cache with its digest, and the digests with what the catalogue pins",
-		Example: "  egressctl components verify",
+		Example: "  egressctl components verify\n  egressctl components verify --json",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			store, err := components.OpenStore()
@@ -180,38 +182,70 @@ func componentsVerifyCommand(o *options) *cobra.Command {
 			}
 			w := cmd.OutOrStdout()
 			var all error
-			var entries, open int
+			var open int
+			list := []verifiedLine{} // not nil: JSON has a list
 			err = components.Verify(store, o.releases, func(c components.Check) {
-				entries++
-				m := c.Entry.Manifest
-				if c.Err != nil {
-					fmt.Fprintf(w, "BAD %s %s\n", m.Name, m.Version)
-					all = errors.Join(all, c.Err)
-					return
-				}
-				fmt.Fprintf(w, "ok  %s %s\n", m.Name, m.Version)
-				for _, u := range c.Unchecked {
-					open++
-					fmt.Fprintln(w, "      not compared:", u)
+				all, open = errors.Join(all, c.Err), open+len(c.Unchecked)
+				line := verified(c)
+				list = append(list, line)
+				if !asJSON {
+					line.write(w)
 				}
 			})
 			if err != nil {
 				return err
 			}
+			if asJSON {
+				err = printJSON(w, list)
+			}
 			if all != nil {
 				return fmt.Errorf("%w\n(egressctl components fetch makes damaged entries again; one with a wrong digest must be removed first)", all)
 			}
-			fmt.Fprintf(w, "%d entries are what their manifests and the catalogue say; %d things could not be compared (docs/components.md)\n", entries, open)
-			return nil
+			if !asJSON {
+				fmt.Fprintf(w, "%d entries are what their manifests and the catalogue say; %d things could not be compared (docs/components.md)\n", len(list), open)
+			}
+			return err
 		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// verifiedLine is what components verify says of an entry.
+type verifiedLine struct {
+	Name      string   `json:"name"`
+	Version   string   `json:"version"`
+	Error     string   `json:"error,omitempty"`
+	Unchecked []string `json:"notCompared,omitempty"` // and why
+}
+
+func verified(c components.Check) verifiedLine {
+	out := verifiedLine{Name: c.Entry.Manifest.Name, Version: c.Entry.Manifest.Version}
+	if c.Err != nil {
+		out.Error = c.Err.Error()
+	} else {
+		out.Unchecked = c.Unchecked
+	}
+	return out
+}
+
+func (l verifiedLine) write(w io.Writer) {
+	state := "ok "
+	if l.Error != "" {
+		state = "BAD"
+	}
+	fmt.Fprintf(w, "%s %s %s\n", state, l.Name, l.Version)
+	for _, u := range l.Unchecked {
+		fmt.Fprintln(w, "      not compared:", u)
 	}
 }
 
 func componentsPruneCommand(o *options) *cobra.Command {
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "prune",
 		Short:   "Remove cache entries that the current catalogue does not use",
-		Example: "  egressctl components prune",
+		Example: "  egressctl components prune\n  egressctl components prune --json",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			store, err := components.OpenStore()
@@ -231,12 +265,16 @@ func componentsPruneCommand(o *options) *cobra.Command {
 				}
 				err = errors.Join(err, openErr)
 			}
+			if asJSON {
+				return errors.Join(err, printJSON(cmd.OutOrStdout(), append([]string{}, removed...))) // not nil: JSON has a list
+			}
 			for _, r := range removed {
 				fmt.Fprintln(cmd.OutOrStdout(), "removed", r)
 			}
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON: what was removed")
 	cmd.Flags().StringVar(&o.hub, "hub", "", "keep entries that came from this mirror")
 	return cmd
 }

@@ -127,7 +127,7 @@ func TestUpdate(t *testing.T) {
 	}
 	out := pages.Outcome{Page: list[0], Results: []pages.Result{{Step: list[0].Steps[0], Output: "made\n"}}, Left: []string{"Pod a/b is left behind"}}
 	var said bytes.Buffer
-	facts := cluster.Facts{IstioTag: "1.31.7", Envoy: "1.39.0", Kubernetes: "v1.37.0", Provider: "embedded", Outside: cluster.Hermetic}
+	facts := cluster.Facts{IstioTag: "1.31.7", Envoy: "1.39.0", Kubernetes: "v1.37.0", Provider: "embedded", Internet: cluster.Hermetic}
 	if ok, err := lib.update(&said, out, facts); ok || err != nil || !strings.Contains(said.String(), "docs/pages/p.md: Pod a/b is left behind") {
 		t.Errorf("%t %v %s", ok, err, said.String())
 	}

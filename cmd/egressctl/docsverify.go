@@ -144,7 +144,7 @@ func (l *library) update(w io.Writer, out pages.Outcome, f cluster.Facts) (writt
 	}
 	stamp := &pages.Stamp{
 		Date: time.Now().UTC().Format(time.DateOnly), On: []string{"Istio " + f.IstioTag, "Envoy " + f.Envoy, "Kubernetes " + strings.TrimPrefix(f.Kubernetes, "v")},
-		Place: fmt.Sprintf("%s cluster, %s internet", f.Provider, f.Outside),
+		Place: fmt.Sprintf("%s cluster, %s internet", f.Provider, f.Internet),
 	}
 	text := out.Page.Rewrite(out.Results, stamp)
 	p, mistakes := pages.Parse(out.Page.File, text, l.fs())

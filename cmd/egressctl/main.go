@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,8 +55,18 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-func run(args []string, stdout, stderr io.Writer) int {
+func run(args []string, stdout, stderr io.Writer) int { return runWith(args, stdout, stderr, conduct) }
+
+// runWith is run where something else conducts the cases.
+func runWith(args []string, stdout, stderr io.Writer, how conductor) int {
 	defer surviveClosedPipes()()
+	if f, ok := stderr.(*os.File); ok {
+		if screen := screenOn(f, os.Getenv); screen != nil {
+			v := newView(screen)
+			defer v.close()
+			stderr = v
+		}
+	}
 	stderr = printable.Writer(stderr)
 	ctx, stop := interruptible(stderr)
 	defer stop()
@@ -64,7 +75,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	var gone atomic.Bool
 	closed := func() { gone.Store(true); end() }
 	stderr = &stream{stderr, closed}
-	root := rootCommand()
+	root := rootCommandWith(how)
 	root.SetArgs(args)
 	root.SetOut(&stream{stdout, closed})
 	root.SetErr(stderr)
@@ -109,29 +120,37 @@ func interruptible(stderr io.Writer) (context.Context, func()) {
 	return ctx, func() { signal.Stop(sig); cancel() }
 }
 
+// nameEnv is a variable with the cluster that commands mean without --name: egressctl env sets it.
+const nameEnv = "EGRESS_NAME"
+
 // options are the flags that most commands share.
 type options struct {
 	provider, name, istio, source, hub string
 	istioSource, releases              string
 	port                               int
-	debug                              bool
+	debug, quiet                       bool
 	place                              provider.Options
 	internet                           string
 	allowInstall                       bool
 	clientImage                        string
 	also                               []string
+	conduct                            conductor
 }
 
-func rootCommand() *cobra.Command {
-	o := &options{}
+func rootCommand() *cobra.Command { return rootCommandWith(conduct) }
+
+func rootCommandWith(how conductor) *cobra.Command {
+	o := &options{conduct: how}
 	root := &cobra.Command{
 		Use:           "egressctl",
 		Short:         "Conformance of mesh egress, proven by three witnesses",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRun: func(*cobra.Command, []string) {
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			if !o.debug {
 				klog.SetLogger(logr.Discard()) // client-go reports every closed stream there
+			} else if v := viewBelow(cmd.ErrOrStderr()); v != nil { // which klog would write into
+				v.close()
 			}
 		},
 		Args: subcommand,
@@ -142,16 +161,28 @@ func rootCommand() *cobra.Command {
 	f.StringVar(&o.provider, "provider", provider.Auto, "where the cluster runs: embedded (Linux, root), kind (Docker), existing (--kubeconfig), or auto")
 	f.StringVar(&o.place.Kubeconfig, "kubeconfig", "", "kubeconfig of an existing cluster")
 	f.StringVar(&o.place.Context, "context", "", "context in the kubeconfig of an existing cluster")
-	f.StringVar(&o.name, "name", "default", "name of the cluster")
+	f.StringVar(&o.name, "name", cmp.Or(os.Getenv(nameEnv), "default"), "name of the cluster; EGRESS_NAME is the default")
 	f.StringVar(&o.releases, "catalogue", "", "folder with Istio releases beside the built-in ones, as components add-istio writes them (default: mesh-egress-conformance/releases in $XDG_CONFIG_HOME)")
 	f.BoolVar(&o.debug, "debug", false, "print what client libraries log")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no steps and no progress: results, warnings and errors alone")
 	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), compareCommand(), matrixCommand(o), upgradeCommand(o), reportCommand(), mergeCommand(), cleanCommand(o), listCommand(o), explainCommand(o), openCommand(), checkCommand(o), probeCommand(o), whyCommand(o),
-		kubectlCommand(o), istioctlCommand(o), kubeconfigCommand(o), envCommand(o), logsCommand(o), shellCommand(o), doctorCommand(o), componentsCommand(o), migrateCommand(), versionCommand(o), docsCommand(o))
+		kubectlCommand(o), istioctlCommand(o), kubeconfigCommand(o), envCommand(o), imageCommand(o), certificatesCommand(o), logsCommand(o), shellCommand(o), doctorCommand(o), componentsCommand(o), migrateCommand(), versionCommand(o), docsCommand(o))
 	if err := addCompletion(o, root); err != nil {
 		panic(err) // a flag has two lists of values: a mistake in this program
 	}
 	return root
 }
+
+// steps is where a command tells how far it is.
+func (o *options) steps(cmd *cobra.Command) io.Writer {
+	if o.quiet {
+		return io.Discard
+	}
+	return cmd.ErrOrStderr()
+}
+
+// near is how many letters may be wrong in the name of a command that is suggested.
+const near = 2
 
 // subcommand refuses whatever is no subcommand of a command that only groups some.
 func subcommand(cmd *cobra.Command, args []string) error {
@@ -159,8 +190,9 @@ func subcommand(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	hint := "see " + cmd.CommandPath() + " --help"
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		hint = "did you mean " + strings.Join(near, " or ") + "?"
+	cmd.SuggestionsMinimumDistance = near // which cobra sets for the root alone
+	if names := cmd.SuggestionsFor(args[0]); len(names) > 0 {
+		hint = "did you mean " + strings.Join(names, " or ") + "?"
 	}
 	return usage(fmt.Errorf("unknown command %q for %q: %s", args[0], cmd.CommandPath(), hint))
 }
@@ -199,7 +231,7 @@ func (o *options) session(cmd *cobra.Command, what selected) (harness.Options, e
 	if err != nil {
 		return harness.Options{}, usage(err)
 	}
-	outside, err := cluster.ParseOutside(o.internet)
+	kind, err := cluster.ParseInternet(o.internet)
 	if err != nil {
 		return harness.Options{}, usage(err)
 	}
@@ -208,8 +240,8 @@ func (o *options) session(cmd *cobra.Command, what selected) (harness.Options, e
 		return harness.Options{}, err
 	}
 	return harness.Options{
-		Outside: outside, AllowInstall: o.allowInstall, Command: again(os.Args[0], cmd),
+		Internet: kind, AllowInstall: o.allowInstall, Command: again(os.Args[0], cmd),
 		Provider: name, Place: o.place, Name: o.name, Istio: o.istio, IstioSource: o.istioSource, Releases: o.releases, Also: o.also, Source: src, Hub: o.hub, Port: o.port,
-		Clients: what.clients, Fixtures: what.fixtures, Cases: what.cases, OwnCases: what.own, Hosts: what.hosts, ClientImage: o.clientImage, Progress: newProgress(cmd.ErrOrStderr()), Log: cmd.ErrOrStderr(),
+		Clients: what.clients, Fixtures: what.fixtures, Cases: what.cases, OwnCases: what.own, Hosts: what.hosts, ClientImage: o.clientImage, Progress: newProgress(o.steps(cmd)), Log: o.steps(cmd),
 	}, nil
 }

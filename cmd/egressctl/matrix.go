@@ -16,7 +16,6 @@ import (
 
 	"mesh-egress-conformance/framework/compare"
 	"mesh-egress-conformance/framework/components"
-	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/framework/report"
@@ -169,14 +168,16 @@ type column struct {
 	ho      harness.Options
 	out     string
 	log     io.Writer
-	err     error // why there is no report
+	conduct conductor
+	shown   io.Writer // where the view of its run is, if there is one
+	err     error     // why there is no report
 }
 
 // columns prepares a run for each version. The cases of a folder are checked against all of them before anything runs.
 func (m *matrix) columns(cmd *cobra.Command, versions []string) ([]*column, error) {
 	var out []*column
-	progress := newProgress(cmd.ErrOrStderr())
-	log := &prefixes{w: cmd.ErrOrStderr()}
+	progress := newProgress(m.o.steps(cmd))
+	log := &prefixes{w: m.o.steps(cmd)}
 	for _, v := range versions {
 		o := *m.o
 		o.also = others(m.o.also, v)
@@ -191,7 +192,7 @@ func (m *matrix) columns(cmd *cobra.Command, versions []string) ([]*column, erro
 		if err != nil {
 			return nil, err
 		}
-		c := &column{version: v, ho: ho, out: filepath.Join(m.out, v), log: log.of(v)}
+		c := &column{version: v, ho: ho, out: filepath.Join(m.out, v), log: log.of(v), shown: m.o.steps(cmd), conduct: o.conduct}
 		if c.ho.Sabotage, err = harness.ParseSabotage(m.spoil[v]); err != nil {
 			return nil, usage(err)
 		}
@@ -225,9 +226,8 @@ func (c *column) run(ctx context.Context) *report.Report {
 		return nil
 	}
 	defer to.Close()
-	rep, err := conduct(ctx, c.ho, conducted{to: to, each: func(r egress.Result) {
-		fmt.Fprintf(c.log, "%-14s %-32s %5.2fs\n", r.Verdict, r.Case.Name, r.Took.Seconds())
-	}})
+	how := conducted{to: to, tell: tell(&c.ho, c.shown, plain{w: c.log}, c.version, false)}
+	rep, err := c.conduct(ctx, c.ho, how)
 	if err != nil {
 		c.err = err
 		fmt.Fprintf(c.log, "NO RUN: %v\n", err)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -165,6 +166,9 @@ func TestBaselines(t *testing.T) {
 	}
 	if code, stdout, _ = egressctl(t, "compare", at("1.31"), at("1.30")); code != 0 || !strings.Contains(stdout, "1 fixed") {
 		t.Errorf("exit %d\n%s", code, stdout)
+	}
+	if code, stdout, _ = egressctl(t, "compare", at("1.31"), at("1.30"), "--json"); code != 0 || !json.Valid([]byte(stdout)) || !strings.Contains(stdout, `"changes"`) {
+		t.Errorf("exit %d, %s", code, stdout)
 	}
 	if code, _, _ = egressctl(t, "compare", at("1.31"), at("1.30"), "--strict"); code != 1 {
 		t.Errorf("strict: exit %d", code)

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"mesh-egress-conformance/framework/compare"
-	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/report"
 )
 
@@ -105,9 +104,9 @@ func (o *options) runWith(cmd *cobra.Command, provider string, what selected, ou
 		return nil, err
 	}
 	defer to.Close()
-	rep, err := conduct(cmd.Context(), ho, conducted{to: to, each: func(r egress.Result) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%-10s %-14s %-32s %5.2fs\n", provider, r.Verdict, r.Case.Name, r.Took.Seconds())
-	}})
+	w := o.steps(cmd)
+	how := conducted{to: to, tell: tell(&ho, w, plain{w: w, prefix: fmt.Sprintf("%-10s ", provider)}, provider, false)}
+	rep, err := o.conduct(cmd.Context(), ho, how)
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,9 @@ func newPause(cmd *cobra.Command, kubectl []string) *pause {
 
 // wait says what fails and how to get into its pods. It returns when somebody presses Enter, or ctx ends.
 func (p *pause) wait(ctx context.Context, f harness.Failing) {
+	if v := viewBelow(p.out); v != nil {
+		defer v.screen.Hold()()
+	}
 	fmt.Fprint(p.out, p.text(f))
 	if p.in == nil {
 		fmt.Fprintln(p.out, "no terminal to wait at: the run goes on")

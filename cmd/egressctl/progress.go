@@ -6,25 +6,18 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jedib0t/go-pretty/v6/progress"
-
 	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/harness"
 )
 
-// newProgress shows moving bars on a terminal and plain lines everywhere else.
+// newProgress shows the components that are being made in the view, or prints plain lines where there is none.
 func newProgress(w io.Writer) components.Progress {
-	if f, ok := fileBelow(w); ok && onTerminal(f) {
-		return newBars(f)
+	if v := viewBelow(w); v != nil {
+		return v
 	}
 	return &lines{w: w}
 }
-
-// silence shows nothing.
-type silence struct{}
-
-func (silence) Start(string, string, components.Source) {}
-
-func (silence) Done(string, time.Duration, error) {}
 
 type lines struct {
 	mu sync.Mutex
@@ -47,41 +40,38 @@ func (l *lines) Done(part string, took time.Duration, err error) {
 	fmt.Fprintf(l.w, "components: %s %s after %.0fs\n", part, state, took.Seconds())
 }
 
-// bars shows one tracker for each part that is being made.
-type bars struct {
-	w  progress.Writer
-	mu sync.Mutex
-	t  map[string]*progress.Tracker
+// teller tells people of a run while it goes on.
+type teller interface {
+	round(cases int)      // so many cases are about to run, maybe not for the first time
+	result(egress.Result) // one has its verdict
+	closing()             // what the run has made is about to be removed
+	over()                // the run is
 }
 
-func newBars(w io.Writer) *bars {
-	pw := progress.NewWriter()
-	pw.SetOutputWriter(w)
-	pw.SetAutoStop(false)
-	pw.SetUpdateFrequency(200 * time.Millisecond)
-	pw.Style().Visibility.Percentage = false
-	pw.Style().Visibility.Value = false
-	go pw.Render()
-	return &bars{w: pw, t: map[string]*progress.Tracker{}}
+// plain tells of results alone, with a line for each.
+type plain struct {
+	w      io.Writer
+	prefix string
 }
 
-func (b *bars) Start(part, version string, source components.Source) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	t := &progress.Tracker{Message: fmt.Sprintf("%s %s from source %s", part, version, source)}
-	b.t[part] = t
-	b.w.AppendTracker(t)
+func (plain) round(int) {}
+
+func (plain) closing() {}
+
+func (plain) over() {}
+
+func (p plain) result(r egress.Result) {
+	fmt.Fprintf(p.w, "%s%-14s %-32s %5.2fs\n", p.prefix, r.Verdict, r.Case.Name, r.Took.Seconds())
 }
 
-func (b *bars) Done(part string, _ time.Duration, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	t := b.t[part]
-	switch {
-	case t == nil:
-	case err != nil:
-		t.MarkAsErrored()
-	default:
-		t.MarkAsDone()
+// tell makes a session tell of its runs: in the view that is below the writer, under a title, or else in plain lines. Verbose
+// prints every result above the view too, and not only those that are no success.
+func tell(o *harness.Options, w io.Writer, p plain, title string, verbose bool) teller {
+	v := viewBelow(w)
+	if v == nil {
+		return p
 	}
+	live := v.run(title, p, verbose)
+	o.OnStep, o.OnStage = live.onStep, live.onStage
+	return live
 }

@@ -90,7 +90,7 @@ func TestHelpHasExamples(t *testing.T) {
 
 // What lists something does so for programs too.
 func TestJSONOfListings(t *testing.T) {
-	for _, args := range [][]string{{"status"}, {"list", "--area", "tcp"}, {"components", "list"}, {"run", "--dry-run"}} {
+	for _, args := range [][]string{{"status"}, {"list", "--area", "tcp"}, {"components", "list"}, {"components", "verify"}, {"components", "prune"}, {"docs", "list"}, {"version"}, {"run", "--dry-run"}} {
 		_, out, stderr := egressctl(t, append(args, "--json")...)
 		var v any
 		if err := json.Unmarshal([]byte(out), &v); err != nil || v == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -21,12 +22,17 @@ func reportCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(renderCommand("html", "Render a report.json as one page for people", html.Page), renderCommand("markdown", "Render a report.json as the summary for the page of a CI job", report.Summary), &cobra.Command{
-		Use:     "schema",
-		Short:   "Print the JSON Schema of report.json",
-		Example: "  egressctl report schema > report.schema.json",
-		Args:    usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := cmd.OutOrStdout().Write(docs.ReportSchema)
+		Use:       "schema [report|upgrade]",
+		Short:     "Print the JSON Schema of report.json, or of upgrade.json",
+		Example:   "  egressctl report schema > report.schema.json\n  egressctl report schema upgrade > upgrade.schema.json",
+		ValidArgs: []string{"report", "upgrade"},
+		Args:      usageArgs(cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			schema := docs.ReportSchema
+			if slices.Contains(args, "upgrade") {
+				schema = docs.UpgradeSchema
+			}
+			_, err := cmd.OutOrStdout().Write(schema)
 			return err
 		},
 	})

@@ -12,6 +12,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/report"
 	"mesh-egress-conformance/framework/report/reporttest"
+	"mesh-egress-conformance/framework/upgrade"
 )
 
 // written is a folder with the reports of a run.
@@ -57,6 +58,8 @@ func TestReportCommand(t *testing.T) {
 		{[]string{"report", "html", at("none.json")}, exitFault, ""},
 		{[]string{"report", "html", at("report.json"), "-o", at("report.json/x")}, exitFault, ""},
 		{[]string{"report", "schema"}, exitOK, ""},
+		{[]string{"report", "schema", "upgrade"}, exitOK, ""},
+		{[]string{"report", "schema", "nonsense"}, exitUsage, ""},
 		{[]string{"report", "html"}, exitUsage, ""},
 		{[]string{"report", "htm", at("report.json")}, exitUsage, ""},
 	} {
@@ -66,6 +69,33 @@ func TestReportCommand(t *testing.T) {
 		if c.file != "" {
 			if b, err := os.ReadFile(c.file); err != nil || !strings.Contains(string(b), "a-case") && !strings.Contains(string(b), "all 1 cases") {
 				t.Errorf("%v: %v", c.args, err)
+			}
+		}
+	}
+}
+
+// An upgrade's reports are written before anything else can fail, and as their schema has them.
+func TestUpgradeReports(t *testing.T) {
+	dir := t.TempDir()
+	to, err := report.OpenFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	t.Setenv(stepSummary, filepath.Join(dir, "summary"))
+	now := time.Now()
+	names, err := writeUpgrade(upgrade.Of(upgrade.Record{From: "1.29", To: "1.31", Phases: []upgrade.Phase{{Name: "before", From: now, To: now.Add(time.Second)}}}), to)
+	if err != nil || len(names) != 3 {
+		t.Fatalf("%q %v", names, err)
+	}
+	for file, want := range map[string]string{"upgrade.json": "upgrade/v1", "upgrade.md": "# Upgrade", "upgrade.html": "<svg", "summary": "# Upgrade"} {
+		b, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil || !strings.Contains(string(b), want) {
+			t.Errorf("%s: %v\n%s", file, err, b)
+		}
+		if file == "upgrade.json" {
+			if err := reporttest.ValidateUpgrade(b); err != nil {
+				t.Error(err)
 			}
 		}
 	}

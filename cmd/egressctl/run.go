@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/report"
 )
@@ -27,7 +26,6 @@ type runFlags struct {
 	lanes         int
 	verbose       bool
 	table         bool
-	quiet         bool
 	dry, asJSON   bool
 	pause         bool
 	timeout       time.Duration
@@ -64,7 +62,6 @@ func runCommand(o *options) *cobra.Command {
 	f.IntVar(&r.lanes, "lanes", 0, fmt.Sprintf("how many cases may run side by side (0 means %d)", harness.DefaultLanes))
 	f.BoolVar(&r.table, "table", false, "print the whole truth table too, not only the cases that do not conform")
 	f.BoolVarP(&r.verbose, "verbose", "v", false, "as --table, with the codes of outcomes, as case files have them, beside the words")
-	f.BoolVarP(&r.quiet, "quiet", "q", false, "print nothing but what does not conform and the summary: no steps, and no line for each case")
 	f.BoolVar(&r.dry, "dry-run", false, "only list the cases that would run on a cluster that has all that an embedded one has, and those that would not, with the reason")
 	f.BoolVar(&r.asJSON, "json", false, "with --dry-run: print JSON")
 	f.BoolVar(&r.pause, "pause-on-fail", false, "stop while a case fails, to look at it by hand; one lane")
@@ -84,7 +81,7 @@ func (r *runFlags) check(cmd *cobra.Command) error {
 	switch {
 	case r.asJSON && !r.dry:
 		return errors.New("--json is for --dry-run; a run writes report.json into the folder of --out")
-	case r.quiet && (r.verbose || r.table):
+	case r.o.quiet && (r.verbose || r.table):
 		return errors.New("--quiet contradicts --verbose and --table")
 	case r.timeout < 0 || given("timeout") && r.timeout == 0:
 		return fmt.Errorf("--timeout %s: give a time such as 10m", r.timeout)
@@ -129,19 +126,14 @@ func (r *runFlags) run(cmd *cobra.Command) error {
 	if r.pause {
 		ho.Lanes, ho.OnFail = 1, newPause(cmd, r.o.kubectlLine()).wait
 	}
-	if r.quiet {
-		ho.Log, ho.Progress = nil, silence{}
-	}
 	to, err := openReports(r.out)
 	if err != nil {
 		return err
 	}
 	defer to.Close()
-	rep, err := conduct(ctx, ho, conducted{to: to, shard: what.shard, keep: r.keep, rounds: r.untilItFails, each: func(res egress.Result) {
-		if !r.quiet {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%-14s %-32s %5.2fs\n", res.Verdict, res.Case.Name, res.Took.Seconds())
-		}
-	}})
+	steps := r.o.steps(cmd)
+	how := conducted{to: to, shard: what.shard, keep: r.keep, rounds: r.untilItFails, tell: tell(&ho, steps, plain{w: steps}, "", r.verbose || r.table)}
+	rep, err := r.o.conduct(ctx, ho, how)
 	if err != nil {
 		return err
 	}
@@ -149,10 +141,9 @@ func (r *runFlags) run(cmd *cobra.Command) error {
 }
 
 // inCI says whether a CI system runs this; GitHub, GitLab, Jenkins pipelines and most others set CI.
-func inCI() bool {
-	v := os.Getenv("CI")
-	return v != "" && v != "false" && v != "0"
-}
+func inCI() bool { return isCI(os.Getenv("CI")) }
+
+func isCI(v string) bool { return v != "" && v != "false" && v != "0" }
 
 // conducted is how the cases of a session are run.
 type conducted struct {
@@ -160,12 +151,16 @@ type conducted struct {
 	shard  *report.Shard // of which the cases are; nil for none
 	keep   bool          // a cluster that the session brings up
 	rounds int           // how often at most, until a case does not conform; less than 2 is once
-	each   func(egress.Result)
+	tell   teller
 }
+
+// conductor is conduct, or what stands in for it.
+type conductor func(context.Context, harness.Options, conducted) (*report.Report, error)
 
 // conduct opens a session, runs its cases and closes it; what the clean-up finds is part of the report. Where no
 // session can be opened, which is the error, the reports in the folder say of every case that it has not run.
 func conduct(ctx context.Context, o harness.Options, how conducted) (*report.Report, error) {
+	defer how.tell.over()
 	start := time.Now()
 	s, err := harness.Open(ctx, o)
 	if err != nil {
@@ -178,7 +173,11 @@ func conduct(ctx context.Context, o harness.Options, how conducted) (*report.Rep
 		_, unwritten := writeReports(none, how.to)
 		return nil, errors.Join(err, unwritten)
 	}
-	rep := rounds(how.rounds, o, func() *report.Report { return s.Run(ctx, o.Cases, how.to, how.each) })
+	rep := rounds(how.rounds, o, func() *report.Report {
+		how.tell.round(len(o.Cases))
+		return s.Run(ctx, o.Cases, how.to, how.tell.result)
+	})
+	how.tell.closing()
 	rep.Shard = how.shard
 	err = nil
 	if how.keep {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -19,11 +20,14 @@ import (
 )
 
 func selftestCommand(o *options) *cobra.Command {
-	var only []string
+	var (
+		only   []string
+		asJSON bool
+	)
 	cmd := &cobra.Command{
 		Use:     "selftest",
 		Short:   "Break the mesh on purpose, in every way of the list, and demand the right verdicts",
-		Example: "  egressctl selftest\n  egressctl selftest --sabotage allow-any",
+		Example: "  egressctl selftest\n  egressctl selftest --sabotage allow-any --json",
 		Long: "Selftest runs cases against meshes that are broken on purpose (suites/sabotages.yaml). It fails when a\n" +
 			"case gets another verdict than the list demands: an engine that calls a broken mesh conforming.\n\n" +
 			"Exit status: 0 every sabotage was noticed, 1 one was not, 2 a fault of the harness, 64 wrong usage.",
@@ -42,17 +46,23 @@ func selftestCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			missed, err := o.sabotages(cmd, all, only)
+			tried, err := o.sabotages(cmd, all, only)
+			if asJSON {
+				err = errors.Join(err, printJSON(cmd.OutOrStdout(), tried))
+			} else {
+				writeSabotages(cmd.OutOrStdout(), tried)
+			}
 			if err := errors.Join(err, down()); err != nil {
 				return err
 			}
-			if missed > 0 {
+			if slices.ContainsFunc(tried, func(s triedSabotage) bool { return len(s.Wrong) > 0 }) {
 				return &exitError{code: 1}
 			}
 			return nil
 		},
 	}
 	o.addUpFlags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().StringSliceVar(&only, "sabotage", nil, "only the named ones")
 	return cmd
 }
@@ -88,12 +98,26 @@ func (o *options) ensureCluster(cmd *cobra.Command) (down func() error, err erro
 	}, nil
 }
 
-// sabotages tries each and prints what became of it. It returns how many were not noticed.
-func (o *options) sabotages(cmd *cobra.Command, all []suites.Sabotage, only []string) (missed int, err error) {
-	t := table.NewWriter()
-	t.SetOutputMirror(cmd.OutOrStdout())
-	t.SetStyle(table.StyleLight)
-	t.AppendHeader(table.Row{"sabotage", "what is broken", "cases", "verdicts", "s"})
+// triedSabotage is what became of one.
+type triedSabotage struct {
+	Name    string   `json:"name"`
+	What    string   `json:"what"` // is broken
+	Cases   int      `json:"cases"`
+	Wrong   []string `json:"wrong"` // cases with another verdict than they must have; none where it was noticed
+	Seconds float64  `json:"tookSeconds"`
+}
+
+// words say whether it was noticed.
+func (t triedSabotage) words() string {
+	if len(t.Wrong) > 0 {
+		return "NOT NOTICED: " + strings.Join(t.Wrong, "; ")
+	}
+	return "as they must be"
+}
+
+// sabotages tries each. An error leaves those that were tried before.
+func (o *options) sabotages(cmd *cobra.Command, all []suites.Sabotage, only []string) ([]triedSabotage, error) {
+	out := []triedSabotage{} // not nil: JSON has a list
 	for _, sab := range all {
 		if len(only) > 0 && !slices.Contains(only, sab.Name) {
 			continue
@@ -101,20 +125,25 @@ func (o *options) sabotages(cmd *cobra.Command, all []suites.Sabotage, only []st
 		start := time.Now()
 		rep, err := o.sabotage(cmd, sab)
 		if err != nil {
-			return missed, fmt.Errorf("sabotage %s: %w", sab.Name, err)
+			return out, fmt.Errorf("sabotage %s: %w", sab.Name, err)
 		}
-		wrong := unnoticed(sab, rep)
-		verdict := "as they must be"
-		if len(wrong) > 0 {
-			missed++
-			verdict = "NOT NOTICED: " + strings.Join(wrong, "; ")
-		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "%-22s %5.1fs  %s\n", sab.Name, time.Since(start).Seconds(), verdict)
-		t.AppendRow(table.Row{sab.Name, sab.What, len(sab.Cases()), verdict, fmt.Sprintf("%.1f", time.Since(start).Seconds())})
+		t := triedSabotage{sab.Name, sab.What, len(sab.Cases()), append([]string{}, unnoticed(sab, rep)...), time.Since(start).Seconds()}
+		fmt.Fprintf(o.steps(cmd), "%-22s %5.1fs  %s\n", t.Name, t.Seconds, t.words())
+		out = append(out, t)
+	}
+	return out, cmd.Context().Err()
+}
+
+func writeSabotages(w io.Writer, all []triedSabotage) {
+	t := table.NewWriter()
+	t.SetOutputMirror(w)
+	t.SetStyle(table.StyleLight)
+	t.AppendHeader(table.Row{"sabotage", "what is broken", "cases", "verdicts", "s"})
+	for _, s := range all {
+		t.AppendRow(table.Row{s.Name, s.What, s.Cases, s.words(), fmt.Sprintf("%.1f", s.Seconds)})
 	}
 	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, WidthMax: 60}, {Number: 4, WidthMax: 80}})
 	t.Render()
-	return missed, cmd.Context().Err()
 }
 
 func (o *options) sabotage(cmd *cobra.Command, sab suites.Sabotage) (*report.Report, error) {

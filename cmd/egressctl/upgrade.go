@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,7 +13,9 @@ import (
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/printable"
 	"mesh-egress-conformance/framework/provider"
+	"mesh-egress-conformance/framework/report"
 	"mesh-egress-conformance/framework/upgrade"
+	"mesh-egress-conformance/framework/upgrade/html"
 )
 
 // Files of an upgrade's report.
@@ -58,14 +61,11 @@ func upgradeCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			b, err := rep.JSON()
-			if err == nil {
-				err = errors.Join(dest.Write(upgradeJSON, b), dest.Write(upgradeMarkdown, rep.Markdown()))
-			}
+			files, err := writeUpgrade(rep, dest)
 			if err := errors.Join(err, rep.WriteText(printable.Raw(cmd.OutOrStdout()))); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "report: %s, %s\n", dest.Join(upgradeJSON), dest.Join(upgradeMarkdown))
+			fmt.Fprintf(cmd.OutOrStdout(), "report: %s\n", strings.Join(files, ", "))
 			if code := rep.ExitCode(); code != exitOK {
 				return &exitError{code: code}
 			}
@@ -86,6 +86,25 @@ func upgradeCommand(o *options) *cobra.Command {
 	f.DurationVar(&uo.Dwell, "dwell", 5*time.Second, "how long each phase goes on when its work is done")
 	f.StringVar(&out, "out", "reports/out/upgrade", "folder for the reports")
 	return cmd
+}
+
+// writeUpgrade writes all reports of an upgrade, and returns the files that are there, also with an error.
+func writeUpgrade(r *upgrade.Report, to *report.Folder) (files []string, err error) {
+	write := func(name string, text []byte, failed error) {
+		if failed == nil {
+			failed = to.Write(name, text)
+		}
+		if failed == nil {
+			files = append(files, to.Join(name))
+		}
+		err = errors.Join(err, failed)
+	}
+	b, failed := r.JSON()
+	write(upgradeJSON, b, failed)
+	write(upgradeMarkdown, r.Markdown(), nil)
+	b, failed = html.Render(r)
+	write(html.File, b, failed)
+	return files, errors.Join(err, appendSummary(r.Markdown()))
 }
 
 // notOfUpgrade are flags of commands that bring a cluster up which make no sense here.

@@ -104,6 +104,19 @@ type Logger interface {
 	Log(part string) (io.ReadCloser, error)
 }
 
+// Loader is a Cluster whose nodes take further images.
+type Loader interface {
+	// LoadImages puts the images of an archive, as docker save writes it, into every node: a pod that names one is started
+	// from it, without a registry.
+	LoadImages(ctx context.Context, file string) error
+}
+
+// Bare is a Cluster whose API server is a process on the node and no pod.
+type Bare interface {
+	// APIServer is that process's command line.
+	APIServer() []string
+}
+
 // Internet is a hermetic outside whose arrivals can be read.
 type Internet interface {
 	Arrivals(ctx context.Context, since int64) (log []egress.Arrival, next int64, err error)
@@ -127,29 +140,49 @@ type Extensible interface {
 	Add(ctx context.Context, more *internet.Hosts) error
 }
 
-// Outside says which internet a cluster's pods reach.
-type Outside string
+// InternetKind says which internet a cluster's pods reach.
+type InternetKind string
 
 // The hermetic internet is this program; the live one is whatever the machine itself reaches.
 const (
-	Hermetic Outside = "hermetic"
-	Live     Outside = "live"
+	Hermetic InternetKind = "hermetic"
+	Live     InternetKind = "live"
 )
 
-// ParseOutside reads a --internet flag; "" stays "", which means the default or what is there already.
-func ParseOutside(s string) (Outside, error) {
-	switch o := Outside(s); o {
+// ParseInternet reads a --internet flag; "" stays "", which means the default or what is there already.
+func ParseInternet(s string) (InternetKind, error) {
+	switch o := InternetKind(s); o {
 	case "", Hermetic, Live:
 		return o, nil
 	}
 	return "", fmt.Errorf("internet %q is unknown: use %s or %s", s, Hermetic, Live)
 }
 
+// Profile is what a cluster is made for.
+type Profile string
+
+// The standard profile is for cases and the pages of this repository. IstioDocs is for people who follow the egress pages of
+// istio.io: what is installed has the names and settings that those count on.
+const (
+	Standard  Profile = ""
+	IstioDocs Profile = "istio-docs"
+)
+
+// ParseProfile reads a --profile flag.
+func ParseProfile(s string) (Profile, error) {
+	switch p := Profile(s); p {
+	case Standard, IstioDocs:
+		return p, nil
+	}
+	return "", fmt.Errorf("profile %q is unknown: use %s, or leave it out", s, IstioDocs)
+}
+
 // Options for Up.
 type Options struct {
-	Name    string
-	Set     *components.Set
-	Outside Outside // "" is Hermetic
+	Name     string
+	Set      *components.Set
+	Internet InternetKind // "" is Hermetic
+	Profile  Profile
 	// Hosts are those of the hermetic internet; nil means those that are built in.
 	Hosts *internet.Hosts
 	Port  int // loopback port of the API server; 0 picks one
@@ -169,10 +202,11 @@ type Facts struct {
 	Module     string           `json:"-"` // folder with the charts of this Istio
 	IstioTag   string           `json:"istioTag"`
 	// Also are further Istios whose istiod and proxy can run in it.
-	Also    []Istio            `json:"also,omitempty"`
-	Foreign bool               `json:"foreign,omitempty"` // it belongs to somebody else
-	Outside Outside            `json:"internet"`
-	Timings map[string]float64 `json:"timings,omitempty"` // seconds since the start of Up
+	Also     []Istio            `json:"also,omitempty"`
+	Foreign  bool               `json:"foreign,omitempty"` // it belongs to somebody else
+	Internet InternetKind       `json:"internet"`
+	Profile  Profile            `json:"profile,omitempty"`
+	Timings  map[string]float64 `json:"timings,omitempty"` // seconds since the start of Up
 	// Components are what the cluster is made of; none are known of somebody else's.
 	Components []components.Component `json:"components,omitempty"`
 }
@@ -195,15 +229,15 @@ func FactsOf(o Options, provider string) Facts {
 	f := Facts{
 		Provider: provider, Kubernetes: set.Parts["kubernetes"].Manifest.Version, Module: set.Module,
 		Istio: set.Istio.Version, IstioTag: set.Istio.Release, Envoy: set.Istio.Envoy, Source: string(set.Source), Notes: set.Notes,
-		Features: []egress.Feature{egress.MeshConfig}, Outside: o.Outside, Components: set.Components(),
+		Features: []egress.Feature{egress.MeshConfig}, Internet: o.Internet, Profile: o.Profile, Components: set.Components(),
 	}
 	for _, x := range set.Also {
 		f.Also = append(f.Also, Istio{x.Istio.Version, x.Istio.Release, x.Module})
 	}
-	if o.Outside == Live {
+	if o.Internet == Live {
 		f.Notes = append(slices.Clone(f.Notes), "the internet is the live one: no arrival log, two witnesses and the control client")
 	} else {
-		f.Outside, f.Features = Hermetic, append(f.Features, egress.Hermetic)
+		f.Internet, f.Features = Hermetic, append(f.Features, egress.Hermetic)
 	}
 	if set.OfficialProxy() {
 		f.Features = append(f.Features, egress.IstioFilters)

@@ -66,7 +66,7 @@ func (c Client) Serves() bool { return c.Service || c.Container == "" }
 // Default fills in what a description leaves out: a sleep pod of its own, injected by the webhook.
 func (c *Client) Default() {
 	if c.Manifest == "" {
-		c.Manifest = "sleep.yaml"
+		c.Manifest = "sleep/sleep.yaml"
 	}
 	if c.Namespace == "" {
 		c.Namespace = "egress-" + c.Name
@@ -74,7 +74,7 @@ func (c *Client) Default() {
 	if c.Workload == "" {
 		c.Workload = "sleep"
 	}
-	if c.Container == "" && c.Manifest == "sleep.yaml" {
+	if c.Container == "" && c.Manifest == "sleep/sleep.yaml" {
 		c.Container = "sleep"
 	}
 	if c.Injection == "" {

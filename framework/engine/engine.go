@@ -124,8 +124,8 @@ type Proxies interface {
 	Page(ctx context.Context, proxy string, page probe.Page) (string, error)
 }
 
-// Outside is the third witness. The live internet has none, see Engine.
-type Outside interface {
+// Internet is the third witness. The live internet has none, see Engine.
+type Internet interface {
 	Arrivals(ctx context.Context, since int64) (log []egress.Arrival, next int64, err error)
 }
 
@@ -136,9 +136,9 @@ type Engine struct {
 	Mesh    Mesh
 	// Proxies is nil where only the clients' own sidecars can be asked, through Clients.
 	Proxies Proxies
-	// Outside is nil where the internet is the live one, which tells nobody what arrived: two witnesses and
+	// Internet is nil where the internet is the live one, which tells nobody what arrived: two witnesses and
 	// the control client must do then.
-	Outside Outside
+	Internet Internet
 
 	// Version of Istio, such as "1.31".
 	Version string
@@ -272,14 +272,14 @@ func (e *Engine) newRun(c egress.Case) *run {
 }
 
 // blind says whether the internet does not tell what arrived.
-func (e *Engine) blind() bool { return e.Outside == nil }
+func (e *Engine) blind() bool { return e.Internet == nil }
 
 // arrivals asks the destination's log; on the live internet there is none, and so nothing in it.
 func (e *Engine) arrivals(ctx context.Context, since int64) ([]egress.Arrival, int64, error) {
 	if e.blind() {
 		return []egress.Arrival{}, 0, nil
 	}
-	log, next, err := e.Outside.Arrivals(ctx, since)
+	log, next, err := e.Internet.Arrivals(ctx, since)
 	if err != nil {
 		return nil, next, fmt.Errorf("the destination's log cannot be read: %w", err)
 	}

@@ -292,7 +292,7 @@ func (w *world) Arrivals(_ context.Context, since int64) ([]egress.Arrival, int6
 func run1(w *world) egress.Result { return engineOf(w).Run(context.Background(), theCase()) } //nolint:usetesting // some cases outlive their test's context on purpose
 
 func engineOf(w *world) *Engine {
-	return &Engine{Clients: w, Rules: w, Mesh: w, Outside: w, Version: "1.31", Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond, ProbeTimeout: 100 * time.Millisecond}
+	return &Engine{Clients: w, Rules: w, Mesh: w, Internet: w, Version: "1.31", Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond, ProbeTimeout: 100 * time.Millisecond}
 }
 
 func theCase() egress.Case {
@@ -383,7 +383,7 @@ func TestVerdictsBlind(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := engineOf(x.w)
-			e.Outside = nil
+			e.Internet = nil
 			var r egress.Result
 			synctest.Test(t, func(t *testing.T) { r = e.Run(t.Context(), theCase()) })
 			if r.Verdict != x.want || !strings.Contains(r.Why, x.why) {
@@ -426,7 +426,7 @@ func TestInterrupted(t *testing.T) {
 		}
 		return ctx.Err()
 	}
-	e := &Engine{Clients: w, Rules: w, Mesh: w, Outside: w, Features: []egress.Feature{egress.Hermetic}, Patience: 10 * time.Millisecond}
+	e := &Engine{Clients: w, Rules: w, Mesh: w, Internet: w, Features: []egress.Feature{egress.Hermetic}, Patience: 10 * time.Millisecond}
 	r := e.Run(ctx, theCase())
 	if r.Verdict != egress.Inconclusive || w.open || w.removed == 0 {
 		t.Errorf("verdict %s, rule open: %t, removed %d times", r.Verdict, w.open, w.removed)
@@ -448,7 +448,7 @@ func TestNotRun(t *testing.T) {
 
 func TestObserve(t *testing.T) {
 	w := &world{}
-	e := &Engine{Clients: w, Rules: w, Mesh: w, Outside: w}
+	e := &Engine{Clients: w, Rules: w, Mesh: w, Internet: w}
 	r := e.Observe(t.Context(), egress.GET("client", "http://httpbin.org/"))
 	if r.Got != egress.B502 || r.Verdict != egress.Conforms || w.removed != 0 {
 		t.Errorf("%s %s %s", r.Got, r.Verdict, r.Why)

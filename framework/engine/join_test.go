@@ -49,7 +49,7 @@ func (f *frugal) Mark(client string) int {
 func TestPortsUsedAgain(t *testing.T) {
 	w := &world{}
 	f := &frugal{w}
-	e := &Engine{Clients: w, Rules: w, Mesh: f, Outside: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
+	e := &Engine{Clients: w, Rules: w, Mesh: f, Internet: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
 	if r := e.Run(t.Context(), theCase()); r.Verdict != egress.Conforms {
 		t.Fatalf("the first: %s %s", r.Verdict, r.Why)
 	}

@@ -34,7 +34,7 @@ func TestRoundsThatLandDifferently(t *testing.T) {
 		"elsewhere, as wanted": {[]egress.Observation{b, b}, egress.Led, egress.Led, egress.Conforms},
 		"wanted, and not so":   {[]egress.Observation{a, b}, egress.Led, egress.OK, egress.Inconclusive},
 	} {
-		r := &run{e: &Engine{Canonical: func(s string) string { return s }, Outside: &world{}}}
+		r := &run{e: &Engine{Canonical: func(s string) string { return s }, Internet: &world{}}}
 		p := egress.ProbeResult{Want: x.want, Observations: x.rounds, Control: &egress.Control{Reached: true}}
 		r.verdict(&p, &try{probe: egress.Probe{From: "client", URL: "tcp://a.example:9000"}}, nil)
 		if p.Verdict != x.v || p.Got != x.got {
@@ -50,7 +50,7 @@ func TestEvidenceTellsArrivals(t *testing.T) {
 	if e := evidence([]egress.Observation{o}, []egress.Arrival{stray}); !strings.Contains(e, "www.example has an unexplained arrival") || strings.Contains(e, "no arrival") {
 		t.Error(e)
 	}
-	r := &run{e: &Engine{Outside: &world{}}}
+	r := &run{e: &Engine{Internet: &world{}}}
 	p := egress.ProbeResult{Want: egress.OK, Observations: []egress.Observation{o}, Control: &egress.Control{Reached: true}}
 	r.verdict(&p, &try{probe: egress.GET("client", "https://httpbin.org/")}, []egress.Arrival{stray})
 	if p.Verdict != egress.Inconclusive || !strings.Contains(p.Why, "www.example") || len(p.Unexplained) != 1 {

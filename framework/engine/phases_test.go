@@ -19,7 +19,7 @@ func TestChanged(t *testing.T) {
 		if deaf {
 			c.Probes[0].Wants[egress.Changed] = egress.OK
 		}
-		e := &Engine{Clients: w, Rules: w, Mesh: w, Outside: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
+		e := &Engine{Clients: w, Rules: w, Mesh: w, Internet: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
 		r := e.Run(t.Context(), c)
 		if len(r.Phases) != 4 || (r.Verdict == egress.Violates) != deaf {
 			t.Errorf("%d phases, %s %s", len(r.Phases), r.Verdict, r.Why)
@@ -32,7 +32,7 @@ func TestSetup(t *testing.T) {
 	c := theCase()
 	c.Setup = []egress.Object{{"kind": "ServiceEntry"}}
 	for want, w := range map[egress.Verdict]*world{egress.Conforms: {}, egress.Violates: {deaf: true}, egress.Inconclusive: {applyErr: errors.New("refused")}} {
-		e := &Engine{Clients: w, Rules: w, Mesh: w, Outside: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
+		e := &Engine{Clients: w, Rules: w, Mesh: w, Internet: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
 		if r := e.Run(t.Context(), c); r.Verdict != want || w.cleaned != 1 {
 			t.Errorf("%s %s, cleaned %d times; want %s", r.Verdict, r.Why, w.cleaned, want)
 		}
@@ -42,7 +42,7 @@ func TestSetup(t *testing.T) {
 // What other cases have left is no ground for a verdict.
 func TestNotReady(t *testing.T) {
 	w := &world{readyErr: errors.New("nobody knows what the proxies have")}
-	e := &Engine{Clients: w, Rules: w, Mesh: w, Outside: w, Features: []egress.Feature{egress.Hermetic}}
+	e := &Engine{Clients: w, Rules: w, Mesh: w, Internet: w, Features: []egress.Feature{egress.Hermetic}}
 	if r := e.Run(t.Context(), theCase()); r.Verdict != egress.Inconclusive || w.removed != 0 || len(r.Phases) != 0 {
 		t.Errorf("%s %s, removed %d times", r.Verdict, r.Why, w.removed)
 	}
@@ -66,7 +66,7 @@ func TestDetails(t *testing.T) {
 		c := theCase()
 		spoil(&c.Probes[0])
 		w := &world{}
-		e := &Engine{Clients: w, Rules: w, Mesh: w, Outside: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
+		e := &Engine{Clients: w, Rules: w, Mesh: w, Internet: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
 		r := e.Run(t.Context(), c)
 		if (r.Verdict == egress.Conforms) != (why == "") || !strings.Contains(r.Why, why) {
 			t.Errorf("%q: %s %s", why, r.Verdict, r.Why)

@@ -53,7 +53,7 @@ func (l *lateLog) Lines(ctx context.Context, client string, mark int, match func
 func TestLateLine(t *testing.T) {
 	w := &world{}
 	late := &lateLog{world: w}
-	e := &Engine{Clients: w, Rules: w, Mesh: late, Outside: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
+	e := &Engine{Clients: w, Rules: w, Mesh: late, Internet: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
 	if r := e.Run(t.Context(), theCase()); r.Verdict != egress.Conforms {
 		t.Errorf("%s: %s", r.Verdict, r.Why)
 	}

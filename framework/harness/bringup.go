@@ -28,8 +28,8 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	if err != nil {
 		return err
 	}
-	s.times.mark("components in the cache")
-	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Outside: s.opts.Outside, Hosts: s.opts.Hosts, Port: s.opts.Port, Progress: s.opts.Progress})
+	s.times.mark(stepComponents)
+	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Internet: s.opts.Internet, Profile: s.opts.Profile, Hosts: s.opts.Hosts, Port: s.opts.Port, Progress: s.opts.Progress})
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	s.lock.before = "" // whatever it left is gone with its cluster
 	ctx, stop := s.alive(ctx)
 	defer stop()
-	s.times.mark("cluster processes started")
+	s.times.mark(stepProcesses)
 	if err := s.connect(); err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	if err := s.waitAPI(ctx); err != nil {
 		return err
 	}
-	s.times.mark("API server ready")
+	s.times.mark(stepAPIServer)
 	if err := s.lock.acquireUID(ctx, store, s.cs); err != nil {
 		return fmt.Errorf("cluster %s: %w", s.opts.Name, err)
 	}
@@ -53,11 +53,11 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	if err := in.ControlPlane(ctx); err != nil {
 		return err
 	}
-	s.times.mark("Istio charts applied")
+	s.times.mark(stepCharts)
 	if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod", s.opts.Limits.Pods); err != nil {
 		return err
 	}
-	s.times.mark("istiod ready")
+	s.times.mark(stepIstiod)
 	s.starter.startClient("client")
 	if err := s.followGateways(ctx); err != nil {
 		return err
@@ -72,7 +72,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 // useRunning uses a cluster of the harness that is already there, and adds the hosts that its internet lacks.
 func (s *Session) useRunning(ctx context.Context, c cluster.Cluster, store *components.Store) error {
 	s.env = s.ownEnvironment(c)
-	if err := sameInternet(c, s.opts.Outside); err != nil {
+	if err := sameInternet(c, s.opts.Internet); err != nil {
 		return err
 	}
 	err := sameIstio(ctx, c, s.opts)
@@ -144,7 +144,11 @@ func (s *Session) ensureGateways(ctx context.Context) error {
 // CRDs are those of the newest, as before any upgrade.
 func (s *Session) installer(i cluster.Istio) *mesh.Installer {
 	f := s.env.facts
-	return mesh.NewInstaller(s.env.cluster.RESTConfig(), mesh.Options{Module: i.Module, Base: newest(f).Module, Tag: i.Tag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly, Limits: s.opts.Limits})
+	o := mesh.Options{Module: i.Module, Base: newest(f).Module, Tag: i.Tag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly, Limits: s.opts.Limits}
+	if f.Profile == cluster.IstioDocs {
+		forDocs(&o)
+	}
+	return mesh.NewInstaller(s.env.cluster.RESTConfig(), o)
 }
 
 // because adds the cluster's own explanation to an error that its death has caused.
@@ -219,24 +223,18 @@ func (s *Session) followGateways(ctx context.Context) error {
 }
 
 func (s *Session) waitAPI(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.opts.Limits.Cluster.APIServer)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		_, err := s.cs.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Raw()
-		if err == nil {
-			return nil
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, s.opts.Limits.Cluster.APIServer, true, func(ctx context.Context) (bool, error) {
+		_, last = s.cs.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Raw()
+		if last != nil && s.env.cluster.Failure() != nil {
+			return false, last
 		}
-		if s.env.cluster.Failure() != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the API server: %w", errors.Join(ctx.Err(), err))
-		case <-tick.C:
-		}
+		return last == nil, nil
+	})
+	if wait.Interrupted(err) {
+		return fmt.Errorf("wait for the API server: %w", errors.Join(err, last))
 	}
+	return err
 }
 
 // join connects to istiod and makes the engine, once the base client is there.
@@ -246,7 +244,7 @@ func (s *Session) join(ctx context.Context) error {
 			return err
 		}
 	}
-	s.times.mark("client pods ready")
+	s.times.mark(stepClients)
 	var err error
 	if s.istiod, err = mesh.ConnectIstiod(ctx, s.env.cluster.RESTConfig(), s.cs, s.env.revision, s.opts.Limits.Push); err != nil {
 		return err
@@ -317,7 +315,7 @@ func (s *Session) makeLanes() error {
 			w.engine.OnFail = func(ctx context.Context, f engine.Failing) { s.opts.OnFail(ctx, failingIn(cl, f)) }
 		}
 		if in := s.env.internet; in != nil {
-			w.engine.Outside, w.rules.outside = in, in
+			w.engine.Internet, w.rules.internet = in, in
 		}
 		s.lanes = append(s.lanes, w)
 	}

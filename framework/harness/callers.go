@@ -17,6 +17,7 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 	"mesh-egress-conformance/framework/probe"
 	"mesh-egress-conformance/framework/upgrade"
@@ -34,6 +35,7 @@ type callers struct {
 	ended   sync.WaitGroup
 	mu      sync.Mutex
 	pods    map[string]*callerPod
+	logs    map[string]*mesh.AccessLog // of the sidecars, those of pods that are gone too
 	faults  []error
 	arrived int64 // the next entry of the arrival log
 }
@@ -49,7 +51,7 @@ type callerPod struct {
 }
 
 func newCallers(s *Session, o UpgradeOptions) *callers {
-	return &callers{s: s, o: o, heard: &heard{}, pods: map[string]*callerPod{}}
+	return &callers{s: s, o: o, heard: &heard{}, pods: map[string]*callerPod{}, logs: map[string]*mesh.AccessLog{}}
 }
 
 // callerLook is between two looks at which pods there are.
@@ -210,6 +212,7 @@ func (c *callers) begin(ctx context.Context, pod *corev1.Pod) *callerPod {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &callerPod{name: pod.Name, agent: c.s.pods.Agent(callersNamespace, pod.Name, callersName), end: cancel}
 	c.heard.address(pod.Status.PodIP, pod.Name)
+	c.ended.Go(func() { c.follow(ctx, pod.Name) })
 	var calls sync.WaitGroup
 	for _, t := range callerTargets {
 		calls.Go(func() { c.call(ctx, p, t, &calls) })
@@ -340,8 +343,10 @@ func (c *callers) stop(ctx context.Context) error {
 	if c.end == nil {
 		return nil
 	}
+	there := c.inService()
 	c.end()
 	c.ended.Wait()
+	c.hearSidecars(ctx, there)
 	if err := c.arrivals(ctx); err != nil {
 		c.fault(err)
 	}

@@ -149,7 +149,7 @@ func (s *Session) Run(ctx context.Context, cases []egress.Case, out *report.Fold
 	var all sync.WaitGroup
 	var one sync.Mutex
 	for _, c := range cases {
-		result := r.submit(r.ctx, c, nil)
+		result := r.submit(r.ctx, c, s.opts.OnStage)
 		all.Go(func() {
 			res := r.keep(<-result)
 			one.Lock()

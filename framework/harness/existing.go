@@ -80,14 +80,14 @@ func (s *Session) existingEnvironment(ctx context.Context, store *components.Sto
 		image = defaultClientImage
 	}
 	e := environment{cluster: s.env.cluster, facts: s.env.cluster.Facts(), hosts: s.opts.Hosts, revision: found.Revision}
-	bounds := existing.Constraints{Hosts: e.hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, Beyond: beyond, OwnPolicy: found.Policy != egress.RegistryOnly, Live: s.opts.Outside == cluster.Live, OwnIstio: s.made.istio != nil}
+	bounds := existing.Constraints{Hosts: e.hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, Beyond: beyond, OwnPolicy: found.Policy != egress.RegistryOnly, Live: s.opts.Internet == cluster.Live, OwnIstio: s.made.istio != nil}
 	e.constraints = []constraint{{"on somebody else's cluster", bounds.SkipReason}, {"on somebody else's cluster", families{clients: s.opts.Clients}.dualStack}}
 	e.custom = &pods.Customization{Image: image, AnyUser: anyUser, Inject: injectionLabel(found), Policies: func(namespace string) []*fixture.Object { return policies(found, namespace) }}
 	if e.custom.Agent, err = components.Agent(ctx, store, s.opts.Progress); err != nil {
 		return err
 	}
 	f := &e.facts
-	f.Istio, f.IstioTag, f.Envoy, f.Outside = found.Version, found.Release, "of Istio "+found.Release, s.opts.Outside
+	f.Istio, f.IstioTag, f.Envoy, f.Internet = found.Version, found.Release, "of Istio "+found.Release, s.opts.Internet
 	f.Notes = append(f.Notes, fmt.Sprintf("the cluster and its Istio (revision %s, mesh-wide outbound policy %s) belong to somebody else", found.Revision, found.Policy))
 	if bounds.Live {
 		f.Features = nil
@@ -97,7 +97,7 @@ func (s *Session) existingEnvironment(ctx context.Context, store *components.Sto
 		if err != nil {
 			return err
 		}
-		f.Outside, f.Features = cluster.Hermetic, []egress.Feature{egress.Hermetic}
+		f.Internet, f.Features = cluster.Hermetic, []egress.Feature{egress.Hermetic}
 		f.Notes = append(f.Notes, "each host of the internet is a pod")
 		e.internet, e.custom.DNS, e.custom.CA = in, in.DNS, in.CA
 	}
@@ -119,7 +119,7 @@ func (s *Session) startPodInternet(ctx context.Context, image string, anyUser bo
 		Config: s.env.cluster.RESTConfig(), Clientset: s.cs, Fixtures: s.fix, Run: s.run, Image: image, Hosts: s.opts.Hosts, Names: names, Program: program, Limits: s.opts.Limits, AnyUser: anyUser,
 	})
 	if err == nil {
-		s.times.mark("hermetic internet ready")
+		s.times.mark(stepInternet)
 	}
 	return in, err
 }

@@ -46,8 +46,10 @@ type Options struct {
 	Watch bool
 	// StrictCluster refuses a cluster of the harness's own in which something is that it has not installed.
 	StrictCluster bool
-	// Outside is the internet that cases call. "" is that of the running cluster, or the hermetic one.
-	Outside cluster.Outside
+	// Internet is the one that cases call. "" is that of the running cluster, or the hermetic one.
+	Internet cluster.InternetKind
+	// Profile is what a cluster is made for that is brought up (Up).
+	Profile cluster.Profile
 	// Hosts are what cases may call; nil means those that are built in.
 	Hosts    *internet.Hosts
 	Sabotage Sabotage
@@ -66,7 +68,11 @@ type Options struct {
 	Command []string
 	// OnFail hears of a case that fails while all that it has applied is still there; the case goes on when it returns. nil
 	// hears nothing.
-	OnFail   func(context.Context, Failing)
+	OnFail func(context.Context, Failing)
+	// OnStep hears of each step of the bring-up that is complete, at once, and OnStage of the cases that Run runs. nil hears
+	// nothing.
+	OnStep   func(step string)
+	OnStage  schedule.Listener
 	Progress components.Progress
 	// Limits are the time limits; left out, those of this process (limits.SlowEnv).
 	Limits limits.Limits
@@ -143,6 +149,8 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 		o.logf("using the cluster of context %s, which belongs to somebody else", c.Name())
 		s.env = environment{cluster: c}
 		err = s.useExisting(ctx, store)
+	case err == nil && !o.Watch && c.Facts().Profile != cluster.Standard:
+		err = CasesFit(c)
 	case err == nil:
 		o.logf("using the running cluster %s", o.Name)
 		err = s.useRunning(ctx, c, store)
@@ -157,8 +165,8 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 }
 
 // sameInternet demands that a running cluster reaches the internet that was asked for.
-func sameInternet(c cluster.Cluster, want cluster.Outside) error {
-	if have := c.Facts().Outside; want != "" && want != have {
+func sameInternet(c cluster.Cluster, want cluster.InternetKind) error {
+	if have := c.Facts().Internet; want != "" && want != have {
 		return fmt.Errorf("the running cluster %s reaches the %s internet, not the %s one: take it down, or choose another --name", c.Name(), have, want)
 	}
 	return nil
@@ -195,6 +203,9 @@ func Up(ctx context.Context, o Options) (*Session, error) {
 	}
 	if err == nil {
 		err = s.Ready(ctx)
+	}
+	if err == nil && o.Profile == cluster.IstioDocs {
+		err = s.prepareForDocs(ctx)
 	}
 	if err == nil {
 		err = errors.Join(s.Keep(), s.lock.complete())
@@ -259,7 +270,7 @@ func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 }
 
 func newSession(o Options) *Session {
-	s := &Session{opts: o, doubts: newDoubts(), times: newRecorder(o.logf), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff)}
+	s := &Session{opts: o, doubts: newDoubts(), times: newRecorder(o.logf, o.OnStep), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff)}
 	s.starter = newStarter(o.Clients, o.Limits, o.logf, s.alive)
 	return s
 }

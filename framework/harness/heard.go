@@ -42,9 +42,9 @@ func (a answer) String() string {
 	case a.err != nil:
 		return a.err.Error()
 	case a.report.HTTPCode > 0:
-		return strings.TrimSpace(fmt.Sprintf("client: status %d %s", a.report.HTTPCode, a.report.Error))
+		return strings.TrimSpace(fmt.Sprintf("status %d %s", a.report.HTTPCode, a.report.Error))
 	}
-	return strings.TrimSpace(fmt.Sprintf("client: exit %d %s", a.report.ExitCode, a.report.Error))
+	return strings.TrimSpace(fmt.Sprintf("exit %d %s", a.report.ExitCode, a.report.Error))
 }
 
 // heard is what the callers and the internet have said.
@@ -55,6 +55,7 @@ type heard struct {
 	last    map[upgrade.Stream]int // how many of a stream's last answers were fine
 	pods    map[string]owner       // by address
 	log     map[int64]egress.Arrival
+	logs    map[string][]egress.AccessLog // of the sidecars, by pod
 }
 
 // owner is the caller that has an address, until another pod may have it.
@@ -159,7 +160,7 @@ func (h *heard) samples() (out []upgrade.Sample, faults []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	arrivals, strange := h.sorted()
-	unproven := map[string]int{}
+	unproven, unseen := map[string]int{}, map[string]int{}
 	leaked := map[string]bool{} // by the other side's address
 	for _, a := range h.answers {
 		if a.began.Before(h.since) {
@@ -167,22 +168,32 @@ func (h *heard) samples() (out []upgrade.Sample, faults []string) {
 		}
 		s := upgrade.Sample{Stream: a.stream, Began: a.began, Outcome: upgrade.Fine}
 		arrival, arrived := arrivals[a.id]
+		line, logged := h.line(a)
 		switch {
-		case a.target.Blocked && arrived:
-			s.Outcome, s.Witness = upgrade.Leaked, fmt.Sprintf("%s; %s", a, seen(arrival))
-			leaked[arrival.Peer] = true
-		case a.target.Through != "" && arrived && h.own(arrival) == a.stream.Pod:
-			s.Outcome, s.Witness = upgrade.Leaked, fmt.Sprintf("%s; it went around %s: %s", a, a.target.Through, seen(arrival))
+		case a.target.Blocked && arrived, a.target.Through != "" && arrived && h.own(arrival) == a.stream.Pod:
+			s.Outcome, s.Seen = upgrade.Leaked, upgrade.Witnesses{Client: a.String(), Sidecar: h.sidecar(a.stream.Pod, arrival), Destination: seen(arrival)}
+			if !a.target.Blocked {
+				s.Seen.Destination += ", around " + a.target.Through
+			}
 			leaked[arrival.Peer] = true
 		case a.err != nil:
-			s.Outcome, s.Witness = upgrade.Unknown, a.String()
+			s.Outcome, s.Seen.Client = upgrade.Unknown, a.String()
+		case a.target.Blocked && logged && wentOut(line): // and nothing has arrived
+			s.Outcome, s.Seen = upgrade.Unknown, upgrade.Witnesses{Client: a.String(), Sidecar: lineWords(line)}
+			unseen[a.target.Name]++
 		case !a.fine() && a.target.Blocked: // an answer, and nothing has arrived
-			s.Outcome, s.Witness = upgrade.Unknown, a.String()
+			s.Outcome, s.Seen.Client = upgrade.Unknown, a.String()
 			unproven[a.target.Name]++
 		case !a.fine():
-			s.Outcome, s.Witness = upgrade.Failed, a.String()
+			s.Outcome, s.Seen = upgrade.Failed, upgrade.Witnesses{Client: a.String()}
+			if logged {
+				s.Seen.Sidecar = lineWords(line)
+			}
+			if arrived {
+				s.Seen.Destination = seen(arrival)
+			}
 		case !a.target.Blocked && !a.target.Held && !arrived:
-			s.Outcome, s.Witness = upgrade.Unknown, "answered, and the internet has no arrival"
+			s.Outcome, s.Seen.Client = upgrade.Unknown, "answered, and the internet has no arrival"
 			unproven[a.target.Name]++
 		}
 		out = append(out, s)
@@ -191,6 +202,9 @@ func (h *heard) samples() (out []upgrade.Sample, faults []string) {
 	for _, t := range callerTargets {
 		if n := unproven[t.Name]; n > 0 {
 			faults = append(faults, fmt.Sprintf("%d attempts at %s were answered, and the internet has no arrival of them", n, t.Name))
+		}
+		if n := unseen[t.Name]; n > 0 {
+			faults = append(faults, fmt.Sprintf("%d attempts at %s have left their pods, as their sidecars say, and the internet has no arrival of them", n, t.Name))
 		}
 	}
 	return out, faults
@@ -214,7 +228,7 @@ func (h *heard) strangers(strange []egress.Arrival, known map[string]bool) []upg
 			continue
 		}
 		known[x.Peer] = true
-		out = append(out, upgrade.Sample{Stream: upgrade.Stream{Pod: h.own(x), Target: targetAt(x)}, Began: x.Time, Outcome: upgrade.Leaked, Witness: seen(x)})
+		out = append(out, upgrade.Sample{Stream: upgrade.Stream{Pod: h.own(x), Target: targetAt(x)}, Began: x.Time, Outcome: upgrade.Leaked, Seen: upgrade.Witnesses{Sidecar: h.sidecar(h.own(x), x), Destination: seen(x)}})
 	}
 	return out
 }

@@ -58,7 +58,60 @@ func TestHeardSamples(t *testing.T) {
 			h.arrive([]egress.Arrival{{Seq: 5, Server: target.Host, Peer: "10.0.0.1:40000", Time: now.Add(time.Second), ProbeID: "1"}}) // the request came later
 		}
 		got, faults := h.samples()
-		if len(got) != 1 || got[0].Outcome != x.want || (len(faults) > 0) != x.fault || (got[0].Witness == "") != (x.want == upgrade.Fine) {
+		if len(got) != 1 || got[0].Outcome != x.want || (len(faults) > 0) != x.fault || (got[0].Seen.String() == "") != (x.want == upgrade.Fine) {
+			t.Errorf("%s: %+v, faults %q", name, got, faults)
+		}
+	}
+}
+
+// The sidecar is a witness of the connection that it has written about, and of no other; where it says that something got out
+// of which the internet knows nothing, that is a fault.
+func TestHeardSidecars(t *testing.T) {
+	now := time.Now()
+	line := func(change func(*egress.AccessLog)) egress.AccessLog {
+		l := egress.AccessLog{StartTime: now.Format(time.RFC3339Nano), Duration: 20, ResponseCode: 200, UpstreamCluster: "PassthroughCluster", UpstreamHost: "198.51.100.30:80", UpstreamLocal: "10.0.0.1:40000", DownstreamRemote: "10.0.0.1:50000", DownstreamLocal: "198.51.100.30:80"}
+		change(&l)
+		return l
+	}
+	out := line(func(*egress.AccessLog) {})
+	for name, x := range map[string]struct {
+		target  string
+		report  probe.Report
+		arrived bool
+		log     []egress.AccessLog // nil: nobody reads it
+		want    upgrade.Outcome
+		sidecar string
+		fault   bool
+	}{
+		"a leak through it":              {"blocked-http", probe.Report{HTTPCode: 200}, true, []egress.AccessLog{out}, upgrade.Leaked, "200 - by cluster PassthroughCluster", false},
+		"a leak past it":                 {"blocked-http", probe.Report{HTTPCode: 200}, true, []egress.AccessLog{line(func(l *egress.AccessLog) { l.UpstreamLocal = "10.0.0.1:40001" })}, upgrade.Leaked, "nothing of this connection", false},
+		"a port that was used before":    {"blocked-http", probe.Report{HTTPCode: 200}, true, []egress.AccessLog{line(func(l *egress.AccessLog) { l.StartTime = now.Add(-time.Minute).Format(time.RFC3339Nano) })}, upgrade.Leaked, "nothing of this connection", false},
+		"the other end is another":       {"blocked-http", probe.Report{HTTPCode: 200}, true, []egress.AccessLog{line(func(l *egress.AccessLog) { l.UpstreamHost = "198.51.100.31:80" })}, upgrade.Leaked, "nothing of this connection", false},
+		"a port that has another use":    {"blocked-tls", probe.Report{ExitCode: 35}, false, []egress.AccessLog{line(func(l *egress.AccessLog) { l.DownstreamLocal = "198.51.100.10:80" })}, upgrade.Fine, "", false},
+		"nobody reads it":                {"blocked-http", probe.Report{HTTPCode: 200}, true, nil, upgrade.Leaked, "", false},
+		"out, and never arrived":         {"blocked-tls", probe.Report{ExitCode: 35}, false, []egress.AccessLog{out}, upgrade.Unknown, "PassthroughCluster", true},
+		"blocked, as it says":            {"blocked-http", probe.Report{HTTPCode: 502}, false, []egress.AccessLog{line(func(l *egress.AccessLog) { l.UpstreamLocal, l.UpstreamHost = "", "" })}, upgrade.Fine, "", false},
+		"a failure, and why":             {"http", probe.Report{HTTPCode: 503}, false, []egress.AccessLog{line(func(l *egress.AccessLog) { l.ResponseCode, l.ResponseFlags, l.UpstreamHost = 503, "UF", "" })}, upgrade.Failed, "503 UF by cluster PassthroughCluster (no details), to nowhere", false},
+		"a failure that it has not seen": {"http", probe.Report{ExitCode: 7}, false, []egress.AccessLog{line(func(l *egress.AccessLog) { l.DownstreamRemote = "10.0.0.1:1" })}, upgrade.Failed, "", false},
+	} {
+		h := &heard{since: now.Add(-time.Second)}
+		h.address("10.0.0.1", "p")
+		if x.log != nil {
+			h.logs = map[string][]egress.AccessLog{"p": x.log}
+		}
+		x.report.LocalIP, x.report.LocalPort, x.report.RemoteIP, x.report.RemotePort = "10.0.0.1", 50000, "198.51.100.30", 80
+		var target upgrade.Target
+		for _, k := range callerTargets {
+			if k.Name == x.target {
+				target = k
+			}
+		}
+		h.add(answer{stream: upgrade.Stream{Pod: "p", Target: x.target}, target: target, id: "1", began: now, report: x.report})
+		if x.arrived {
+			h.arrive([]egress.Arrival{{Server: target.Host, Peer: "10.0.0.1:40000", Local: "198.51.100.30:80", Time: now, ProbeID: "1"}})
+		}
+		got, faults := h.samples()
+		if len(got) != 1 || got[0].Outcome != x.want || !strings.Contains(got[0].Seen.Sidecar, x.sidecar) || (got[0].Seen.Sidecar == "") != (x.sidecar == "") || (len(faults) > 0) != x.fault {
 			t.Errorf("%s: %+v, faults %q", name, got, faults)
 		}
 	}
@@ -124,7 +177,7 @@ func TestUnsteady(t *testing.T) {
 		pod  string
 		fine bool
 		want string
-	}{{"a", false, "http from pod a: client: status 502"}, {"a", true, "from pod a"}, {"a", true, "http from pod b was not tried"}, {"b", true, "from pod b"}, {"b", true, ""}, {"a", false, "from pod a"}} {
+	}{{"a", false, "http from pod a: status 502"}, {"a", true, "from pod a"}, {"a", true, "http from pod b was not tried"}, {"b", true, "from pod b"}, {"b", true, ""}, {"a", false, "from pod a"}} {
 		say(step.pod, step.fine)
 		if got := h.unsteady([]string{"a", "b"}); (got == "") != (step.want == "") || !strings.Contains(got, step.want) {
 			t.Errorf("after %+v: %q", step, got)

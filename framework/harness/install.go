@@ -44,6 +44,6 @@ func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Foun
 	if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod", s.opts.Limits.Pods); err != nil {
 		return found, err
 	}
-	s.times.mark("istiod ready")
+	s.times.mark(stepIstiod)
 	return mesh.Detect(ctx, s.cs)
 }

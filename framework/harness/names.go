@@ -17,7 +17,7 @@ import (
 // name makes a phase's DNS answers valid. Where a name had an answer before, it waits until that has been renewed.
 func (r *rules) name(ctx context.Context, c egress.Case, ph egress.Phase) error {
 	for _, n := range slices.Sorted(maps.Keys(c.DNS[ph])) {
-		if err := r.outside.Answer(ctx, n, c.DNS[ph][n]); err != nil {
+		if err := r.internet.Answer(ctx, n, c.DNS[ph][n]); err != nil {
 			return fmt.Errorf("case %s: change what %s resolves to: %w", c.Name, n, err)
 		}
 	}
@@ -40,7 +40,7 @@ func (r *rules) renewed(ctx context.Context, name string, failure bool) error {
 	var asking error
 	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, r.limits.Renew, true, func(ctx context.Context) (bool, error) {
 		var n int
-		n, asking = r.outside.Asked(ctx, name)
+		n, asking = r.internet.Asked(ctx, name)
 		if n != last {
 			last, since = n, time.Now()
 		}
@@ -56,7 +56,7 @@ func (r *rules) renewed(ctx context.Context, name string, failure bool) error {
 func (r *rules) forget(ctx context.Context, c egress.Case) error {
 	var all error
 	for _, n := range c.Names() {
-		all = errors.Join(all, r.outside.Answer(ctx, n, ""))
+		all = errors.Join(all, r.internet.Answer(ctx, n, ""))
 	}
 	return all
 }

@@ -17,7 +17,7 @@ type place struct {
 	provider, name      string
 	kubeconfig, context string // of a cluster of somebody else; "" for one of the harness's own
 	istio               string // of one of the harness's own
-	internet            cluster.Outside
+	internet            cluster.InternetKind
 	sabotage            Sabotage
 }
 

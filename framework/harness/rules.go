@@ -36,7 +36,7 @@ type rules struct {
 	limits    limits.Control
 	expand    func(string) string
 	secrets   func(ctx context.Context, text string) (string, error)
-	outside   cluster.Internet // nil for the live one
+	internet  cluster.Internet // nil for the live one
 	places    *namespaces      // makes those that objects name
 	ours      bool             // the cluster: its API server has this machine's clock, and EnvoyFilters may be made
 	doubts    *doubts          // shared by all lanes

@@ -88,7 +88,7 @@ var actions = map[Sabotage]action{
 	"proxy-stale":           {wrap: func(e *engine.Engine, t target) { e.Rules = stale{e.Rules, t.files} }},
 	"exec-fails":            {wrap: func(e *engine.Engine, _ target) { e.Clients = &failing{Clients: e.Clients} }},
 	"access-log-off":        {wrap: func(e *engine.Engine, _ target) { e.Mesh = noLog{e.Mesh} }},
-	"arrival-log-lost":      {wrap: func(e *engine.Engine, _ target) { e.Outside = noArrivals{e.Outside} }, internet: true},
+	"arrival-log-lost":      {wrap: func(e *engine.Engine, _ target) { e.Internet = noArrivals{e.Internet} }, internet: true},
 	"misled":                {wrap: func(e *engine.Engine, _ target) { e.Rules = withObjects{e.Rules, misleading} }},
 	"stalled":               {wrap: func(e *engine.Engine, _ target) { e.Rules = withObjects{e.Rules, delaying} }},
 	"unlogged-gateway":      {wrap: func(e *engine.Engine, _ target) { e.Mesh = silentGateways{e.Mesh} }},
@@ -387,9 +387,9 @@ func (noLog) Lines(context.Context, string, int, func(egress.AccessLog) bool) ([
 	return nil, nil
 }
 
-type noArrivals struct{ engine.Outside }
+type noArrivals struct{ engine.Internet }
 
 func (o noArrivals) Arrivals(ctx context.Context, since int64) ([]egress.Arrival, int64, error) {
-	_, next, err := o.Outside.Arrivals(ctx, since)
+	_, next, err := o.Internet.Arrivals(ctx, since)
 	return nil, next, err
 }

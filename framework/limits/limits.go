@@ -142,7 +142,7 @@ func Default() Limits {
 }
 
 // Stretched returns limits that are so many times as long; a factor below 1 counts as 1. Paces and istiod's own
-// settings (Page.Pace, Push.Debounce, Push.Pause, Push.Relist, Push.Soonest) stay as they are, and so do counts of answers: slow answers
+// settings (Page.Pace, Push.Debounce, Push.Ask.Pause, Push.Ask.Relist, Push.Sent.Soonest) stay as they are, and so do counts of answers: slow answers
 // already take their time.
 func (l Limits) Stretched(factor int) Limits {
 	factor = max(1, factor)
@@ -160,9 +160,9 @@ func (l *Limits) durations() []*time.Duration {
 		&l.Cluster.Death, &l.Cluster.PodDeath, &l.Cluster.Back, &l.Cluster.Close, &l.Cluster.Bundle,
 		&l.Pods.Ready, &l.Pods.Slow, &l.Pods.Request,
 		&l.Control.Internet, &l.Control.InternetStart, &l.Control.Renew, &l.Control.GiveUp, &l.Control.Reach, &l.Control.Enforce,
-		&l.Push.Gathering, &l.Push.Unheard, &l.Push.EndpointEcho, &l.Push.Answer,
-		&l.Push.Unconcerned.Time, &l.Push.Next.Time, &l.Push.Quiet.Time, &l.Push.Computed.Time, &l.Push.Acknowledged.Time,
-		&l.Push.Seen.Time, &l.Push.Addresses.Time, &l.Push.BecomesQuiet.Time,
+		&l.Push.Gathering, &l.Push.Sent.Unheard, &l.Push.Change.EndpointEcho, &l.Push.Ask.Answer,
+		&l.Push.Sent.Unconcerned.Time, &l.Push.Sent.Next.Time, &l.Push.Rest.Quiet.Time, &l.Push.Rest.Computed.Time, &l.Push.Sent.Acknowledged.Time,
+		&l.Push.Change.Seen.Time, &l.Push.Change.Addresses.Time, &l.Push.Rest.Becomes.Time,
 		&l.Log.Flush, &l.Log.Attach,
 		&l.Probe.Connect, &l.Probe.Total, &l.Probe.Dead, &l.Probe.Command, &l.Probe.Phase, &l.Probe.Restore,
 		&l.Page.Block, &l.Page.Retry, &l.Page.Learn, &l.Page.Settle,

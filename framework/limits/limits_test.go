@@ -7,7 +7,7 @@ import (
 )
 
 // paces are what no factor changes, see Stretched.
-var paces = map[string]bool{"Page.Pace": true, "Push.Debounce": true, "Push.Pause": true, "Push.Relist": true, "Push.Soonest": true}
+var paces = map[string]bool{"Page.Pace": true, "Push.Debounce": true, "Push.Ask.Pause": true, "Push.Ask.Relist": true, "Push.Sent.Soonest": true}
 
 // each calls f with every duration of a struct by its path.
 func each(v reflect.Value, path string, f func(path string, d time.Duration)) {
@@ -43,8 +43,8 @@ func TestEveryLimitStretches(t *testing.T) {
 	if n < 30 {
 		t.Errorf("the limits have %d durations", n)
 	}
-	if slow.Slowness != 20 || slow.Push.Quiet.Answers != Default().Push.Quiet.Answers {
-		t.Errorf("slowness %d, %d answers", slow.Slowness, slow.Push.Quiet.Answers)
+	if slow.Slowness != 20 || slow.Push.Rest.Quiet.Answers != Default().Push.Rest.Quiet.Answers {
+		t.Errorf("slowness %d, %d answers", slow.Slowness, slow.Push.Rest.Quiet.Answers)
 	}
 }
 
@@ -70,7 +70,7 @@ func TestOrDefault(t *testing.T) {
 func TestPushLimits(t *testing.T) {
 	for _, d := range []time.Duration{debounce, 10 * debounce} {
 		p := pushLimits(d)
-		if p.Gathering >= d || p.Soonest >= d || p.Next.Time <= d || p.Quiet.Time <= d || p.Unconcerned.Time <= d {
+		if p.Gathering >= d || p.Sent.Soonest >= d || p.Sent.Next.Time <= d || p.Rest.Quiet.Time <= d || p.Sent.Unconcerned.Time <= d {
 			t.Errorf("a debounce of %s gives %+v", d, p)
 		}
 	}

@@ -24,15 +24,40 @@ const debounce = 100 * time.Millisecond
 type Push struct {
 	// Debounce is istiod's own setting: it begins no push sooner after a change.
 	Debounce time.Duration
-	// Pause is between two equal questions to istiod. Each costs istiod a walk over all that it holds, and goes through
+	// Gathering is how long a batch of changes waits for others to join it. Changes within one debounce are one push.
+	Gathering time.Duration
+
+	Ask    Ask
+	Change Change
+	Sent   Sent
+	Rest   Rest
+}
+
+// Ask bounds questions to istiod.
+type Ask struct {
+	// Pause is between two equal questions. Each costs istiod a walk over all that it holds, and goes through
 	// the API server and the kubelet: with 15 ms a run took 5 % more processor time and was no faster.
 	Pause time.Duration
 	// Relist is the shortest time between two looks for further replicas of istiod.
 	Relist time.Duration
+	// Answer bounds one question.
+	Answer time.Duration
+}
+
+// Change bounds what istiod makes of a change before it computes a push.
+type Change struct {
+	// Seen bounds the wait until istiod has seen it, which it surely will.
+	Seen Patience
+	// Addresses bounds the wait for allocated addresses: an istiod may have been told to allocate none.
+	Addresses Patience
+	// EndpointEcho is how long after a change of endpoints no push of it is expected any more, on a busy machine too.
+	EndpointEcho time.Duration
+}
+
+// Sent bounds the push of a change, from when istiod has seen that to the proxies' acknowledgements.
+type Sent struct {
 	// Soonest is how long after istiod has heard of a change it makes no sense to look for the push.
 	Soonest time.Duration
-	// Gathering is how long a batch of changes waits for others to join it. Changes within one debounce are one push.
-	Gathering time.Duration
 	// Unheard is how long after a change was seen its push is expected before istiod's metrics are asked whether it
 	// concerned nobody. They cost istiod more than its other answers.
 	Unheard time.Duration
@@ -41,25 +66,20 @@ type Push struct {
 	Unconcerned Patience
 	// Next is how long after a push the next one begins at the latest, if changes are waiting.
 	Next Patience
+	// Acknowledged bounds the wait for a push. A change that concerns no proxy causes none, which istiod's metrics
+	// tell; where they do not, equal results in a row decide alone.
+	Acknowledged Patience
+}
+
+// Rest bounds the waits until istiod pushes nothing.
+type Rest struct {
 	// Quiet is how long after a push no other one is expected, if no change is made.
 	Quiet Patience
 	// Computed bounds the wait for a push of which nobody knows whether it comes at all.
 	Computed Patience
-	// Acknowledged bounds the wait for a push. A change that concerns no proxy causes none, which istiod's metrics
-	// tell; where they do not, equal results in a row decide alone.
-	Acknowledged Patience
-
-	// Seen bounds the wait until istiod has seen a change, which it surely will.
-	Seen Patience
-	// Addresses bounds the wait for allocated addresses: an istiod may have been told to allocate none.
-	Addresses Patience
-	// BecomesQuiet bounds the wait until istiod pushes nothing. Where pods come and go without an end, nothing about the
+	// Becomes bounds the wait until it is quiet. Where pods come and go without an end, nothing about the
 	// mesh configuration can be proven.
-	BecomesQuiet Patience
-	// EndpointEcho is how long after a change of endpoints no push of it is expected any more, on a busy machine too.
-	EndpointEcho time.Duration
-	// Answer bounds one question to istiod.
-	Answer time.Duration
+	Becomes Patience
 }
 
 // pushLimits derives the timings of pushes from istiod's debounce.
@@ -68,10 +88,10 @@ func pushLimits(debounce time.Duration) Push {
 	// within is the patience for what comes within a time when istiod answers at half its usual pace at least.
 	within := func(d time.Duration) Patience { return Patience{d, int(d / (2 * pause))} }
 	return Push{
-		Debounce: debounce, Pause: pause, Relist: time.Second, Soonest: debounce * 3 / 4, Gathering: debounce * 2 / 5, Unheard: debounce * 3 / 2,
-		Unconcerned: within(3 * debounce), Next: within(2 * debounce), Quiet: within(debounce * 9 / 5), Computed: within(4 * debounce),
-		Acknowledged: within(15 * debounce),
-		Seen:         within(30 * time.Second), Addresses: Patience{3 * time.Second, 50}, BecomesQuiet: within(60 * time.Second),
-		EndpointEcho: 10 * time.Second, Answer: 5 * time.Second,
+		Debounce: debounce, Gathering: debounce * 2 / 5,
+		Ask:    Ask{Pause: pause, Relist: time.Second, Answer: 5 * time.Second},
+		Change: Change{Seen: within(30 * time.Second), Addresses: Patience{3 * time.Second, 50}, EndpointEcho: 10 * time.Second},
+		Sent:   Sent{Soonest: debounce * 3 / 4, Unheard: debounce * 3 / 2, Unconcerned: within(3 * debounce), Next: within(2 * debounce), Acknowledged: within(15 * debounce)},
+		Rest:   Rest{Quiet: within(debounce * 9 / 5), Computed: within(4 * debounce), Becomes: within(60 * time.Second)},
 	}
 }

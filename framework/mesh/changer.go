@@ -73,7 +73,7 @@ func (c *Changer) SetBase(ctx context.Context, base Config, proxies []string) (r
 
 // quiet waits until the mesh configuration may be changed, see Istiod.Quiet.
 func (c *Changer) quiet(ctx context.Context) error {
-	if !c.overlay.endpointsChanged(c.limits.EndpointEcho) {
+	if !c.overlay.endpointsChanged(c.limits.Change.EndpointEcho) {
 		return nil
 	}
 	for _, p := range c.planes.here() {
@@ -201,7 +201,7 @@ func (c *Changer) seen(p plane, e expected, arrived func(context.Context) (bool,
 				return false, err
 			}
 		}
-		if answers++; c.limits.Addresses.Over(wrote, answers) {
+		if answers++; c.limits.Change.Addresses.Over(wrote, answers) {
 			e.ignoreAddresses()
 		}
 		ok, err := p.istiod.holds(ctx, e.versions)
@@ -262,7 +262,7 @@ func (e *expected) add(o *fixture.Object, v Version) {
 	switch {
 	case o.GroupVersionKind().Group == GatewayAPIGroup:
 		e.hidden++
-		if v.UID != "" {
+		if v.UID != "" && o.GetKind() != "ReferenceGrant" { // which has no status
 			e.statuses = append(e.statuses, o)
 		}
 	case ChangesEndpoints(o):

@@ -174,7 +174,7 @@ func (i *Istiod) reconnect(ctx context.Context, lost map[string]*replica) error 
 func (i *Istiod) lookAgain(ctx context.Context) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if time.Since(i.looked) < i.limits.Relist {
+	if time.Since(i.looked) < i.limits.Ask.Relist {
 		return nil
 	}
 	return i.connect(ctx)
@@ -334,7 +334,7 @@ func (i *Istiod) sent(ctx context.Context) (map[string]push, error) {
 
 // computes waits until a push has been computed since those counts, or until it is clear that none comes.
 func (i *Istiod) computes(ctx context.Context, before counts) error {
-	err := poll(ctx, i.limits.Pause, i.limits.Computed, func(ctx context.Context) (bool, error) {
+	err := poll(ctx, i.limits.Ask.Pause, i.limits.Rest.Computed, func(ctx context.Context) (bool, error) {
 		now, err := i.computed(ctx)
 		return now.pushes.allAfter(before), err
 	})
@@ -350,7 +350,7 @@ func (i *Istiod) computes(ctx context.Context, before counts) error {
 func (i *Istiod) Quiet(ctx context.Context) error {
 	var last map[string]int64
 	since, answers := time.Now(), 0
-	err := poll(ctx, i.pace(), i.limits.BecomesQuiet, func(ctx context.Context) (bool, error) {
+	err := poll(ctx, i.pace(), i.limits.Rest.Becomes, func(ctx context.Context) (bool, error) {
 		sent, err := i.sent(ctx)
 		if err != nil {
 			return false, err
@@ -359,7 +359,7 @@ func (i *Istiod) Quiet(ctx context.Context) error {
 		if now := latest(sent); !maps.Equal(now, last) {
 			last, since, answers = now, time.Now(), 0
 		}
-		return i.limits.Quiet.Over(since, answers), nil
+		return i.limits.Rest.Quiet.Over(since, answers), nil
 	})
 	if err != nil {
 		return fmt.Errorf("wait until istiod pushes nothing, for a change of the mesh configuration: %w", err)
@@ -377,7 +377,7 @@ func latest(sent map[string]push) counts {
 }
 
 // pace is how often a poll looks; questions to istiod have a pace of their own, which is slower.
-func (i *Istiod) pace() time.Duration { return i.limits.Pause / 10 }
+func (i *Istiod) pace() time.Duration { return i.limits.Ask.Pause / 10 }
 
 var errPatience = errors.New("it did not come in time")
 

@@ -56,7 +56,7 @@ func TestReplaced(t *testing.T) {
 		if err := c.planes.here()[0].istiod.lookAgain(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		<-time.After(c.planes.here()[0].istiod.limits.Relist)
+		<-time.After(c.planes.here()[0].istiod.limits.Ask.Relist)
 		if err := c.planes.here()[0].istiod.lookAgain(t.Context()); err != nil || len(c.planes.here()[0].istiod.replicas) != 2 {
 			t.Errorf("%d replicas are asked: %v", len(c.planes.here()[0].istiod.replicas), err)
 		}

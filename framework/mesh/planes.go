@@ -189,7 +189,7 @@ func (c *Changer) absorb(ctx context.Context, p plane, ch change) {
 	}
 	waiting := pending{before: ch.before[p.revision], began: ch.began}
 	if seen := c.seen(p, e, ch.arrived[p.revision]); seen != nil {
-		if poll(ctx, p.istiod.pace(), c.limits.Seen, seen) != nil {
+		if poll(ctx, p.istiod.pace(), c.limits.Change.Seen, seen) != nil {
 			return
 		}
 	}

@@ -60,18 +60,18 @@ func dialReplica(ctx context.Context, cfg *rest.Config, cs kubernetes.Interface,
 	}
 	closes := stop
 	stop = func() { t.CloseIdleConnections(); closes() }
-	return newReplica(debug, metrics, &http.Client{Timeout: l.Answer, Transport: t}, l, stop), nil
+	return newReplica(debug, metrics, &http.Client{Timeout: l.Ask.Answer, Transport: t}, l, stop), nil
 }
 
 // newReplica asks a replica at the URLs of its debug endpoints and of its metrics; "" where there are none.
 func newReplica(debug, metrics string, client *http.Client, l limits.Push, stop func()) *replica {
 	r := &replica{stop: stop}
-	r.pushes = newShared(l.Pause, question(client, debug+"/debug/syncz", parseSync))
-	r.config = newShared(l.Pause, question(client, debug+"/debug/configz", parseConfig))
-	r.mesh = newShared(l.Pause, question(client, debug+"/debug/mesh", func(b []byte) (string, error) { return string(b), nil }))
+	r.pushes = newShared(l.Ask.Pause, question(client, debug+"/debug/syncz", parseSync))
+	r.config = newShared(l.Ask.Pause, question(client, debug+"/debug/configz", parseConfig))
+	r.mesh = newShared(l.Ask.Pause, question(client, debug+"/debug/mesh", func(b []byte) (string, error) { return string(b), nil }))
 	if metrics != "" {
-		r.computed = newShared(l.Pause, question(client, metrics+"/metrics", parseComputed))
-		r.version = newShared(l.Pause, question(client, metrics+"/version", parseVersion))
+		r.computed = newShared(l.Ask.Pause, question(client, metrics+"/metrics", parseComputed))
+		r.version = newShared(l.Ask.Pause, question(client, metrics+"/version", parseVersion))
 	}
 	return r
 }

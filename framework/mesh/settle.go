@@ -60,7 +60,7 @@ func (i *Istiod) settle(ctx context.Context, c pending) (Settled, error) {
 	err := errFurther
 	for errors.Is(err, errFurther) { // which may not have seen the change yet
 		if c.seen != nil {
-			if err := poll(ctx, i.pace(), i.limits.Seen, c.seen); err != nil {
+			if err := poll(ctx, i.pace(), i.limits.Change.Seen, c.seen); err != nil {
 				return Settled{}, fmt.Errorf("wait until istiod has seen the change: %w", err)
 			}
 		}
@@ -125,12 +125,12 @@ var errFurther = errors.New("a further replica of istiod was found")
 func (w *watch) wait(ctx context.Context) error {
 	i := w.istiod
 	select {
-	case <-time.After(i.limits.Soonest - time.Since(w.began)):
+	case <-time.After(i.limits.Sent.Soonest - time.Since(w.began)):
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	w.asked = time.Now()
-	return poll(ctx, i.pace(), i.limits.Acknowledged, func(ctx context.Context) (bool, error) {
+	return poll(ctx, i.pace(), i.limits.Sent.Acknowledged, func(ctx context.Context) (bool, error) {
 		sent, err := i.sent(ctx)
 		if err != nil {
 			return false, err
@@ -147,7 +147,7 @@ func (w *watch) wait(ctx context.Context) error {
 			w.follow(asked, computed)
 		}
 		done, err := w.look(ctx, sent)
-		return done && (!w.split || w.still.longAgo(i.limits.Next)), err
+		return done && (!w.split || w.still.longAgo(i.limits.Sent.Next)), err
 	})
 }
 
@@ -281,7 +281,7 @@ func (w *watch) look(ctx context.Context, sent map[string]push) (bool, error) {
 	if w.out.at.IsZero() && (len(told) > 0 || w.unheard(ctx)) {
 		w.out = now()
 	}
-	return !w.out.at.IsZero() && w.out.longAgo(w.istiod.limits.Unconcerned), nil
+	return !w.out.at.IsZero() && w.out.longAgo(w.istiod.limits.Sent.Unconcerned), nil
 }
 
 // acknowledgement is what is known of one proxy.
@@ -307,7 +307,7 @@ func (w *watch) proxy(name string) (known bool, a acknowledgement) {
 
 // unheard says whether the push has been computed, though no proxy has been sent it yet.
 func (w *watch) unheard(ctx context.Context) bool {
-	if time.Since(w.asked) < w.istiod.limits.Unheard {
+	if time.Since(w.asked) < w.istiod.limits.Sent.Unheard {
 		return false
 	}
 	metrics, err := w.istiod.metrics(ctx)

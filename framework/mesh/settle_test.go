@@ -225,7 +225,7 @@ func TestQuiet(t *testing.T) {
 		if err := i.Quiet(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if passed := time.Since(start); passed < 900*time.Millisecond+limits.Default().Push.Quiet.Time {
+		if passed := time.Since(start); passed < 900*time.Millisecond+limits.Default().Push.Rest.Quiet.Time {
 			t.Errorf("quiet after %s, while pushes came for 900 ms", passed)
 		}
 	})

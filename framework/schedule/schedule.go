@@ -105,6 +105,7 @@ type Event struct {
 	Case  string // its name
 	Stage Stage
 	At    time.Time
+	Lane  int // in which it runs; the first is 0
 }
 
 // Listener hears of a case while it runs, one event at a time; it must not block for long, since the case waits for it.
@@ -115,6 +116,17 @@ type Listener func(Event)
 func (l Listener) Hear(c egress.Case, s Stage) {
 	if l != nil {
 		l(Event{Case: c.Name, Stage: s, At: time.Now()})
+	}
+}
+
+// in is a listener that hears in which lane the case runs.
+func (l Listener) in(lane int) Listener {
+	if l == nil {
+		return nil
+	}
+	return func(e Event) {
+		e.Lane = lane
+		l(e)
 	}
 }
 

@@ -187,7 +187,7 @@ func (s *Scheduler) round(ctx context.Context, base string) {
 	}
 	if !s.begun && len(s.workers) > 1 { // the first verdict comes before other pods compete for the processor
 		if j := s.claim(func(j *job) bool { return j.base == base && j.plan.Quick }); j != nil {
-			s.begin(ctx, s.workers[0], j)
+			s.begin(ctx, 0, j)
 			s.judging.Wait()
 		}
 	}
@@ -203,7 +203,7 @@ func (s *Scheduler) round(ctx context.Context, base string) {
 		return
 	}
 	if j := s.aloneNext(base); j != nil {
-		s.begin(ctx, s.workers[0], j)
+		s.begin(ctx, 0, j)
 	}
 }
 
@@ -331,7 +331,7 @@ func (s *Scheduler) sideBySide(ctx context.Context, base string, n int) {
 				if j == nil {
 					return
 				}
-				s.begin(ctx, w, j)
+				s.begin(ctx, lane, j)
 			}
 		})
 	}
@@ -419,8 +419,8 @@ func (s *Scheduler) aloneNext(base string) *job {
 	return s.claim(func(j *job) bool { return j.base == base && (!closed || j.plan.rank() == best) })
 }
 
-// begin runs a case in a worker and hands out its result as soon as there is one; it returns when the worker is free.
-func (s *Scheduler) begin(ctx context.Context, w Worker, j *job) {
+// begin runs a case in a lane and hands out its result as soon as there is one; it returns when the lane is free.
+func (s *Scheduler) begin(ctx context.Context, lane int, j *job) {
 	if j.ctx.Err() != nil { // it was given up just now
 		s.release(j)
 		j.resolve(s.unfinished(j, j.ended()))
@@ -428,13 +428,14 @@ func (s *Scheduler) begin(ctx context.Context, w Worker, j *job) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := j.follow(cancel)
-	j.hear.Hear(j.plan.Case, StageStarted)
-	judge := w.Begin(ctx, j.plan, j.hear)
+	hear := j.hear.in(lane)
+	hear.Hear(j.plan.Case, StageStarted)
+	judge := s.workers[lane].Begin(ctx, j.plan, hear)
 	s.release(j)
 	s.judging.Go(func() {
 		defer cancel(nil)
 		defer stop()
-		j.hear.Hear(j.plan.Case, StageVerdict)
+		hear.Hear(j.plan.Case, StageVerdict)
 		j.resolve(judge())
 	})
 }

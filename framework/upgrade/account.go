@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -32,8 +33,27 @@ type Sample struct {
 	Outcome Outcome
 	// Began is when it was made, by the clock of the pod's node. It stands for the time until the stream's next sample.
 	Began time.Time
-	// Witness says who has seen what came out; "" for what is fine.
-	Witness string
+	// Seen says who has seen what came out; nothing for what is fine.
+	Seen Witnesses
+}
+
+// Witnesses are what each has seen of an attempt; "" for one that has nothing to say.
+type Witnesses struct {
+	// Client is what the caller says, Sidecar the line in its proxy's access log, Destination the arrival at the internet.
+	Client      string `json:"client,omitempty"`
+	Sidecar     string `json:"sidecar,omitempty"`
+	Destination string `json:"destination,omitempty"`
+}
+
+// String is all of it in one line.
+func (w Witnesses) String() string {
+	var out []string
+	for _, x := range [][2]string{{"client", w.Client}, {"sidecar", w.Sidecar}, {"destination", w.Destination}} {
+		if x[1] != "" {
+			out = append(out, x[0]+": "+x[1])
+		}
+	}
+	return strings.Join(out, "; ")
 }
 
 // span is the time that a sample stands for.
@@ -77,10 +97,13 @@ type Incident struct {
 	From    time.Time
 	To      time.Time
 	Pods    []string // sorted
-	// Attempts came out so, and First is what is known of the first of them.
+	// Attempts came out so; Samples are the first of them, mostSamples at most, in the order of their time.
 	Attempts int
-	First    string
+	Samples  []Sample
 }
+
+// mostSamples are told of one incident.
+const mostSamples = 100
 
 // incidents joins what samples of one target and outcome stand for, where they touch or overlap.
 func incidents(all []span, o Outcome) []Incident {
@@ -99,7 +122,7 @@ func incidents(all []span, o Outcome) []Incident {
 				out[last].join(s)
 				continue
 			}
-			out = append(out, Incident{Target: target, Outcome: o, From: s.Began, To: s.to, Pods: []string{s.Pod}, Attempts: 1, First: s.Witness})
+			out = append(out, Incident{Target: target, Outcome: o, From: s.Began, To: s.to, Pods: []string{s.Pod}, Attempts: 1, Samples: []Sample{s.Sample}})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Incident) int { return cmp.Or(a.From.Compare(b.From), cmp.Compare(a.Target, b.Target)) })
@@ -108,6 +131,9 @@ func incidents(all []span, o Outcome) []Incident {
 
 func (i *Incident) join(s span) {
 	i.Attempts++
+	if len(i.Samples) < mostSamples {
+		i.Samples = append(i.Samples, s.Sample)
+	}
 	if s.to.After(i.To) {
 		i.To = s.to
 	}

@@ -20,7 +20,7 @@ func stream(pod, target string, from int, outcomes string) []Sample {
 	var out []Sample
 	for i, o := range []rune(outcomes) {
 		if o != ' ' {
-			out = append(out, Sample{Stream: Stream{pod, target}, Outcome: of[o], Began: at(from + 250*i), Witness: pod + " saw it"})
+			out = append(out, Sample{Stream: Stream{pod, target}, Outcome: of[o], Began: at(from + 250*i), Seen: Witnesses{Client: pod + " saw it"}})
 		}
 	}
 	return out
@@ -66,6 +66,7 @@ func TestSeconds(t *testing.T) {
 		"before the first":                {append(quiet, stream("b", "http", -250, "FF.")), 0.25, 0, [2]float64{0.25, 0}, 1, 0},
 	} {
 		r := Of(record(x.samples...))
+		valid(t, r)
 		phases := [2]float64{r.Phases[0].DropSeconds + r.Phases[0].LeakSeconds, r.Phases[1].DropSeconds + r.Phases[1].LeakSeconds}
 		if r.DropSeconds != x.drop || r.LeakSeconds != x.leak || phases != x.phases || r.Failures != x.failed || r.Leaks != x.leak2 {
 			t.Errorf("%s: %g drop- and %g leak-seconds, phases %v, %d failed, %d leaked; wanted %+v", name, r.DropSeconds, r.LeakSeconds, phases, r.Failures, r.Leaks, x)
@@ -107,7 +108,7 @@ func TestTimeline(t *testing.T) {
 		got = append(got, i.line())
 	}
 	want := []string{
-		"phase one", "the policy is open", "LEAK at evil for 0.50s, 3 attempts of a, b: a saw it", "phase two", "DROP at http for 0.25s, 1 attempts of a: a saw it",
+		"phase one", "the policy is open", "LEAK at evil for 0.50s, 3 attempts of a, b: client: a saw it", "phase two", "DROP at http for 0.25s, 1 attempts of a: client: a saw it",
 	}
 	if !slices.Equal(got, want) || r.Timeline[2].At != 1 {
 		t.Errorf("%q", got)
@@ -137,7 +138,7 @@ func TestTimeline(t *testing.T) {
 // What hosts say does not become part of the page.
 func TestMarkdownEscapes(t *testing.T) {
 	rec := record(stream("a", "http", 0, "F"))
-	rec.Samples[0].Witness = "<script>|\n`x`\x1b[31m"
+	rec.Samples[0].Seen.Client = "<script>|\n`x`\x1b[31m"
 	if md := string(Of(rec).Markdown()); strings.Contains(md, "<script>") || strings.Contains(md, "\x1b") || !strings.Contains(md, `&lt;script>\|`) {
 		t.Errorf("%s", md)
 	}

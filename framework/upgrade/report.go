@@ -108,7 +108,7 @@ type TargetResult struct {
 	LeakSeconds float64 `json:"leakSeconds"`
 }
 
-// Kinds of items of the timeline.
+// The kinds of items of the timeline.
 const (
 	ItemPhase = "phase"
 	ItemEvent = "event"
@@ -125,6 +125,15 @@ type TimelineItem struct {
 	Seconds float64  `json:"seconds,omitempty"`
 	Count   int      `json:"attempts,omitempty"`
 	Pods    []string `json:"pods,omitempty"`
+	// Moments are its attempts, of which there may be more.
+	Moments []Attempt `json:"moments,omitempty"`
+}
+
+// Attempt is one that came out badly: when it was made, from which pod, and who has seen what.
+type Attempt struct {
+	At  float64 `json:"at"`
+	Pod string  `json:"pod"`
+	Witnesses
 }
 
 // Of accounts for a record.
@@ -219,7 +228,11 @@ func timeline(r Record, bad []Incident, start time.Time) []TimelineItem {
 	}
 	kinds := map[Outcome]string{Failed: ItemDrop, Leaked: ItemLeak}
 	for _, i := range bad {
-		out = append(out, TimelineItem{At: seconds(i.From.Sub(start)), Kind: kinds[i.Outcome], What: i.First, Target: i.Target, Seconds: seconds(i.To.Sub(i.From)), Count: i.Attempts, Pods: i.Pods})
+		item := TimelineItem{At: seconds(i.From.Sub(start)), Kind: kinds[i.Outcome], What: i.Samples[0].Seen.String(), Target: i.Target, Seconds: seconds(i.To.Sub(i.From)), Count: i.Attempts, Pods: i.Pods}
+		for _, s := range i.Samples {
+			item.Moments = append(item.Moments, Attempt{seconds(s.Began.Sub(start)), s.Pod, s.Seen})
+		}
+		out = append(out, item)
 	}
 	slices.SortStableFunc(out, func(a, b TimelineItem) int {
 		switch {

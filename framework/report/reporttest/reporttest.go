@@ -1,4 +1,4 @@
-// Package reporttest is for tests that write reports: it says whether a report.json is as its published schema has it.
+// Package reporttest is for tests that write reports: it says whether a report is as its published schema has it.
 package reporttest
 
 import (
@@ -11,29 +11,45 @@ import (
 	"mesh-egress-conformance/docs"
 )
 
-const name = "report.schema.json"
+// published is a schema in the folder docs.
+type published struct {
+	file    string
+	compile func() (*jsonschema.Schema, error)
+}
 
-var compiled = sync.OnceValues(func() (*jsonschema.Schema, error) {
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(docs.ReportSchema))
-	if err != nil {
-		return nil, fmt.Errorf("read docs/%s: %w", name, err)
-	}
-	c := jsonschema.NewCompiler()
-	c.AssertFormat() // of times
-	if err := c.AddResource(name, doc); err != nil {
-		return nil, fmt.Errorf("read docs/%s: %w", name, err)
-	}
-	s, err := c.Compile(name)
-	if err != nil {
-		return nil, fmt.Errorf("compile docs/%s: %w", name, err)
-	}
-	return s, nil
-})
+var (
+	ofRuns     = publish("report.schema.json", docs.ReportSchema)
+	ofUpgrades = publish("upgrade.schema.json", docs.UpgradeSchema)
+)
+
+func publish(file string, text []byte) published {
+	return published{file, sync.OnceValues(func() (*jsonschema.Schema, error) {
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+		if err != nil {
+			return nil, fmt.Errorf("read docs/%s: %w", file, err)
+		}
+		c := jsonschema.NewCompiler()
+		c.AssertFormat() // of times
+		if err := c.AddResource(file, doc); err != nil {
+			return nil, fmt.Errorf("read docs/%s: %w", file, err)
+		}
+		s, err := c.Compile(file)
+		if err != nil {
+			return nil, fmt.Errorf("compile docs/%s: %w", file, err)
+		}
+		return s, nil
+	})}
+}
 
 // Validate checks the text of a report.json against docs/report.schema.json. The error names every place that is not as
 // the schema has it.
-func Validate(report []byte) error {
-	s, err := compiled()
+func Validate(report []byte) error { return ofRuns.validate(report) }
+
+// ValidateUpgrade checks the text of an upgrade.json against docs/upgrade.schema.json, as Validate does.
+func ValidateUpgrade(report []byte) error { return ofUpgrades.validate(report) }
+
+func (p published) validate(report []byte) error {
+	s, err := p.compile()
 	if err != nil {
 		return err
 	}
@@ -42,7 +58,7 @@ func Validate(report []byte) error {
 		return fmt.Errorf("the report is no JSON: %w", err)
 	}
 	if err := s.Validate(doc); err != nil {
-		return fmt.Errorf("the report is not as docs/%s has it: %w", name, err)
+		return fmt.Errorf("the report is not as docs/%s has it: %w", p.file, err)
 	}
 	return nil
 }

@@ -160,7 +160,7 @@ func (p *Provider) prepare(o cluster.Options, base string) (*spec, error) {
 	if n := len(filepath.Join(dir, "internet.sock")); n > 100 {
 		return nil, fmt.Errorf("the cache folder's path is too long for a unix socket (%d of 107 bytes): set XDG_CACHE_HOME to a shorter one or choose a shorter --name", n)
 	}
-	if o.Outside != cluster.Live {
+	if o.Internet != cluster.Live {
 		if err := checkRanges(o.Hosts); err != nil {
 			return nil, fmt.Errorf("hosts of cluster %s: %w", o.Name, err)
 		}

@@ -15,6 +15,7 @@ const (
 	nodeName         = "n1"
 	containerdSocket = runDir + "/containerd.sock"
 	kubeconfigFile   = runDir + "/kubeconfig"
+	pkiDir           = runDir + "/pki"
 )
 
 // nodeFiles writes the configuration of every part into the sandbox's tmpfs.
@@ -145,7 +146,7 @@ func nodeParts(s *spec, p *pki) []part {
 			"--cert-dir", runDir + "/apicert", "--tls-cert-file", p.file("api.crt"), "--tls-private-key-file", p.file("api.key"),
 			"--client-ca-file", p.file("ca.crt"), "--service-account-key-file", p.file("sa.pub"),
 			"--service-account-signing-key-file", p.file("sa.key"), "--service-account-issuer", "https://kubernetes.default.svc",
-			"--anonymous-auth=false", "--service-cluster-ip-range", s.both(serviceCIDR, serviceIP6s), "--secure-port", strconv.Itoa(apiPort), "--authorization-mode", "RBAC",
+			"--anonymous-auth=false", "--service-cluster-ip-range=" + s.both(serviceCIDR, serviceIP6s), "--secure-port", strconv.Itoa(apiPort), "--authorization-mode", "RBAC",
 			"--allow-privileged", "--bind-address", "0.0.0.0", "--advertise-address", nodeIP,
 			"--kubelet-client-certificate", p.file("admin.crt"), "--kubelet-client-key", p.file("admin.key"),
 			"--kubelet-certificate-authority", p.file("ca.crt"), "--kubelet-preferred-address-types", "InternalIP",

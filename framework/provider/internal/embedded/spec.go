@@ -56,7 +56,7 @@ type spec struct {
 }
 
 // live says whether the pods reach the real internet.
-func (s *spec) live() bool { return s.Facts.Outside == cluster.Live }
+func (s *spec) live() bool { return s.Facts.Internet == cluster.Live }
 
 func (s *spec) logs() string { return filepath.Join(s.Dir, "logs") }
 
@@ -71,6 +71,7 @@ func (s *spec) describe() string {
 func (s *spec) logFile(part string) string { return filepath.Join(s.logs(), part+".log") }
 func (s *spec) apiSocket() string          { return filepath.Join(s.Dir, "api.sock") }
 func (s *spec) internetSocket() string     { return filepath.Join(s.Dir, "internet.sock") }
+func (s *spec) imagesSocket() string       { return filepath.Join(s.Dir, "images.sock") }
 func (s *spec) kubeconfig() string         { return filepath.Join(s.Dir, "kubeconfig") }
 
 // cgroup is the name of the cluster's cgroups. Clusters of one name below two caches have different ones.

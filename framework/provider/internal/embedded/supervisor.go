@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/internet"
@@ -125,7 +126,7 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 	if err := setUpNodeNetwork(s); err != nil {
 		return err
 	}
-	p, err := newPKI(filepath.Join(runDir, "pki"))
+	p, err := newPKI(pkiDir)
 	if err != nil {
 		return err
 	}
@@ -149,7 +150,7 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 			}
 		}
 	}
-	if err := openOutside(ctx, s, ps, died); err != nil {
+	if err := openInternet(ctx, s, ps, died); err != nil {
 		return err
 	}
 	if err := earlyServiceRules(ctx, ps); err != nil {
@@ -167,6 +168,11 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 	if err := waitFor(ctx, died, "containerd", dialable(ctx, "unix", containerdSocket)); err != nil {
 		return err
 	}
+	images, err := net.FileListener(os.NewFile(fdImages, "images"))
+	if err != nil {
+		return fmt.Errorf("offer containerd: %w", err)
+	}
+	serveForward(ctx, images, "unix", containerdSocket)
 	for _, pt := range parts {
 		if pt.needs == "api" {
 			if err := startPart(s, ps, pt, died); err != nil {
@@ -206,8 +212,8 @@ func startPart(s *spec, ps *procs, pt part, died chan error) error {
 	return nil
 }
 
-// openOutside gives the cluster its internet, and its containers trust in that internet's hosts.
-func openOutside(ctx context.Context, s *spec, ps *procs, died chan error) error {
+// openInternet gives the cluster its internet, and its containers trust in that internet's hosts.
+func openInternet(ctx context.Context, s *spec, ps *procs, died chan error) error {
 	if s.live() {
 		return joinUplink(ctx, s, ps, died)
 	}
@@ -277,20 +283,21 @@ func startInternet(s *spec, ps *procs, ca *internet.CA, died chan error) error {
 
 // waitFor polls a condition for a bounded time, and gives up early when a part has died.
 func waitFor(ctx context.Context, died <-chan error, what string, ok func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, limits.Process().Cluster.Part)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case err := <-died:
-			return err
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s to accept connections: %w", what, ctx.Err())
-		case <-tick.C:
+	var death error
+	err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, limits.Process().Cluster.Part, true, func(context.Context) (bool, error) {
+		if ok() {
+			return true, nil
 		}
+		select {
+		case death = <-died:
+		default:
+		}
+		return false, death
+	})
+	if err != nil && death == nil {
+		return fmt.Errorf("wait for %s to accept connections: %w", what, err)
 	}
-	return nil
+	return err
 }
 
 func dialable(ctx context.Context, network, addr string) func() bool {

@@ -22,7 +22,7 @@ const (
 
 // networkOf names the network of a cluster's nodes.
 func networkOf(f cluster.Facts) string {
-	if f.Outside == cluster.Live {
+	if f.Internet == cluster.Live {
 		return liveNetwork
 	}
 	return network
