@@ -226,7 +226,8 @@ func (c *column) run(ctx context.Context) *report.Report {
 		return nil
 	}
 	defer to.Close()
-	rep, err := c.conduct(ctx, c.ho, conducted{to: to, tell: tell(&c.ho, c.shown, plain{w: c.log}, c.version, false)})
+	how := conducted{to: to, tell: tell(&c.ho, c.shown, plain{w: c.log}, c.version, false)}
+	rep, err := c.conduct(ctx, c.ho, how)
 	if err != nil {
 		c.err = err
 		fmt.Fprintf(c.log, "NO RUN: %v\n", err)

@@ -105,7 +105,8 @@ func (o *options) runWith(cmd *cobra.Command, provider string, what selected, ou
 	}
 	defer to.Close()
 	w := o.steps(cmd)
-	rep, err := o.conduct(cmd.Context(), ho, conducted{to: to, tell: tell(&ho, w, plain{w: w, prefix: fmt.Sprintf("%-10s ", provider)}, provider, false)})
+	how := conducted{to: to, tell: tell(&ho, w, plain{w: w, prefix: fmt.Sprintf("%-10s ", provider)}, provider, false)}
+	rep, err := o.conduct(cmd.Context(), ho, how)
 	if err != nil {
 		return nil, err
 	}

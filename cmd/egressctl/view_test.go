@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -120,6 +121,7 @@ func TestWhereAViewIsShown(t *testing.T) {
 type actor struct {
 	during func(context.Context) // while a case runs
 	err    error
+	viewed bool // there is a terminal
 }
 
 func (c actor) conduct(ctx context.Context, o harness.Options, how conducted) (*report.Report, error) {
@@ -127,6 +129,9 @@ func (c actor) conduct(ctx context.Context, o harness.Options, how conducted) (*
 	log := o.Log
 	if log == nil {
 		log = io.Discard
+	}
+	if (o.OnStage != nil) != c.viewed || (o.OnStep != nil) != c.viewed {
+		return nil, errors.New("the view hears nothing of the run, or there should be none")
 	}
 	step := func(s string) {
 		fmt.Fprintf(log, "%6.2fs  %s\n", 1.5, s)
@@ -188,6 +193,7 @@ func onTTY(t *testing.T, columns, rows uint16, c actor, args ...string) (code in
 	term = terminaltest.New(int(columns), int(rows))
 	var reading sync.WaitGroup
 	reading.Go(func() { io.Copy(crlf{term}, master) })
+	c.viewed = true
 	code = runWith(args, tty, tty, c.conduct)
 	tty.Close()
 	reading.Wait()
@@ -222,6 +228,23 @@ func TestRunOnATerminal(t *testing.T) {
 		if u := term.Unknown(); code != 1 || len(u) > 0 || t.Failed() {
 			t.Errorf("%d columns: exit %d, control characters %v, and\n%s", columns, code, u, got)
 		}
+	}
+}
+
+// Each version of a matrix has a line of its own while it runs, and what is printed stands above with the version before it.
+func TestMatrixOnATerminal(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	var ran atomic.Int32
+	_, term := onTTY(t, 120, 24, actor{during: func(context.Context) { ran.Add(1) }}, "matrix", "--provider", "embedded", "--istio", "1.30,1.31", "--side-by-side", "2",
+		"--case", "http-serviceentry,tcp-cidr-v1,dns-auto-stable", "--out", t.TempDir())
+	got := term.String()
+	for _, want := range []string{"1.30     1.50s  components in the cache", "1.31   violates       http-serviceentry", "1.31   3 cases in"} {
+		if strings.Count(got, want) != 1 {
+			t.Errorf("%q stands there %d times", want, strings.Count(got, want))
+		}
+	}
+	if ran.Load() != 6 || strings.Contains(got, "lane 1") || strings.Contains(got, "of 3 cases") || len(term.Unknown()) > 0 || t.Failed() {
+		t.Errorf("%d cases ran, control characters %v, and\n%s", ran.Load(), term.Unknown(), got)
 	}
 }
 

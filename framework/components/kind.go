@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"mesh-egress-conformance/framework/procgroup"
 )
 
@@ -192,21 +194,13 @@ func (f *fetcher) containerdContent(ctx context.Context, w *Work, archives []str
 }
 
 func (w *Work) importImages(ctx context.Context, ctr, socket string, archives []string) error {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for tries := 100; ; tries-- {
-		_, err := w.run(ctx, w.Dir, nil, ctr, "-a", socket, "version")
-		if err == nil {
-			break
-		}
-		if tries == 0 {
-			return fmt.Errorf("wait for containerd: %w", err)
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	var last error
+	err := wait.ExponentialBackoffWithContext(ctx, wait.Backoff{Duration: 100 * time.Millisecond, Steps: 100}, func(ctx context.Context) (bool, error) {
+		_, last = w.run(ctx, w.Dir, nil, ctr, "-a", socket, "version")
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for containerd: %w", errors.Join(err, last))
 	}
 	for _, a := range archives {
 		if _, err := w.run(ctx, w.Dir, nil, ctr, "-a", socket, "-n", "k8s.io", "images", "import", "--label=io.cri-containerd.pinned=pinned",

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"mesh-egress-conformance/framework/lockfile"
 	"mesh-egress-conformance/framework/procgroup"
 )
@@ -77,22 +79,22 @@ func (s *Store) sweep() error {
 
 // lock waits for a lock.
 func (s *Store) lock(ctx context.Context, name string) (unlock func(), err error) {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		f, err := lockfile.Take(s.LockFile(name))
-		if err == nil {
-			return func() { f.Close() }, nil
+	var f *os.File
+	err = wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(context.Context) (bool, error) {
+		var taken error
+		f, taken = lockfile.Take(s.LockFile(name))
+		if errors.Is(taken, lockfile.ErrHeld) {
+			return false, nil
 		}
-		if !errors.Is(err, lockfile.ErrHeld) {
-			return nil, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for another run that makes %s: %w", name, ctx.Err())
-		case <-tick.C:
-		}
+		return true, taken
+	})
+	switch {
+	case err == nil:
+		return func() { f.Close() }, nil
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("wait for another run that makes %s: %w", name, err)
 	}
+	return nil, err
 }
 
 // came records what the entry is made of.

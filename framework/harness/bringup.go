@@ -14,6 +14,7 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/enforcer"
 	"mesh-egress-conformance/framework/engine"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/mesh"
@@ -222,24 +223,18 @@ func (s *Session) followGateways(ctx context.Context) error {
 }
 
 func (s *Session) waitAPI(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.opts.Limits.Cluster.APIServer)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		_, err := s.cs.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Raw()
-		if err == nil {
-			return nil
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, s.opts.Limits.Cluster.APIServer, true, func(ctx context.Context) (bool, error) {
+		_, last = s.cs.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Raw()
+		if last != nil && s.env.cluster.Failure() != nil {
+			return false, last
 		}
-		if s.env.cluster.Failure() != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the API server: %w", errors.Join(ctx.Err(), err))
-		case <-tick.C:
-		}
+		return last == nil, nil
+	})
+	if wait.Interrupted(err) {
+		return fmt.Errorf("wait for the API server: %w", errors.Join(err, last))
 	}
+	return err
 }
 
 // join connects to istiod and makes the engine, once the base client is there.
@@ -289,12 +284,13 @@ func (s *Session) makeLanes() error {
 	}
 	secrets, objects := s.secrets(), s.env.limit(s.fix.Part(casesPart))
 	s.starter.lanes = n
+	s.enforcing = &enforcing{by: s.opts.Sabotage.enforcement(enforcer.New(s.cs, s.fix.Part(enforcerPart), s.opts.Limits)), limit: s.opts.Limits.Probe.Restore}
 	places := &namespaces{fixtures: s.fix, pods: s.pods, clients: s.opts.Clients, confined: !s.env.ours}
 	for l := range lane(n) {
 		cl := clients{s.pods, l, s.starter.gatewayProxies}
 		w := &laneRunner{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, revisions: s.revisions, run: s.run, limits: s.opts.Limits.Control,
+			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, revisions: s.revisions, enforcing: s.enforcing, run: s.run, limits: s.opts.Limits.Control,
 			expand: s.expand(l), secrets: secrets,
 			places: places, ours: s.env.ours, doubts: s.doubts, back: s.opts.Limits.Cluster.Back,
 		}

@@ -113,13 +113,15 @@ type Session struct {
 	// revisions are the istiods beside the default one; nil until that is there.
 	revisions *revisions
 	versions  clientVersions
+	// enforcing makes NetworkPolicies hold while a case needs it; nil until there are lanes.
+	enforcing *enforcing
 }
 
 // Cluster is the cluster that the session runs in.
 func (s *Session) Cluster() cluster.Cluster { return s.env.cluster }
 
 // EmbeddedFeatures are those of an embedded cluster with locally built parts.
-var EmbeddedFeatures = []egress.Feature{egress.Hermetic, egress.MeshConfig, egress.IngressGateway, egress.EgressGateway, egress.Credential, egress.TPROXY, egress.GatewayAPI, egress.NFTables}
+var EmbeddedFeatures = []egress.Feature{egress.Hermetic, egress.MeshConfig, egress.IngressGateway, egress.EgressGateway, egress.Credential, egress.TPROXY, egress.GatewayAPI, egress.NFTables, egress.NetworkPolicy, egress.IPv6}
 
 // baseClients are the ones that every cluster from `egressctl up` has.
 var baseClients = []string{"client", egress.ControlClient}
@@ -295,6 +297,9 @@ func (s *Session) beginCase(ctx context.Context, w *laneRunner, p schedule.Plan,
 	if err == nil && p.Shares.Alone != "" { // see mesh.Istiod.Quiet: no pod may be starting
 		err = s.starter.settled(ctx)
 	}
+	if err == nil {
+		err = s.enforcing.begin(ctx, p.Case)
+	}
 	if err != nil {
 		return not(s.because(ctx, err).Error())
 	}
@@ -303,7 +308,8 @@ func (s *Session) beginCase(ctx context.Context, w *laneRunner, p schedule.Plan,
 		w.stages.tell(p.Case, schedule.StageBefore)
 	}
 	verdict := w.engine.Begin(ctx, p.Case)
-	return func() egress.Result { return s.env.foreign.blame(s.concluded(verdict())) }
+	left := s.enforcing.end(ctx, p.Case)
+	return func() egress.Result { return s.env.foreign.blame(s.concluded(left(verdict()))) }
 }
 
 // concluded adds to a result what only the session knows.

@@ -28,6 +28,9 @@ func (r *rules) take(ctx context.Context, c egress.Case, objs []*fixture.Object,
 	if err == nil {
 		s, err = r.carried(ctx, c, objs, told, s)
 	}
+	if err == nil {
+		err = r.enforcing.lifted(ctx, c, objs)
+	}
 	return settled(engine.Change{Acknowledged: true}, s), err
 }
 

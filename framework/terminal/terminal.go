@@ -168,21 +168,21 @@ func (s *Screen) redraw(printed string, lines []string, columns int) error {
 		b.WriteString("\n")
 		s.open = false
 	}
-	if len(s.drawn) > 0 {
-		b.WriteString(s.top(columns))
-		if printed != "" {
-			b.WriteString(eraseBelow)
+	if n := s.standing(columns); n > 0 {
+		top := "\r" + fmt.Sprintf(up, n)
+		b.WriteString(top)
+		if printed != "" || len(lines) == 0 { // tmux keeps what is erased to the end from the upper left corner
+			b.WriteString(strings.Repeat(eraseRight+"\n", n) + top)
 		}
 	}
 	b.WriteString(printed)
-	had := len(s.drawn)
 	s.drawn = s.drawn[:0]
 	for _, l := range lines {
 		l = text.Trim(l, columns-1) // in the last column some terminals begin a new line, others do not
 		s.drawn = append(s.drawn, text.StringWidthWithoutEscSequences(l))
 		b.WriteString(l + eraseRight + "\n")
 	}
-	if had > len(lines) || printed == "" {
+	if len(lines) > 0 {
 		b.WriteString(eraseBelow)
 	}
 	if _, err := io.WriteString(s.w, b.String()); err != nil {
@@ -191,14 +191,14 @@ func (s *Screen) redraw(printed string, lines []string, columns int) error {
 	return nil
 }
 
-// top moves the cursor to the first of the lines that stand on the terminal, which has wrapped them where it has become
+// standing is how many rows of the terminal the lines take that stand on it, which has wrapped them where it has become
 // narrower since.
-func (s *Screen) top(columns int) string {
+func (s *Screen) standing(columns int) int {
 	n := 0
 	for _, w := range s.drawn {
 		n += max(1, (w+columns-1)/columns)
 	}
-	return "\r" + fmt.Sprintf(up, n)
+	return n
 }
 
 // measure is the size of the terminal, at least two columns and two rows.

@@ -138,6 +138,9 @@ func (t *Terminal) obey(parameters, final string) {
 		t.at = max(max(0, len(t.lines)-t.rows), t.at-n)
 	case final == "K" && parameters == "":
 		l.text, l.wrapped = l.text[:min(len(l.text), t.column)], false
+	case final == "J" && parameters == "" && t.at == max(0, len(t.lines)-t.rows) && t.column == 0: // as tmux, which keeps what stood on the whole screen
+		t.lines = append(t.lines, row{})
+		t.at = len(t.lines) - 1
 	case final == "J" && parameters == "":
 		l.text, l.wrapped = l.text[:min(len(l.text), t.column)], false
 		for i := t.at + 1; i < len(t.lines); i++ {

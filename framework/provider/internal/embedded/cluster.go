@@ -172,7 +172,7 @@ func (c *embeddedCluster) LoadImages(ctx context.Context, file string) error {
 
 // APIServer is the command line by which the supervisor starts it.
 func (c *embeddedCluster) APIServer() []string {
-	for _, p := range nodeParts(&pki{dir: pkiDir}) {
+	for _, p := range nodeParts(c.spec, &pki{dir: pkiDir}) {
 		if p.name == "kube-apiserver" {
 			return p.argv
 		}

@@ -51,6 +51,7 @@ type spec struct {
 	Created time.Time         `json:"created"`
 	Kube    string            `json:"kube"`
 	Cgroups map[string]string `json:"cgroups,omitempty"` // mount point → options, in the sandbox's copy alone
+	IPv6    bool              `json:"ipv6,omitempty"`    // it has addresses of both families
 	Trust   string            `json:"trust,omitempty"`   // CA bundle of this machine, for pods that reach the live internet
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/internet"
@@ -122,7 +123,7 @@ func writeToolWrappers(s *spec) (string, error) {
 
 // boot starts network, internet and every part. A part that dies later is reported on died.
 func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) error {
-	if err := setUpNodeNetwork(); err != nil {
+	if err := setUpNodeNetwork(s); err != nil {
 		return err
 	}
 	p, err := newPKI(pkiDir)
@@ -141,7 +142,7 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 	if err := errors.Join(err, kubeconfig.Close()); err != nil {
 		return fmt.Errorf("write the kubeconfig: %w", err)
 	}
-	parts := nodeParts(p)
+	parts := nodeParts(s, p)
 	for _, pt := range parts {
 		if pt.needs == "" {
 			if err := startPart(s, ps, pt, died); err != nil {
@@ -180,7 +181,7 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 		}
 	}
 	go func() {
-		if err := applyPodPolicy(ctx); err != nil {
+		if err := applyFirstObjects(ctx, s); err != nil {
 			select {
 			case died <- err:
 			default: // the first death is the cause
@@ -227,7 +228,7 @@ func openInternet(ctx context.Context, s *spec, ps *procs, died chan error) erro
 }
 
 func startInternet(s *spec, ps *procs, ca *internet.CA, died chan error) error {
-	cfg, err := json.Marshal(internetConfig{Hosts: s.Hosts, CA: ca})
+	cfg, err := json.Marshal(internetConfig{Hosts: s.Hosts, CA: ca, IPv6: s.IPv6})
 	if err != nil {
 		return err
 	}
@@ -258,7 +259,7 @@ func startInternet(s *spec, ps *procs, ca *internet.CA, died chan error) error {
 			return err
 		}
 	}
-	if err := connectInternet(pr.pid); err != nil {
+	if err := connectInternet(s, pr.pid); err != nil {
 		return failed(err)
 	}
 	if _, err := inW.Write(cfg); err != nil {
@@ -282,20 +283,21 @@ func startInternet(s *spec, ps *procs, ca *internet.CA, died chan error) error {
 
 // waitFor polls a condition for a bounded time, and gives up early when a part has died.
 func waitFor(ctx context.Context, died <-chan error, what string, ok func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, limits.Process().Cluster.Part)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case err := <-died:
-			return err
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s to accept connections: %w", what, ctx.Err())
-		case <-tick.C:
+	var death error
+	err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, limits.Process().Cluster.Part, true, func(context.Context) (bool, error) {
+		if ok() {
+			return true, nil
 		}
+		select {
+		case death = <-died:
+		default:
+		}
+		return false, death
+	})
+	if err != nil && death == nil {
+		return fmt.Errorf("wait for %s to accept connections: %w", what, err)
 	}
-	return nil
+	return err
 }
 
 func dialable(ctx context.Context, network, addr string) func() bool {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/internet"
@@ -163,20 +165,14 @@ func internetClient(ctx context.Context, name, token string) (*internet.Client, 
 }
 
 func waitInternet(ctx context.Context, container string, client *internet.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, limits.Process().Control.InternetStart)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		_, _, err := client.Arrivals(ctx, 0)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			said, _ := docker(context.WithoutCancel(ctx), nil, "logs", container)
-			return fmt.Errorf("wait for the hermetic internet: %w; it says: %s", errors.Join(ctx.Err(), err), said)
-		}
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, limits.Process().Control.InternetStart, true, func(ctx context.Context) (bool, error) {
+		_, _, last = client.Arrivals(ctx, 0)
+		return last == nil, nil
+	})
+	if err != nil {
+		said, _ := docker(context.WithoutCancel(ctx), nil, "logs", container)
+		return fmt.Errorf("wait for the hermetic internet: %w; it says: %s", errors.Join(err, last), said)
 	}
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/kind/pkg/cluster/nodes"
 	"sigs.k8s.io/kind/pkg/cluster/nodeutils"
@@ -191,25 +192,25 @@ func closeNodes(ctx context.Context, name string, all []node) error {
 
 // podRanges waits until every node has got its range of pod addresses.
 func podRanges(ctx context.Context, cs kubernetes.Interface, want int) (map[string]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, limits.Process().Cluster.Node)
-	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		l, err := cs.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-		if err == nil && len(l.Items) == want && !slices.ContainsFunc(l.Items, func(n corev1.Node) bool { return n.Spec.PodCIDR == "" }) {
-			out := map[string]string{}
-			for _, n := range l.Items {
-				out[n.Name] = n.Spec.PodCIDR
-			}
-			return out, nil
+	out := map[string]string{}
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, limits.Process().Cluster.Node, true, func(ctx context.Context) (bool, error) {
+		var l *corev1.NodeList
+		if l, last = cs.CoreV1().Nodes().List(ctx, metav1.ListOptions{}); last != nil {
+			return false, nil
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("wait until all %d nodes have a range of pod addresses: %w", want, errors.Join(ctx.Err(), err))
+		if len(l.Items) != want || slices.ContainsFunc(l.Items, func(n corev1.Node) bool { return n.Spec.PodCIDR == "" }) {
+			return false, nil
 		}
+		for _, n := range l.Items {
+			out[n.Name] = n.Spec.PodCIDR
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("wait until all %d nodes have a range of pod addresses: %w", want, errors.Join(err, last))
 	}
+	return out, nil
 }
 
 // nameServer configures CoreDNS before it starts: it waits for a network.
