@@ -38,7 +38,7 @@ def cases():
     for c in json.loads(text)["cases"]:
         for field in ("setup", "objects", "change", "refused"):
             out += [(field, o) for o in c.get(field) or []]
-    for f in sorted(glob.glob("fixtures/*/*.yaml") + ["samples/sleep.yaml"]):
+    for f in sorted(glob.glob("fixtures/*/*.yaml") + ["samples/sleep/sleep.yaml", "samples/curl/curl.yaml"]):
         docs = kubectl("create", "--dry-run=client", "--validate=false", "-o", "json", "-f", f)
         decoder, at = json.JSONDecoder(), 0
         while docs[at:].strip():

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
@@ -77,11 +78,12 @@ func (o *options) complete(ctx context.Context) error {
 
 func upCommand(o *options) *cobra.Command {
 	var reuse, gatewayAPI bool
+	var profile string
 	var sel selection
 	cmd := &cobra.Command{
 		Use:     "up",
 		Short:   "Bring a cluster up with Istio, both gateways and the client pods, and leave it running",
-		Example: "  egressctl up\n  egressctl up --name old --istio 1.29\n  egressctl up --provider kind --nodes 3",
+		Example: "  egressctl up\n  egressctl up --name old --istio 1.29\n  egressctl up --provider kind --nodes 3\n  egressctl up --name docs --profile istio-docs",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			what, err := sel.load(cmd.Context())
@@ -92,7 +94,13 @@ func upCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if ho.Profile, err = cluster.ParseProfile(profile); err != nil {
+				return usage(err)
+			}
 			if c, err := o.cluster(cmd); err == nil && reuse {
+				if have := c.Facts().Profile; have != ho.Profile {
+					return fmt.Errorf("cluster %s is up with profile %q, not %q: take it down, or choose another --name", o.name, have, ho.Profile)
+				}
 				if err := errors.Join(harness.CarriesIstios(c, o.also), harness.AddHosts(cmd.Context(), c, what.hosts)); err != nil {
 					return err
 				}
@@ -117,16 +125,34 @@ func upCommand(o *options) *cobra.Command {
 					return err
 				}
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is up; try\n  egressctl run --name %[1]s\n  egressctl kubectl --name %[1]s -- get pods -A\n  egressctl shell --name %[1]s\n  eval \"$(egressctl env --name %[1]s)\"  # then kubectl and istioctl are the cluster's\n  egressctl down --name %[1]s\n", s.Cluster().Name())
+			fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is up; try\n", s.Cluster().Name())
+			fmt.Fprintf(cmd.OutOrStdout(), hints[ho.Profile], s.Cluster().Name())
 			return nil
 		},
 	}
 	o.addUpFlags(cmd)
+	cmd.Flags().StringVar(&profile, "profile", "", "what the cluster is made for: istio-docs for the egress pages of istio.io as they are written (docs/istio-docs.md); without it for cases")
 	cmd.Flags().BoolVar(&gatewayAPI, "gateway-api", false, "make the cluster know the Gateway API, whose kinds do not come with Istio")
 	o.addAlsoFlag(cmd)
 	cmd.Flags().BoolVar(&reuse, "reuse", false, "be content with a running cluster of that name")
 	addHostsFlag(cmd, &sel.hosts)
 	return cmd
+}
+
+// hints are what a user may try next in a cluster of a profile, whose name they have as %[1]s.
+var hints = map[cluster.Profile]string{
+	cluster.Standard: `  egressctl run --name %[1]s
+  egressctl kubectl --name %[1]s -- get pods -A
+  egressctl shell --name %[1]s
+  eval "$(egressctl env --name %[1]s)"  # then kubectl and istioctl are the cluster's
+  egressctl down --name %[1]s
+`,
+	cluster.IstioDocs: `  eval "$(egressctl env --name %[1]s)"         # KUBECONFIG, and kubectl and istioctl of this cluster on the PATH
+  kubectl apply -f samples/sleep/sleep.yaml  # or samples/curl/curl.yaml, in this repository or in Istio's
+  egressctl image load --name %[1]s FILE       # an image that a page deploys, such as nginx: no registry answers here
+  egressctl down --name %[1]s
+docs/istio-docs.md says how a page's "istioctl install" is done here, and what differs from the pages
+`,
 }
 
 func downCommand(o *options) *cobra.Command {
@@ -304,12 +330,21 @@ func shellCommand(o *options) *cobra.Command {
 					return err
 				}
 			}
-			return kubectl(cmd, c, "exec", "-it", "-n", "egress-"+from, "deploy/sleep", "-c", "sleep", "--", "/bin/sh")
+			return kubectl(cmd, c, "exec", promptFlags(term.IsTerminal(int(os.Stdin.Fd()))), "-n", "egress-"+from, "deploy/sleep", "-c", "sleep", "--", "/bin/sh")
 		},
 	}
 	cmd.Flags().StringVar(&from, "from", "client", "client pod: client or control")
 	addHostsFlag(cmd, &hosts)
 	return cmd
+}
+
+// promptFlags are kubectl's for a shell that reads what this program reads. Where that is no terminal, such as a pipe, kubectl
+// would complain of it.
+func promptFlags(terminal bool) string {
+	if terminal {
+		return "-it"
+	}
+	return "-i"
 }
 
 func logsCommand(o *options) *cobra.Command {

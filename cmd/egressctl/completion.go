@@ -34,6 +34,7 @@ var flagValues = map[string]values{
 		return []string{string(cluster.Hermetic), string(cluster.Live)}
 	},
 	"istio":    func(o *options, _ *cobra.Command) []string { return istioVersions(o) },
+	"profile":  func(*options, *cobra.Command) []string { return []string{string(cluster.IstioDocs)} },
 	"provider": func(*options, *cobra.Command) []string { return append(provider.Names(), provider.Auto) },
 	"sabotage": func(*options, *cobra.Command) []string { return sabotageNames() },
 	"source": func(*options, *cobra.Command) []string {

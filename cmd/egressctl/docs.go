@@ -15,6 +15,7 @@ import (
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/input"
 	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/pages"
@@ -134,7 +135,7 @@ func (o *options) pagesCluster(cmd *cobra.Command) (cluster.Cluster, error) {
 	if c.Facts().Foreign {
 		return nil, usage(fmt.Errorf("cluster %s belongs to somebody else, and pages make objects wherever they need them: run them in a cluster of egressctl up", c.Name()))
 	}
-	return c, nil
+	return c, harness.CasesFit(c)
 }
 
 // guide leads a reader through a page.

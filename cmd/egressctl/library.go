@@ -90,6 +90,6 @@ func (l *library) environment(c cluster.Cluster) ([]string, error) {
 			return nil, fmt.Errorf("make the programs of the pages known: %w", err)
 		}
 	}
-	return append(os.Environ(), "LC_ALL=C", "KUBECONFIG="+c.Kubeconfig(), "PATH="+l.links+string(filepath.ListSeparator)+os.Getenv("PATH"),
+	return append(os.Environ(), "LC_ALL=C", nameEnv+"="+c.Name(), "KUBECONFIG="+c.Kubeconfig(), "PATH="+l.links+string(filepath.ListSeparator)+os.Getenv("PATH"),
 		"KUBECACHEDIR="+filepath.Join(filepath.Dir(c.Kubeconfig()), "kubectl-cache")), nil
 }

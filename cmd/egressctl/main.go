@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,6 +120,9 @@ func interruptible(stderr io.Writer) (context.Context, func()) {
 	return ctx, func() { signal.Stop(sig); cancel() }
 }
 
+// nameEnv is a variable with the cluster that commands mean without --name: egressctl env sets it.
+const nameEnv = "EGRESS_NAME"
+
 // options are the flags that most commands share.
 type options struct {
 	provider, name, istio, source, hub string
@@ -157,12 +161,12 @@ func rootCommandWith(how conductor) *cobra.Command {
 	f.StringVar(&o.provider, "provider", provider.Auto, "where the cluster runs: embedded (Linux, root), kind (Docker), existing (--kubeconfig), or auto")
 	f.StringVar(&o.place.Kubeconfig, "kubeconfig", "", "kubeconfig of an existing cluster")
 	f.StringVar(&o.place.Context, "context", "", "context in the kubeconfig of an existing cluster")
-	f.StringVar(&o.name, "name", "default", "name of the cluster")
+	f.StringVar(&o.name, "name", cmp.Or(os.Getenv(nameEnv), "default"), "name of the cluster; EGRESS_NAME is the default")
 	f.StringVar(&o.releases, "catalogue", "", "folder with Istio releases beside the built-in ones, as components add-istio writes them (default: mesh-egress-conformance/releases in $XDG_CONFIG_HOME)")
 	f.BoolVar(&o.debug, "debug", false, "print what client libraries log")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no steps and no progress: results, warnings and errors alone")
 	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), compareCommand(), matrixCommand(o), upgradeCommand(o), reportCommand(), mergeCommand(), cleanCommand(o), listCommand(o), explainCommand(o), openCommand(), checkCommand(o), probeCommand(o), whyCommand(o),
-		kubectlCommand(o), istioctlCommand(o), kubeconfigCommand(o), envCommand(o), logsCommand(o), shellCommand(o), doctorCommand(o), componentsCommand(o), migrateCommand(), versionCommand(o), docsCommand(o))
+		kubectlCommand(o), istioctlCommand(o), kubeconfigCommand(o), envCommand(o), imageCommand(o), certificatesCommand(o), logsCommand(o), shellCommand(o), doctorCommand(o), componentsCommand(o), migrateCommand(), versionCommand(o), docsCommand(o))
 	if err := addCompletion(o, root); err != nil {
 		panic(err) // a flag has two lists of values: a mistake in this program
 	}

@@ -34,6 +34,8 @@ func TestUsage(t *testing.T) {
 		"did you mean verify":                   {"docs", "veryfi"},
 		"did you mean matrix":                   {"martix"},
 		"requires at least 1":                   {"probe"},
+		`profile "nonsense" is unknown`:         {"up", "--profile", "nonsense"},
+		"no archive of images":                  {"image", "load", "main_test.go"},
 		"scheme is none of dns, grpc":           {"why", "httpbin.org"},
 		`--want: outcome "fine" is unknown`:     {"probe", "http://httpbin.org/", "--want", "fine"},
 	} {
@@ -45,7 +47,7 @@ func TestUsage(t *testing.T) {
 }
 
 func TestNoCluster(t *testing.T) {
-	for _, args := range [][]string{{"down"}, {"kubeconfig"}, {"kubectl", "--", "get", "pods"}, {"istioctl", "--", "version"}, {"env"}, {"logs", "etcd"}, {"shell"}, {"probe", "http://httpbin.org/"}, {"why", "http://httpbin.org/"}} {
+	for _, args := range [][]string{{"down"}, {"kubeconfig"}, {"kubectl", "--", "get", "pods"}, {"istioctl", "--", "version"}, {"env"}, {"certificates", "nowhere"}, {"logs", "etcd"}, {"shell"}, {"probe", "http://httpbin.org/"}, {"why", "http://httpbin.org/"}} {
 		code, _, stderr := egressctl(t, args...)
 		if code != exitFault || !strings.Contains(stderr, "no such cluster") {
 			t.Errorf("%v: exit %d, %q", args, code, stderr)

@@ -104,6 +104,19 @@ type Logger interface {
 	Log(part string) (io.ReadCloser, error)
 }
 
+// Loader is a Cluster whose nodes take further images.
+type Loader interface {
+	// LoadImages puts the images of an archive, as docker save writes it, into every node: a pod that names one is started
+	// from it, without a registry.
+	LoadImages(ctx context.Context, file string) error
+}
+
+// Bare is a Cluster whose API server is a process on the node and no pod.
+type Bare interface {
+	// APIServer is that process's command line.
+	APIServer() []string
+}
+
 // Internet is a hermetic outside whose arrivals can be read.
 type Internet interface {
 	Arrivals(ctx context.Context, since int64) (log []egress.Arrival, next int64, err error)
@@ -145,11 +158,31 @@ func ParseInternet(s string) (InternetKind, error) {
 	return "", fmt.Errorf("internet %q is unknown: use %s or %s", s, Hermetic, Live)
 }
 
+// Profile is what a cluster is made for.
+type Profile string
+
+// The standard profile is for cases and the pages of this repository. IstioDocs is for people who follow the egress pages of
+// istio.io: what is installed has the names and settings that those count on.
+const (
+	Standard  Profile = ""
+	IstioDocs Profile = "istio-docs"
+)
+
+// ParseProfile reads a --profile flag.
+func ParseProfile(s string) (Profile, error) {
+	switch p := Profile(s); p {
+	case Standard, IstioDocs:
+		return p, nil
+	}
+	return "", fmt.Errorf("profile %q is unknown: use %s, or leave it out", s, IstioDocs)
+}
+
 // Options for Up.
 type Options struct {
 	Name     string
 	Set      *components.Set
 	Internet InternetKind // "" is Hermetic
+	Profile  Profile
 	// Hosts are those of the hermetic internet; nil means those that are built in.
 	Hosts *internet.Hosts
 	Port  int // loopback port of the API server; 0 picks one
@@ -172,6 +205,7 @@ type Facts struct {
 	Also     []Istio            `json:"also,omitempty"`
 	Foreign  bool               `json:"foreign,omitempty"` // it belongs to somebody else
 	Internet InternetKind       `json:"internet"`
+	Profile  Profile            `json:"profile,omitempty"`
 	Timings  map[string]float64 `json:"timings,omitempty"` // seconds since the start of Up
 	// Components are what the cluster is made of; none are known of somebody else's.
 	Components []components.Component `json:"components,omitempty"`
@@ -195,7 +229,7 @@ func FactsOf(o Options, provider string) Facts {
 	f := Facts{
 		Provider: provider, Kubernetes: set.Parts["kubernetes"].Manifest.Version, Module: set.Module,
 		Istio: set.Istio.Version, IstioTag: set.Istio.Release, Envoy: set.Istio.Envoy, Source: string(set.Source), Notes: set.Notes,
-		Features: []egress.Feature{egress.MeshConfig}, Internet: o.Internet, Components: set.Components(),
+		Features: []egress.Feature{egress.MeshConfig}, Internet: o.Internet, Profile: o.Profile, Components: set.Components(),
 	}
 	for _, x := range set.Also {
 		f.Also = append(f.Also, Istio{x.Istio.Version, x.Istio.Release, x.Module})

@@ -161,12 +161,12 @@ func debClosure(ctx context.Context, w *Work, packages []string) ([]string, erro
 	return names, nil
 }
 
-// pickNodeTools keeps runc, iptables, slirp4netns and the libraries that they load. They run on the host's
+// pickNodeTools keeps runc, iptables, slirp4netns, ipset and the libraries that they load. They run on the host's
 // own C library, which is the same distribution's.
 func pickNodeTools(root, dir string) error {
 	want := map[string][]string{
-		".":       {"usr/sbin/runc", "usr/bin/runc", "usr/sbin/xtables-nft-multi", "usr/sbin/xtables-legacy-multi", "usr/bin/slirp4netns"},
-		"lib":     {"usr/lib/*/libslirp.so*", "usr/lib/*/libpcre2-8.so*", "usr/lib/*/libglib-2.0.so*", "usr/lib/*/libseccomp.so*", "lib/*/libglib-2.0.so*", "lib/*/libseccomp.so*", "usr/lib/*/libxtables.so*", "usr/lib/*/libip4tc.so*", "usr/lib/*/libip6tc.so*", "usr/lib/*/libmnl.so*", "usr/lib/*/libnftnl.so*", "usr/lib/*/libnfnetlink.so*", "usr/lib/*/libnetfilter_conntrack.so*", "lib/*/libmnl.so*"},
+		".":       {"usr/sbin/runc", "usr/bin/runc", "usr/sbin/xtables-nft-multi", "usr/sbin/xtables-legacy-multi", "usr/bin/slirp4netns", "usr/sbin/ipset", "sbin/ipset"},
+		"lib":     {"usr/lib/*/libslirp.so*", "usr/lib/*/libpcre2-8.so*", "usr/lib/*/libglib-2.0.so*", "usr/lib/*/libseccomp.so*", "lib/*/libglib-2.0.so*", "lib/*/libseccomp.so*", "usr/lib/*/libxtables.so*", "usr/lib/*/libipset.so*", "usr/lib/*/libip4tc.so*", "usr/lib/*/libip6tc.so*", "usr/lib/*/libmnl.so*", "usr/lib/*/libnftnl.so*", "usr/lib/*/libnfnetlink.so*", "usr/lib/*/libnetfilter_conntrack.so*", "lib/*/libmnl.so*"},
 		"xtables": {"usr/lib/*/xtables/*.so"},
 	}
 	for sub, globs := range want {
@@ -186,13 +186,16 @@ func pickNodeTools(root, dir string) error {
 			}
 		}
 	}
-	for _, f := range []string{"runc", "xtables-nft-multi", "lib/libxtables.so.12", "slirp4netns"} {
+	for _, f := range []string{"runc", "xtables-nft-multi", "lib/libxtables.so.12", "slirp4netns", "ipset", ipsetLibrary} {
 		if _, err := os.Stat(filepath.Join(dir, f)); err != nil {
 			return fmt.Errorf("the distribution's packages hold no %s: %w", f, err)
 		}
 	}
 	return nil
 }
+
+// ipsetLibrary is what ipset loads that no other node tool does.
+const ipsetLibrary = "lib/libipset.so.13"
 
 // copyFile copies a file, following links.
 func copyFile(src, dst string) error {
@@ -207,6 +210,9 @@ func copyFile(src, dst string) error {
 	}
 	return writeFile(dst, in, st.Mode().Perm())
 }
+
+// iptablesNames are those under which one program is all of iptables' tools.
+var iptablesNames = []string{"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"}
 
 // packRootfs turns the unpacked packages into rootfs.tar: merged /usr, busybox under its applets'
 // names, the distribution's CA bundle, and users for the containers.
@@ -233,7 +239,7 @@ func packRootfs(root, dir string) error {
 		}
 	}
 	// The alternatives that iptables' maintainer script would make. Istio tries both flavours itself.
-	for _, n := range []string{"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"} {
+	for _, n := range iptablesNames {
 		if err := os.Symlink("xtables-nft-multi", filepath.Join(root, "usr/sbin", n)); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}

@@ -63,6 +63,10 @@ func (s *Set) OfficialProxy() bool { return s.Source == Image }
 // IstioHub is the registry prefix under which the Istio images are known in the cluster.
 const IstioHub = "docker.io/istio"
 
+// EnforcerImage has what enforces NetworkPolicies on a node (framework/enforcer): the network policy controller of
+// kube-router, with the tools that it calls.
+const EnforcerImage = "docker.io/mesh-egress-conformance/netpol:1"
+
 // PauseImage is the sandbox image.
 const PauseImage = "registry.k8s.io/pause:3.10.1"
 

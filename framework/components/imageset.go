@@ -35,6 +35,7 @@ func (f *fetcher) images(ctx context.Context) error {
 	}
 	specs["curl"] = imageSpec{refs: curlRefs, base: base, trust: bundle, files: map[string]string{"usr/local/bin/egressprobe": agent.Path("egressprobe")}, entrypoint: []string{"curl"}, user: "100:101"}
 	specs["egresshttpbin"] = imageSpec{refs: []string{samples.AppImage}, base: base, trust: bundle, files: map[string]string{"app": app.Path("egresshttpbin")}, entrypoint: []string{"/app"}, user: "1000:1000"}
+	specs["netpol"] = f.enforcerSpec()
 	for _, n := range slices.Sorted(maps.Keys(specs)) {
 		if err := f.image(ctx, n, specs[n]); err != nil {
 			return err
@@ -45,6 +46,18 @@ func (f *fetcher) images(ctx context.Context) error {
 
 // userland is the part with what programs in images need besides themselves.
 const userland = "userland"
+
+// enforcerSpec is the image of what enforces NetworkPolicies. Its iptables is of the legacy kind: in a user namespace the other one
+// cannot write as many rules at once as it takes ("Message too long"), and the tables are other ones than kube-proxy's.
+func (f *fetcher) enforcerSpec() imageSpec {
+	p := f.set.Parts
+	tools := p["node-tools"]
+	files := map[string]string{"usr/local/bin/netpol": p["netpol"].Path("netpol"), "usr/sbin/ipset": tools.Path("ipset"), "usr/" + ipsetLibrary: tools.Path(ipsetLibrary)}
+	for _, n := range iptablesNames { // before the userland's own in PATH
+		files["usr/local/sbin/"+n] = tools.Path("xtables-legacy-multi")
+	}
+	return imageSpec{refs: []string{EnforcerImage}, base: p[userland].Path("rootfs.tar"), entrypoint: []string{"/usr/local/bin/netpol"}, files: files}
+}
 
 // istioSpecs are the images of the Istio itself; its parts and the userland are there.
 func (f *fetcher) istioSpecs() map[string]imageSpec {

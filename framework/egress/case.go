@@ -35,21 +35,23 @@ const (
 	TPROXY         Feature = "tproxy"
 	GatewayAPI     Feature = "gateway-api"
 	NFTables       Feature = "nftables"
+	NetworkPolicy  Feature = "network-policy"
+	IPv6           Feature = "ipv6"
 )
 
 // features are all that cases may need, with what each means.
 var features = map[Feature]string{
-	IstioFilters:     "Istio's own build of Envoy, which only the official proxy image has",
-	Hermetic:         "an internet whose arrival log can be read",
-	EgressGateway:    "an egress gateway",
-	IngressGateway:   "an ingress gateway",
-	MeshConfig:       "leave to change mesh-wide settings",
-	GatewayAPI:       "the CRDs of the Gateway API",
-	"network-policy": "a CNI plugin that enforces NetworkPolicies",
-	"ipv6":           "pods with IPv6 addresses",
-	TPROXY:           "a kernel with the TPROXY target",
-	NFTables:         "a proxy image with nft",
-	Credential:       "a client certificate of the internet's CA, and leave to let sidecars read Secrets",
+	IstioFilters:   "Istio's own build of Envoy, which only the official proxy image has",
+	Hermetic:       "an internet whose arrival log can be read",
+	EgressGateway:  "an egress gateway",
+	IngressGateway: "an ingress gateway",
+	MeshConfig:     "leave to change mesh-wide settings",
+	GatewayAPI:     "the CRDs of the Gateway API",
+	NetworkPolicy:  "something that enforces NetworkPolicies",
+	IPv6:           "pods with IPv6 addresses",
+	TPROXY:         "a kernel with the TPROXY target",
+	NFTables:       "a proxy image with nft",
+	Credential:     "a client certificate of the internet's CA, and leave to let sidecars read Secrets",
 }
 
 // Meaning says what a feature is.

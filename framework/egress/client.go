@@ -27,6 +27,8 @@ type Client struct {
 	Escapes bool   `json:"escapes,omitempty"` // it has a sidecar, and its traffic goes around it
 	// Init makes its container an init container, which never ends: its pod does not become ready.
 	Init bool `json:"init,omitempty"`
+	// DualStack gives its pod addresses of both families, where the cluster can; without, it has IPv4 alone.
+	DualStack bool `json:"dualStack,omitempty"`
 	// Service keeps the Service that the manifest has. A client that is not called needs none, and its start
 	// does not change anybody's endpoints then.
 	Service bool `json:"service,omitempty"`
@@ -42,6 +44,9 @@ type Client struct {
 
 // ControlClient is the name of the client without sidecar that proves targets reachable.
 const ControlClient = "control"
+
+// DualStackClass is the runtime class of pods with addresses of both families.
+const DualStackClass = "dual-stack"
 
 // Captured says whether the client has a sidecar.
 func (c Client) Captured() bool { return c.Injection != NoInjection }
@@ -61,7 +66,7 @@ func (c Client) Serves() bool { return c.Service || c.Container == "" }
 // Default fills in what a description leaves out: a sleep pod of its own, injected by the webhook.
 func (c *Client) Default() {
 	if c.Manifest == "" {
-		c.Manifest = "sleep.yaml"
+		c.Manifest = "sleep/sleep.yaml"
 	}
 	if c.Namespace == "" {
 		c.Namespace = "egress-" + c.Name
@@ -69,7 +74,7 @@ func (c *Client) Default() {
 	if c.Workload == "" {
 		c.Workload = "sleep"
 	}
-	if c.Container == "" && c.Manifest == "sleep.yaml" {
+	if c.Container == "" && c.Manifest == "sleep/sleep.yaml" {
 		c.Container = "sleep"
 	}
 	if c.Injection == "" {

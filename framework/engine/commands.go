@@ -110,10 +110,10 @@ func (c *commandRun) received(seq int64) bool {
 }
 
 // foreignPort is the port of an address of a pod that no probe uses; 0 for any other address.
-func foreignPort(address, pod string) int {
+func foreignPort(address string, pod ClientInfo) int {
 	host, port, err := net.SplitHostPort(address)
 	n, err2 := strconv.Atoi(port)
-	if err != nil || err2 != nil || host != pod || n >= firstPort && n <= lastPort {
+	if err != nil || err2 != nil || !pod.owns(host) || n >= firstPort && n <= lastPort {
 		return 0
 	}
 	return n
@@ -133,7 +133,7 @@ func (r *run) unexplained(ctx context.Context, client string, info ClientInfo) (
 		return nil, nil
 	}
 	found, err := r.proxied(ctx, client, func(l egress.AccessLog) bool {
-		return foreignPort(l.DownstreamRemote, info.IP) != 0 && !l.Start().IsZero() &&
+		return foreignPort(l.DownstreamRemote, info) != 0 && !l.Start().IsZero() &&
 			!slices.ContainsFunc(runs, func(c *commandRun) bool { return c.during(l.Start()) })
 	})
 	if err != nil || len(found) == 0 {

@@ -186,7 +186,7 @@ func TestForeignPort(t *testing.T) {
 		"10.0.0.1:40000": 40000, "10.0.0.1:11000": 0, "10.0.0.1:30000": 0, "10.0.0.1:30001": 30001, "10.0.0.1:10999": 10999,
 		"10.0.0.2:40000": 0, "10.0.0.1": 0, "": 0,
 	} {
-		if got := foreignPort(address, "10.0.0.1"); got != want {
+		if got := foreignPort(address, ClientInfo{IP: "10.0.0.1"}); got != want {
 			t.Errorf("%q: %d, want %d", address, got, want)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,10 +47,26 @@ type Clients interface {
 // ClientInfo is a client as the network sees it.
 type ClientInfo struct {
 	IP string
+	// Also are further addresses of its pod: that of the other family, where it has both.
+	Also []string
 	// Pod tells the client's pod from those of all clusters that the process uses, which may have the same addresses;
 	// left out, the address does.
 	Pod      string
 	Captured bool // it has a sidecar
+}
+
+// owns says whether an address, without port, is the client's.
+func (i ClientInfo) owns(host string) bool { return host == i.IP || slices.Contains(i.Also, host) }
+
+// toward is the client's address at its end of a connection to another address: the one of its family.
+func (i ClientInfo) toward(remote string) string {
+	six := func(a string) bool { return strings.Contains(a, ":") }
+	for _, a := range append([]string{i.IP}, i.Also...) {
+		if six(a) == six(remote) {
+			return a
+		}
+	}
+	return i.IP
 }
 
 // pod names the client's pod for what is kept by pod: ports that were handed out, commands that ran.

@@ -62,7 +62,7 @@ func (r *run) lines(ctx context.Context, p egress.Probe, ph egress.Phase, x roun
 			if p.Protocol().Keeps && l.RequestID != x.script.ID { // other requests used the connection too
 				return false
 			}
-			return fromRound(l.DownstreamRemote, l.DownstreamLocal, x, info.IP) || foreignPort(l.DownstreamRemote, info.IP) != 0 && x.command.during(l.Start())
+			return fromRound(l.DownstreamRemote, l.DownstreamLocal, x, info) || foreignPort(l.DownstreamRemote, info) != 0 && x.command.during(l.Start())
 		})
 	}
 	// The other end is the gateway's pod, and not the Service's address that the client called.
@@ -75,7 +75,7 @@ func (r *run) lines(ctx context.Context, p egress.Probe, ph egress.Phase, x roun
 	}
 	return r.proxied(ctx, through, func(l egress.AccessLog) bool {
 		host, _, _ := net.SplitHostPort(l.DownstreamRemote)
-		return l.RequestID == front[0].RequestID && host == carrier.IP && !strings.HasPrefix(l.UpstreamCluster, "inbound|")
+		return l.RequestID == front[0].RequestID && carrier.owns(host) && !strings.HasPrefix(l.UpstreamCluster, "inbound|")
 	})
 }
 
@@ -177,31 +177,31 @@ func passedOn(l, g egress.AccessLog) bool {
 }
 
 // fromRound says whether a connection, given by both its ends, is the client's in a round.
-func fromRound(peer, local string, x round, ip string) bool {
+func fromRound(peer, local string, x round, from ClientInfo) bool {
 	if !x.client.Shell {
 		return peer != "" && peer == x.client.Local && (x.client.Remote == "" || local == x.client.Remote)
 	}
 	host, port, err := net.SplitHostPort(peer)
 	n, err2 := strconv.Atoi(port)
-	return err == nil && err2 == nil && host == ip && n >= x.script.Ports[0] && n <= x.script.Ports[1]
+	return err == nil && err2 == nil && from.owns(host) && n >= x.script.Ports[0] && n <= x.script.Ports[1]
 }
 
 // foundLocal is the client's address as the other witnesses name it, for commands that cannot say it
 // themselves. Of a command that the sidecar has no line of, it is an arrival from a port that the kernel has picked, at
 // the time of the command, that is surely not the sidecar's.
-func foundLocal(o egress.Observation, x round, ip string, sidecar upstreams, log []egress.Arrival) string {
+func foundLocal(o egress.Observation, x round, from ClientInfo, sidecar upstreams, log []egress.Arrival) string {
 	for _, l := range o.Mesh {
-		if fromRound(l.DownstreamRemote, l.DownstreamLocal, x, ip) || x.command != nil && foreignPort(l.DownstreamRemote, ip) != 0 {
+		if fromRound(l.DownstreamRemote, l.DownstreamLocal, x, from) || x.command != nil && foreignPort(l.DownstreamRemote, from) != 0 {
 			return l.DownstreamRemote
 		}
 	}
 	for _, a := range log {
-		if fromRound(a.Peer, a.Local, x, ip) {
+		if fromRound(a.Peer, a.Local, x, from) {
 			return a.Peer
 		}
 	}
 	for _, a := range log {
-		if len(o.Mesh) == 0 && x.command.received(a.Seq) && foreignPort(a.Peer, ip) != 0 && sidecar.excludes(a.Peer) {
+		if len(o.Mesh) == 0 && x.command.received(a.Seq) && foreignPort(a.Peer, from) != 0 && sidecar.excludes(a.Peer) {
 			return a.Peer
 		}
 	}

@@ -153,7 +153,7 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 			if err != nil && last {
 				t.err = errors.Join(t.err, err)
 			}
-			o.Client.Local = foundLocal(o, x, carrier.IP, sidecar, since)
+			o.Client.Local = foundLocal(o, x, carrier, sidecar, since)
 		}
 		o.Arrivals = arrivalsOf(o, since, joined) // earlier rounds too: their arrivals are explained
 		if last {
@@ -188,7 +188,7 @@ func (r *run) strays(t *try, log []egress.Arrival, joined map[int64]bool) []egre
 	var out []egress.Arrival
 	for _, a := range log {
 		host, _, err := net.SplitHostPort(a.Peer)
-		if err == nil && host == info.IP && !joined[a.Seq] && a.Seq >= r.starts[t.phase] && a.Seq < end && !r.paused(a) && !spare(a, host, log, joined) {
+		if err == nil && info.owns(host) && !joined[a.Seq] && a.Seq >= r.starts[t.phase] && a.Seq < end && !r.paused(a) && !spare(a, host, log, joined) {
 			out = append(out, a)
 		}
 	}
@@ -228,8 +228,8 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 	}
 	log = r.from(t.since(), log)
 	for i, a := range log {
-		byCommand := x.command.received(a.Seq) && foreignPort(a.Peer, info.IP) != 0
-		if !byCommand && !fromRound(a.Peer, a.Local, *x, info.IP) && a.ProbeID != x.script.ID { // the id, where a Service changed the address
+		byCommand := x.command.received(a.Seq) && foreignPort(a.Peer, info) != 0
+		if !byCommand && !fromRound(a.Peer, a.Local, *x, info) && a.ProbeID != x.script.ID { // the id, where a Service changed the address
 			continue
 		}
 		joined[a.Seq] = true

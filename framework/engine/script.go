@@ -231,18 +231,18 @@ func (r *run) execute(ctx context.Context, client string, p egress.Probe, t *try
 		x.err = fmt.Errorf("the probe reports exit %d and the agent %d", rep.ExitCode, x.exec.ExitCode)
 		return x
 	}
-	r.report(&x, rep, p, info.IP)
+	r.report(&x, rep, p, info)
 	return x
 }
 
 // report fills in what an attempt's report says.
-func (r *run) report(x *round, rep curlReport, p egress.Probe, ip string) {
+func (r *run) report(x *round, rep curlReport, p egress.Probe, from ClientInfo) {
 	x.client.HTTPCode, x.client.GRPC, x.client.Raw, x.client.Held = rep.HTTPCode, rep.GRPC, p.Raw(), rep.Held
 	if !r.byCurl(p) {
 		x.client.Stdout, x.client.Stderr = shorten(rep.Output), shorten(rep.Error)
 	}
 	if rep.LocalPort > 0 {
-		x.client.Local = net.JoinHostPort(ip, strconv.Itoa(rep.LocalPort))
+		x.client.Local = net.JoinHostPort(from.toward(rep.RemoteIP), strconv.Itoa(rep.LocalPort))
 	}
 	if rep.RemotePort > 0 {
 		x.client.Remote = net.JoinHostPort(rep.RemoteIP, strconv.Itoa(rep.RemotePort))
@@ -290,7 +290,7 @@ func (r *run) batch(ctx context.Context, t *try, n int) []round {
 	for i, rep := range reports {
 		out[i].exec = Execution{ExitCode: rep.ExitCode}
 		out[i].client = egress.ClientWitness{Command: t.probe.String(), ExitCode: rep.ExitCode, Took: took}
-		r.report(&out[i], rep, t.probe, info.IP)
+		r.report(&out[i], rep, t.probe, info)
 	}
 	return out[:len(reports)]
 }

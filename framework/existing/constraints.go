@@ -52,7 +52,7 @@ func (t Constraints) skipReason(c egress.Case, text string) string {
 		if x.Revision != "" && !t.OwnIstio {
 			return fmt.Sprintf("client %s needs an istiod of its own (revision %s), and the cluster's Istio belongs to somebody else; where there is none, --allow-install lets the run install both", n, x.Revision)
 		}
-		if x.Manifest != "sleep.yaml" || x.Injection == egress.ManualInjection {
+		if x.Manifest != "sleep/sleep.yaml" || x.Injection == egress.ManualInjection {
 			return fmt.Sprintf("client %s needs an image or a program that only the harness's own clusters have", n)
 		}
 		for name, a := range x.Annotations {

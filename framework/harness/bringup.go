@@ -14,6 +14,7 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/enforcer"
 	"mesh-egress-conformance/framework/engine"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/mesh"
@@ -28,7 +29,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return err
 	}
 	s.times.mark(stepComponents)
-	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Internet: s.opts.Internet, Hosts: s.opts.Hosts, Port: s.opts.Port, Progress: s.opts.Progress})
+	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Internet: s.opts.Internet, Profile: s.opts.Profile, Hosts: s.opts.Hosts, Port: s.opts.Port, Progress: s.opts.Progress})
 	if err != nil {
 		return err
 	}
@@ -143,7 +144,11 @@ func (s *Session) ensureGateways(ctx context.Context) error {
 // CRDs are those of the newest, as before any upgrade.
 func (s *Session) installer(i cluster.Istio) *mesh.Installer {
 	f := s.env.facts
-	return mesh.NewInstaller(s.env.cluster.RESTConfig(), mesh.Options{Module: i.Module, Base: newest(f).Module, Tag: i.Tag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly, Limits: s.opts.Limits})
+	o := mesh.Options{Module: i.Module, Base: newest(f).Module, Tag: i.Tag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly, Limits: s.opts.Limits}
+	if f.Profile == cluster.IstioDocs {
+		forDocs(&o)
+	}
+	return mesh.NewInstaller(s.env.cluster.RESTConfig(), o)
 }
 
 // because adds the cluster's own explanation to an error that its death has caused.
@@ -279,12 +284,13 @@ func (s *Session) makeLanes() error {
 	}
 	secrets, objects := s.secrets(), s.env.limit(s.fix.Part(casesPart))
 	s.starter.lanes = n
+	s.enforcing = &enforcing{by: s.opts.Sabotage.enforcement(enforcer.New(s.cs, s.fix.Part(enforcerPart), s.opts.Limits)), limit: s.opts.Limits.Probe.Restore}
 	places := &namespaces{fixtures: s.fix, pods: s.pods, clients: s.opts.Clients, confined: !s.env.ours}
 	for l := range lane(n) {
 		cl := clients{s.pods, l, s.starter.gatewayProxies}
 		w := &laneRunner{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, revisions: s.revisions, run: s.run, limits: s.opts.Limits.Control,
+			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, revisions: s.revisions, enforcing: s.enforcing, run: s.run, limits: s.opts.Limits.Control,
 			expand: s.expand(l), secrets: secrets,
 			places: places, ours: s.env.ours, doubts: s.doubts, back: s.opts.Limits.Cluster.Back,
 		}

@@ -63,7 +63,8 @@ type reachability interface {
 // ownEnvironment is that of a cluster which the harness has made.
 func (s *Session) ownEnvironment(c cluster.Cluster) environment {
 	e := environment{cluster: c, facts: c.Facts(), ours: true, hosts: s.opts.Hosts, internet: c.Internet(), revision: mesh.DefaultRevision}
-	e.constraints = append(e.constraints, constraint{"on this cluster", noIPv6{e.hosts, s.opts.Fixtures}.skipReason})
+	e.constraints = append(e.constraints, constraint{"on this cluster", families{e.hosts, s.opts.Fixtures, s.opts.Clients, slices.Contains(e.facts.Features, egress.IPv6)}.skipReason})
+	s.starter.ipv6 = slices.Contains(e.facts.Features, egress.IPv6)
 	s.completeEnvironment(&e)
 	return e
 }

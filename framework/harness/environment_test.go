@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -78,26 +79,41 @@ func TestExtend(t *testing.T) {
 	}
 }
 
-// A case that needs an IPv6 address of a host is skipped with the reason, and no other.
-func TestNoIPv6(t *testing.T) {
-	n := noIPv6{own(t, `
-- {name: six.example, address: "2001:db8::6", services: [{port: 80, kind: http}]}
-- {name: both.example, address: [192.0.2.8, "2001:db8:1::/48"], services: [{port: 80, kind: http}]}`), fstest.MapFS{}}
-	entry := egress.Object{"kind": "ServiceEntry", "spec": map[string]any{"addresses": []any{"2001:db8:1::/48"}}}
+// A case that needs an IPv6 address of a host is skipped with the reason where its client has none, and no other.
+func TestFamilies(t *testing.T) {
+	hosts := own(t, `
+- {name: v6.example, address: "2001:db8:8::6", services: [{port: 80, kind: http}]}
+- {name: both.example, address: [192.0.2.8, "2001:db8:5::/48"], services: [{port: 80, kind: http}]}`)
+	clients := []egress.Client{{Name: "four"}, {Name: "dual", DualStack: true}, {Name: egress.ControlClient}}
+	from := func(client string, c egress.Case) egress.Case {
+		c.Probes = slices.Clone(c.Probes)
+		for i := range c.Probes {
+			c.Probes[i].From = client
+		}
+		return c
+	}
+	entry := egress.Object{"kind": "ServiceEntry", "spec": map[string]any{"addresses": []any{"2001:db8:5::/48"}}}
+	ranged := egress.Case{Probes: probing("http://both.example/").Probes, Objects: []egress.Object{entry}}
 	for name, x := range map[string]struct {
-		c    egress.Case
-		want string // part of the reason; "" for none
+		c             egress.Case
+		without, with string // part of the reason in a cluster without IPv6, and with; "" for none
 	}{
-		"an IPv4 host":         {probing("http://httpbin.org/"), ""},
-		"both":                 {probing("http://both.example/"), ""},
-		"IPv6 alone":           {probing("http://six.example/"), "six.example has IPv6 addresses alone"},
-		"an address":           {probing("http://[2001:db8:1::9]/"), "2001:db8:1::9"},
-		"a range in an object": {egress.Case{Probes: probing("http://both.example/").Probes, Objects: []egress.Object{entry}}, "2001:db8:1::/48"},
-		"nobody's address":     {egress.Case{Probes: probing("http://both.example/").Probes, Claim: "unlike 2001:db8:9::1"}, ""},
+		"an IPv4 host":               {from("four", probing("http://httpbin.org/")), "", ""},
+		"both":                       {from("four", probing("http://both.example/")), "", ""},
+		"both, from both":            {from("dual", probing("http://both.example/")), "dual has addresses of both families", ""},
+		"IPv6 alone":                 {from("four", probing("http://v6.example/")), "v6.example has IPv6 addresses alone, and pods here", "client four has none (give it dualStack: true)"},
+		"IPv6 alone, from both":      {from("dual", probing("http://v6.example/")), "dual has addresses of both families", ""},
+		"IPv6 alone, from control":   {from(egress.ControlClient, probing("http://v6.example/")), "pods here have no IPv6", ""},
+		"an address":                 {from("four", probing("http://[2001:db8:5::9]/")), "2001:db8:5::9", "2001:db8:5::9"},
+		"a range in an object":       {from("four", ranged), "2001:db8:5::/48", "none of its clients"},
+		"a range, and both families": {from("dual", ranged), "dual has", ""},
+		"nobody's address":           {from("four", egress.Case{Probes: probing("http://both.example/").Probes, Claim: "unlike 2001:db8:9::1"}), "", ""},
 	} {
-		got, err := n.skipReason(x.c)
-		if err != nil || (x.want == "") != (got == "") || !strings.Contains(got, x.want) {
-			t.Errorf("%s: %q %v", name, got, err)
+		for ipv6, want := range map[bool]string{false: x.without, true: x.with} {
+			got, err := families{hosts, fstest.MapFS{}, clients, ipv6}.skipReason(x.c)
+			if err != nil || (want == "") != (got == "") || !strings.Contains(got, want) {
+				t.Errorf("%s, IPv6 %t: %q %v", name, ipv6, got, err)
+			}
 		}
 	}
 }

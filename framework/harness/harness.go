@@ -48,6 +48,8 @@ type Options struct {
 	StrictCluster bool
 	// Internet is the one that cases call. "" is that of the running cluster, or the hermetic one.
 	Internet cluster.InternetKind
+	// Profile is what a cluster is made for that is brought up (Up).
+	Profile cluster.Profile
 	// Hosts are what cases may call; nil means those that are built in.
 	Hosts    *internet.Hosts
 	Sabotage Sabotage
@@ -111,13 +113,15 @@ type Session struct {
 	// revisions are the istiods beside the default one; nil until that is there.
 	revisions *revisions
 	versions  clientVersions
+	// enforcing makes NetworkPolicies hold while a case needs it; nil until there are lanes.
+	enforcing *enforcing
 }
 
 // Cluster is the cluster that the session runs in.
 func (s *Session) Cluster() cluster.Cluster { return s.env.cluster }
 
 // EmbeddedFeatures are those of an embedded cluster with locally built parts.
-var EmbeddedFeatures = []egress.Feature{egress.Hermetic, egress.MeshConfig, egress.IngressGateway, egress.EgressGateway, egress.Credential, egress.TPROXY, egress.GatewayAPI, egress.NFTables}
+var EmbeddedFeatures = []egress.Feature{egress.Hermetic, egress.MeshConfig, egress.IngressGateway, egress.EgressGateway, egress.Credential, egress.TPROXY, egress.GatewayAPI, egress.NFTables, egress.NetworkPolicy, egress.IPv6}
 
 // baseClients are the ones that every cluster from `egressctl up` has.
 var baseClients = []string{"client", egress.ControlClient}
@@ -145,6 +149,8 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 		o.logf("using the cluster of context %s, which belongs to somebody else", c.Name())
 		s.env = environment{cluster: c}
 		err = s.useExisting(ctx, store)
+	case err == nil && !o.Watch && c.Facts().Profile != cluster.Standard:
+		err = CasesFit(c)
 	case err == nil:
 		o.logf("using the running cluster %s", o.Name)
 		err = s.useRunning(ctx, c, store)
@@ -197,6 +203,9 @@ func Up(ctx context.Context, o Options) (*Session, error) {
 	}
 	if err == nil {
 		err = s.Ready(ctx)
+	}
+	if err == nil && o.Profile == cluster.IstioDocs {
+		err = s.prepareForDocs(ctx)
 	}
 	if err == nil {
 		err = errors.Join(s.Keep(), s.lock.complete())
@@ -288,6 +297,9 @@ func (s *Session) beginCase(ctx context.Context, w *laneRunner, p schedule.Plan,
 	if err == nil && p.Shares.Alone != "" { // see mesh.Istiod.Quiet: no pod may be starting
 		err = s.starter.settled(ctx)
 	}
+	if err == nil {
+		err = s.enforcing.begin(ctx, p.Case)
+	}
 	if err != nil {
 		return not(s.because(ctx, err).Error())
 	}
@@ -296,7 +308,8 @@ func (s *Session) beginCase(ctx context.Context, w *laneRunner, p schedule.Plan,
 		w.stages.tell(p.Case, schedule.StageBefore)
 	}
 	verdict := w.engine.Begin(ctx, p.Case)
-	return func() egress.Result { return s.env.foreign.blame(s.concluded(verdict())) }
+	left := s.enforcing.end(ctx, p.Case)
+	return func() egress.Result { return s.env.foreign.blame(s.concluded(left(verdict()))) }
 }
 
 // concluded adds to a result what only the session knows.

@@ -24,6 +24,9 @@ func (r *rules) take(ctx context.Context, c egress.Case, objs []*fixture.Object,
 	s, err := r.settle(ctx, c, patch, objs, func(ctx context.Context) (mesh.Written, error) {
 		return mesh.Written{Removed: objs}, r.fixtures.Remove(ctx, objs...)
 	})
+	if err == nil {
+		err = r.enforcing.lifted(ctx, c, objs)
+	}
 	return settled(engine.Change{Acknowledged: true}, s), err
 }
 

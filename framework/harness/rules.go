@@ -30,6 +30,8 @@ type rules struct {
 	gateways *mesh.Gateways
 	// revisions are the istiods that a case may send away.
 	revisions scaler
+	// enforcing knows when NetworkPolicies hold.
+	enforcing *enforcing
 	run       string
 	limits    limits.Control
 	expand    func(string) string
@@ -262,6 +264,9 @@ func (r *rules) put(ctx context.Context, c egress.Case, objs []*fixture.Object, 
 	})
 	ch := settled(engine.Change{Acknowledged: true, Applied: applied}, s)
 	if err != nil {
+		return ch, err
+	}
+	if err := r.enforcing.enforced(ctx, c, made); err != nil {
 		return ch, err
 	}
 	s, err = r.changer.AwaitGateways(ctx, r.gateways, made, r.proxies(c, nil))

@@ -41,6 +41,8 @@ type action struct {
 	wrap    func(*engine.Engine, target)
 	// config wraps where the mesh configuration is kept.
 	config func(mesh.ConfigStore) mesh.ConfigStore
+	// enforcement takes the place of what enforces NetworkPolicies.
+	enforcement enforcement
 	// internet says that it is the hermetic internet which is broken, or its log.
 	internet bool
 }
@@ -63,9 +65,10 @@ var actions = map[Sabotage]action{
 		config: func(s mesh.ConfigStore) mesh.ConfigStore { return allowsAny{s} },
 		begin:  func(ctx context.Context, t target) error { return t.rewrite(ctx) },
 	},
-	"internet-down": {begin: breakInternet("down"), mend: breakInternet("mend"), internet: true},
-	"dns-dead":      {begin: breakInternet("dns"), mend: breakInternet("mend"), internet: true},
-	"wrong-ca":      {begin: breakInternet("ca"), mend: breakInternet("mend"), internet: true},
+	"internet-down":       {begin: breakInternet("down"), mend: breakInternet("mend"), internet: true},
+	"dns-dead":            {begin: breakInternet("dns"), mend: breakInternet("mend"), internet: true},
+	"wrong-ca":            {begin: breakInternet("ca"), mend: breakInternet("mend"), internet: true},
+	"policy-not-enforced": {enforcement: idle{}},
 	"not-injected": {clients: func(c egress.Client) egress.Client {
 		c.Injection = egress.NoInjection
 		return elsewhere(c)
@@ -115,6 +118,14 @@ func ParseSabotage(s string) (Sabotage, error) {
 func elsewhere(c egress.Client) egress.Client {
 	c.Namespace += "-spoiled"
 	return c
+}
+
+// enforcement is what enforces NetworkPolicies.
+func (name Sabotage) enforcement(sound enforcement) enforcement {
+	if e := actions[name].enforcement; e != nil {
+		return e
+	}
+	return sound
 }
 
 // begin breaks the world of an open session.

@@ -33,7 +33,9 @@ type starter struct {
 	clients []egress.Client // all that cases may name
 	limits  limits.Limits
 	lanes   int // how many lanes have clients of their own
-	logf    func(format string, a ...any)
+	// ipv6 says that pods can have IPv6 addresses: the control client has one then, since whoever calls a host, it does too.
+	ipv6 bool
+	logf func(format string, a ...any)
 	// alive returns a context that ends with the cluster too.
 	alive func(context.Context) (context.Context, context.CancelFunc)
 	// life ends when the session is closed; what runs in the background ends with it.
@@ -168,6 +170,7 @@ func (s *starter) client(name string) (egress.Client, error) {
 	for _, c := range s.clients {
 		for l := range lane(s.lanes) {
 			if l.actual(c.Name) == name {
+				c.DualStack = c.DualStack || s.ipv6 && c.Name == egress.ControlClient
 				return l.client(c), nil
 			}
 		}

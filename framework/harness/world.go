@@ -63,7 +63,7 @@ func (c clients) Describe(client string) (engine.ClientInfo, error) {
 	if err != nil {
 		return engine.ClientInfo{}, err
 	}
-	return engine.ClientInfo{IP: p.IP, Pod: p.UID, Captured: p.Captured() && !p.Escapes}, nil
+	return engine.ClientInfo{IP: p.IP, Also: p.Also, Pod: p.UID, Captured: p.Captured() && !p.Escapes}, nil
 }
 
 func (c clients) Identity(ctx context.Context, client string) (string, error) {

@@ -49,7 +49,7 @@ func (h Host) faults() []string {
 	if h.Name == "" {
 		return []string{"a host needs a name"}
 	}
-	for _, n := range h.Names() {
+	for _, n := range append(h.Names(), h.CertificateNames...) {
 		if why := nameFault(n); why != "" {
 			add("%s", why)
 		}

@@ -42,8 +42,10 @@ type Host struct {
 	CA       string `json:"ca,omitempty"`
 	ClientCA string `json:"clientCA,omitempty"`
 	// Certificate is what is wrong with its certificate on purpose.
-	Certificate Flaw      `json:"certificate,omitempty"`
-	Services    []Service `json:"services,omitempty"`
+	Certificate Flaw `json:"certificate,omitempty"`
+	// CertificateNames are further names in it, such as *.wikipedia.org where one machine serves a site of many names.
+	CertificateNames []string  `json:"certificateNames,omitempty"`
+	Services         []Service `json:"services,omitempty"`
 
 	// Chosen says that Hosts.Add chose the address; no file may say so.
 	Chosen bool `json:"chosen,omitempty"`

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 )
 
 // Server runs the hosts on addresses that the caller gives to this network namespace (Hosts.Addresses, Hosts.Ranges).
@@ -112,7 +113,11 @@ func (s *Server) startHost(ctx context.Context, h Host) error {
 			}
 		}
 		for _, svc := range h.Services {
-			if err := s.startService(ctx, h, svc, p); err != nil {
+			err := s.startService(ctx, h, svc, p)
+			if p.Addr().Is6() && errors.Is(err, syscall.EAFNOSUPPORT) { // nobody here can call it
+				continue
+			}
+			if err != nil {
 				return fmt.Errorf("host %s, port %d (%s): %w", h.Name, svc.Port, svc.Kind, err)
 			}
 		}

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/mccutchen/go-httpbin/v2/httpbin"
-
 	"mesh-egress-conformance/framework/egress"
 )
 
@@ -84,37 +82,4 @@ func (s *Server) resolver() *net.Resolver {
 		var d net.Dialer
 		return d.DialContext(ctx, network, net.JoinHostPort(s.Hosts().DNS.String(), "53"))
 	}}
-}
-
-// site is what a host's web server serves.
-func site(h Host) http.Handler {
-	switch h.Site {
-	case "wikipedia":
-		return pages(map[string]string{"/{$}": wikipediaPage, "/wiki/Main_Page": mainPage})
-	case "cnn":
-		return pages(map[string]string{"/{$}": newsPage, "/politics": newsPage})
-	}
-	return httpbin.New(httpbin.WithHostname(h.Name), httpbin.WithMaxDuration(30*time.Second))
-}
-
-// mainPage has the element that the Istio task's article count looks for.
-const mainPage = `<!DOCTYPE html>
-<html><head><title>Wikipedia, the free encyclopedia</title></head><body>
-<div id="mp-topbanner">Welcome to Wikipedia
-<div id="articlecount"><a href="/wiki/Special:Statistics" title="Special:Statistics">6,543,210</a> articles in English</div>
-</div></body></html>
-`
-
-const (
-	wikipediaPage = "<!DOCTYPE html><html><head><title>Wikipedia</title></head><body>Wikipedia</body></html>\n"
-	newsPage      = "<!DOCTYPE html><html><head><title>News</title></head><body>News</body></html>\n"
-)
-
-// pages serves a text for each pattern of a path.
-func pages(of map[string]string) http.Handler {
-	mux := http.NewServeMux()
-	for path, text := range of {
-		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) })
-	}
-	return mux
 }

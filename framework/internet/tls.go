@@ -83,7 +83,7 @@ func (s *Server) certify(cfg *tls.Config, h Host, svc Service, hello *tls.Client
 
 // certified are the names and addresses in a host's certificate.
 func certified(h Host, asked string, local net.Addr) []string {
-	out := h.Names()
+	out := append(h.Names(), h.CertificateNames...)
 	for _, p := range h.Address {
 		if p.IsSingleIP() {
 			out = append(out, p.Addr().String())

@@ -86,6 +86,9 @@ func Derive(c egress.Case, objs []egress.Object, at Cluster) Footprint {
 		d.alone("it sends an istiod away, whose endpoints change while others' rules do")
 		d.out.Endpoints = true
 	}
+	if slices.Contains(c.Needs, egress.NetworkPolicy) {
+		d.alone("what enforces NetworkPolicies has rules on the traffic of every pod")
+	}
 	if c.Gateway() {
 		d.holds[Gateways] = true
 	}

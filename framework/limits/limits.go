@@ -79,6 +79,9 @@ type Control struct {
 	GiveUp time.Duration
 	// Reach bounds one connection to a host, to see whether it is there at all.
 	Reach time.Duration
+	// Enforce bounds the wait until a NetworkPolicy is in the packet filter of every node, or out of it. It is a fraction
+	// of a second on an idle machine: all rules of all pods are written anew.
+	Enforce time.Duration
 }
 
 // Log bounds the wait for lines of access logs.
@@ -127,7 +130,7 @@ func Default() Limits {
 			GatewayAPI: 30 * time.Second, Death: time.Second, PodDeath: 3 * time.Second, Back: 20 * time.Second, Close: 60 * time.Second, Bundle: 15 * time.Second,
 		},
 		Pods:    Pods{Ready: 60 * time.Second, Slow: 5 * time.Minute, Request: 5 * time.Second},
-		Control: Control{Internet: 5 * time.Second, InternetStart: 20 * time.Second, Renew: 20 * time.Second, GiveUp: 300 * time.Millisecond, Reach: 3 * time.Second},
+		Control: Control{Internet: 5 * time.Second, InternetStart: 20 * time.Second, Renew: 20 * time.Second, GiveUp: 300 * time.Millisecond, Reach: 3 * time.Second, Enforce: 30 * time.Second},
 		Push:    pushLimits(debounce),
 		Log:     Log{Flush: 5 * time.Second, Attach: 300 * time.Millisecond},
 		Probe: Probe{
@@ -156,7 +159,7 @@ func (l *Limits) durations() []*time.Duration {
 		&l.Cluster.APIServer, &l.Cluster.Part, &l.Cluster.Node, &l.Cluster.Answer, &l.Cluster.Chart, &l.Cluster.GatewayAPI,
 		&l.Cluster.Death, &l.Cluster.PodDeath, &l.Cluster.Back, &l.Cluster.Close, &l.Cluster.Bundle,
 		&l.Pods.Ready, &l.Pods.Slow, &l.Pods.Request,
-		&l.Control.Internet, &l.Control.InternetStart, &l.Control.Renew, &l.Control.GiveUp, &l.Control.Reach,
+		&l.Control.Internet, &l.Control.InternetStart, &l.Control.Renew, &l.Control.GiveUp, &l.Control.Reach, &l.Control.Enforce,
 		&l.Push.Gathering, &l.Push.Sent.Unheard, &l.Push.Change.EndpointEcho, &l.Push.Ask.Answer,
 		&l.Push.Sent.Unconcerned.Time, &l.Push.Sent.Next.Time, &l.Push.Rest.Quiet.Time, &l.Push.Rest.Computed.Time, &l.Push.Sent.Acknowledged.Time,
 		&l.Push.Change.Seen.Time, &l.Push.Change.Addresses.Time, &l.Push.Rest.Becomes.Time,

@@ -262,7 +262,7 @@ func (e *expected) add(o *fixture.Object, v Version) {
 	switch {
 	case o.GroupVersionKind().Group == GatewayAPIGroup:
 		e.hidden++
-		if v.UID != "" {
+		if v.UID != "" && o.GetKind() != "ReferenceGrant" { // which has no status
 			e.statuses = append(e.statuses, o)
 		}
 	case ChangesEndpoints(o):
@@ -289,7 +289,7 @@ func Losable(removed []*fixture.Object) bool {
 
 // unconcerning are kinds that concern no proxy by themselves when they come or go. istiod may compute a push for
 // them all the same.
-var unconcerning = []string{"Secret", "ConfigMap", "ServiceAccount", "Role", "RoleBinding"}
+var unconcerning = []string{"Secret", "ConfigMap", "ServiceAccount", "Role", "RoleBinding", "NetworkPolicy"}
 
 // ChangesEndpoints says whether an object concerns proxies though istiod does not list it, as Services do: istiod
 // hears of it as a change of endpoints.

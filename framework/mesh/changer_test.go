@@ -6,6 +6,17 @@ import (
 	"mesh-egress-conformance/framework/fixture"
 )
 
+// istiod tells by their status that it has worked routes out. A ReferenceGrant has none, and nobody may wait for it.
+func TestExpectedStatuses(t *testing.T) {
+	for kind, want := range map[string]int{"HTTPRoute": 1, "Gateway": 1, "ReferenceGrant": 0} {
+		o := &fixture.Object{Object: map[string]any{"apiVersion": GatewayAPIGroup + "/v1", "kind": kind, "metadata": map[string]any{"name": "x", "uid": "1"}}}
+		e := expect(Written{Made: []*fixture.Object{o}})
+		if len(e.statuses) != want || !e.concerns() {
+			t.Errorf("%s: %d statuses, concerns: %t", kind, len(e.statuses), e.concerns())
+		}
+	}
+}
+
 func TestAddressed(t *testing.T) {
 	entry := func(kind, resolution string, hosts, addresses []any) *fixture.Object {
 		return &fixture.Object{Object: map[string]any{"kind": kind, "metadata": map[string]any{}, "spec": map[string]any{

@@ -27,7 +27,7 @@ const gatewayAPIFile = "tests/integration/pilot/testdata/gateway-api-crd.yaml"
 // gatewayAPIKinds are the CRDs that egress has use for.
 var gatewayAPIKinds = []string{
 	"gatewayclasses.gateway.networking.k8s.io", "gateways.gateway.networking.k8s.io",
-	"httproutes.gateway.networking.k8s.io", "tlsroutes.gateway.networking.k8s.io",
+	"httproutes.gateway.networking.k8s.io", "tlsroutes.gateway.networking.k8s.io", "referencegrants.gateway.networking.k8s.io",
 }
 
 // ourClass is the class whose gateways Istio runs; istiod makes it once it watches the Gateway API.

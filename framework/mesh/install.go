@@ -51,6 +51,8 @@ type Options struct {
 	Tag           string // tag of the Istio images
 	OfficialProxy bool   // the proxy image has Istio's own filters
 	Policy        egress.Policy
+	TextLog       bool      // access logs are in Istio's text format in place of JSON
+	EgressAccount string    // service account of the egress gateway; "" is the gateway's own name
 	Log           io.Writer // what Helm says; nil drops it
 	Hub           string    // registry that mirrors the official ones; "" is those
 	Run           string    // run whose label every object carries; "" for none
@@ -64,13 +66,21 @@ type Options struct {
 func Deviations(o Options) []string {
 	d := []string{
 		"istiod's readiness probe runs every second and without initial delay (no chart value; set by a Helm post-renderer)",
-		"proxies flush their access log every 50 ms instead of every second, as JSON",
+		"proxies flush their access log every 50 ms instead of every second, as " + o.logEncoding(),
 		"resource requests are lowered to fit one small node",
 	}
 	if !o.OfficialProxy {
 		d = append(d, "istiod runs with PILOT_ENABLE_ALPN_FILTER=false and PILOT_ENABLE_METADATA_EXCHANGE=false and without telemetry filters, which upstream Envoy lacks")
 	}
 	return d
+}
+
+// logEncoding is what Istio calls the format of access logs.
+func (o Options) logEncoding() string {
+	if o.TextLog {
+		return "TEXT"
+	}
+	return "JSON"
 }
 
 type values = map[string]any
@@ -83,7 +93,7 @@ func istiodValues(o Options) values {
 		},
 		"pilot": values{"autoscaleEnabled": false, "resources": requests("10m", "128Mi"), "env": values{}},
 		"meshConfig": values{
-			"accessLogFile": "/dev/stdout", "accessLogEncoding": "JSON",
+			"accessLogFile": "/dev/stdout", "accessLogEncoding": o.logEncoding(),
 			"defaultConfig":         values{"fileFlushInterval": "0.05s"},
 			"outboundTrafficPolicy": values{"mode": string(o.Policy)},
 		},
@@ -105,8 +115,8 @@ func requests(cpu, memory string) values {
 	return values{"requests": values{"cpu": cpu, "memory": memory}}
 }
 
-func gatewayValues(name string) values {
-	return values{
+func gatewayValues(o Options, name string) values {
+	v := values{
 		"name": name, "labels": values{"istio": strings.TrimPrefix(name, "istio-"), "app": name},
 		"service":                       values{"type": "ClusterIP"},
 		"autoscaling":                   values{"enabled": false},
@@ -114,6 +124,10 @@ func gatewayValues(name string) values {
 		"imagePullPolicy":               "IfNotPresent",
 		"terminationGracePeriodSeconds": 1,
 	}
+	if name == EgressGateway && o.EgressAccount != "" {
+		v["serviceAccount"] = values{"name": o.EgressAccount}
+	}
+	return v
 }
 
 // Installer installs the charts of one Istio version.
@@ -170,7 +184,7 @@ func (i *Installer) Gateways(ctx context.Context) error {
 		wg.Go(func() {
 			there, err := i.installed(name)
 			if errs[n] = err; err == nil && !there {
-				errs[n] = i.chart(ctx, name, gatewayChart, gatewayValues(name), nil)
+				errs[n] = i.chart(ctx, name, gatewayChart, gatewayValues(i.opts, name), nil)
 			}
 		})
 	}

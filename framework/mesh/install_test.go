@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"bytes"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -56,6 +57,30 @@ func TestEagerProbe(t *testing.T) {
 		}
 		if strings.Count(got, "kind: ConfigMap") != strings.Count(x.in, "kind: ConfigMap") || strings.Count(got, "\n---\n") != strings.Count(x.in, "\n---\n") {
 			t.Errorf("%s: other documents have changed:\n%s", name, got)
+		}
+	}
+}
+
+func TestInstalledForReaders(t *testing.T) {
+	for name, x := range map[string]struct {
+		o       Options
+		log     string
+		account any
+	}{
+		"for cases":        {Options{}, "JSON", nil},
+		"for Istio's docs": {Options{TextLog: true, EgressAccount: "its-own"}, "TEXT", values{"name": "its-own"}},
+	} {
+		if got := istiodValues(x.o)["meshConfig"].(values)["accessLogEncoding"]; got != x.log {
+			t.Errorf("%s: access log %v", name, got)
+		}
+		if got := strings.Join(Deviations(x.o), "; "); !strings.Contains(got, "as "+x.log) {
+			t.Errorf("%s: a reader is told %q", name, got)
+		}
+		if got := gatewayValues(x.o, EgressGateway)["serviceAccount"]; !reflect.DeepEqual(got, x.account) {
+			t.Errorf("%s: egress gateway with service account %v", name, got)
+		}
+		if got := gatewayValues(x.o, IngressGateway)["serviceAccount"]; got != nil {
+			t.Errorf("%s: ingress gateway with service account %v", name, got)
 		}
 	}
 }

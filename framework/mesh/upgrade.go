@@ -26,7 +26,7 @@ func (i *Installer) UpgradeControlPlane(ctx context.Context) error {
 // UpgradeGateway makes a gateway one of the installer's version and of a revision; "" is the default one. It does not wait
 // for it, and where the revision stays the same, no pod is made anew.
 func (i *Installer) UpgradeGateway(ctx context.Context, name, revision string) error {
-	v := gatewayValues(name)
+	v := gatewayValues(i.opts, name)
 	v["revision"] = revision
 	return i.upgrade(ctx, name, gatewayChart, v, nil)
 }

@@ -42,7 +42,8 @@ type Pod struct {
 	egress.Client
 	PodName string
 	IP      string
-	UID     string // which no other pod has, of no other cluster either
+	Also    []string // its further addresses: that of the other family, where it has both
+	UID     string   // which no other pod has, of no other cluster either
 	run     *runner
 }
 
@@ -99,6 +100,11 @@ func (p *Pods) start(ctx context.Context, c egress.Client) error {
 		return err
 	}
 	started := &Pod{Client: c, PodName: pod.Name, IP: pod.Status.PodIP, UID: string(pod.UID)}
+	for _, a := range pod.Status.PodIPs {
+		if a.IP != started.IP {
+			started.Also = append(started.Also, a.IP)
+		}
+	}
 	started.run = &runner{open: func() (stream, error) {
 		return execStream(p.cfg, p.cs, c.Namespace, pod.Name, c.Container, p.custom.command())
 	}}
@@ -249,6 +255,11 @@ func (p *Pods) decorate(o *fixture.Object, c egress.Client) error {
 	for k, v := range c.Annotations {
 		if err := unstructured.SetNestedField(o.Object, v, "spec", "template", "metadata", "annotations", k); err != nil {
 			return fmt.Errorf("annotate %s: %w", fixture.Describe(o), err)
+		}
+	}
+	if c.DualStack {
+		if err := unstructured.SetNestedField(o.Object, egress.DualStackClass, "spec", "template", "spec", "runtimeClassName"); err != nil {
+			return fmt.Errorf("give the pod of %s both families: %w", fixture.Describe(o), err)
 		}
 	}
 	if c.User != 0 {

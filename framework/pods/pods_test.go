@@ -14,7 +14,7 @@ import (
 
 // A client that is not called has no endpoints: without a Service, or with one that selects no pod.
 func TestWithoutEndpoints(t *testing.T) {
-	objs, err := fixture.Load(t.Context(), samples.FS, "sleep.yaml")
+	objs, err := fixture.Load(t.Context(), samples.FS, "sleep/sleep.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,9 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -170,11 +172,7 @@ func (a *attempt) dial(ctx context.Context, network, address string) (net.Conn, 
 	if err != nil {
 		return nil, fail(wire.ExitUsage, "address %q: %w", address, err)
 	}
-	family := "ip4"
-	if strings.HasSuffix(network, "6") {
-		family = "ip6"
-	}
-	ips, err := net.DefaultResolver.LookupIP(ctx, family, host)
+	network, ips, err := lookup(ctx, network, host)
 	if err != nil {
 		return nil, err
 	}
@@ -197,6 +195,29 @@ func (a *attempt) dial(ctx context.Context, network, address string) (net.Conn, 
 		return c, nil
 	}
 }
+
+// lookup finds the addresses of a host, and the network of their family: IPv4, or, of a host that has none, IPv6 where this pod
+// has that.
+func lookup(ctx context.Context, network, host string) (string, []net.IP, error) {
+	ips, err := net.DefaultResolver.LookupIP(ctx, "ip4", host)
+	if err == nil || !haveIPv6() {
+		return network, ips, err
+	}
+	six, err6 := net.DefaultResolver.LookupIP(ctx, "ip6", host)
+	if err6 != nil {
+		return network, nil, err
+	}
+	return strings.TrimSuffix(network, "4") + "6", six, nil
+}
+
+// haveIPv6 says whether this pod has an IPv6 address by which it reaches others.
+var haveIPv6 = sync.OnceValue(func() bool {
+	addrs, err := net.InterfaceAddrs()
+	return err == nil && slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		return ok && n.IP.To4() == nil && n.IP.IsGlobalUnicast()
+	})
+})
 
 func localAddr(network string, port int) net.Addr {
 	if strings.HasPrefix(network, "udp") {

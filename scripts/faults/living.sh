@@ -13,15 +13,27 @@ echo "ok  the same name twice"
 
 # No packet of a pod may reach this machine's own network, whatever address it is sent to.
 port=$((18000 + RANDOM % 900))
-python3 -m http.server "$port" --bind 0.0.0.0 >"$work/http" 2>&1 &
+python3 -m http.server "$port" --bind :: >"$work/http" 2>&1 & # of both families
 server=$!
 wait_for 10 curl -s -o /dev/null "http://127.0.0.1:$port/" || die "no listener on the machine"
 before=$(wc -l <"$work/http")
-for addr in $(ip -4 -o addr show scope global | awk '{sub("/.*","",$4); print $4}') $(ip -4 route show default | awk '{print $3}'); do
+for addr in $(ip -4 -o addr show scope global | awk '{sub("/.*","",$4); print $4}') $(ip -4 route show default | awk '{print $3}') \
+  $(ip -6 -o addr show scope global | awk '{sub("/.*","",$4); print "[" $4 "]"}') $(ip -6 route show default | awk '{print "[" $3 "]"}'); do
   if "$tool" kubectl --name "$name" -- exec -n egress-control deploy/sleep -- curl -s -m 2 -o /dev/null "http://$addr:$port/"; then
     kill "$server"; die "a pod reached $addr"
   fi
 done
+# A machine may have no IPv6 of its own that could be tried. The pod has some, and the cluster no link but its own.
+if [[ -e /proc/sys/net/ipv6/conf/all/forwarding ]]; then
+  six=$("$tool" kubectl --name "$name" -- get pods -n egress-control -o 'jsonpath={.items[0].status.podIPs[1].ip}')
+  [[ $six == fd00:10:244::* ]] || die "the control client has no IPv6 address: '$six'"
+  "$tool" kubectl --name "$name" -- exec -n egress-control deploy/sleep -- curl -s -m 5 -o /dev/null "http://six.example/" || die "the hermetic internet does not answer over IPv6"
+  node=/proc/$(pid_of kubelet)/ns/net
+  links=$(nsenter --net="$node" ip -o link show | awk -F': ' '{sub("@.*","",$2); print $2}' | grep -vE '^(lo|br0|wan0|veth.*)$' || true)
+  [[ -z $links ]] || die "the node has links of which this test does not know: $links"
+  routes=$(nsenter --net="$node" ip -6 route show default)
+  [[ $routes == "default via fd00:172:31::2 dev wan0"* ]] || die "IPv6 leaves the node by another way: $routes"
+fi
 kill "$server"; wait "$server" 2>/dev/null || true
 [[ $(wc -l <"$work/http") == "$before" ]] || die "a pod's request arrived at the machine"
 echo "ok  no way from a pod to the machine's own network"

@@ -29,12 +29,13 @@ for d in /root /home /etc /var/lib /run /tmp /opt; do
   echo "$secret" >"$c"
 done
 port=18099
-(cd "$work" && exec -a "egress-stranger-$$" python3 -m http.server "$port" --bind 0.0.0.0) >"$work/http" 2>&1 &
+(cd "$work" && exec -a "egress-stranger-$$" python3 -m http.server "$port" --bind ::) >"$work/http" 2>&1 &
 server=$!
 wait_for 10 curl -s -o /dev/null "http://127.0.0.1:$port/" || die "no listener on the machine"
 requests=$(wc -l <"$work/http")
 read -r major minor disk < <(awk '$3 > 0 && $4 !~ /^(ram|zram|loop)/ {print $1, $2, $4; exit}' /proc/partitions) || die "this machine has no block device to try"
-addresses=$( (ip -4 -o addr show scope global | awk '{sub("/.*","",$4); print $4}'; ip -4 route show default | awk '{print $3}'; echo 127.0.0.1) | sort -u | tr '\n' ' ')
+addresses=$( (ip -4 -o addr show scope global | awk '{sub("/.*","",$4); print $4}'; ip -4 route show default | awk '{print $3}'; echo 127.0.0.1
+  ip -6 -o addr show scope global | awk '{sub("/.*","",$4); print "[" $4 "]"}'; ip -6 route show default | awk '{print "[" $3 "]"}'; echo '[::1]') | sort -u | tr '\n' ' ')
 
 # The pod, of all that the cluster's admin can make, with the most power.
 image=$(kubectl get deployments -n egress-control sleep -o 'jsonpath={.spec.template.spec.containers[0].image}')

@@ -70,11 +70,11 @@ func internetMain() error {
 	if err := json.Unmarshal(b, &cfg); err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
-	if err := setUpInternetNetwork(cfg.Hosts); err != nil {
+	if err := setUpInternetNetwork(cfg); err != nil {
 		return err
 	}
 	srv := internet.NewServer(cfg.Hosts, cfg.CA)
-	srv.Own = ownAddresses
+	srv.Own = cfg.own
 	if err := srv.Start(ctx); err != nil {
 		return err
 	}

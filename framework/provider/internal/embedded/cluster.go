@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -153,6 +154,30 @@ func (c *embeddedCluster) Close(ctx context.Context) error {
 		return err
 	}
 	return (&Provider{c.home}).settle(ctx, c.spec.Name, c.reaper.cmd.Process.Pid)
+}
+
+// LoadImages gives the archive to the node's containerd.
+func (c *embeddedCluster) LoadImages(ctx context.Context, file string) error {
+	ctr := c.Program("ctr")
+	if _, err := os.Stat(c.spec.imagesSocket()); err != nil || ctr == "" {
+		return fmt.Errorf("cluster %s has no way in for images: it was made by an older egressctl (egressctl down and up make it anew)", c.spec.Name)
+	}
+	// Its own client unpacks as the baking of images does; the service for transfers wants a namespace of the machine's.
+	cmd := exec.CommandContext(ctx, ctr, "-a", c.spec.imagesSocket(), "-n", "k8s.io", "images", "import", "--local", file)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("give %s to the containerd of cluster %s: %w: %s", file, c.spec.Name, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// APIServer is the command line by which the supervisor starts it.
+func (c *embeddedCluster) APIServer() []string {
+	for _, p := range nodeParts(c.spec, &pki{dir: pkiDir}) {
+		if p.name == "kube-apiserver" {
+			return p.argv
+		}
+	}
+	return nil
 }
 
 // Program is the path of a program that came with the cluster's components.

@@ -17,6 +17,7 @@ import (
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/lockfile"
 )
 
@@ -178,6 +179,9 @@ func (p *Provider) prepare(o cluster.Options, base string) (*spec, error) {
 		Facts: cluster.FactsOf(o, p.Name()),
 	}
 	s.Facts.Features = append(s.Facts.Features, kernelFeatures()...)
+	if s.IPv6 = haveIPv6() && !s.live(); s.IPv6 {
+		s.Facts.Features = append(s.Facts.Features, egress.IPv6)
+	}
 	if s.live() {
 		pem, err := components.MachineTrust()
 		if err != nil {

@@ -13,12 +13,22 @@ import (
 
 // kernelFeatures are what this machine's kernel lets a cluster do besides.
 func kernelFeatures() []egress.Feature {
-	known, err := os.ReadFile("/proc/net/ip_tables_targets")
-	// A module that nobody has used yet is loaded by the first rule that needs it.
-	if err == nil && slices.Contains(strings.Fields(string(known)), "TPROXY") || haveModule("xt_TPROXY") {
-		return []egress.Feature{egress.TPROXY}
+	var out []egress.Feature
+	if knows("targets", "TPROXY") || haveModule("xt_TPROXY") {
+		out = append(out, egress.TPROXY)
 	}
-	return nil
+	// What enforces them writes tables of iptables' legacy kind, which not every kernel has.
+	if knows("matches", "set") && knows("matches", "physdev") || haveModule("iptable_filter") && haveModule("xt_set") && haveModule("xt_physdev") && haveModule("ip_set_hash_net") {
+		out = append(out, egress.NetworkPolicy)
+	}
+	return out
+}
+
+// knows says whether the kernel has an extension of iptables. A module that nobody has used yet it does not tell of: that is
+// loaded by the first rule that needs it.
+func knows(kind, name string) bool {
+	known, err := os.ReadFile("/proc/net/ip_tables_" + kind)
+	return err == nil && slices.Contains(strings.Fields(string(known)), name)
 }
 
 // haveModule says whether a kernel module is loaded or can be.

@@ -35,7 +35,12 @@ const (
 
 // setUpNodeNetwork makes loopback and the pods' bridge in the sandbox's network namespace. There is
 // no link to the machine's own network: what the internet namespace does not own is nowhere.
-func setUpNodeNetwork() error {
+func setUpNodeNetwork(s *spec) error {
+	if s.IPv6 {
+		if err := setIPv6(true); err != nil {
+			return err
+		}
+	}
 	if err := linkUp("lo"); err != nil {
 		return err
 	}
@@ -48,6 +53,11 @@ func setUpNodeNetwork() error {
 	if err := addAddress(podBridge, nodeIP, 24); err != nil {
 		return err
 	}
+	if s.IPv6 {
+		if err := addAddress6(podBridge, nodeIP6, 64); err != nil {
+			return err
+		}
+	}
 	if err := linkUp(podBridge); err != nil {
 		return err
 	}
@@ -59,7 +69,7 @@ func setUpNodeNetwork() error {
 
 // connectInternet makes the link between node and internet; pid is a process in the latter's
 // network namespace.
-func connectInternet(pid int) error {
+func connectInternet(s *spec, pid int) error {
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: wanLink}, PeerName: wanLink + "p"}
 	if err := netlink.LinkAdd(veth); err != nil {
 		return fmt.Errorf("make the link to the internet: %w", err)
@@ -77,16 +87,19 @@ func connectInternet(pid int) error {
 	if err := netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(wanPeerIP)}); err != nil {
 		return fmt.Errorf("route everything to the internet: %w", err)
 	}
+	if s.IPv6 {
+		return connectInternet6()
+	}
 	return nil
 }
 
 // setUpInternetNetwork runs inside the internet's namespace: every host's address on loopback, a way
 // back to the pods, no forwarding.
-func setUpInternetNetwork(h *internet.Hosts) error {
+func setUpInternetNetwork(c internetConfig) error {
 	if err := linkUp("lo"); err != nil {
 		return err
 	}
-	if err := ownAddresses(h); err != nil {
+	if err := c.own(c.Hosts); err != nil {
 		return err
 	}
 	if err := errors.Join(addAddress(wanLink+"p", wanPeerIP, wanPrefix), linkUp(wanLink+"p")); err != nil {
@@ -99,21 +112,29 @@ func setUpInternetNetwork(h *internet.Hosts) error {
 	if err := netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: net.ParseIP(wanNodeIP)}); err != nil {
 		return fmt.Errorf("route back to the pods: %w", err)
 	}
+	if c.IPv6 {
+		return setUpInternet6()
+	}
 	return nil
 }
 
-// ownAddresses gives the internet's namespace, in which it runs, what hosts own: their addresses on loopback, and each of
+// own gives the internet's namespace, in which it runs, what hosts own: their addresses on loopback, and each of
 // their ranges as a local one. Nothing needs to be done in the node's namespace, which sends there whatever is neither
-// a pod's nor a Service's. Pods have no IPv6, so nobody could call a host's IPv6 address: those are left out.
-func ownAddresses(h *internet.Hosts) error {
+// a pod's nor a Service's. Where no pod has IPv6, nobody could call a host's IPv6 address: those are left out.
+func (c internetConfig) own(h *internet.Hosts) error {
 	if err := checkRanges(h); err != nil {
 		return err
 	}
 	for _, a := range h.Addresses() {
-		if a.Is4() {
-			if err := addAddress("lo", a.String(), 32); err != nil {
-				return err
-			}
+		var err error
+		switch {
+		case a.Is4():
+			err = addAddress("lo", a.String(), 32)
+		case c.IPv6:
+			err = addAddress6("lo", a.String(), 128)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	lo, err := netlink.LinkByName("lo")
@@ -121,10 +142,10 @@ func ownAddresses(h *internet.Hosts) error {
 		return fmt.Errorf("find link lo: %w", err)
 	}
 	for _, r := range h.Ranges() {
-		if !r.Addr().Is4() {
+		if r.Addr().Is6() && !c.IPv6 {
 			continue
 		}
-		dst := &net.IPNet{IP: r.Addr().AsSlice(), Mask: net.CIDRMask(r.Bits(), 32)}
+		dst := &net.IPNet{IP: r.Addr().AsSlice(), Mask: net.CIDRMask(r.Bits(), r.Addr().BitLen())}
 		local := &netlink.Route{LinkIndex: lo.Attrs().Index, Dst: dst, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST}
 		if err := netlink.RouteReplace(local); err != nil {
 			return fmt.Errorf("make the range %s the internet's own: %w", r, err)
@@ -135,12 +156,16 @@ func ownAddresses(h *internet.Hosts) error {
 
 // ownRanges are the cluster's, which no host of the internet can have: the pods', the Services', and the link between node
 // and internet.
-var ownRanges = []netip.Prefix{netip.MustParsePrefix(podSupernet), netip.MustParsePrefix(serviceCIDR), netip.PrefixFrom(netip.MustParseAddr(wanNodeIP), wanPrefix).Masked()}
+var ownRanges = []netip.Prefix{
+	netip.MustParsePrefix(podSupernet), netip.MustParsePrefix(serviceCIDR), netip.PrefixFrom(netip.MustParseAddr(wanNodeIP), wanPrefix).Masked(),
+	netip.MustParsePrefix(podCIDR6), netip.MustParsePrefix(serviceIP6s), netip.PrefixFrom(netip.MustParseAddr(wanNodeIP6), wanPrefix6).Masked(),
+}
 
 // checkRanges refuses hosts whose addresses the pods could not call, because the cluster itself uses them.
 func checkRanges(h *internet.Hosts) error {
 	if lines := h.Collides(ownRanges...); len(lines) > 0 {
-		return fmt.Errorf("the cluster itself uses %s for pods, %s for Services and %s for the way to the internet, so no pod could call these hosts: %s (give them other addresses)", podSupernet, serviceCIDR, ownRanges[2], strings.Join(lines, "; "))
+		return fmt.Errorf("the cluster itself uses %s and %s for pods, %s and %s for Services and %s and %s for the way to the internet, so no pod could call these hosts: %s (give them other addresses)",
+			podSupernet, podCIDR6, serviceCIDR, serviceIP6s, ownRanges[2], ownRanges[5], strings.Join(lines, "; "))
 	}
 	return nil
 }
@@ -198,4 +223,5 @@ COMMIT
 type internetConfig struct {
 	Hosts *internet.Hosts `json:"hosts"`
 	CA    *internet.CA    `json:"ca"`
+	IPv6  bool            `json:"ipv6"`
 }

@@ -7,12 +7,15 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+
+	"mesh-egress-conformance/framework/egress"
 )
 
 const (
 	nodeName         = "n1"
 	containerdSocket = runDir + "/containerd.sock"
 	kubeconfigFile   = runDir + "/kubeconfig"
+	pkiDir           = runDir + "/pki"
 )
 
 // nodeFiles writes the configuration of every part into the sandbox's tmpfs.
@@ -26,6 +29,9 @@ func nodeFiles(s *spec, p *pki) error {
 		"kubelet.yaml":         fmt.Sprintf(kubeletConfig, containerdSocket, p.file("ca.crt"), p.file("kubelet.crt"), p.file("kubelet.key"), nodeIP),
 		"Corefile":             fmt.Sprintf(corefile, kubeconfigFile, s.nameServer()),
 		"cni/10-pods.conflist": fmt.Sprintf(cniConfig, podBridge, runDir, podCIDR, firstPodIP),
+	}
+	if s.IPv6 {
+		files["cni-dual-stack/10-pods.conflist"] = fmt.Sprintf(dualStackNetwork, podBridge, runDir, podCIDR, firstPodIP, podCIDR6, firstPodIP6)
 	}
 	for name, content := range files {
 		f := filepath.Join(runDir, name)
@@ -42,6 +48,9 @@ func nodeFiles(s *spec, p *pki) error {
 // containerdFiles writes containerd's configuration alone, which is all that baking needs.
 func containerdFiles(s *spec) error {
 	c := fmt.Sprintf(containerdConfig, s.Root, runDir, containerdSocket, s.Pause, s.Parts["cni-plugins"], runDir)
+	if s.IPv6 {
+		c += fmt.Sprintf(dualStackRuntime, egress.DualStackClass, runDir)
+	}
 	return os.WriteFile(filepath.Join(runDir, "containerd.toml"), []byte(c), 0o600)
 }
 
@@ -124,7 +133,7 @@ type part struct {
 	needs string // "": at once; "api": when the API server accepts connections
 }
 
-func nodeParts(p *pki) []part {
+func nodeParts(s *spec, p *pki) []part {
 	return []part{
 		{name: "etcd", argv: []string{
 			"etcd", "--data-dir", runDir + "/etcd",
@@ -137,7 +146,7 @@ func nodeParts(p *pki) []part {
 			"--cert-dir", runDir + "/apicert", "--tls-cert-file", p.file("api.crt"), "--tls-private-key-file", p.file("api.key"),
 			"--client-ca-file", p.file("ca.crt"), "--service-account-key-file", p.file("sa.pub"),
 			"--service-account-signing-key-file", p.file("sa.key"), "--service-account-issuer", "https://kubernetes.default.svc",
-			"--anonymous-auth=false", "--service-cluster-ip-range", serviceCIDR, "--secure-port", strconv.Itoa(apiPort), "--authorization-mode", "RBAC",
+			"--anonymous-auth=false", "--service-cluster-ip-range=" + s.both(serviceCIDR, serviceIP6s), "--secure-port", strconv.Itoa(apiPort), "--authorization-mode", "RBAC",
 			"--allow-privileged", "--bind-address", "0.0.0.0", "--advertise-address", nodeIP,
 			"--kubelet-client-certificate", p.file("admin.crt"), "--kubelet-client-key", p.file("admin.key"),
 			"--kubelet-certificate-authority", p.file("ca.crt"), "--kubelet-preferred-address-types", "InternalIP",
@@ -159,11 +168,11 @@ func nodeParts(p *pki) []part {
 		}},
 		{name: "kubelet", needs: "api", argv: []string{
 			"kubelet", "--kubeconfig", kubeconfigFile, "--config", runDir + "/kubelet.yaml",
-			"--hostname-override", nodeName, "--node-ip", nodeIP, "--root-dir", "/run/kubelet",
+			"--hostname-override", nodeName, "--node-ip", s.both(nodeIP, nodeIP6), "--root-dir", "/run/kubelet",
 		}},
 		{name: "kube-proxy", needs: "api", argv: []string{
 			"kube-proxy", "--kubeconfig", kubeconfigFile, "--hostname-override", nodeName,
-			"--proxy-mode", "iptables", "--cluster-cidr", podCIDR,
+			"--proxy-mode", "iptables", "--cluster-cidr", s.both(podCIDR, podCIDR6),
 			// Conntrack limits belong to the machine, not to the sandbox.
 			"--conntrack-max-per-core", "0", "--conntrack-tcp-timeout-established", "0", "--conntrack-tcp-timeout-close-wait", "0",
 			"--iptables-min-sync-period", "10ms", "--bind-address", "127.0.0.1", "--metrics-bind-address", "127.0.0.1:10249",

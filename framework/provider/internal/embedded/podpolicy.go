@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
+	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/limits"
 )
 
@@ -34,9 +35,9 @@ func podPolicy() (*admission.ValidatingAdmissionPolicy, *admission.ValidatingAdm
 	return policy, binding, nil
 }
 
-// applyPodPolicy creates the policy in the sandbox's own API server. The API server uses it about a second later,
-// before Istio, and so any case, can run.
-func applyPodPolicy(ctx context.Context) error {
+// applyFirstObjects creates, in the sandbox's own API server, what its admin finds there: the policy for pods, which the API
+// server uses about a second later, before Istio, and so any case, can run; and the runtime class for pods of both families.
+func applyFirstObjects(ctx context.Context, s *spec) error {
 	policy, binding, err := podPolicy()
 	if err != nil {
 		return err
@@ -52,13 +53,17 @@ func applyPodPolicy(ctx context.Context) error {
 	api := cs.AdmissionregistrationV1()
 	var last error
 	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, limits.Process().Cluster.APIServer, true, func(ctx context.Context) (bool, error) {
+		var class error
+		if s.IPv6 {
+			class = createDualStackClass(ctx, cs)
+		}
 		_, p := api.ValidatingAdmissionPolicies().Create(ctx, policy, metav1.CreateOptions{})
 		_, b := api.ValidatingAdmissionPolicyBindings().Create(ctx, binding, metav1.CreateOptions{})
-		last = errors.Join(ignoreExisting(p), ignoreExisting(b))
+		last = errors.Join(class, ignoreExisting(p), ignoreExisting(b))
 		return last == nil, nil // the API server accepts connections a moment before it accepts objects
 	})
 	if err != nil {
-		return fmt.Errorf("create the policy for pods: %w", errors.Join(err, last))
+		return fmt.Errorf("create the policy for pods and the runtime class %s: %w", egress.DualStackClass, errors.Join(err, last))
 	}
 	return nil
 }

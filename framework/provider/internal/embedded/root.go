@@ -156,14 +156,26 @@ const (
 	blobs     = "io.containerd.content.v1.content/blobs"
 )
 
-// sharedDirs lists the folders of an unpacked root that all clusters use, read-only: everything large. The
-// layers with what a container trusts are each cluster's own.
-func sharedDirs(root string) ([]string, error) {
+// sharedParts lists the folders and files of an unpacked root that all clusters use, read-only: everything large. The
+// layers with what a container trusts are each cluster's own, and so is the folder of the archives, to which images may be
+// added.
+func sharedParts(root string) ([]string, error) {
 	layers, err := os.ReadDir(filepath.Join(root, snapshots))
 	if err != nil {
 		return nil, err
 	}
-	shared := []string{blobs}
+	archives, err := filepath.Glob(filepath.Join(root, blobs, "*", "*"))
+	if err != nil {
+		return nil, err
+	}
+	var shared []string
+	for _, a := range archives {
+		rel, err := filepath.Rel(root, a)
+		if err != nil {
+			return nil, err
+		}
+		shared = append(shared, rel)
+	}
 	for _, l := range layers {
 		d := filepath.Join(snapshots, l.Name())
 		_, err := os.Stat(filepath.Join(root, d, "fs", components.TrustMarker))
@@ -177,10 +189,10 @@ func sharedDirs(root string) ([]string, error) {
 	return shared, nil
 }
 
-// copyRoot makes a cluster's own containerd root. The folders that all clusters share are empty in it: they are mounted
-// there.
+// copyRoot makes a cluster's own containerd root. The folders and files that all clusters share are empty in it: they are
+// mounted there.
 func copyRoot(src, dst string) error {
-	shared, err := sharedDirs(src)
+	shared, err := sharedParts(src)
 	if err != nil {
 		return err
 	}
@@ -213,6 +225,8 @@ func copyRoot(src, dst string) error {
 			return errors.Join(os.Symlink(target, to), ownLike(to, info))
 		case !info.Mode().IsRegular():
 			return fmt.Errorf("%s is neither a file nor a folder", p)
+		case slices.Contains(shared, rel):
+			return errors.Join(os.WriteFile(to, nil, info.Mode().Perm()), ownLike(to, info))
 		}
 		b, err := os.ReadFile(p)
 		if err != nil {

@@ -251,7 +251,7 @@ func (b rootBuilder) binds(s *spec) error {
 	if s.Base == "" {
 		return nil
 	}
-	shared, err := sharedDirs(s.Base)
+	shared, err := sharedParts(s.Base)
 	if err != nil {
 		return err
 	}
@@ -263,11 +263,15 @@ func (b rootBuilder) binds(s *spec) error {
 	return nil
 }
 
-// bind gives the mount no nosuid and the like: the kernel would lock them, and runc, which binds from here into
-// containers, asks for mounts without.
+// bind shows a folder, or a file at whose place there is one. It gives the mount no nosuid and the like: the kernel would
+// lock them, and runc, which binds from here into containers, asks for mounts without.
 func (b rootBuilder) bind(from, to string) error {
 	dst := filepath.Join(b.root, to)
-	if err := os.MkdirAll(dst, 0o755); err != nil {
+	st, err := os.Stat(from)
+	if err == nil && st.IsDir() {
+		err = os.MkdirAll(dst, 0o755)
+	}
+	if err != nil {
 		return err
 	}
 	if err := unix.Mount(from, dst, "", unix.MS_BIND, ""); err != nil {

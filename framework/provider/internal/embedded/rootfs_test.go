@@ -41,17 +41,22 @@ func TestCopyRoot(t *testing.T) {
 	if err := os.Symlink("nowhere", filepath.Join(src, "link")); err != nil {
 		t.Fatal(err)
 	}
-	dirs, err := sharedDirs(src)
-	if err != nil || !slices.Equal(dirs, []string{blobs, shared}) {
+	blob := filepath.Join(blobs, "sha256/a")
+	dirs, err := sharedParts(src)
+	if err != nil || !slices.Equal(dirs, []string{blob, shared}) {
 		t.Errorf("shared: %v %v", dirs, err)
 	}
 	if err := copyRoot(src, dst); err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range []string{blobs, shared} {
-		if in, err := os.ReadDir(filepath.Join(dst, d)); err != nil || len(in) > 0 {
-			t.Errorf("%s is a mount point, and must be an empty folder: %v %v", d, in, err)
-		}
+	if in, err := os.ReadDir(filepath.Join(dst, shared)); err != nil || len(in) > 0 {
+		t.Errorf("%s is a mount point, and must be an empty folder: %v %v", shared, in, err)
+	}
+	if st, err := os.Stat(filepath.Join(dst, blob)); err != nil || st.Size() > 0 {
+		t.Errorf("%s is a mount point, and must be an empty file: %v %v", blob, st, err)
+	}
+	if err := os.WriteFile(filepath.Join(dst, blobs, "sha256/new"), nil, 0o600); err != nil {
+		t.Errorf("a cluster must have room for further archives: %v", err)
 	}
 	for _, f := range []string{"meta.db", filepath.Join(own, "fs", components.TrustMarker)} {
 		a, err1 := os.Lstat(filepath.Join(src, f))

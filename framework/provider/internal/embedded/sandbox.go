@@ -38,6 +38,7 @@ const (
 	fdKubeconfig // the admin's kubeconfig
 	fdAPI        // the listening socket that leads to the API server
 	fdInternet   // the listening socket of the internet's control
+	fdImages     // the listening socket that leads to containerd
 	fdEnd
 )
 
@@ -73,7 +74,7 @@ func sandboxFiles(s *spec) (files []*os.File, err error) {
 		}
 		files = append(files, f)
 	}
-	for _, p := range []string{s.apiSocket(), s.internetSocket()} {
+	for _, p := range []string{s.apiSocket(), s.internetSocket(), s.imagesSocket()} {
 		f, err := listenUnix(p)
 		if err != nil {
 			return files, err

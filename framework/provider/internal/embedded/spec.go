@@ -51,6 +51,7 @@ type spec struct {
 	Created time.Time         `json:"created"`
 	Kube    string            `json:"kube"`
 	Cgroups map[string]string `json:"cgroups,omitempty"` // mount point → options, in the sandbox's copy alone
+	IPv6    bool              `json:"ipv6,omitempty"`    // it has addresses of both families
 	Trust   string            `json:"trust,omitempty"`   // CA bundle of this machine, for pods that reach the live internet
 }
 
@@ -70,6 +71,7 @@ func (s *spec) describe() string {
 func (s *spec) logFile(part string) string { return filepath.Join(s.logs(), part+".log") }
 func (s *spec) apiSocket() string          { return filepath.Join(s.Dir, "api.sock") }
 func (s *spec) internetSocket() string     { return filepath.Join(s.Dir, "internet.sock") }
+func (s *spec) imagesSocket() string       { return filepath.Join(s.Dir, "images.sock") }
 func (s *spec) kubeconfig() string         { return filepath.Join(s.Dir, "kubeconfig") }
 
 // cgroup is the name of the cluster's cgroups. Clusters of one name below two caches have different ones.

@@ -123,10 +123,10 @@ func writeToolWrappers(s *spec) (string, error) {
 
 // boot starts network, internet and every part. A part that dies later is reported on died.
 func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) error {
-	if err := setUpNodeNetwork(); err != nil {
+	if err := setUpNodeNetwork(s); err != nil {
 		return err
 	}
-	p, err := newPKI(filepath.Join(runDir, "pki"))
+	p, err := newPKI(pkiDir)
 	if err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 	if err := errors.Join(err, kubeconfig.Close()); err != nil {
 		return fmt.Errorf("write the kubeconfig: %w", err)
 	}
-	parts := nodeParts(p)
+	parts := nodeParts(s, p)
 	for _, pt := range parts {
 		if pt.needs == "" {
 			if err := startPart(s, ps, pt, died); err != nil {
@@ -168,6 +168,11 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 	if err := waitFor(ctx, died, "containerd", dialable(ctx, "unix", containerdSocket)); err != nil {
 		return err
 	}
+	images, err := net.FileListener(os.NewFile(fdImages, "images"))
+	if err != nil {
+		return fmt.Errorf("offer containerd: %w", err)
+	}
+	serveForward(ctx, images, "unix", containerdSocket)
 	for _, pt := range parts {
 		if pt.needs == "api" {
 			if err := startPart(s, ps, pt, died); err != nil {
@@ -176,7 +181,7 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 		}
 	}
 	go func() {
-		if err := applyPodPolicy(ctx); err != nil {
+		if err := applyFirstObjects(ctx, s); err != nil {
 			select {
 			case died <- err:
 			default: // the first death is the cause
@@ -223,7 +228,7 @@ func openInternet(ctx context.Context, s *spec, ps *procs, died chan error) erro
 }
 
 func startInternet(s *spec, ps *procs, ca *internet.CA, died chan error) error {
-	cfg, err := json.Marshal(internetConfig{Hosts: s.Hosts, CA: ca})
+	cfg, err := json.Marshal(internetConfig{Hosts: s.Hosts, CA: ca, IPv6: s.IPv6})
 	if err != nil {
 		return err
 	}
@@ -254,7 +259,7 @@ func startInternet(s *spec, ps *procs, ca *internet.CA, died chan error) error {
 			return err
 		}
 	}
-	if err := connectInternet(pr.pid); err != nil {
+	if err := connectInternet(s, pr.pid); err != nil {
 		return failed(err)
 	}
 	if _, err := inW.Write(cfg); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/kind/pkg/cluster/nodeutils"
 
 	"mesh-egress-conformance/framework/cluster"
 )
@@ -120,6 +121,25 @@ type output struct {
 func (o *output) Close() error {
 	_ = o.ReadCloser.Close()
 	_ = o.cmd.Wait() // its status says nothing that the log does not
+	return nil
+}
+
+// LoadImages gives the archive to the containerd of every node.
+func (c *kindCluster) LoadImages(_ context.Context, file string) error {
+	list, err := library().ListNodes(clusterName(c.name))
+	if err != nil {
+		return fmt.Errorf("list the nodes: %w", err)
+	}
+	for _, n := range list {
+		f, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		err = nodeutils.LoadImageArchive(n, f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return fmt.Errorf("give %s to node %s: %w", file, n.String(), err)
+		}
+	}
 	return nil
 }
 
