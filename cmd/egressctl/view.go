@@ -170,10 +170,11 @@ func (l *liveRun) onStage(e schedule.Event) {
 		for len(r.lanes) <= e.Lane {
 			r.lanes = append(r.lanes, laneView{})
 		}
-		switch lane := &r.lanes[e.Lane]; {
-		case e.Stage == schedule.StageVerdict:
+		lane := &r.lanes[e.Lane]
+		switch e.Stage {
+		case schedule.StageVerdict:
 			*lane = laneView{since: e.At}
-		case e.Stage == schedule.StageStarted:
+		case schedule.StageStarted:
 			*lane = laneView{name: e.Case, stage: e.Stage, since: e.At}
 			if r.began.IsZero() {
 				r.began = e.At

@@ -176,8 +176,8 @@ func threeCases(t *testing.T) []string {
 	return []string{"run", "--provider", "existing", "--kubeconfig", os.DevNull, "--case", "http-serviceentry,tcp-cidr-v1,dns-auto-stable", "--out", t.TempDir()}
 }
 
-// onTTY runs a command on a terminal of that size, and returns what stands there at the end.
-func onTTY(t *testing.T, columns, rows uint16, c actor, args ...string) (code int, term *terminaltest.Terminal) {
+// onTTY runs a command on a terminal of so many columns, and returns what stands there at the end.
+func onTTY(t *testing.T, columns uint16, c actor, args ...string) (code int, term *terminaltest.Terminal) {
 	t.Helper()
 	for k, v := range map[string]string{"TERM": "xterm", "CI": "", "NO_COLOR": ""} {
 		t.Setenv(k, v)
@@ -187,10 +187,11 @@ func onTTY(t *testing.T, columns, rows uint16, c actor, args ...string) (code in
 		t.Fatal(err)
 	}
 	defer master.Close()
+	const rows = 24
 	if err := pty.Setsize(tty, &pty.Winsize{Rows: rows, Cols: columns}); err != nil {
 		t.Fatal(err)
 	}
-	term = terminaltest.New(int(columns), int(rows))
+	term = terminaltest.New(int(columns), rows)
 	var reading sync.WaitGroup
 	reading.Go(func() { io.Copy(crlf{term}, master) })
 	c.viewed = true
@@ -210,7 +211,7 @@ func (c crlf) Write(b []byte) (int, error) {
 
 func TestRunOnATerminal(t *testing.T) {
 	for _, columns := range []uint16{120, 30} {
-		code, term := onTTY(t, columns, 24, actor{}, threeCases(t)...)
+		code, term := onTTY(t, columns, actor{}, threeCases(t)...)
 		got := term.String()
 		for _, want := range []string{
 			"components: istiod done after 1s", "components in the cache", `a warning with \x1b]0;a title\x07 and a\x0dreturn`,
@@ -235,7 +236,7 @@ func TestRunOnATerminal(t *testing.T) {
 func TestMatrixOnATerminal(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	var ran atomic.Int32
-	_, term := onTTY(t, 120, 24, actor{during: func(context.Context) { ran.Add(1) }}, "matrix", "--provider", "embedded", "--istio", "1.30,1.31", "--side-by-side", "2",
+	_, term := onTTY(t, 120, actor{during: func(context.Context) { ran.Add(1) }}, "matrix", "--provider", "embedded", "--istio", "1.30,1.31", "--side-by-side", "2",
 		"--case", "http-serviceentry,tcp-cidr-v1,dns-auto-stable", "--out", t.TempDir())
 	got := term.String()
 	for _, want := range []string{"1.30     1.50s  components in the cache", "1.31   violates       http-serviceentry", "1.31   3 cases in"} {
@@ -255,7 +256,7 @@ func TestInterruptOnATerminal(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	_, term := onTTY(t, 100, 24, actor{during: func(ctx context.Context) { interrupt(); <-ctx.Done() }}, threeCases(t)...)
+	_, term := onTTY(t, 100, actor{during: func(ctx context.Context) { interrupt(); <-ctx.Done() }}, threeCases(t)...)
 	got := term.String()
 	for _, want := range []string{"egressctl: interrupted, cleaning up", "the run was interrupted", "3 cases in"} {
 		if strings.Count(got, want) != 1 || strings.Contains(got, "lane 1") {
@@ -266,7 +267,7 @@ func TestInterruptOnATerminal(t *testing.T) {
 
 // What goes wrong before a case runs stands below what was printed, and nothing of the view with it.
 func TestRunOnATerminalThatFails(t *testing.T) {
-	code, term := onTTY(t, 100, 24, actor{err: errors.New("no such\x07 registry")}, threeCases(t)...)
+	code, term := onTTY(t, 100, actor{err: errors.New("no such\x07 registry")}, threeCases(t)...)
 	if got := term.String(); code != exitFault || !strings.HasSuffix(got, `egressctl: no such\x07 registry`) || strings.Contains(got, "looking for") || len(term.Unknown()) > 0 {
 		t.Errorf("exit %d, %v\n%s", code, term.Unknown(), got)
 	}

@@ -54,6 +54,7 @@ type world struct {
 	ejected     bool // and the mesh does not ask it any more
 	invented    bool // the sidecar does not say where its answer comes from
 	lost        bool // the control client does not even get a connection
+	refusals    int  // of the control client's attempts while the rule is there
 
 	pages   map[string]string // of the sidecar's administration interface, by path
 	rejects bool              // the client does not accept the certificate that it is shown
@@ -111,6 +112,10 @@ func (w *world) Do(ctx context.Context, client string, q probe.Request) (Executi
 func (w *world) request(client, id string, port int) (code, exit int) {
 	if client == egress.ControlClient {
 		if w.dead || w.lost {
+			return 0, wire.ExitRefused
+		}
+		if w.open && w.refusals > 0 {
+			w.refusals--
 			return 0, wire.ExitRefused
 		}
 		if w.slow {
@@ -462,4 +467,16 @@ func TestObserve(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A Service that a case has made may be late in the control client's network on a busy machine, though the proxies have it.
+func TestLateService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{refusals: 28}
+		e := engineOf(w)
+		e.Patience = 3 * time.Second
+		if r := e.Run(t.Context(), theCase()); r.Verdict != egress.Conforms {
+			t.Errorf("%s: %s", r.Verdict, r.Why)
+		}
+	})
 }

@@ -53,8 +53,8 @@ const (
 	roundPause = 50 * time.Millisecond
 	// controlPause is that between two attempts of the control client.
 	controlPause = 100 * time.Millisecond
-	// controlTries bounds what a control client tries: kube-proxy may take a second or more for a new Service.
-	controlTries = 25
+	// controlPatience is how long the control client tries where the case has made nothing yet that could be on its way.
+	controlPatience = 2500 * time.Millisecond
 	// failedTries is how many attempts may fail without a report before the failure stands.
 	failedTries = 5
 	// unequalTries is how many times as many attempts as must be equal are made before their inequality stands.
@@ -73,19 +73,24 @@ func (t *try) unconnected() bool {
 }
 
 // control makes the attempt from the control client. Names and addresses of the cluster may reach its
-// network a moment later than the proxies, so what is missing is asked for again, a few times.
+// network later than the proxies: kube-proxy takes a second or more for a new Service, and many times that on a busy
+// machine. So what is missing is asked for again, as long as a result that is not the wanted one is given to change.
 func (r *run) control(ctx context.Context, t *try) *round {
 	tick := time.NewTicker(controlPause)
 	defer tick.Stop()
+	start, patience := time.Now(), r.e.Patience
+	if t.phase == egress.Before && len(r.c.Setup) == 0 {
+		patience = min(patience, controlPatience)
+	}
 	p, followed := t.probe.ForControl(t.phase), false
-	for tries := controlTries; ; tries-- {
+	for tries := 1; ; tries++ {
 		x := r.execute(ctx, egress.ControlClient, p, t)
 		if x.err == nil && x.client.ExitCode == wire.ExitDNS && p.Server != "" && !followed && !p.Protocol().Question {
 			p, followed = p.ToServer(), true // the name exists for the mesh alone
 			continue
 		}
 		missing := x.err == nil && (x.client.ExitCode == wire.ExitDNS || x.client.ExitCode == wire.ExitRefused) && !p.Protocol().Question
-		if tries == 1 || !missing || p.Dead || t.probe.Wants[t.phase]&(egress.DNSX|egress.REF) != 0 {
+		if !missing || overdue(time.Since(start), patience, tries) || p.Dead || t.probe.Wants[t.phase]&(egress.DNSX|egress.REF) != 0 {
 			return &x
 		}
 		select {

@@ -81,7 +81,7 @@ func (s *Session) existingEnvironment(ctx context.Context, store *components.Sto
 	}
 	e := environment{cluster: s.env.cluster, facts: s.env.cluster.Facts(), hosts: s.opts.Hosts, revision: found.Revision}
 	bounds := existing.Constraints{Hosts: e.hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, Beyond: beyond, OwnPolicy: found.Policy != egress.RegistryOnly, Live: s.opts.Internet == cluster.Live, OwnIstio: s.made.istio != nil}
-	e.constraints = []constraint{{"on somebody else's cluster", bounds.SkipReason}}
+	e.constraints = []constraint{{"on somebody else's cluster", bounds.SkipReason}, {"on somebody else's cluster", families{clients: s.opts.Clients}.dualStack}}
 	e.custom = &pods.Customization{Image: image, AnyUser: anyUser, Inject: injectionLabel(found), Policies: func(namespace string) []*fixture.Object { return policies(found, namespace) }}
 	if e.custom.Agent, err = components.Agent(ctx, store, s.opts.Progress); err != nil {
 		return err

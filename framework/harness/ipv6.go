@@ -22,14 +22,8 @@ type families struct {
 
 // skipReason says why a case cannot run where a client has no IPv6; "" if it can.
 func (f families) skipReason(c egress.Case) (string, error) {
-	names, some := c.Clients(), false
-	for _, k := range f.clients {
-		if !k.DualStack || !slices.Contains(names, k.Name) {
-			continue
-		}
-		if some = true; !f.ipv6 {
-			return fmt.Sprintf("its client %s has addresses of both families (dualStack), and pods here have no IPv6", k.Name), nil
-		}
+	if why, err := f.dualStack(c); why != "" || err != nil {
+		return why, err
 	}
 	for _, p := range c.Probes {
 		h, ok := f.hosts.Find(p.Destination())
@@ -37,7 +31,7 @@ func (f families) skipReason(c egress.Case) (string, error) {
 			return fmt.Sprintf("%s has IPv6 addresses alone, and %s", h.Name, f.lacks(p.From)), nil
 		}
 	}
-	if some {
+	if slices.ContainsFunc(c.Clients(), f.reaches) {
 		return "", nil
 	}
 	text, err := casefile.Text(c, f.files)
@@ -50,6 +44,16 @@ func (f families) skipReason(c egress.Case) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// dualStack says why a case cannot run where no pod has addresses of both families; "" if it can.
+func (f families) dualStack(c egress.Case) (string, error) {
+	names := c.Clients()
+	i := slices.IndexFunc(f.clients, func(k egress.Client) bool { return k.DualStack && slices.Contains(names, k.Name) })
+	if f.ipv6 || i < 0 {
+		return "", nil
+	}
+	return fmt.Sprintf("its client %s has addresses of both families (dualStack), and pods here have no IPv6", f.clients[i].Name), nil
 }
 
 // reaches says whether a client can call IPv6 addresses.

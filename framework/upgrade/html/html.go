@@ -83,10 +83,15 @@ func headline(r *upgrade.Report) (class, text string) {
 
 func facts(r *upgrade.Report) []fact {
 	out := []fact{
-		{"Istio", r.From + " → " + r.To}, {"Strategy", r.Strategy},
-		{"Requests", fmt.Sprint(r.Requests)}, {"Failed", fmt.Sprintf("%d (%.2f s)", r.Failures, r.DropSeconds)}, {"Leaked", fmt.Sprintf("%d (%.2f s)", r.Leaks, r.LeakSeconds)},
-		{"Unknown", fmt.Sprint(r.Unknown)}, {"Pace", time.Duration(r.Pace * float64(time.Second)).String()},
-		{"Started", r.Started.UTC().Format("2006-01-02 15:04:05 UTC")}, {"Took", fmt.Sprintf("%.1f s", r.Took)},
+		{"Istio", r.From + " → " + r.To},
+		{"Strategy", r.Strategy},
+		{"Requests", fmt.Sprint(r.Requests)},
+		{"Failed", fmt.Sprintf("%d (%.2f s)", r.Failures, r.DropSeconds)},
+		{"Leaked", fmt.Sprintf("%d (%.2f s)", r.Leaks, r.LeakSeconds)},
+		{"Unknown", fmt.Sprint(r.Unknown)},
+		{"Pace", time.Duration(r.Pace * float64(time.Second)).String()},
+		{"Started", r.Started.UTC().Format("2006-01-02 15:04:05 UTC")},
+		{"Took", fmt.Sprintf("%.1f s", r.Took)},
 	}
 	if r.Sabotage != "" {
 		out = append(out, fact{"Sabotaged on purpose", r.Sabotage})

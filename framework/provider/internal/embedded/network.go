@@ -156,8 +156,10 @@ func (c internetConfig) own(h *internet.Hosts) error {
 
 // ownRanges are the cluster's, which no host of the internet can have: the pods', the Services', and the link between node
 // and internet.
-var ownRanges = []netip.Prefix{netip.MustParsePrefix(podSupernet), netip.MustParsePrefix(serviceCIDR), netip.PrefixFrom(netip.MustParseAddr(wanNodeIP), wanPrefix).Masked(),
-	netip.MustParsePrefix(podCIDR6), netip.MustParsePrefix(serviceIP6s), netip.PrefixFrom(netip.MustParseAddr(wanNodeIP6), wanPrefix6).Masked()}
+var ownRanges = []netip.Prefix{
+	netip.MustParsePrefix(podSupernet), netip.MustParsePrefix(serviceCIDR), netip.PrefixFrom(netip.MustParseAddr(wanNodeIP), wanPrefix).Masked(),
+	netip.MustParsePrefix(podCIDR6), netip.MustParsePrefix(serviceIP6s), netip.PrefixFrom(netip.MustParseAddr(wanNodeIP6), wanPrefix6).Masked(),
+}
 
 // checkRanges refuses hosts whose addresses the pods could not call, because the cluster itself uses them.
 func checkRanges(h *internet.Hosts) error {

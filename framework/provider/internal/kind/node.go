@@ -197,7 +197,7 @@ func podRanges(ctx context.Context, cs kubernetes.Interface, want int) (map[stri
 	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, limits.Process().Cluster.Node, true, func(ctx context.Context) (bool, error) {
 		var l *corev1.NodeList
 		if l, last = cs.CoreV1().Nodes().List(ctx, metav1.ListOptions{}); last != nil {
-			return false, nil
+			return false, nil //nolint:nilerr // it may answer the next time; the end tells of the last error
 		}
 		if len(l.Items) != want || slices.ContainsFunc(l.Items, func(n corev1.Node) bool { return n.Spec.PodCIDR == "" }) {
 			return false, nil
