@@ -111,6 +111,7 @@ type Session struct {
 	// revisions are the istiods beside the default one; nil until that is there.
 	revisions *revisions
 	versions  clientVersions
+	guests    bool // the internet has hosts that are there for the session
 }
 
 // Cluster is the cluster that the session runs in.
@@ -344,6 +345,9 @@ func (s *Session) Close(ctx context.Context) error {
 		if s.env.ours && !s.opts.Watch {
 			all = errors.Join(all, mesh.RestoreConfig(ctx, s.cs))
 		}
+	}
+	if s.guests && !dead && !s.made.temporary {
+		all = errors.Join(all, sendGuestsAway(ctx, s.env.cluster))
 	}
 	if s.istiod != nil {
 		s.istiod.Close()
