@@ -52,7 +52,7 @@ FUZZTIME ?= 20s
 
 .PHONY: fuzz
 fuzz: ## fuzz everything that reads files of others; their seeds run in `make unit` too
-	for t in input:FuzzDocuments printable:FuzzText casefile:FuzzParse pages:FuzzParse check:FuzzFolder report:FuzzRead compare:FuzzRead migrate:FuzzFile internet:FuzzReadHosts internet:FuzzTalk; do \
+	for t in input:FuzzDocuments printable:FuzzText casefile:FuzzParse pages:FuzzParse check:FuzzFolder report:FuzzRead compare:FuzzRead migrate:FuzzFile verify:FuzzModel internet:FuzzReadHosts internet:FuzzTalk; do \
 	  $(GO) test -run '^$$' -fuzz "^$${t#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./framework/$${t%:*}; done
 
 .PHONY: drivers

@@ -165,7 +165,7 @@ func rootCommandWith(how conductor) *cobra.Command {
 	f.StringVar(&o.releases, "catalogue", "", "folder with Istio releases beside the built-in ones, as components add-istio writes them (default: mesh-egress-conformance/releases in $XDG_CONFIG_HOME)")
 	f.BoolVar(&o.debug, "debug", false, "print what client libraries log")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no steps and no progress: results, warnings and errors alone")
-	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), compareCommand(), matrixCommand(o), upgradeCommand(o), reportCommand(), mergeCommand(), cleanCommand(o), listCommand(o), explainCommand(o), openCommand(), checkCommand(o), probeCommand(o), whyCommand(o),
+	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), compareCommand(), matrixCommand(o), upgradeCommand(o), reportCommand(), mergeCommand(), cleanCommand(o), listCommand(o), explainCommand(o), openCommand(), checkCommand(o), verifyCommand(o), probeCommand(o), whyCommand(o),
 		kubectlCommand(o), istioctlCommand(o), kubeconfigCommand(o), envCommand(o), imageCommand(o), certificatesCommand(o), logsCommand(o), shellCommand(o), doctorCommand(o), componentsCommand(o), migrateCommand(), versionCommand(o), docsCommand(o))
 	if err := addCompletion(o, root); err != nil {
 		panic(err) // a flag has two lists of values: a mistake in this program

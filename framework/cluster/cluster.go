@@ -138,6 +138,8 @@ type Extensible interface {
 	// Add adds hosts and client certificates. Those that it has already, alike in all, stay as they are; another one of
 	// the same name, or at the same address, is an error.
 	Add(ctx context.Context, more *internet.Hosts) error
+	// SetGuests makes others the hosts that are there for a while, and sends all former ones away; see internet.Hosts.WithGuests.
+	SetGuests(ctx context.Context, guests *internet.Hosts) error
 }
 
 // InternetKind says which internet a cluster's pods reach.

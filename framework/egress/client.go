@@ -10,6 +10,8 @@ const (
 	AutoInjection   Injection = "auto"   // the webhook, by the namespace's label
 	ManualInjection Injection = "manual" // istioctl kube-inject, as in Istio's documents
 	NoInjection     Injection = "none"   // a control client
+	// LabelledInjection leaves it to the labels of a stand-in's namespace and pod. Once the pod is there, it is known.
+	LabelledInjection Injection = "labelled"
 )
 
 // Client is a pod from which probes start: data, like a case.
@@ -38,8 +40,25 @@ type Client struct {
 	ReadyURL string `json:"readyURL,omitempty"` // must answer to the control client before cases use it
 	// Revision names the istiod that injects and serves it; "" is the default one.
 	Revision string `json:"revision,omitempty"`
+	// StandIn is what the client takes over from a workload of somebody's; nil for a client of the harness's own.
+	StandIn *StandIn `json:"standIn,omitempty"`
 	// Istiod is what Revision names, as whoever reads clients has found it; nil for the default one.
 	Istiod *Revision `json:"-"`
+}
+
+// StandIn is what a client takes over from the workload that it stands in for.
+type StandIn struct {
+	Labels          map[string]string `json:"labels,omitempty"`          // of its pod
+	NamespaceLabels map[string]string `json:"namespaceLabels,omitempty"` // of its namespace
+	ServiceAccount  string            `json:"serviceAccount,omitempty"`
+	Ports           []ContainerPort   `json:"ports,omitempty"`
+}
+
+// ContainerPort is a port that a workload says that it serves. Services may name it.
+type ContainerPort struct {
+	Name     string `json:"name,omitempty"`
+	Port     int    `json:"port"`
+	Protocol string `json:"protocol,omitempty"` // "" is TCP
 }
 
 // ControlClient is the name of the client without sidecar that proves targets reachable.
@@ -99,6 +118,10 @@ func (c Client) Check() error {
 		return fmt.Errorf("client %q: values are for injection manual: istiod's webhook has its own", c.Name)
 	case c.Revision != "" && c.Injection == NoInjection:
 		return fmt.Errorf("client %q: revision: without a sidecar it is served by no istiod", c.Name)
+	case c.Injection == LabelledInjection && (c.StandIn == nil || c.Init || c.Revision != ""):
+		return fmt.Errorf("client %q: injection %s is for the stand-in of a workload", c.Name, LabelledInjection)
+	case c.Injection == LabelledInjection:
+		return nil
 	case c.Injection != AutoInjection && c.Injection != ManualInjection && c.Injection != NoInjection:
 		return fmt.Errorf("client %q: injection %q is not auto, manual or none", c.Name, c.Injection)
 	}

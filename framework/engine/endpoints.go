@@ -176,7 +176,7 @@ func (r *run) endpoints(ctx context.Context, t *try) ([]int, error) {
 		return nil, err
 	}
 	o := egress.Observation{Mesh: lines}
-	if o.Hops, err = r.hops(ctx, o.Line()); err != nil {
+	if o.Hops, err = r.hops(ctx, o.Line(), nil); err != nil {
 		return nil, err
 	}
 	proxy, line := carrier, o.Last()

@@ -404,15 +404,21 @@ func (r *run) probe(ctx context.Context, ph egress.Phase, acknowledged bool) err
 		patience = patience * 2 / 3
 	}
 	var wg sync.WaitGroup
+	turns, controls := turns{}, controls{turns: turns{}}
 	for i, p := range r.c.Probes {
 		for _, text := range []*string{&p.URL, &p.Connect, &p.Command} {
 			*text = r.e.Expand(*text)
 		}
 		t := &try{probe: p, index: i, phase: ph}
 		r.tries = append(r.tries, t)
-		wg.Go(func() { r.attempts(ctx, t, patience) })
+		turn := turns.of(p.From)
 		wg.Go(func() {
-			t.control = r.control(ctx, t)
+			defer turn()()
+			r.attempts(ctx, t, patience)
+		})
+		control := controls.of(ctx, r, t)
+		wg.Go(func() {
+			t.control = control()
 			t.lost.Store(t.unconnected())
 		})
 	}
@@ -438,20 +444,37 @@ var errLost = errors.New("the control client could not reach any target of the c
 // Observe makes one probe now, changes nothing, and returns it with all witnesses. Any outcome is
 // accepted.
 func (e *Engine) Observe(ctx context.Context, p egress.Probe) egress.ProbeResult {
+	return e.observe(ctx, egress.Case{Name: "probe", Curl: true, Probes: []egress.Probe{p}})[0]
+}
+
+// Examine makes many probes of what stands, changes nothing, and returns each with all witnesses, in their order. Any
+// outcome is accepted. Attempts of which curl need not be asked are made by the agents.
+func (e *Engine) Examine(ctx context.Context, probes []egress.Probe) []egress.ProbeResult {
+	return e.observe(ctx, egress.Case{Name: "probes", Probes: probes})
+}
+
+func (e *Engine) observe(ctx context.Context, c egress.Case) []egress.ProbeResult {
 	e.defaults()
-	if p.Wants == (egress.Wants{}) {
-		anything := ^egress.Outcome(0)
-		p.Wants = egress.Wants{anything, anything, anything, anything}
+	c.Probes = slices.Clone(c.Probes)
+	for i := range c.Probes {
+		if c.Probes[i].Wants == (egress.Wants{}) {
+			anything := ^egress.Outcome(0)
+			c.Probes[i].Wants = egress.Wants{anything, anything, anything, anything}
+		}
 	}
 	res := egress.Result{Phases: []egress.PhaseResult{{Phase: egress.Before}}}
-	r := e.newRun(egress.Case{Name: "probe", Curl: true, Probes: []egress.Probe{p}})
+	r := e.newRun(c)
 	err := r.begin(ctx)
 	if err == nil {
 		err = r.probe(ctx, egress.Before, true)
 	}
 	r.judge(ctx, &res, err)
-	if len(res.Phases[0].Probes) == 0 {
-		return egress.ProbeResult{Probe: p.String(), From: p.From, Verdict: egress.Inconclusive, Why: res.Why}
+	if got := res.Phases[0].Probes; len(got) == len(c.Probes) && len(got) > 0 {
+		return got
 	}
-	return res.Phases[0].Probes[0]
+	out := make([]egress.ProbeResult, len(c.Probes)) // nothing was heard of any
+	for i, p := range c.Probes {
+		out[i] = egress.ProbeResult{Probe: p.String(), From: p.From, Verdict: egress.Inconclusive, Why: res.Why}
+	}
+	return out
 }

@@ -137,7 +137,7 @@ func TestGatewayAddressUsedAgain(t *testing.T) {
 	r := &run{e: engineOf(w.world), gateways: w.gateways}
 	r.e.Mesh = &oneLog{Mesh: w, name: "team/g0"}
 	w.lines = []egress.AccessLog{{UpstreamLocal: "10.0.0.1:40001", UpstreamHost: siteAddr}}
-	h, err := r.next(t.Context(), egress.AccessLog{StartTime: began, Duration: 100, UpstreamLocal: "10.0.9.0:40001", UpstreamHost: "10.0.1.0:8443"})
+	h, err := r.next(t.Context(), egress.AccessLog{StartTime: began, Duration: 100, UpstreamLocal: "10.0.9.0:40001", UpstreamHost: "10.0.1.0:8443"}, nil)
 	if err != nil || h == nil || h.Gateway != "team/g0" || h.Line == nil {
 		t.Errorf("%+v %v", h, err)
 	}

@@ -108,11 +108,23 @@ func (r *run) front(ctx context.Context, local string) ([]egress.AccessLog, erro
 // maxHops bounds how many gateways one attempt is followed through; more are a circle.
 const maxHops = 8
 
+// carriedBy says which of a gateway's lines are of a connection by which a request arrived, known by its id; nil where the attempt
+// has none.
+type carriedBy func(egress.AccessLog) bool
+
+func carrying(id string, log []egress.Arrival) carriedBy {
+	return func(l egress.AccessLog) bool {
+		return slices.ContainsFunc(log, func(a egress.Arrival) bool {
+			return a.ProbeID != "" && a.ProbeID == id && a.Peer == l.UpstreamLocal && a.Local == l.UpstreamHost
+		})
+	}
+}
+
 // hops follows an attempt from its sidecar's line through the gateways by which it went.
-func (r *run) hops(ctx context.Context, l *egress.AccessLog) ([]egress.Hop, error) {
+func (r *run) hops(ctx context.Context, l *egress.AccessLog, carried carriedBy) ([]egress.Hop, error) {
 	var out []egress.Hop
 	for l != nil && l.UpstreamLocal != "" {
-		h, err := r.next(ctx, *l)
+		h, err := r.next(ctx, *l, carried)
 		if err != nil || h == nil {
 			return out, err
 		}
@@ -127,7 +139,7 @@ func (r *run) hops(ctx context.Context, l *egress.AccessLog) ([]egress.Hop, erro
 
 // next finds the gateway to which a proxy's line says that it has sent something; nil where it was sent elsewhere. An
 // address may have been that of an earlier gateway too, which has ended: the one that has a line is meant.
-func (r *run) next(ctx context.Context, l egress.AccessLog) (*egress.Hop, error) {
+func (r *run) next(ctx context.Context, l egress.AccessLog, carried carriedBy) (*egress.Hop, error) {
 	host, _, err := net.SplitHostPort(l.UpstreamHost)
 	if err != nil {
 		return nil, nil // what has no address is no gateway
@@ -137,7 +149,7 @@ func (r *run) next(ctx context.Context, l egress.AccessLog) (*egress.Hop, error)
 		if !slices.Contains(g.Addresses, host) {
 			continue
 		}
-		line, err := r.hop(ctx, g.Name, l)
+		line, err := r.hop(ctx, g.Name, l, carried)
 		if err != nil {
 			return nil, fmt.Errorf("read the log of the gateway %s: %w", g.Name, err)
 		}
@@ -151,15 +163,19 @@ func (r *run) next(ctx context.Context, l egress.AccessLog) (*egress.Hop, error)
 	return last, nil
 }
 
-// hop finds a gateway's line of what another proxy has sent there; nil where there is none.
-func (r *run) hop(ctx context.Context, gateway string, l egress.AccessLog) (*egress.AccessLog, error) {
+// hop finds a gateway's line of what another proxy has sent there; nil where there is none. Requests for one path that came one
+// upon the other are told apart by the connections on which they went on.
+func (r *run) hop(ctx context.Context, gateway string, l egress.AccessLog, carried carriedBy) (*egress.AccessLog, error) {
 	found, err := r.proxied(ctx, gateway, func(g egress.AccessLog) bool { return passedOn(l, g) })
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
 	// One connection may have carried several requests; they were made one after another.
 	slices.SortFunc(found, func(a, b egress.AccessLog) int { return strings.Compare(a.StartTime, b.StartTime) })
-	return &found[0], nil
+	if carried == nil {
+		return &found[0], nil
+	}
+	return &found[max(0, slices.IndexFunc(found, carried))], nil
 }
 
 // passedOn says whether a gateway's line is of what another proxy's line says that it has sent there: both ends of the

@@ -31,8 +31,9 @@ func (r *run) judge(ctx context.Context, res *egress.Result, phasesErr error) {
 	for i, t := range r.tries {
 		results[i] = r.witness(ctx, t, log, joined)
 	}
+	broken := brokenOff(r.tries, results)
 	for i, t := range r.tries {
-		r.verdict(&results[i], t, r.strays(t, log, joined))
+		r.verdict(&results[i], t, r.strays(t, log, joined, broken))
 		for k := range res.Phases {
 			if res.Phases[k].Phase == t.phase {
 				res.Phases[k].Probes = append(res.Phases[k].Probes, results[i])
@@ -144,10 +145,10 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 				t.err = errors.Join(t.err, err)
 			}
 		}
-		if o.Hops, err = r.hops(ctx, o.Line()); err != nil && last {
+		since := r.from(t.since(), log)
+		if o.Hops, err = r.hops(ctx, o.Line(), carrying(x.script.ID, since)); err != nil && last {
 			t.err = errors.Join(t.err, err)
 		}
-		since := r.from(t.since(), log)
 		if o.Client.Local == "" {
 			sidecar, err := r.upstreams(ctx, t.probe.Carrier(t.phase), carrier)
 			if err != nil && last {
@@ -174,7 +175,7 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 
 // strays are arrivals from the carrier's pod, from the start of the probe's phase to that of the next,
 // that no probe of the case explains. A blocked probe with strays beside it proves nothing.
-func (r *run) strays(t *try, log []egress.Arrival, joined map[int64]bool) []egress.Arrival {
+func (r *run) strays(t *try, log []egress.Arrival, joined map[int64]bool, broken map[string]bool) []egress.Arrival {
 	info, err := r.e.Clients.Describe(t.probe.Carrier(t.phase))
 	if err != nil {
 		return nil
@@ -188,17 +189,38 @@ func (r *run) strays(t *try, log []egress.Arrival, joined map[int64]bool) []egre
 	var out []egress.Arrival
 	for _, a := range log {
 		host, _, err := net.SplitHostPort(a.Peer)
-		if err == nil && info.owns(host) && !joined[a.Seq] && a.Seq >= r.starts[t.phase] && a.Seq < end && !r.paused(a) && !spare(a, host, log, joined) {
+		if err == nil && info.owns(host) && !joined[a.Seq] && a.Seq >= r.starts[t.phase] && a.Seq < end && !r.paused(a) && !spare(a, host, log, joined) && (a.Kind == "http" || !broken[from(t.probe.Carrier(t.phase), a.Local)]) {
 			out = append(out, a)
 		}
 	}
 	return out
 }
 
+// brokenOff are the connections that sidecars began and that failed before a request was on them, as by TLS that the other side
+// does not speak: the line names the destination and no address of the sidecar's own, so the arrival cannot be joined. They
+// are named by client and destination.
+func brokenOff(tries []*try, results []egress.ProbeResult) map[string]bool {
+	out := map[string]bool{}
+	for i, p := range results {
+		for _, o := range p.Observations {
+			for _, l := range o.Mesh {
+				if l.UpstreamHost != "" && l.UpstreamLocal == "" {
+					out[from(tries[i].probe.Carrier(tries[i].phase), l.UpstreamHost)] = true
+				}
+			}
+		}
+	}
+	return out
+}
+
+// from names connections of a client to a destination.
+func from(client, destination string) string { return client + " to " + destination }
+
 // spare says whether an arrival is a connection that was never used, from a pod that another probe led to the
-// same web server. Envoy opens one for each request that waits, and sends it on whichever is free first.
+// same web server. Envoy opens one for each request that waits, and sends it on whichever is free first; where it makes TLS, the
+// handshake is over by then.
 func spare(a egress.Arrival, host string, log []egress.Arrival, joined map[int64]bool) bool {
-	return a.Kind == "tcp" && slices.ContainsFunc(log, func(b egress.Arrival) bool {
+	return (a.Kind == "tcp" || a.Kind == "tls") && slices.ContainsFunc(log, func(b egress.Arrival) bool {
 		peer, _, err := net.SplitHostPort(b.Peer)
 		return err == nil && peer == host && joined[b.Seq] && b.Server == a.Server && b.Kind == "http"
 	})

@@ -15,6 +15,7 @@ func TestSpare(t *testing.T) {
 		want   bool
 	}{
 		"never used":           {egress.Arrival{Seq: 2, Server: "multi.example", Kind: "tcp"}, map[int64]bool{1: true}, true},
+		"never used, in TLS":   {egress.Arrival{Seq: 2, Server: "multi.example", Kind: "tls"}, map[int64]bool{1: true}, true},
 		"used":                 {egress.Arrival{Seq: 2, Server: "multi.example", Kind: "http"}, map[int64]bool{1: true}, false},
 		"at another server":    {egress.Arrival{Seq: 2, Server: "evil.example", Kind: "tcp"}, map[int64]bool{1: true}, false},
 		"nobody was led there": {egress.Arrival{Seq: 2, Server: "multi.example", Kind: "tcp"}, nil, false},

@@ -79,6 +79,11 @@ func (s *Session) useRunning(ctx context.Context, c cluster.Cluster, store *comp
 	if err != nil {
 		return err
 	}
+	if !s.opts.Watch {
+		if err := sendGuestsAway(ctx, c); err != nil { // of a run that was killed
+			return err
+		}
+	}
 	if s.opts.Hosts, err = extend(ctx, c, s.opts.Hosts); err != nil {
 		return err
 	}

@@ -115,6 +115,7 @@ type Session struct {
 	versions  clientVersions
 	// enforcing makes NetworkPolicies hold while a case needs it; nil until there are lanes.
 	enforcing *enforcing
+	guests    bool // the internet has hosts that are there for the session
 }
 
 // Cluster is the cluster that the session runs in.
@@ -357,6 +358,9 @@ func (s *Session) Close(ctx context.Context) error {
 		if s.env.ours && !s.opts.Watch {
 			all = errors.Join(all, mesh.RestoreConfig(ctx, s.cs))
 		}
+	}
+	if s.guests && !dead && !s.made.temporary {
+		all = errors.Join(all, sendGuestsAway(ctx, s.env.cluster))
 	}
 	if s.istiod != nil {
 		s.istiod.Close()

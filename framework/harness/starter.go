@@ -143,11 +143,8 @@ func (s *starter) startClient(name string) *startup {
 		if err := s.pods.Start(ctx, c); err != nil {
 			return err
 		}
-		if !c.Proxied() {
-			return nil
-		}
 		pod, err := s.pods.Get(name)
-		if err != nil {
+		if err != nil || !pod.Proxied() {
 			return err
 		}
 		if c.Revision != "" {

@@ -25,8 +25,17 @@ func (s *Session) Why(ctx context.Context, p egress.Probe) (why.Answer, egress.P
 
 // surroundings fills in what is known around a client's call.
 func (s *Session) surroundings(ctx context.Context, q *why.Question) error {
-	cl := s.lanes[0].rules.clients
-	pod, err := cl.get(q.Probe.From)
+	if err := s.proxyOf(ctx, q.Probe.From, q); err != nil || !q.Captured {
+		return err
+	}
+	var err error
+	q.Objects, q.Policy, err = s.deciding(ctx)
+	return err
+}
+
+// proxyOf fills in what is known of a client and its sidecar.
+func (s *Session) proxyOf(ctx context.Context, client string, q *why.Question) error {
+	pod, err := s.lanes[0].rules.clients.get(client)
 	if err != nil {
 		return err
 	}
@@ -38,21 +47,26 @@ func (s *Session) surroundings(ctx context.Context, q *why.Question) error {
 	if err != nil {
 		return err
 	}
-	if q.Config, err = why.ParseConfig(dump); err != nil {
-		return err
-	}
+	q.Config, err = why.ParseConfig(dump)
+	return err
+}
+
+// deciding are the objects of the cluster that decide about egress, and the mesh-wide policy.
+func (s *Session) deciding(ctx context.Context) ([]why.Object, egress.Policy, error) {
+	var policy egress.Policy
 	if config, err := mesh.PresentConfig(ctx, s.cs); err == nil { // on a cluster of somebody else it may be out of reach
-		q.Policy = outboundPolicy(config)
+		policy = outboundPolicy(config)
 	}
 	objects, err := searched{s.env.cluster.RESTConfig(), s.cs}.egressObjects(ctx)
 	if err != nil {
-		return err
+		return nil, policy, err
 	}
+	var out []why.Object
 	for _, o := range objects {
 		spec, _ := o.Object["spec"].(map[string]any)
-		q.Objects = append(q.Objects, why.Object{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName(), Spec: spec})
+		out = append(out, why.Object{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName(), Spec: spec})
 	}
-	return nil
+	return out, policy, nil
 }
 
 // outboundPolicy is the mesh-wide one; Istio's default is ALLOW_ANY.

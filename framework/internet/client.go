@@ -110,6 +110,11 @@ func (c *Client) Add(ctx context.Context, more *Hosts) error {
 	return c.do(ctx, http.MethodPost, "/hosts", more, nil)
 }
 
+// SetGuests makes others the guests of the running internet, see Server.SetGuests.
+func (c *Client) SetGuests(ctx context.Context, guests *Hosts) error {
+	return c.do(ctx, http.MethodPost, "/guests", guests, nil)
+}
+
 // Break spoils the internet on purpose, see Server.Break.
 func (c *Client) Break(ctx context.Context, what string) error {
 	return c.do(ctx, http.MethodPost, "/break/"+what, nil, nil)

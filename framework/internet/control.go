@@ -42,6 +42,18 @@ func (s *Server) ControlHandler() http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 		}
 	})
+	mux.HandleFunc("POST /guests", func(w http.ResponseWriter, r *http.Request) {
+		var guests Hosts
+		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, input.MaxFolder))
+		dec.DisallowUnknownFields()
+		err := dec.Decode(&guests)
+		if err == nil {
+			err = s.SetGuests(context.WithoutCancel(r.Context()), &guests)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		}
+	})
 	mux.HandleFunc("POST /answer", func(w http.ResponseWriter, r *http.Request) {
 		if err := s.Answer(r.URL.Query().Get("name"), r.URL.Query().Get("host")); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)

@@ -104,7 +104,7 @@ func (s *Server) startUDP(ctx context.Context, h Host, port uint16, at netip.Pre
 		if err != nil {
 			return err
 		}
-		s.open.add(h.Name, p.Close)
+		s.open.add(h.key(), p.Close)
 		go p.each(func(b []byte, to netip.Addr, from net.Addr) { s.echoUDP(p, h.Name, port, b, to, from) })
 		return nil
 	}
@@ -156,7 +156,7 @@ func (s *Server) logPings(ctx context.Context, h Host, at netip.Prefix) error {
 	if at.Addr().Is6() {
 		request = echo6
 	}
-	s.open.add(h.Name, p.Close)
+	s.open.add(h.key(), p.Close)
 	go p.each(func(b []byte, to netip.Addr, from net.Addr) {
 		if len(b) < 8 || b[0] != request {
 			return

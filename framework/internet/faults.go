@@ -149,3 +149,16 @@ func kindList() string {
 	}
 	return strings.Join(out, ", ")
 }
+
+// NameFault says why a host, or a wildcard such as *.example.com, cannot be called so; "" if it can.
+func NameFault(name string) string { return nameFault(name) }
+
+// Ownable says whether a host may have an address, as far as the address itself tells.
+func Ownable(a netip.Addr) bool {
+	for _, n := range nobodys {
+		if n.p.Contains(a) {
+			return false
+		}
+	}
+	return a.IsValid() && a.Zone() == ""
+}

@@ -24,7 +24,7 @@ func (s *Server) startWeb(ln net.Listener, h Host, svc Service, cfg *tls.Config)
 	switch svc.Kind {
 	case Either:
 		plain, secure := sniff(ln)
-		if err := s.serveHTTP(h.Name, tls.NewListener(secure, cfg), handler); err != nil {
+		if err := s.serveHTTP(h.key(), tls.NewListener(secure, cfg), handler); err != nil {
 			return err
 		}
 		ln = plain
@@ -32,7 +32,7 @@ func (s *Server) startWeb(ln net.Listener, h Host, svc Service, cfg *tls.Config)
 		ln = tls.NewListener(ln, cfg)
 	default: // plain
 	}
-	return s.serveHTTP(h.Name, ln, handler)
+	return s.serveHTTP(h.key(), ln, handler)
 }
 
 type connKey struct{}

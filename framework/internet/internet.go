@@ -49,6 +49,8 @@ type Host struct {
 
 	// Chosen says that Hosts.Add chose the address; no file may say so.
 	Chosen bool `json:"chosen,omitempty"`
+	// Guest says that it is there for a while, see Hosts.WithGuests; no file may say so.
+	Guest bool `json:"guest,omitempty"`
 	// at is file:line where it was read from; "" for what came over the control API.
 	at string
 }

@@ -112,7 +112,7 @@ func (s *Server) listen(ctx context.Context, h Host, port uint16, at netip.Prefi
 		s.open.shared[w] = x
 		go s.share(x)
 	}
-	return x.queue(h.Name), nil
+	return x.queue(h.key()), nil
 }
 
 // queue returns the host's listener; several ranges of one host have one between them.
@@ -143,7 +143,7 @@ func (s *Server) share(x *sharedListener) {
 		if at, err := netip.ParseAddrPort(c.LocalAddr().String()); err == nil {
 			if h, _, ours := s.Hosts().owner(at.Addr()); ours {
 				x.mu.Lock()
-				to = x.to[h.Name]
+				to = x.to[h.key()]
 				x.mu.Unlock()
 			}
 		}

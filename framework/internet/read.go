@@ -20,7 +20,7 @@ func HostsFrom(file string, hosts, clientCertificates *input.Node) (*Hosts, erro
 	var out Hosts
 	if err := list(file, "hosts", hosts, func(n *input.Node) error {
 		x := Host{at: fmt.Sprintf("%s:%d", file, n.Line)}
-		err := fields(file, n, &x, "chosen")
+		err := fields(file, n, &x, "chosen", "guest")
 		out.Hosts = append(out.Hosts, x)
 		return err
 	}); err != nil {

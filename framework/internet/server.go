@@ -84,7 +84,7 @@ func (s *Server) Add(ctx context.Context, more *Hosts) error {
 	if !s.down {
 		if err := s.startHosts(ctx, fresh); err != nil {
 			for _, x := range fresh {
-				err = errors.Join(err, s.open.closeHost(x.Name))
+				err = errors.Join(err, s.open.closeHost(x.key()))
 			}
 			return fmt.Errorf("add hosts to the running internet: %w", err)
 		}
@@ -175,7 +175,7 @@ func (s *Server) startService(ctx context.Context, h Host, svc Service, at netip
 	talk, known := talks[svc.Kind]
 	switch {
 	case svc.Kind == Connect:
-		return s.serveHTTP(h.Name, optionalTLS(ln, svc, cfg), s.connectProxy())
+		return s.serveHTTP(h.key(), optionalTLS(ln, svc, cfg), s.connectProxy())
 	case !known:
 		return errors.Join(fmt.Errorf("service kind %q is unknown", svc.Kind), raw.Close())
 	case svc.TLS && kinds[svc.Kind].tls == tlsInside:

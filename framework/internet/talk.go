@@ -50,7 +50,7 @@ var talks = map[Kind]func(*talk) error{
 }
 
 func (s *Server) serveTalk(h Host, svc Service, ln net.Listener, cfg *tls.Config, f func(*talk) error) {
-	s.open.add(h.Name, ln.Close)
+	s.open.add(h.key(), ln.Close)
 	go func() {
 		for {
 			c, err := ln.Accept()

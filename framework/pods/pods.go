@@ -94,6 +94,7 @@ func (p *Pods) start(ctx context.Context, c egress.Client) error {
 		pod, err = p.create(ctx, c)
 	}
 	if err == nil {
+		c = known(c, pod)
 		err = p.installAgent(ctx, c, pod.Name)
 	}
 	if err != nil {
@@ -117,7 +118,10 @@ func (p *Pods) start(ctx context.Context, c egress.Client) error {
 // adopt takes over the pod that an earlier command left running, such as the client of a cluster
 // from `egressctl up`; nil when there is none.
 func (p *Pods) adopt(ctx context.Context, c egress.Client) (*corev1.Pod, error) {
-	l, err := p.cs.CoreV1().Pods(c.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + c.Workload})
+	if c.StandIn != nil { // it is made for one run
+		return nil, nil
+	}
+	l, err := p.cs.CoreV1().Pods(c.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector(c)})
 	if err != nil {
 		return nil, fmt.Errorf("look for a running pod: %w", err)
 	}
@@ -134,12 +138,19 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 	if err != nil {
 		return nil, err
 	}
-	if !c.Serves() {
+	switch {
+	case c.StandIn != nil:
+		if objs, err = standIn(objs, c); err != nil {
+			return nil, err
+		}
+	case !c.Serves():
 		objs = withoutEndpoints(objs, c.Hollow)
 	}
 	for _, o := range objs {
 		o.SetNamespace(c.Namespace)
-		rename(o, c)
+		if c.StandIn == nil {
+			rename(o, c)
+		}
 		if o.GetKind() == "Deployment" {
 			if err := p.decorate(o, c); err != nil {
 				return nil, err
@@ -190,9 +201,11 @@ func (p *Pods) Namespace(ctx context.Context, c egress.Client) error {
 		"name": c.Namespace, "labels": p.namespaceLabels(c),
 	}}}
 	_, err := p.fixtures.Apply(ctx, "", ns)
-	if err == nil {
+	var foreign *fixture.ForeignError
+	switch {
+	case err == nil:
 		_, err = p.fixtures.Apply(ctx, "", p.custom.objects(c.Namespace)...)
-	} else if ofCluster(err) {
+	case ofCluster(err), c.StandIn != nil && errors.As(err, &foreign): // such as default, which every cluster has
 		return nil
 	}
 	return err
@@ -231,6 +244,11 @@ func rename(o *fixture.Object, c egress.Client) {
 
 func (p *Pods) namespaceLabels(c egress.Client) map[string]any {
 	l := map[string]any{}
+	if c.StandIn != nil {
+		for k, v := range c.StandIn.NamespaceLabels {
+			l[k] = v
+		}
+	}
 	l[p.owner.Key] = p.owner.Value
 	if c.Injection == egress.AutoInjection {
 		l["istio-injection"] = "enabled"
@@ -354,7 +372,7 @@ func (p *Pods) Identity(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	pods, err := p.cs.CoreV1().Pods(c.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + c.Workload})
+	pods, err := p.cs.CoreV1().Pods(c.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector(c.Client)})
 	if err != nil {
 		return "", fmt.Errorf("look at client %q: %w", name, err)
 	}

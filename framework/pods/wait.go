@@ -24,11 +24,11 @@ import (
 // waitReady watches the client's pod until it is ready; on failure the error says what the pod's
 // containers are waiting for.
 func (p *Pods) waitReady(ctx context.Context, c egress.Client, whose fixture.Owner) (*corev1.Pod, error) {
-	pod, err := waitPod(ctx, p.cs, c.Namespace, "app="+c.Workload+","+whose.Selector(), p.limits, func(pod *corev1.Pod) bool { return usable(pod, c) })
+	pod, err := waitPod(ctx, p.cs, c.Namespace, selector(c)+","+whose.Selector(), p.limits, func(pod *corev1.Pod) bool { return usable(pod, c) })
 	if err != nil {
 		return nil, err
 	}
-	if c.Captured() != hasProxy(pod) {
+	if c.Injection != egress.LabelledInjection && c.Captured() != hasProxy(pod) {
 		return nil, fmt.Errorf("pod %s/%s: sidecar present: %t, expected: %t (is the injection webhook installed?)", c.Namespace, pod.Name, hasProxy(pod), c.Captured())
 	}
 	if !injectedBy(pod, c) {

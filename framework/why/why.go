@@ -198,6 +198,9 @@ func (q Question) hop(a *Answer, h egress.Hop) {
 	}
 	a.because("gateway "+h.Gateway, "was given it, and sent it on by cluster %q", h.Line.UpstreamCluster)
 	if s, ok := serviceOf(h.Line.UpstreamCluster); ok {
+		if namespace, _, named := strings.Cut(h.Gateway, "/"); named { // whose proxies see other objects than the client's
+			q.Namespace = namespace
+		}
 		q.service(a, s)
 	}
 }

@@ -177,6 +177,16 @@ func TestGateways(t *testing.T) {
 	}
 }
 
+// What a gateway sends on is in the registry of its own namespace.
+func TestGatewaySeesItsOwn(t *testing.T) {
+	q := asked("http://httpbin.org/", egress.OK, egress.AccessLog{UpstreamCluster: "outbound|80||istio-egressgateway.istio-system.svc.cluster.local", Authority: "httpbin.org"})
+	q.Objects = objects(t, `[{kind: ServiceEntry, namespace: shop, name: web, spec: {hosts: [httpbin.org], exportTo: [istio-system], ports: [{number: 80, protocol: HTTP}]}}]`)
+	q.Result.Observations[0].Hops = []egress.Hop{{Gateway: "istio-system/istio-egressgateway-1", Line: &egress.AccessLog{UpstreamCluster: "outbound|80||httpbin.org"}}}
+	if text := Explain(q).Text(); !strings.Contains(text, "ServiceEntry shop/web has the host httpbin.org") {
+		t.Error(text)
+	}
+}
+
 // The remedy is an object that Istio takes: a ServiceEntry always has a host.
 func TestRemedy(t *testing.T) {
 	for url, want := range map[string]string{

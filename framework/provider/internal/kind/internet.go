@@ -94,6 +94,22 @@ func (in *kindInternet) Add(ctx context.Context, more *internet.Hosts) error {
 	if err := in.Client.Add(ctx, more); err != nil {
 		return err
 	}
+	return in.own(ctx)
+}
+
+// SetGuests serves other guests, and gives the container their addresses.
+func (in *kindInternet) SetGuests(ctx context.Context, guests *internet.Hosts) error {
+	if err := checkRanges(ctx, guests); err != nil {
+		return err
+	}
+	if err := in.Client.SetGuests(ctx, guests); err != nil {
+		return err
+	}
+	return in.own(ctx)
+}
+
+// own gives the container the addresses of all hosts.
+func (in *kindInternet) own(ctx context.Context) error {
 	all, err := in.Hosts(ctx)
 	if err != nil {
 		return err

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mesh-egress-conformance/framework/input"
+	"mesh-egress-conformance/framework/manifest"
+	"mesh-egress-conformance/framework/printable"
+	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/verify"
+)
+
+// verifyFlags are those of verify.
+type verifyFlags struct {
+	o            *options
+	read         manifest.Options
+	meshConfig   string
+	expectations string
+	writeTo      string
+	base         string
+	out          string
+	every        bool
+	asJSON       bool
+	table        string
+	verbose      bool
+	keep         bool
+}
+
+func verifyCommand(o *options) *cobra.Command {
+	v := &verifyFlags{o: o}
+	cmd := &cobra.Command{
+		Use:   "verify PATHS",
+		Short: "Say of your own objects who can get out of the mesh, where and how, and prove it in a mesh of real Istio",
+		Long: "Verify takes Istio's and Kubernetes' objects as a team keeps them: files, folders, standard input (-), kustomize folders, Helm\n" +
+			"charts. It lets them stand in a mesh of its own that has no way out: a stand-in for each workload, with its labels, service\n" +
+			"account and injection settings, a stand-in outside for each host and address that the objects name, and beside each a\n" +
+			"neighbour that nobody names. It calls all of them from all workloads, and says what gets out, by which object (file and\n" +
+			"line), through which gateway, encrypted by whom, and where it lands. docs/verify.md explains the rest.\n\n" +
+			"It uses the running cluster of that name; if there is none it brings one up and takes it down again.\n\n" +
+			"Exit status: 0 everything is proven and as expected; 1 a leak, an outage or a detour from --expectations, or without them a\n" +
+			"change since --base that opens something; 2 the result is partial or something is unproven, or a fault of the harness; 64\n" +
+			"wrong usage.",
+		Example: `  egressctl verify ./mesh
+  helm template ./chart | egressctl verify - --mesh-config mesh.yaml
+  egressctl verify ./mesh --write-expectations egress.yaml    # once
+  egressctl verify ./mesh --expectations egress.yaml          # from then on: exit status 1 on a leak or an outage
+  egressctl verify ./mesh --base origin/main --out reports/verify   # what does this branch open, close, redirect?`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return v.run(cmd, args) },
+	}
+	o.addUpFlags(cmd)
+	f := cmd.Flags()
+	for _, n := range []string{"internet", "allow-install", "client-image"} {
+		_ = f.MarkHidden(n) // it is there
+	}
+	f.StringVar(&v.meshConfig, "mesh-config", "", "file with the mesh settings, in place of those among the objects: a mesh configuration, a ConfigMap istio, values of Istio's charts, an IstioOperator, or Sail's Istio")
+	f.StringVar(&v.read.Namespace, "namespace", "default", "namespace of objects that name none")
+	f.StringArrayVar(&v.read.Values, "values", nil, "file with values for Helm charts; may be given several times")
+	f.StringArrayVar(&v.read.Set, "set", nil, "one value for Helm charts, as name=value; may be given several times")
+	f.StringVar(&v.read.Release, "release", "", "name of the release for which Helm charts are rendered (default: the chart's)")
+	f.StringVar(&v.expectations, "expectations", "", "file that says what may get out: everything else must not (docs/verify.md)")
+	f.StringVar(&v.writeTo, "write-expectations", "", "write what gets out at present into this file, as expectations")
+	f.StringVar(&v.base, "base", "", "a commit of the Git repository that PATHS are in: say what has changed since then")
+	f.StringVar(&v.out, "out", "", "folder for verify.json, verify.md and verify.xml (JUnit)")
+	f.BoolVar(&v.every, "every-workload", false, "ask every workload, not one of all that no object tells apart")
+	f.BoolVar(&v.asJSON, "json", false, "print JSON")
+	f.StringVar(&v.table, "table", "open", "which answers the table has: open (what gets out, fails or is unproven), or all")
+	f.BoolVarP(&v.verbose, "verbose", "v", false, "print the steps")
+	f.BoolVar(&v.keep, "keep", false, "leave a cluster that this brought up")
+	return cmd
+}
+
+// check finds flags that contradict each other.
+func (v *verifyFlags) check(args []string) error {
+	switch {
+	case v.table != "open" && v.table != "all":
+		return fmt.Errorf("--table %s: use open or all", v.table)
+	case v.o.internet != "":
+		return errors.New("verify has no --internet: its outside is made of the objects")
+	case v.expectations != "" && v.expectations == v.writeTo:
+		return fmt.Errorf("--expectations and --write-expectations are both %s: compare first, and write when you mean it", v.writeTo)
+	case v.base != "" && strings.HasPrefix(v.base, "-"):
+		return fmt.Errorf("--base %s: give a commit, a branch or a tag", v.base)
+	}
+	for i, a := range args {
+		if a == "-" && (v.base != "" || i != len(args)-1 && strings.Join(args[i+1:], " ") == "-") {
+			return errors.New("standard input can be read once, and has no history for --base")
+		}
+	}
+	return nil
+}
+
+func (v *verifyFlags) run(cmd *cobra.Command, args []string) error {
+	start := time.Now()
+	if err := v.check(args); err != nil {
+		return usage(err)
+	}
+	x, err := v.prepare(cmd, args)
+	if err != nil {
+		return err
+	}
+	var to *report.Folder
+	if v.out != "" {
+		if to, err = openReports(v.out); err != nil {
+			return err
+		}
+		defer to.Close()
+	}
+	rep, err := x.run(cmd, func(rep *verify.Report) error {
+		rep.Took = time.Since(start).Seconds()
+		return v.tell(cmd, rep, to)
+	})
+	if err != nil {
+		return err
+	}
+	if code := rep.ExitCode(); code != exitOK {
+		return &exitError{code: code}
+	}
+	return nil
+}
+
+// tell writes all that was asked for.
+func (v *verifyFlags) tell(cmd *cobra.Command, rep *verify.Report, to *report.Folder) error {
+	if v.writeTo != "" {
+		b, err := verify.Present(rep.Answers).YAML()
+		if err == nil {
+			err = os.WriteFile(v.writeTo, b, 0o644) //nolint:gosec // for everybody who reads the repository
+		}
+		if err != nil {
+			return fmt.Errorf("write the expectations: %w", err)
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "expectations: %s\n", v.writeTo)
+	}
+	if to != nil {
+		if err := writeVerify(rep, to); err != nil {
+			return err
+		}
+	}
+	if v.asJSON {
+		return printJSON(cmd.OutOrStdout(), rep)
+	}
+	return rep.WriteText(printable.Raw(cmd.OutOrStdout()), verify.Text{All: v.table == "all"})
+}
+
+// The files of a verification.
+const (
+	verifyJSON     = "verify.json"
+	verifyMarkdown = "verify.md"
+	verifyJUnit    = "verify.xml"
+)
+
+func writeVerify(rep *verify.Report, to *report.Folder) error {
+	b, err := rep.JSON()
+	junit, err2 := rep.JUnit()
+	if err := errors.Join(err, err2); err != nil {
+		return err
+	}
+	return errors.Join(to.Write(verifyJSON, b), to.Write(verifyMarkdown, rep.Markdown()), to.Write(verifyJUnit, junit), appendSummary(rep.Markdown()))
+}
+
+// settingsFile reads a file with mesh settings; nil where there is none.
+func settingsFile(file string) (*manifest.Object, error) {
+	if file == "" {
+		return nil, nil
+	}
+	b, err := input.ReadFile(file, input.MaxFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the mesh settings: %w", err)
+	}
+	docs, err := input.Documents(file, b)
+	if err != nil {
+		return nil, err
+	}
+	if len(docs) != 1 {
+		return nil, fmt.Errorf("%s: one document with mesh settings is expected, there are %d", file, len(docs))
+	}
+	o := manifest.Object{File: file, Line: docs[0].Line, Node: docs[0]}
+	if err := input.Decode(docs[0], &o.Fields); err != nil {
+		return nil, fmt.Errorf("%s:%d: %w", file, docs[0].Line, err)
+	}
+	return &o, nil
+}
+
+// expectations reads a file with expectations; nil where there is none.
+func expectations(file string) (*verify.Expectations, error) {
+	if file == "" {
+		return nil, nil
+	}
+	b, err := input.ReadFile(file, input.MaxFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the expectations: %w", err)
+	}
+	return verify.ParseExpectations(file, b)
+}
+
+// standardInput is where objects come from that are handed in.
+func standardInput(cmd *cobra.Command) io.Reader { return cmd.InOrStdin() }

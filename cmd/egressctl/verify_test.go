@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestVerifyFlags(t *testing.T) {
+	for name, x := range map[string]struct {
+		v    verifyFlags
+		args []string
+		want string
+	}{
+		"fine":                     {verifyFlags{o: &options{}, table: "open"}, []string{"a", "-"}, ""},
+		"an unknown table":         {verifyFlags{o: &options{}, table: "some"}, []string{"a"}, "--table some"},
+		"the live internet":        {verifyFlags{o: &options{internet: "live"}, table: "all"}, []string{"a"}, "no --internet"},
+		"one file for both":        {verifyFlags{o: &options{}, table: "all", expectations: "e", writeTo: "e"}, []string{"a"}, "compare first"},
+		"a base of standard input": {verifyFlags{o: &options{}, table: "all", base: "main"}, []string{"-"}, "no history"},
+		"standard input twice":     {verifyFlags{o: &options{}, table: "all"}, []string{"-", "-"}, "read once"},
+		"a flag for a commit":      {verifyFlags{o: &options{}, table: "all", base: "--output=x"}, []string{"a"}, "give a commit"},
+	} {
+		err := x.v.check(x.args)
+		if (err == nil) != (x.want == "") || err != nil && !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%s: %v, want %q", name, err, x.want)
+		}
+	}
+}
+
+// What cannot be read at all is told before anything starts.
+func TestVerifyNothing(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		p := filepath.Join(dir, name)
+		if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	broken, good := write("broken.yaml", "a: ["), write("good.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n")
+	for name, x := range map[string]struct {
+		args []string
+		want string
+		code int
+	}{
+		"a broken file":        {[]string{broken}, "broken.yaml", exitFault},
+		"no file":              {[]string{filepath.Join(dir, "none")}, "no such file", exitFault},
+		"no mesh settings":     {[]string{good, "--mesh-config", filepath.Join(dir, "none")}, "read the mesh settings", exitFault},
+		"broken expectations":  {[]string{good, "--expectations", good}, "the field allow is missing", exitFault},
+		"no repository":        {[]string{good, "--base", "main"}, "find the Git repository", exitFault},
+		"no path":              {nil, "requires at least 1 arg", exitUsage},
+		"another's cluster":    {[]string{good, "--provider", "existing"}, "", exitFault},
+		"two kinds of nothing": {[]string{good, "--table", "x"}, "--table x", exitUsage},
+	} {
+		var out, errs bytes.Buffer
+		code := run(append([]string{"verify"}, x.args...), &out, &errs)
+		if code != x.code || !strings.Contains(errs.String(), x.want) {
+			t.Errorf("%s: exit %d, %s", name, code, errs.String())
+		}
+	}
+}

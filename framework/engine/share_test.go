@@ -1,0 +1,98 @@
+package engine
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/probe"
+)
+
+// tallying counts what each client is asked to do.
+type tallying struct {
+	*world
+	mu   sync.Mutex
+	made map[string]int
+}
+
+func (c *tallying) Do(ctx context.Context, client string, q probe.Request) (Execution, error) {
+	if len(q.Argv) > 0 {
+		c.mu.Lock()
+		c.made[client]++
+		c.mu.Unlock()
+	}
+	return c.world.Do(ctx, client, q)
+}
+
+// Probes that call the same have one control attempt between them; others have their own.
+func TestControlIsShared(t *testing.T) {
+	same := egress.GET("client", "http://httpbin.org/", "-s")
+	other := egress.GET("client", "http://httpbin.org/other", "-s")
+	for name, x := range map[string]struct {
+		probes []egress.Probe
+		want   int
+	}{
+		"the same":          {[]egress.Probe{same, same, same}, 1},
+		"another URL":       {[]egress.Probe{same, other}, 2},
+		"one that is dead":  {[]egress.Probe{same, {From: "client", URL: same.URL, Args: same.Args, Dead: true}}, 2},
+		"another server":    {[]egress.Probe{same, {From: "client", URL: same.URL, Args: same.Args, Server: "httpbin.org"}}, 2},
+		"a shell's command": {[]egress.Probe{{From: "client", URL: same.URL, Args: same.Args, Connect: "httpbin.org:80"}, same}, 2},
+	} {
+		w := &tallying{world: &world{open: true}, made: map[string]int{}}
+		e := engineOf(w.world)
+		e.Clients = w
+		got := e.Examine(t.Context(), x.probes)
+		if w.made[egress.ControlClient] != x.want || len(got) != len(x.probes) {
+			t.Errorf("%s: %d control attempts, want %d, of %d results", name, w.made[egress.ControlClient], x.want, len(got))
+		}
+		for _, r := range got {
+			if r.Control == nil || !r.Control.Reached && !strings.Contains(r.Why, "unreachable") {
+				t.Errorf("%s: %+v", name, r)
+			}
+		}
+	}
+}
+
+// Results come in the order of the probes, each with a verdict, also where nothing can be heard.
+func TestExamine(t *testing.T) {
+	probes := []egress.Probe{egress.GET("client", "http://httpbin.org/a", "-s"), egress.GET("client", "http://httpbin.org/b", "-s")}
+	got := engineOf(&world{}).Examine(t.Context(), probes)
+	if len(got) != 2 || got[0].Got != egress.B502 || got[0].Probe != probes[0].String() || got[1].Probe != probes[1].String() {
+		t.Errorf("%+v", got)
+	}
+	deaf := &world{arrivalsErr: context.DeadlineExceeded}
+	for i, r := range engineOf(deaf).Examine(t.Context(), probes) {
+		if r.Verdict != egress.Inconclusive || r.Why == "" || r.Probe != probes[i].String() {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+// A connection that a sidecar began, and that failed before anything was on it, is no sign that something else got out.
+func TestBrokenOff(t *testing.T) {
+	failed := egress.ProbeResult{Observations: []egress.Observation{{
+		Client: egress.ClientWitness{Local: clientIP + ":11000"},
+		Mesh:   []egress.AccessLog{{UpstreamHost: siteAddr}, {UpstreamHost: "198.51.100.11:80", UpstreamLocal: clientIP + ":40000"}},
+	}}}
+	broken := brokenOff([]*try{{probe: egress.Probe{From: "client"}}}, []egress.ProbeResult{failed})
+	for key, want := range map[string]bool{from("client", siteAddr): true, from("client", "198.51.100.11:80"): false, from("control", siteAddr): false} {
+		if broken[key] != want {
+			t.Errorf("%s: %t", key, broken[key])
+		}
+	}
+}
+
+// Of a gateway's lines that fit, the one is meant on whose connection the request arrived.
+func TestCarried(t *testing.T) {
+	log := []egress.Arrival{{ProbeID: "a-1", Peer: "10.0.1.0:1", Local: siteAddr}, {ProbeID: "a-2", Peer: "10.0.1.0:2", Local: siteAddr}, {Peer: "10.0.1.0:3", Local: siteAddr}}
+	for id, want := range map[string]string{"a-1": "10.0.1.0:1", "a-2": "10.0.1.0:2"} {
+		is := carrying(id, log)
+		for _, peer := range []string{"10.0.1.0:1", "10.0.1.0:2", "10.0.1.0:3"} {
+			if is(egress.AccessLog{UpstreamLocal: peer, UpstreamHost: siteAddr}) != (peer == want) {
+				t.Errorf("%s at %s", id, peer)
+			}
+		}
+	}
+}

@@ -1,0 +1,274 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"mesh-egress-conformance/framework/cluster"
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/mesh"
+	"mesh-egress-conformance/framework/why"
+)
+
+// Standing is what somebody's objects come to, while questions are asked of it.
+type Standing struct {
+	// Config is laid over the installed mesh configuration.
+	Config egress.Object
+	// Objects are applied in their order, as they are; Secrets after their placeholders were replaced.
+	Objects, Secrets []egress.Object
+	// Gateways says that the gateways of the installation are needed, GatewayAPI that its kinds are.
+	Gateways, GatewayAPI bool
+	// Clients are those that ask, by their names in Options.Clients. Each asks all Probes, whose From is replaced.
+	Clients []string
+	Probes  []egress.Probe
+	// Last says that nothing else is examined in the session: it leaves what stands to Close.
+	Last bool
+}
+
+// Examined is what was heard.
+type Examined struct {
+	// Heard is by client, in the order of the probes; a client that did not start has none.
+	Heard map[string]Heard
+	// Refused are objects that the API server or a webhook did not take, by their place in Standing.Objects; Unstarted are clients
+	// whose pods did not become ready.
+	Refused   map[int]error
+	Unstarted map[string]error
+	// Notes are what a reader must know, such as that a proxy did not acknowledge what was applied.
+	Notes []string
+}
+
+// Heard is what one client was told.
+type Heard struct {
+	Results []egress.ProbeResult
+	// Around is what is known of its proxy and of the cluster's objects.
+	Around why.Question
+}
+
+// InternetHosts are the hosts of the session's hermetic internet that stay.
+func (s *Session) InternetHosts() *internet.Hosts { return s.env.hosts }
+
+// SetGuests makes others the hosts that the session's internet has for a while. At its end there are none.
+func (s *Session) SetGuests(ctx context.Context, guests *internet.Hosts) error {
+	in, ok := s.env.internet.(cluster.Extensible)
+	if !ok || !s.env.ours {
+		return errors.New("hosts for a while need the hermetic internet of a cluster of the harness's own (--provider embedded or kind)")
+	}
+	all, err := s.env.hosts.WithGuests(guests)
+	if err == nil {
+		err = in.SetGuests(ctx, guests)
+	}
+	if err == nil {
+		s.guests, s.env.hosts = len(guests.Hosts) > 0, all
+	}
+	return err
+}
+
+// sendGuestsAway ends what SetGuests has begun; one that a killed run has left, too.
+func sendGuestsAway(ctx context.Context, c cluster.Cluster) error {
+	in, ok := c.Internet().(cluster.Extensible)
+	if !ok {
+		return nil
+	}
+	have, err := in.Hosts(ctx)
+	if err != nil || len(have.Guests().Hosts) == 0 {
+		return err
+	}
+	return in.SetGuests(ctx, &internet.Hosts{})
+}
+
+// Examine lets something stand, asks, and takes it down again. An error means that nothing was heard.
+func (s *Session) Examine(ctx context.Context, st Standing) (*Examined, error) {
+	out := &Examined{Heard: map[string]Heard{}, Refused: map[int]error{}, Unstarted: map[string]error{}}
+	if !s.env.ours {
+		return nil, errors.New("somebody else's objects are tried in a cluster of the harness's own alone")
+	}
+	ctx, stop := s.alive(ctx)
+	defer stop()
+	if err := s.setBase(ctx, st.Config); err != nil {
+		return nil, s.because(ctx, err)
+	}
+	s.times.mark("mesh settings")
+	if err := s.populate(ctx, st, out); err != nil {
+		return nil, s.because(ctx, err)
+	}
+	c := egress.Case{Name: "verify"}
+	for _, n := range st.Clients {
+		if out.Unstarted[n] == nil {
+			c.Probes = append(c.Probes, egress.Probe{From: n})
+		}
+	}
+	if !st.Last {
+		defer s.takeDown(context.WithoutCancel(ctx), c, out)
+	}
+	if err := s.lanes[0].rules.stand(ctx, c, st, out); err != nil {
+		return nil, s.because(ctx, err)
+	}
+	s.times.mark("objects applied")
+	if err := s.ask(ctx, c, st, out); err != nil {
+		return nil, s.because(ctx, err)
+	}
+	return out, nil
+}
+
+// populate starts what is called and who calls.
+func (s *Session) populate(ctx context.Context, st Standing, out *Examined) error {
+	starting := map[string]*startup{}
+	for _, n := range st.Clients {
+		starting[n] = s.starter.startClient(n)
+	}
+	if st.Gateways {
+		if err := s.starter.startGateways().wait(ctx); err != nil {
+			return err
+		}
+	}
+	if st.GatewayAPI {
+		if err := s.starter.startGatewayAPI().wait(ctx); err != nil {
+			return err
+		}
+	}
+	for n, u := range starting {
+		if err := u.wait(ctx); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			out.Unstarted[n] = err
+		}
+	}
+	s.changer.EndpointsChange()
+	s.times.mark("stand-ins ready")
+	return nil
+}
+
+// stand applies objects, each by itself: one that is refused keeps no other from standing.
+func (r *rules) stand(ctx context.Context, c egress.Case, st Standing, out *Examined) error {
+	secrets, err := r.objects(ctx, st.Secrets)
+	if err != nil {
+		return err
+	}
+	objs := make([]*fixture.Object, 0, len(st.Objects))
+	place := map[*fixture.Object]int{}
+	for i, o := range st.Objects {
+		x := &fixture.Object{Object: o}
+		objs = append(objs, x.DeepCopy())
+		place[objs[i]] = i
+	}
+	all := slices.Concat(secrets, objs)
+	r.complete(all)
+	if err := r.places.ensure(ctx, all); err != nil {
+		return err
+	}
+	var made []*fixture.Object
+	s, err := r.settle(ctx, c, nil, all, func(ctx context.Context) (mesh.Written, error) {
+		for _, o := range ordered(all) {
+			got, err := r.fixtures.Apply(ctx, o.GetNamespace(), o)
+			switch i, theirs := place[o]; {
+			case err == nil:
+				made = append(made, got...)
+			case theirs && fixture.NotTaken(err):
+				out.Refused[i] = err
+			default:
+				return mesh.Written{Made: made}, err
+			}
+			r.mu.Lock()
+			r.of(c).applied = append(r.of(c).applied, got...)
+			r.mu.Unlock()
+		}
+		return mesh.Written{Made: made}, nil
+	})
+	if err != nil {
+		return err
+	}
+	r.tell(c, s)
+	out.settled(s)
+	s, err = r.changer.AwaitGateways(ctx, r.gateways, made, r.proxies(c, nil))
+	out.settled(s)
+	return err
+}
+
+// settled notes what is worth it of a wait.
+func (x *Examined) settled(s mesh.Settled) {
+	x.Notes = append(x.Notes, s.Rejections...)
+	if s.Note != "" {
+		x.Notes = append(x.Notes, s.Note)
+	}
+}
+
+// ask makes all probes from all clients, and looks at their proxies while everything stands.
+func (s *Session) ask(ctx context.Context, c egress.Case, st Standing, out *Examined) error {
+	var probes []egress.Probe
+	for _, x := range c.Probes {
+		for _, p := range st.Probes {
+			p.From = x.From
+			probes = append(probes, p)
+		}
+	}
+	results := proven(asks, probes, func(some []egress.Probe) []egress.ProbeResult { return s.lanes[0].engine.Examine(ctx, some) })
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("ask: %w", errors.Join(err, context.Cause(ctx)))
+	}
+	s.times.mark(fmt.Sprintf("%d questions asked", len(probes)))
+	objects, policy, err := s.deciding(ctx)
+	if err != nil {
+		return err
+	}
+	heard := make([]Heard, len(c.Probes))
+	errs := make([]error, len(c.Probes))
+	var wg sync.WaitGroup
+	for i, x := range c.Probes {
+		heard[i] = Heard{Results: results[i*len(st.Probes) : (i+1)*len(st.Probes)], Around: why.Question{Objects: objects, Policy: policy}}
+		wg.Go(func() { errs[i] = s.proxyOf(ctx, x.From, &heard[i].Around) })
+	}
+	wg.Wait()
+	for i, x := range c.Probes {
+		out.Heard[x.From] = heard[i]
+	}
+	return errors.Join(errs...)
+}
+
+// asks is how often a question is asked that comes out unproven: on a busy machine a witness may be late.
+const asks = 3
+
+// proven makes probes, and those of which nothing is proven again, so often at most.
+func proven(times int, probes []egress.Probe, examine func([]egress.Probe) []egress.ProbeResult) []egress.ProbeResult {
+	out := examine(probes)
+	for range times - 1 {
+		var again []egress.Probe
+		var place []int
+		for i, r := range out {
+			if r.Verdict == egress.Inconclusive {
+				again, place = append(again, probes[i]), append(place, i)
+			}
+		}
+		if len(again) == 0 {
+			break
+		}
+		for i, r := range examine(again) {
+			out[place[i]] = r
+		}
+	}
+	return out
+}
+
+// takeDown removes what stood.
+func (s *Session) takeDown(ctx context.Context, c egress.Case, out *Examined) {
+	if s.env.dead() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Limits.Probe.Restore)
+	defer cancel()
+	r := s.lanes[0].rules
+	r.mu.Lock()
+	objs := r.of(c).applied
+	r.mu.Unlock()
+	_, err := r.take(ctx, c, objs, nil)
+	if err == nil {
+		r.taken(c)
+		return
+	}
+	out.Notes = append(out.Notes, "what stood could not be removed: "+err.Error())
+}

@@ -1,0 +1,295 @@
+// Package manifest reads Kubernetes objects as teams keep them: files and folders of YAML, standard input, kustomize
+// folders, Helm charts, and any of these as they were at a commit. Every object knows the file and line that it comes
+// from. What cannot be read is a mistake with its place, and everything else is read all the same.
+//
+// It runs nothing that it reads: kustomize's and Helm's own libraries render, without plugins and without a cluster.
+package manifest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	yamlv3 "go.yaml.in/yaml/v3"
+
+	"mesh-egress-conformance/framework/input"
+)
+
+// Object is one object as somebody has written it.
+type Object struct {
+	File   string         // as messages name it
+	Line   int            // of the document in the file; 0 where a template has made it
+	Node   *input.Node    // the document
+	Fields map[string]any // the same as data
+}
+
+// Kind is the object's kind.
+func (o Object) Kind() string { return o.text("kind") }
+
+// APIVersion is group and version.
+func (o Object) APIVersion() string { return o.text("apiVersion") }
+
+// Group is the API group; "" is that of Kubernetes itself.
+func (o Object) Group() string {
+	group, _, versioned := strings.Cut(o.APIVersion(), "/")
+	if !versioned {
+		return ""
+	}
+	return group
+}
+
+// Name is metadata.name.
+func (o Object) Name() string { return o.text("metadata", "name") }
+
+// Namespace is metadata.namespace; "" where the object names none.
+func (o Object) Namespace() string { return o.text("metadata", "namespace") }
+
+func (o Object) text(path ...string) string {
+	s, _ := o.At(path...).(string)
+	return s
+}
+
+// At follows keys to a value; nil where there is none.
+func (o Object) At(path ...string) any {
+	var now any = o.Fields
+	for _, key := range path {
+		m, ok := now.(map[string]any)
+		if !ok {
+			return nil
+		}
+		now = m[key]
+	}
+	return now
+}
+
+// LineAt is the line of a field, given by keys and indices, or of the last part of the path that is there; 0 where a
+// template has made the object.
+func (o Object) LineAt(path ...any) int {
+	if o.Line == 0 {
+		return 0
+	}
+	return input.At(o.Node, path...).Line
+}
+
+// Where is file:line.
+func (o Object) Where() string { return input.Mistake{File: o.File, Line: o.Line}.Where() }
+
+// String names the object for messages.
+func (o Object) String() string {
+	if ns := o.Namespace(); ns != "" {
+		return o.Kind() + " " + ns + "/" + o.Name()
+	}
+	return o.Kind() + " " + o.Name()
+}
+
+// Set is all that was read.
+type Set struct {
+	Objects  []Object
+	Mistakes input.Mistakes // what could not be read
+	Notices  input.Mistakes // what was left out on purpose, with the reason
+}
+
+// Options say how to read.
+type Options struct {
+	// Stdin is read for the path "-".
+	Stdin io.Reader
+	// Values are files with values for Helm charts, Set single ones (name=value).
+	Values []string
+	Set    []string
+	// Release and Namespace are what Helm charts are rendered for.
+	Release, Namespace string
+}
+
+// stdin is the path that stands for standard input.
+const stdin = "-"
+
+// source is a path to read, and what messages call it.
+type source struct{ path, name string }
+
+// Read reads paths: files, folders, kustomize folders, charts, and "-".
+func Read(ctx context.Context, paths []string, o Options) *Set {
+	var from []source
+	for _, p := range paths {
+		from = append(from, source{p, p})
+	}
+	return read(ctx, from, o)
+}
+
+func read(ctx context.Context, from []source, o Options) *Set {
+	r := &reader{ctx: ctx, o: o, seen: map[string]Object{}, set: &Set{}}
+	for _, s := range from {
+		r.path(s)
+	}
+	r.set.Mistakes, r.set.Notices = r.set.Mistakes.Sorted(), r.set.Notices.Sorted()
+	return r.set
+}
+
+// reader reads into a set.
+type reader struct {
+	ctx   context.Context //nolint:containedctx // of one call of Read
+	o     Options
+	set   *Set
+	seen  map[string]Object // by what an API server tells objects apart
+	bytes int64
+}
+
+func (r *reader) mistake(file string, line int, format string, a ...any) {
+	r.set.Mistakes = append(r.set.Mistakes, input.Mistake{File: file, Line: line, What: fmt.Sprintf(format, a...)})
+}
+
+func (r *reader) notice(file, format string, a ...any) {
+	r.set.Notices = append(r.set.Notices, input.Mistake{File: file, What: fmt.Sprintf(format, a...)})
+}
+
+// path reads one of the paths that the user has named.
+func (r *reader) path(s source) {
+	if s.path == stdin {
+		if r.o.Stdin == nil {
+			r.mistake("standard input", 0, "there is none to read")
+			return
+		}
+		b, err := input.ReadAll(r.o.Stdin, "standard input", input.MaxFolder)
+		if err != nil {
+			r.mistake("standard input", 0, "%v", err)
+			return
+		}
+		r.text("standard input", b)
+		return
+	}
+	st, err := os.Stat(s.path)
+	switch {
+	case err != nil:
+		r.mistake(s.name, 0, "read it: %v", err)
+	case !st.IsDir():
+		r.file(s)
+	case isChart(s.path):
+		r.chart(s)
+	case isKustomization(s.path):
+		r.kustomize(s)
+	default:
+		r.folder(s)
+	}
+}
+
+// file reads one file.
+func (r *reader) file(s source) {
+	b, err := input.ReadFile(s.path, input.MaxFile)
+	if err != nil {
+		r.mistake(s.name, 0, "read it: %v", err)
+		return
+	}
+	if r.bytes += int64(len(b)); r.bytes > maxBytes {
+		r.mistake(s.name, 0, "it and what comes after it is not read: at most %d MiB are", maxBytes>>20)
+		return
+	}
+	r.text(s.name, b)
+}
+
+// maxBytes bounds all that is read, in bytes: ten thousand objects of the usual length are a few MiB.
+const maxBytes = 64 << 20
+
+// folder reads all YAML and JSON files below a folder, in the order of their names. Charts among them are rendered;
+// kustomize folders are overlays or their bases, of which nobody can tell which is meant.
+func (r *reader) folder(s source) {
+	found := len(r.set.Objects) + len(r.set.Mistakes)
+	err := filepath.WalkDir(s.path, func(p string, d fs.DirEntry, err error) error {
+		name := s.name + strings.TrimPrefix(p, s.path)
+		switch {
+		case err != nil:
+			r.mistake(name, 0, "read it: %v", err)
+			return nil
+		case p != s.path && strings.HasPrefix(d.Name(), "."):
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case d.IsDir() && p != s.path && isChart(p):
+			r.chart(source{p, name})
+			return fs.SkipDir
+		case d.IsDir() && p != s.path && isKustomization(p):
+			r.notice(name, "it is a kustomize folder, and is not read as a part of another one: name it, or the overlay that is meant, as a path of its own")
+			return fs.SkipDir
+		case !d.IsDir() && slices.Contains(suffixes, filepath.Ext(p)):
+			r.file(source{p, name})
+		}
+		return r.ctx.Err()
+	})
+	if err != nil {
+		r.mistake(s.name, 0, "read it: %v", err)
+	}
+	if len(r.set.Objects)+len(r.set.Mistakes) == found {
+		r.notice(s.name, "no object is in it: files whose names end in %s are read", strings.Join(suffixes, ", "))
+	}
+}
+
+// suffixes of files that are read in a folder.
+var suffixes = []string{".yaml", ".yml", ".json"}
+
+// text reads documents.
+func (r *reader) text(file string, b []byte) {
+	docs, err := input.Documents(file, b)
+	if err != nil {
+		r.set.Mistakes = append(r.set.Mistakes, input.AsMistake(file, 0, err))
+		return
+	}
+	for _, d := range docs {
+		r.document(file, d, d.Line)
+	}
+}
+
+// document takes one document; line 0 says that a template has made it.
+func (r *reader) document(file string, d *input.Node, line int) {
+	o := Object{File: file, Line: line, Node: d}
+	if d.Kind != yamlv3.MappingNode {
+		r.mistake(file, line, "this is no Kubernetes object")
+		return
+	}
+	if err := input.Decode(d, &o.Fields); err != nil {
+		r.set.Mistakes = append(r.set.Mistakes, input.AsMistake(file, line, err))
+		return
+	}
+	if items := input.Value(d, "items"); items != nil && strings.HasSuffix(o.Kind(), "List") {
+		for _, x := range items.Content {
+			at := x.Line
+			if line == 0 {
+				at = 0
+			}
+			r.document(file, x, at)
+		}
+		return
+	}
+	switch {
+	case o.Kind() == "" || o.APIVersion() == "":
+		if foreign(o) {
+			r.notice(file, "it has no apiVersion or no kind, and so is no Kubernetes object")
+			return
+		}
+		r.mistake(file, line, "this is no Kubernetes object: it has no apiVersion or no kind")
+	case o.Group() == "kustomize.config.k8s.io":
+		r.notice(file, "a Kustomization is no object of a cluster: name its folder as a path to have it rendered")
+	case o.Name() == "" && o.Kind() != "IstioOperator": // which istioctl reads without
+		r.mistake(file, line, "this %s has no name", o.Kind())
+	default:
+		r.add(o)
+	}
+}
+
+// foreign says whether a document is of some other program: it has nothing of an object.
+func foreign(o Object) bool {
+	return o.Fields["kind"] == nil && o.Fields["apiVersion"] == nil && o.Fields["metadata"] == nil
+}
+
+func (r *reader) add(o Object) {
+	key := o.Group() + "|" + o.Kind() + "|" + o.Namespace() + "|" + o.Name()
+	if other, twice := r.seen[key]; twice {
+		r.mistake(o.File, o.Line, "%s is there twice, first in %s: the first one is taken", o, other.Where())
+		return
+	}
+	r.seen[key] = o
+	r.set.Objects = append(r.set.Objects, o)
+}

@@ -1,0 +1,196 @@
+package verify
+
+import (
+	"cmp"
+	"regexp"
+	"slices"
+	"strings"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/manifest"
+	"mesh-egress-conformance/framework/why"
+)
+
+// State is what an answer comes to.
+type State string
+
+// The states.
+const (
+	Allowed  State = "allowed"  // it got out, to what was called
+	Led      State = "led"      // it got out, and not to what was called: to a host that an object names
+	Blocked  State = "blocked"  // by the mesh
+	Fails    State = "fails"    // something lets it out, and it does not arrive, or is not answered
+	Unproven State = "unproven" // the witnesses do not agree, or the stand-in could not be reached by anybody
+)
+
+// Answer is what became of one question from one class.
+type Answer struct {
+	From    string         `json:"from"` // its first workload
+	To      string         `json:"to"`
+	As      string         `json:"as,omitempty"`
+	Kind    QuestionKind   `json:"kind"`
+	What    string         `json:"what,omitempty"`
+	State   State          `json:"state"`
+	Outcome egress.Outcome `json:"outcome"`
+	Words   string         `json:"words"`
+	// Registered says that a service of the mesh's registry let it out; Passthrough that the outbound policy did; neither is past
+	// the sidecar.
+	Registered  bool `json:"registered,omitempty"`
+	Passthrough bool `json:"passthrough,omitempty"`
+	// Via is the gateway that it went through, or Direct.
+	Via string `json:"via,omitempty"`
+	// Encrypted says who made the TLS in which it arrived: workload, sidecar, gateway, or nobody.
+	Encrypted string `json:"encrypted,omitempty"`
+	Landed    string `json:"landed,omitempty"` // where it arrived
+	// By are the objects that decided, in their order, Because what each did.
+	By      []Source     `json:"by,omitempty"`
+	Because []why.Reason `json:"because,omitempty"`
+	But     string       `json:"but,omitempty"`
+	// Nearly are objects that have the host and do not let it out.
+	Nearly []why.Reason `json:"nearly,omitempty"`
+	// Evidence are the witnesses in one line; Unproven why nothing is proven.
+	Evidence string `json:"evidence,omitempty"`
+	Unproven string `json:"unproven,omitempty"`
+
+	question Question
+	class    Class
+}
+
+// Direct is the way of what went through no gateway.
+const Direct = "direct"
+
+// Who made the TLS in which something arrived.
+const (
+	ByWorkload = "workload"
+	BySidecar  = "sidecar"
+	ByGateway  = "gateway"
+	ByNobody   = "nobody"
+)
+
+// Heard is what a class of clients has been told, question by question.
+type Heard struct {
+	Class   Class
+	Results []egress.ProbeResult // in the order of the questions
+	// Around is what is known of its proxy and of the objects, as for every call that it makes.
+	Around why.Question
+}
+
+// Answers reads what was heard.
+func (m *Model) Answers(o *Outside, heard []Heard) []Answer {
+	index := map[string]manifest.Object{}
+	for _, x := range m.Objects {
+		index[x.String()] = x
+	}
+	var out []Answer
+	for _, h := range heard {
+		for i, r := range h.Results {
+			out = append(out, m.answer(o, index, h, o.Questions[i], r))
+		}
+	}
+	return out
+}
+
+func (m *Model) answer(o *Outside, index map[string]manifest.Object, h Heard, q Question, r egress.ProbeResult) Answer {
+	a := Answer{From: h.Class.Label(), To: q.To, As: q.As, Kind: q.Kind, What: q.What, Outcome: r.Got, Words: r.Got.Words(), Evidence: r.Evidence, question: q, class: h.Class}
+	around := h.Around
+	around.Probe, around.Result = q.Probe(h.Class.Client), r
+	reason := why.Explain(around)
+	a.Because, a.But, a.Nearly = reason.Because, reason.But, reason.Nearly
+	for _, b := range reason.Because {
+		if s := m.source(index, h.Class, b.Object); !slices.Contains(a.By, s) {
+			a.By = append(a.By, s)
+		}
+	}
+	if a.udp() && r.Got == egress.Direct && around.Captured {
+		a.By, a.Because = nil, []why.Reason{{Object: "UDP", What: "is never redirected to a sidecar"}}
+	}
+	a.State = stateOf(r)
+	if a.State == Unproven {
+		a.Unproven = cmp.Or(r.Why, "the witnesses do not agree")
+		return a
+	}
+	if a.State != Allowed {
+		return a
+	}
+	a.Registered, a.Passthrough = r.Got == egress.OK, r.Got == egress.Pass
+	a.Via, a.Encrypted, a.Landed = Direct, ByNobody, o.called(r.Server)
+	if n := len(r.Observations); n > 0 {
+		a.travelled(q, r.Observations[n-1])
+	}
+	if q.Kind != Named && q.Kind != Addressed && r.Server != o.server(q.Host) {
+		a.State, a.Words = Led, egress.Led.Words()
+	}
+	return a
+}
+
+// travelled says which way an answer took.
+func (a *Answer) travelled(q Question, x egress.Observation) {
+	for _, hop := range x.Hops {
+		a.Via = gatewayOf(hop.Gateway)
+	}
+	switch {
+	case !x.Encrypted():
+		a.Encrypted = ByNobody
+	case q.speech.scheme == "https":
+		a.Encrypted = ByWorkload
+	case len(x.Hops) > 0:
+		a.Encrypted = ByGateway
+	default:
+		a.Encrypted = BySidecar
+	}
+}
+
+// podRE is the end of the name of a Deployment's pod.
+var podRE = regexp.MustCompile(`-[a-z0-9]{6,10}-[a-z0-9]{5}$`)
+
+// gatewayOf is the workload of a gateway's pod.
+func gatewayOf(pod string) string { return podRE.ReplaceAllString(pod, "") }
+
+// stateOf is what a probe's result comes to. The judge has proven it, or says why not.
+func stateOf(r egress.ProbeResult) State {
+	switch {
+	case r.Got == 0 || r.Verdict == egress.Inconclusive:
+		return Unproven
+	case egress.Arrived.Has(r.Got):
+		return Allowed
+	case (egress.Blocked | egress.S403RBAC | egress.Self).Has(r.Got):
+		return Blocked
+	}
+	return Fails
+}
+
+// server is the stand-in that a name or an address is of.
+func (o *Outside) server(host string) string {
+	if h, ok := o.all.Find(host); ok {
+		return h.Name
+	}
+	return host
+}
+
+// called is what people call a stand-in.
+func (o *Outside) called(server string) string { return cmp.Or(o.names[server], server) }
+
+// source is where a workload is written.
+func (w Workload) source() Source {
+	return Source{Object: cmp.Or(w.Kind, "workload") + " " + w.Label(), File: w.File, Line: w.Line}
+}
+
+// ofConfig is how reasons name the mesh configuration.
+const ofConfig = "the mesh configuration"
+
+// source finds where an object that decided is written.
+func (m *Model) source(index map[string]manifest.Object, c Class, object string) Source {
+	if object == "client "+c.Client {
+		return c.Members[0].source()
+	}
+	if x, ok := index[object]; ok {
+		return sourceOf(x)
+	}
+	if pod, ok := strings.CutPrefix(object, "gateway "); ok {
+		return Source{Object: "gateway " + gatewayOf(pod)}
+	}
+	if strings.HasPrefix(object, ofConfig) || object == "the outbound policy" {
+		return Source{Object: object, File: cmp.Or(m.Mesh.File, "Istio's default"), Line: m.Mesh.Line}
+	}
+	return Source{Object: object}
+}

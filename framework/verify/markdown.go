@@ -1,0 +1,184 @@
+package verify
+
+import (
+	"encoding/xml"
+	"fmt"
+	"strings"
+
+	"mesh-egress-conformance/framework/printable"
+)
+
+// Markdown is verify.md: what a pull request changes, what is not as expected, what is surprising, what gets out.
+func (r *Report) Markdown() []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Egress: %s\n\n%s\n\n", r.headline(), cell(r.Summary()))
+	if r.Base != "" {
+		fmt.Fprintf(&b, "## Since %s: %s\n\n", cell(r.Base), r.changeSummary())
+		if len(r.Changes) > 0 {
+			fmt.Fprint(&b, "| | from | to | was | is | by |\n|---|---|---|---|---|---|\n")
+		}
+		for _, c := range r.Changes {
+			fmt.Fprintf(&b, "| **%s** | %s | %s | %s | %s | %s |\n", c.Kind, cell(strings.Join(c.From, ", ")), cell(c.To+asText(c.As)), cell(c.Before), cell(c.After), cell(bySources(c.By)))
+		}
+		fmt.Fprintln(&b)
+	}
+	if len(r.Deviations) > 0 {
+		fmt.Fprintf(&b, "## Not as %s expects\n\n| | from | to | what | by |\n|---|---|---|---|---|\n", cell(r.Expected))
+		for _, d := range r.Deviations {
+			fmt.Fprintf(&b, "| **%s** | %s | %s | %s | %s |\n", d.Kind, cell(d.From), cell(d.To+asText(d.As)), cell(d.What), cell(bySources(d.By)))
+		}
+		fmt.Fprintln(&b)
+	}
+	if len(r.Surprises) > 0 {
+		fmt.Fprint(&b, "## Surprises\n\n")
+		for _, s := range r.Surprises {
+			fmt.Fprintf(&b, "* **%s**: %s\n  * %s\n  * proof: %s\n  * remedy: %s\n", cell(s.Title), cell(s.Why), cell(bySources(s.Objects)), cell(strings.Join(s.Proof, "; ")), cell(s.Remedy))
+		}
+		fmt.Fprintln(&b)
+	}
+	fmt.Fprint(&b, "## What gets out\n\n| from | to | comes out | way | encrypted by | lands at | by |\n|---|---|---|---|---|---|---|\n")
+	for _, x := range Crowded(Rows(r.Answers)) {
+		if !x.uneventful() {
+			to := x.To + asText(x.As)
+			if len(x.More) > 0 {
+				to = x.called()
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", cell(strings.Join(x.Who, ", ")), cell(to), cell(x.Words), cell(x.Via), cell(x.Encrypted), cell(x.Landed), cell(bySources(x.By)))
+		}
+	}
+	for _, x := range []struct {
+		title string
+		lines []string
+	}{{"Assumed", r.Assumed}, {"Not taken over", lines(r.Mistakes)}, {"Notes", lines(r.Notices)}, {"Ignored", r.ignoredLines()}, {"Faults", r.Faults}} {
+		if len(x.lines) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "\n## %s\n\n", x.title)
+		for _, l := range x.lines {
+			fmt.Fprintf(&b, "* %s\n", cell(l))
+		}
+	}
+	return []byte(b.String())
+}
+
+func (r *Report) headline() string {
+	switch {
+	case len(r.Deviations) > 0:
+		return fmt.Sprintf("%d answers are not as expected", len(r.Deviations))
+	case r.Opened() > 0:
+		return fmt.Sprintf("the change opens %d calls", r.Opened())
+	case r.Partial():
+		return "the result is partial"
+	}
+	return fmt.Sprintf("%d calls get out", r.Count(Allowed))
+}
+
+func (r *Report) ignoredLines() []string {
+	var out []string
+	for _, i := range r.Ignored {
+		out = append(out, fmt.Sprintf("%d %s: %s", i.Count, i.Kind, i.Why))
+	}
+	return out
+}
+
+func lines[T error](of []T) []string {
+	var out []string
+	for _, x := range of {
+		out = append(out, x.Error())
+	}
+	return out
+}
+
+// cell is text that Markdown takes for nothing else.
+func cell(s string) string {
+	return strings.NewReplacer("|", `\|`, "<", "&lt;", "\n", " ", "`", "'", "*", `\*`, "_", `\_`).Replace(printable.Line(s))
+}
+
+// The elements of JUnit's form, as report/junit.go has them.
+type (
+	junitSuites struct {
+		XMLName  xml.Name   `xml:"testsuites"`
+		Name     string     `xml:"name,attr"`
+		Tests    int        `xml:"tests,attr"`
+		Failures int        `xml:"failures,attr"`
+		Errors   int        `xml:"errors,attr"`
+		Suite    junitSuite `xml:"testsuite"`
+	}
+	junitSuite struct {
+		Name     string      `xml:"name,attr"`
+		Tests    int         `xml:"tests,attr"`
+		Failures int         `xml:"failures,attr"`
+		Errors   int         `xml:"errors,attr"`
+		Time     string      `xml:"time,attr"`
+		Cases    []junitCase `xml:"testcase"`
+	}
+	junitCase struct {
+		Name      string    `xml:"name,attr"`
+		Classname string    `xml:"classname,attr"`
+		Error     *junitWhy `xml:"error"`
+		Failure   *junitWhy `xml:"failure"`
+	}
+	junitWhy struct {
+		Message string `xml:"message,attr"`
+		Type    string `xml:"type,attr"`
+		Text    string `xml:",chardata"`
+	}
+)
+
+// JUnit is verify.xml: one test case for each question of each workload. A deviation is a failure, what is unproven an error; where
+// nothing is expected, what a change opens is a failure. What could not be taken over is the error of one more.
+func (r *Report) JUnit() ([]byte, error) {
+	r = printable.Copy(r)
+	failed := map[string]junitWhy{}
+	for _, d := range r.Deviations {
+		failed[d.From+" "+d.To+asText(d.As)] = junitWhy{Message: fmt.Sprintf("%s: %s", d.Kind, d.What), Type: string(d.Kind), Text: bySources(d.By)}
+	}
+	for _, c := range r.Changes {
+		if r.Expected != "" || c.Kind != Opens {
+			continue
+		}
+		for _, from := range c.From {
+			failed[from+" "+c.To+asText(c.As)] = junitWhy{Message: fmt.Sprintf("opens: was %s, is %s", c.Before, c.After), Type: string(c.Kind), Text: bySources(c.By)}
+		}
+	}
+	s := junitSuite{Name: "egress", Time: fmt.Sprintf("%.3f", r.Took)}
+	add := func(c junitCase) {
+		s.Tests++
+		if c.Error != nil {
+			s.Errors++
+		}
+		if c.Failure != nil {
+			s.Failures++
+		}
+		s.Cases = append(s.Cases, c)
+	}
+	for _, a := range r.Answers {
+		for _, w := range r.workloadsOf(a.From) {
+			c := junitCase{Name: a.To + asText(a.As), Classname: "egress." + w}
+			if f, is := failed[w+" "+c.Name]; is {
+				c.Failure = &f
+			} else if a.State == Unproven {
+				c.Error = &junitWhy{Message: a.Unproven, Type: string(Unproven), Text: a.Evidence}
+			}
+			add(c)
+		}
+	}
+	if all := append(lines(r.Mistakes), r.Faults...); len(all) > 0 {
+		add(junitCase{Name: "input", Classname: "egress.verify", Error: &junitWhy{Message: all[0], Type: "partial", Text: strings.Join(all, "\n")}})
+	}
+	b, err := xml.MarshalIndent(junitSuites{Name: s.Name, Tests: s.Tests, Failures: s.Failures, Errors: s.Errors, Suite: s}, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode the report as JUnit: %w", err)
+	}
+	return append([]byte(xml.Header), append(b, '\n')...), nil
+}
+
+// workloadsOf are all of the class whose first one is named.
+func (r *Report) workloadsOf(first string) []string {
+	for _, c := range r.Classes {
+		if len(c.Workloads) > 0 && c.Workloads[0] == first {
+			return c.Workloads
+		}
+	}
+	return []string{first}
+}

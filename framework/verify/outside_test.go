@@ -1,0 +1,204 @@
+package verify
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/internet"
+)
+
+// entryText is a ServiceEntry with this in its spec.
+func entryText(name, spec string) string {
+	return "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: " + name + ", namespace: shop}\nspec: {" + spec + "}\n"
+}
+
+func outsideOf(t *testing.T, expected *Expectations, texts ...string) *Outside {
+	t.Helper()
+	base, err := internet.DefaultHosts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var models []*Model
+	for _, text := range texts {
+		models = append(models, modelOf(t, text))
+	}
+	o, err := NewOutside(base, expected, models...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// asks says which questions there are, without those that are asked anyway.
+func asks(o *Outside) string {
+	var out []string
+	for _, q := range o.Questions {
+		if q.Kind != Strange {
+			out = append(out, q.Kind.Word()+" "+q.Key())
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+func TestQuestions(t *testing.T) {
+	for name, x := range map[string]struct {
+		text string
+		want string // of the questions that are not the stranger's
+	}{
+		"a host of TLS": {entryText("a", "hosts: [api.partner.example], ports: [{number: 443, protocol: TLS}]"), `named https://api.partner.example
+address https://address-of-api.partner.example
+neighbour http://api.partner.example
+neighbour https://unnamed.partner.example
+lie https://unregistered.example as api.partner.example`},
+		"a wildcard": {entryText("a", `hosts: ["*.cdn.example"], ports: [{number: 80, protocol: HTTP}]`), `named http://any.cdn.example
+address http://address-of-any.cdn.example
+neighbour http://cdn.example
+neighbour https://any.cdn.example
+lie http://unregistered.example as any.cdn.example`},
+		"HTTP at a port of TLS": {entryText("a", "hosts: [a.example], ports: [{number: 443, protocol: HTTP}]"), `named http://a.example:443
+named https://a.example
+address http://address-of-a.example:443
+neighbour http://a.example
+neighbour http://unnamed.example:443
+lie http://unregistered.example:443 as a.example
+lie https://unregistered.example as a.example`},
+		"a range": {entryText("a", "hosts: [db.corp.example], addresses: [10.20.0.0/24], ports: [{number: 5432, protocol: TCP}]"), `named tcp://10.20.0.1:5432
+named tcp://db.corp.example:5432
+neighbour https://db.corp.example
+neighbour tcp://10.20.1.1:5432
+neighbour tcp://unnamed.corp.example:5432`},
+		"an address": {entryText("a", "hosts: [db.corp.example], addresses: [10.20.0.9], ports: [{number: 3306, protocol: MySQL}]"), `named tcp://10.20.0.9:3306
+named tcp://db.corp.example:3306
+neighbour https://db.corp.example
+neighbour tcp://10.20.0.10:3306
+neighbour tcp://unnamed.corp.example:3306`},
+		"within the cluster": {entryText("a", "hosts: [x.svc.cluster.local, inside], ports: [{number: 80, protocol: HTTP}]") + entryText("b", "hosts: [b.example], workloadSelector: {labels: {app: b}}, ports: [{number: 80, protocol: HTTP}]"), ""},
+		"a route alone": {"---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, namespace: shop}\nspec: {hosts: [web.example.com, reviews]}\n", `named http://web.example.com
+named https://web.example.com
+lie http://unregistered.example as web.example.com
+lie https://unregistered.example as web.example.com`},
+	} {
+		o := outsideOf(t, nil, nsShop+x.text)
+		if got := asks(o); got != x.want {
+			t.Errorf("%s:\n%s\nwant\n%s", name, got, x.want)
+		}
+	}
+}
+
+// Everything that is asked is served by somebody, so that the control client can reach it.
+func TestServed(t *testing.T) {
+	text := nsShop
+	for i, p := range []string{"HTTP", "HTTPS", "TLS", "GRPC", "HTTP2", "TCP", "MySQL", "Mongo", "Redis", "UDP", ""} {
+		port := string(rune('0' + i%10))
+		text += entryText("a"+string(rune('a'+i)), "hosts: [h"+string(rune('a'+i))+".example, also"+string(rune('a'+i))+".example], resolution: STATIC, endpoints: [{address: 10.9.9."+port+"}, {address: backend.example, ports: {p: 9443}}], ports: [{number: 9"+port+"1, name: p, protocol: "+p+", targetPort: 700}]")
+	}
+	base, err := internet.DefaultHosts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := outsideOf(t, nil, text)
+	all, err := base.WithGuests(o.Guests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range o.Questions {
+		p := q.Probe("x")
+		network := "tcp"
+		if p.Scheme() == "udp" {
+			network = "udp"
+		}
+		h, ok := all.Find(q.Host)
+		if _, served := h.Service(network, uint16(q.Port)); !ok || !served {
+			t.Errorf("%s is not served by %+v", q.Key(), h)
+		}
+		if p.Protocol().Scheme == "" || p.Target(egress.Applied) != egress.Anywhere {
+			t.Errorf("%s: %+v", q.Key(), p)
+		}
+	}
+}
+
+func TestLies(t *testing.T) {
+	o := outsideOf(t, nil, nsShop+entryText("a", "hosts: [a.example], ports: [{number: 80, protocol: HTTP}, {number: 443, protocol: TLS}]"))
+	for _, q := range o.Questions {
+		if q.Kind != Lie {
+			continue
+		}
+		switch p := q.Probe("x"); q.Port {
+		case 80:
+			if p.URL != "http://a.example/" || p.Connect != "unregistered.example:80" || p.Destination() != Stranger {
+				t.Errorf("%+v", p)
+			}
+		case 443:
+			if p.URL != "tls://unregistered.example:443" || p.SNI != "a.example" || p.Destination() != Stranger {
+				t.Errorf("%+v", p)
+			}
+		}
+	}
+}
+
+// Questions of two versions are those of both.
+func TestUnion(t *testing.T) {
+	a, b := nsShop+entryText("a", "hosts: [a.example], ports: [{number: 443, protocol: TLS}]"), nsShop+entryText("b", "hosts: [b.example], ports: [{number: 443, protocol: TLS}]")
+	if got := asks(outsideOf(t, nil, a, b)); !strings.Contains(got, "named https://a.example") || !strings.Contains(got, "named https://b.example") {
+		t.Error(got)
+	}
+}
+
+// What is expected and named by nobody is asked all the same.
+func TestExpectedIsAsked(t *testing.T) {
+	e, err := ParseExpectations("egress.yaml", []byte("allow: [{from: ['*'], to: ['https://address-of-x.example', 'tcp://10.2.3.4:5432', 'tcp://unregistered.example:22', 'https://lost.example', 'tcp://db.example:5432', 'https://*.cdn.example', 'nonsense']}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := asks(outsideOf(t, e, nsShop)); got != "named https://lost.example\nnamed tcp://db.example:5432" {
+		t.Error(got)
+	}
+}
+
+// A name below a wildcard that is expected is the wildcard's: what else is asked of that is served, too.
+func TestExpectedBelowWildcard(t *testing.T) {
+	e, err := ParseExpectations("egress.yaml", []byte("allow: [{from: ['*'], to: ['https://any.cdn.example', 'https://img.cdn.example']}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := outsideOf(t, e, nsShop+entryText("a", `hosts: ["*.cdn.example"], ports: [{number: 443, protocol: TLS}]`))
+	for _, q := range o.Questions {
+		h, _ := o.all.Find(q.Host)
+		if _, served := h.Service("tcp", uint16(q.Port)); !served && q.speech.scheme != "udp" {
+			t.Errorf("%s is not served by %s", q.Key(), h.Name)
+		}
+	}
+	if h, _ := o.all.Find("img.cdn.example"); h.Name != "*.cdn.example" {
+		t.Errorf("img.cdn.example is %s", h.Name)
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	for in, want := range map[string]string{
+		"10.0.0.0/8": "10.0.0.1", "10.96.0.0/12": "10.97.0.0", "10.244.0.0/16": "", "10.96.0.1": "", "240.240.0.1": "", "127.0.0.1": "", "169.254.169.254": "", "2001:db8::/64": "", "192.168.1.7/24": "192.168.1.1", "0.0.0.0/0": "1.0.0.0",
+	} {
+		p, ok := prefixOf(in)
+		if !ok {
+			t.Fatal(in)
+		}
+		got, ok := within(p)
+		if ok != (want != "") || ok && got.String() != want {
+			t.Errorf("%s: %v %t, want %s", in, got, ok, want)
+		}
+	}
+	if last(netip.MustParsePrefix("10.20.0.0/22")).String() != "10.20.3.255" {
+		t.Error("the last address of a range")
+	}
+}
+
+func TestLacking(t *testing.T) {
+	o := outsideOf(t, nil, nsShop+entryText("a", `hosts: ["foo_.-x.example"], addresses: [10.96.0.5], endpoints: [{address: 127.0.0.1}], ports: [{number: 443, protocol: TLS}]`))
+	text := o.Lacking.Error()
+	for _, want := range []string{"has no stand-in", "address 10.96.0.5/32", "endpoint 127.0.0.1", "standard input:"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in %s", want, text)
+		}
+	}
+}

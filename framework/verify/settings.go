@@ -1,0 +1,160 @@
+package verify
+
+import (
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/manifest"
+)
+
+// Settings are those of the mesh.
+type Settings struct {
+	// Config is the part of the mesh configuration that decides about egress.
+	Config map[string]any
+	// Policy is the mesh's outbound policy, which Config has too.
+	Policy egress.Policy
+	// Pods are annotations of every pod that has none of its own: what the installation says of all sidecars.
+	Pods map[string]string
+	// Where is the place of the object that has them; "" where they are Istio's defaults.
+	Where string
+	File  string
+	Line  int
+}
+
+// meshFields are the parts of the mesh configuration that decide about egress.
+var meshFields = []string{
+	"outboundTrafficPolicy", "defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo", "enableAutoMtls", "protocolDetectionTimeout",
+	"connectTimeout", "tcpKeepalive", "h2UpgradePolicy", "localityLbSetting", "serviceSettings", "meshMTLS", "tlsDefaults", "dnsRefreshRate", "pathNormalization",
+	"verifyCertificateAtClient", "proxyHttpPort", "hboneIdleTimeout",
+}
+
+// notTaken are parts that would matter, and that the dry mesh cannot take over.
+var notTaken = []string{"discoverySelectors", "rootNamespace", "trustDomain", "trustDomainAliases", "caCertificates"}
+
+// ofSidecars are an installation's values about all sidecars, with the annotation of a pod that says the same of one.
+var ofSidecars = map[string]string{
+	"excludeIPRanges": "traffic.sidecar.istio.io/excludeOutboundIPRanges", "includeIPRanges": "traffic.sidecar.istio.io/includeOutboundIPRanges",
+	"excludeOutboundPorts": "traffic.sidecar.istio.io/excludeOutboundPorts", "includeOutboundPorts": "traffic.sidecar.istio.io/includeOutboundPorts",
+}
+
+// settings takes an object that may have mesh settings, and says whether it has.
+func (b *builder) settings(x manifest.Object) bool {
+	if x.Kind() == "ConfigMap" {
+		name := x.Name()
+		text, has := x.At("data", "mesh").(string)
+		if !has || name != "istio" && !strings.HasPrefix(name, "istio-") || strings.TrimSpace(text) == "" {
+			return false
+		}
+	}
+	b.meshed = append(b.meshed, x)
+	return true
+}
+
+// meshSettings reads the mesh settings: those of a file of their own, or of the first object that has any.
+func (b *builder) meshSettings() {
+	s := &b.m.Settings().Config
+	*s = map[string]any{}
+	from := b.meshed
+	if b.o.MeshConfig != nil {
+		from = []manifest.Object{*b.o.MeshConfig}
+	}
+	if len(from) == 0 {
+		b.assume("no mesh settings are in the input (ConfigMap istio, IstioOperator, Istio, --mesh-config): Istio's defaults, among them outboundTrafficPolicy ALLOW_ANY")
+	} else {
+		for _, x := range from[1:] {
+			b.mistake(x, x.Line, "%s has mesh settings, and so has %s: the first one is taken", x, from[0].Where())
+		}
+		b.takeSettings(from[0])
+	}
+	policy, _ := (*s)["outboundTrafficPolicy"].(map[string]any)
+	mode, _ := policy["mode"].(string)
+	if mode == "" {
+		mode = string(egress.AllowAny)
+		if len(from) > 0 {
+			b.assume("the mesh settings say nothing of outboundTrafficPolicy: ALLOW_ANY, as Istio has it by default")
+		}
+		(*s)["outboundTrafficPolicy"] = map[string]any{"mode": mode}
+	}
+	b.m.Mesh.Policy = egress.Policy(mode)
+}
+
+// Settings are the mesh's, to be completed.
+func (m *Model) Settings() *Settings { return &m.Mesh }
+
+func (b *builder) takeSettings(x manifest.Object) {
+	config, values := b.settingsOf(x)
+	b.m.Mesh.Where, b.m.Mesh.File, b.m.Mesh.Line = x.Where(), x.File, x.Line
+	for _, k := range meshFields {
+		if v, ok := config[k]; ok {
+			b.m.Mesh.Config[k] = v
+		}
+	}
+	for _, k := range notTaken {
+		if _, ok := config[k]; ok {
+			b.notice(x, x.Line, "the dry mesh does not take over %s of the mesh settings", k)
+		}
+	}
+	if proxy, _ := config["defaultConfig"].(map[string]any); proxy != nil {
+		kept := map[string]any{}
+		for _, k := range ofProxy {
+			if v, ok := proxy[k]; ok {
+				kept[k] = v
+			}
+		}
+		if len(kept) > 0 {
+			b.m.Mesh.Config["defaultConfig"] = kept
+		}
+	}
+	b.m.Mesh.Pods = map[string]string{}
+	proxy, _ := at(values, "global", "proxy").(map[string]any)
+	for k, annotation := range ofSidecars {
+		if v, _ := proxy[k].(string); v != "" && v != "*" {
+			b.m.Mesh.Pods[annotation] = v
+		}
+	}
+	if env, _ := at(values, "pilot", "env").(map[string]any); len(env) > 0 {
+		b.notice(x, x.Line, "the dry mesh does not take over values.pilot.env")
+	}
+	if on, _ := at(values, "sidecarInjectorWebhook", "enableNamespacesByDefault").(bool); on {
+		b.notice(x, x.Line, "sidecarInjectorWebhook.enableNamespacesByDefault is not taken over: label the namespaces")
+	}
+}
+
+func at(v map[string]any, path ...string) any { return manifest.Object{Fields: v}.At(path...) }
+
+// settingsOf finds the mesh configuration and the chart's values in an object, whichever kind it is.
+func (b *builder) settingsOf(x manifest.Object) (config, values map[string]any) {
+	get := func(path ...string) map[string]any {
+		m, _ := x.At(path...).(map[string]any)
+		return m
+	}
+	switch x.Kind() {
+	case "ConfigMap":
+		text, _ := x.At("data", "mesh").(string)
+		if err := yaml.Unmarshal([]byte(text), &config); err != nil {
+			b.mistake(x, x.LineAt("data", "mesh"), "the mesh configuration cannot be read: %v", err)
+		}
+		return config, nil
+	case "IstioOperator":
+		if profile, _ := x.At("spec", "profile").(string); !slices.Contains([]string{"", "default", "minimal", "empty", "demo"}, profile) {
+			b.notice(x, x.LineAt("spec", "profile"), "profile %s is not read: only what the object itself says", profile)
+		}
+		return get("spec", "meshConfig"), get("spec", "values")
+	case "Istio":
+		return get("spec", "values", "meshConfig"), get("spec", "values")
+	}
+	// A file of its own: values of the charts, or the mesh configuration itself.
+	if get("meshConfig") != nil {
+		return get("meshConfig"), x.Fields
+	}
+	if mesh, ok := x.Fields["mesh"].(string); ok {
+		if err := yaml.Unmarshal([]byte(mesh), &config); err != nil {
+			b.mistake(x, x.LineAt("mesh"), "the mesh configuration cannot be read: %v", err)
+		}
+		return config, nil
+	}
+	return x.Fields, nil
+}

@@ -1,0 +1,275 @@
+package verify
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/manifest"
+)
+
+// Surprise is something that the objects do and hardly anybody expects.
+type Surprise struct {
+	Name    string   `json:"name"` // of the kind of surprise
+	Title   string   `json:"title"`
+	Objects []Source `json:"objects"`
+	Why     string   `json:"why"`
+	Proof   []string `json:"proof"` // answers that show it
+	Remedy  string   `json:"remedy"`
+}
+
+// seen is what surprises are found in.
+type seen struct {
+	m       *Model
+	o       *Outside
+	heard   []Heard
+	answers []Answer
+	index   map[string]manifest.Object
+}
+
+// surprises are all kinds. Each rests on answers that were proven; the objects say where they come from.
+var surprises = []struct {
+	name string
+	find func(*seen) []Surprise
+}{
+	{"allow-any", (*seen).allowAny},
+	{"sidecar-loosens", (*seen).sidecarLoosens},
+	{"no-sidecar", (*seen).noSidecar},
+	{"excluded", (*seen).excluded},
+	{"trusts-name", (*seen).trustsName},
+	{"swallows-port", (*seen).swallowsPort},
+	{"visible-beyond", (*seen).visibleBeyond},
+	{"entries-fight", (*seen).entriesFight},
+	{"around-gateway", (*seen).aroundGateway},
+	{"tls-unverified", (*seen).tlsUnverified},
+	{"plain-for-some", (*seen).plainForSome},
+	{"http-on-tls-port", (*seen).httpOnTLSPort},
+	{"port-name", (*seen).portName},
+	{"no-effect", (*seen).noEffect},
+}
+
+// SurpriseNames lists all kinds.
+func SurpriseNames() []string {
+	var out []string
+	for _, s := range surprises {
+		out = append(out, s.name)
+	}
+	return out
+}
+
+// Surprises finds them in what was heard.
+func (m *Model) Surprises(o *Outside, heard []Heard, answers []Answer) []Surprise {
+	s := &seen{m: m, o: o, heard: heard, answers: answers, index: map[string]manifest.Object{}}
+	for _, x := range m.Objects {
+		s.index[x.String()] = x
+	}
+	out := []Surprise{}
+	for _, kind := range surprises {
+		for _, x := range kind.find(s) {
+			x.Name, x.Proof = kind.name, few(x.Proof)
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// few are some of many proofs.
+func few(proof []string) []string {
+	const most = 3
+	proof = slices.Compact(slices.Clone(proof))
+	if len(proof) > most {
+		return append(proof[:most:most], fmt.Sprintf("and %d more", len(proof)-most))
+	}
+	return proof
+}
+
+// proof is an answer as a sentence.
+func (a Answer) proof() string {
+	s := fmt.Sprintf("%s → %s%s: %s", a.From, a.To, asText(a.As), a.Words)
+	if (a.State == Allowed || a.State == Led) && a.Landed != "" {
+		s += ", arrived at " + a.Landed
+	}
+	return s
+}
+
+// group gathers answers by what decides about them, in the order of the answers.
+type group struct {
+	objects []Source
+	proof   []string
+}
+
+func (s *seen) groups(is func(Answer) (objects []Source, ok bool)) []group {
+	var out []group
+	for _, a := range s.answers {
+		objects, ok := is(a)
+		if !ok {
+			continue
+		}
+		i := slices.IndexFunc(out, func(g group) bool { return slices.Equal(g.objects, objects) })
+		if i < 0 {
+			out = append(out, group{objects: objects})
+			i = len(out) - 1
+		}
+		out[i].proof = append(out[i].proof, a.proof())
+	}
+	return out
+}
+
+// open says whether an answer is one to what nobody names.
+func (a Answer) unnamed() bool { return a.Kind == Strange || a.Kind == Neighbour || a.Kind == Lie }
+
+// udp is never redirected to a sidecar.
+func (a Answer) udp() bool { return a.question.speech.scheme == "udp" }
+
+func (s *seen) allowAny() []Surprise {
+	var out []Surprise
+	for _, g := range s.groups(func(a Answer) ([]Source, bool) {
+		of := a.by(func(o string) bool { return !strings.HasPrefix(o, "Sidecar ") })
+		return of, a.State == Allowed && a.Passthrough && a.unnamed() && s.m.Mesh.Policy != egress.RegistryOnly && len(of) > 0
+	}) {
+		out = append(out, Surprise{
+			Title: "the mesh lets everything out that no object names (ALLOW_ANY)", Objects: g.objects, Proof: g.proof,
+			Why:    "outboundTrafficPolicy ALLOW_ANY is Istio's default: a ServiceEntry does not open anything then, and a missing one closes nothing",
+			Remedy: "set meshConfig.outboundTrafficPolicy.mode to REGISTRY_ONLY, once what is needed has its entries",
+		})
+	}
+	return out
+}
+
+func (s *seen) sidecarLoosens() []Surprise {
+	var out []Surprise
+	for _, g := range s.groups(func(a Answer) ([]Source, bool) {
+		of := a.by(func(o string) bool { return strings.HasPrefix(o, "Sidecar ") })
+		return of, a.State == Allowed && a.Passthrough && s.m.Mesh.Policy == egress.RegistryOnly && len(of) > 0
+	}) {
+		out = append(out, Surprise{
+			Title: "a Sidecar lets everything out, in a mesh that does not", Objects: g.objects, Proof: g.proof,
+			Why:    "outboundTrafficPolicy of a Sidecar takes the place of the mesh's, for the workloads that it selects",
+			Remedy: "take outboundTrafficPolicy out of the Sidecar, or set it to REGISTRY_ONLY",
+		})
+	}
+	return out
+}
+
+// by are the objects of an answer that are meant.
+func (a Answer) by(is func(object string) bool) []Source {
+	var out []Source
+	for _, x := range a.By {
+		if is(x.Object) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// captured says whether a class has a sidecar.
+func (s *seen) captured(c Class) bool {
+	return slices.ContainsFunc(s.heard, func(h Heard) bool { return h.Class.Client == c.Client && h.Around.Captured })
+}
+
+func (s *seen) noSidecar() []Surprise {
+	var out []Surprise
+	for _, g := range s.groups(func(a Answer) ([]Source, bool) {
+		return []Source{a.class.Members[0].source()}, a.State == Allowed && a.Outcome == egress.Direct && !s.captured(a.class) && a.unnamed() && !a.udp()
+	}) {
+		out = append(out, Surprise{
+			Title: "a workload has no sidecar", Objects: g.objects, Proof: g.proof,
+			Why:    "no object of Istio decides about what it calls: its namespace is not labelled for injection, or its pod is exempt from it",
+			Remedy: "label the namespace " + injectionLabel + ": enabled (or with its revision), take " + injectLabel + ": \"false\" away, or keep the workload in by a NetworkPolicy",
+		})
+	}
+	return out
+}
+
+func (s *seen) excluded() []Surprise {
+	var out []Surprise
+	for _, g := range s.groups(func(a Answer) ([]Source, bool) {
+		return []Source{a.class.Members[0].source()}, a.State == Allowed && a.Outcome == egress.Direct && s.captured(a.class) && !a.udp()
+	}) {
+		out = append(out, Surprise{
+			Title: "calls of a workload go past its sidecar", Objects: g.objects, Proof: g.proof,
+			Why:    s.excludedBy(g.objects[0]),
+			Remedy: "take the exclusion away, and register what is called; what goes past the sidecar goes to everybody at that port or in that range, and no log has it",
+		})
+	}
+	return out
+}
+
+// excludedBy says why calls of a workload are not redirected to its sidecar.
+func (s *seen) excludedBy(of Source) string {
+	for _, w := range s.m.Workloads {
+		if w.source() != of {
+			continue
+		}
+		for _, from := range []map[string]string{w.Annotations, s.m.Mesh.Pods} {
+			for _, k := range sortedKeys(from) {
+				if strings.HasPrefix(k, "traffic.sidecar.istio.io/") {
+					return fmt.Sprintf("%s: %q leaves them to the network", k, from[k])
+				}
+			}
+		}
+		if w.User == sidecarUser {
+			return fmt.Sprintf("it runs as user %d, which is the sidecar's own: what that sends is not redirected", sidecarUser)
+		}
+	}
+	return "they are not redirected to the sidecar"
+}
+
+func (s *seen) trustsName() []Surprise {
+	var out []Surprise
+	for _, g := range s.groups(func(a Answer) ([]Source, bool) {
+		of := a.by(func(o string) bool { return strings.HasPrefix(o, "ServiceEntry ") })
+		return of, a.Kind == Lie && a.State == Allowed && a.Registered && len(of) > 0
+	}) {
+		out = append(out, Surprise{
+			Title: "an entry trusts the name that the client shows", Objects: g.objects, Proof: g.proof,
+			Why:    "with resolution NONE the proxy sends the connection to the address that the client has dialled, and goes by the server name of TLS or by the Host alone: whoever writes the allowed name into them reaches any address",
+			Remedy: "resolution DNS (DYNAMIC_DNS for a wildcard), with which the proxy chooses the address, or lead it through an egress gateway that does",
+		})
+	}
+	return out
+}
+
+func (s *seen) swallowsPort() []Surprise {
+	var out []Surprise
+	for _, g := range s.groups(func(a Answer) ([]Source, bool) {
+		of := a.by(func(o string) bool { return strings.HasPrefix(o, "ServiceEntry ") })
+		return of, a.unnamed() && a.Kind != Lie && (a.State == Allowed && a.Registered || a.State == Led && a.Outcome == egress.OK) && a.question.speech.scheme == plain.scheme && len(of) > 0
+	}) {
+		out = append(out, Surprise{
+			Title: "an entry takes every connection to its TCP port", Objects: g.objects, Proof: g.proof,
+			Why:    "plain TCP names no host, so a port without addresses matches whatever is called at it, in every namespace that sees the entry",
+			Remedy: "give the entry addresses, or protocol TLS where the clients speak TLS",
+		})
+	}
+	return out
+}
+
+// exported are the kinds that say to which namespaces they are exported, with the mesh setting that says it for those that do not.
+var exported = map[string]string{"ServiceEntry": "defaultServiceExportTo", "VirtualService": "defaultVirtualServiceExportTo"}
+
+func (s *seen) visibleBeyond() []Surprise {
+	var out []Surprise
+	for _, g := range s.groups(func(a Answer) ([]Source, bool) {
+		if a.State != Allowed || !a.Registered || a.Kind != Named {
+			return nil, false
+		}
+		var of []Source
+		for _, x := range a.By {
+			o, ok := s.index[x.Object]
+			setting := exported[o.Kind()]
+			if ok && setting != "" && o.Namespace() != a.class.Members[0].Namespace && o.Namespace() != RootNamespace && o.At("spec", "exportTo") == nil && len(texts(s.m.Mesh.Config[setting])) == 0 {
+				of = append(of, x)
+			}
+		}
+		return of, len(of) > 0
+	}) {
+		out = append(out, Surprise{
+			Title: "an object of one namespace lets out the workloads of others", Objects: g.objects, Proof: g.proof,
+			Why:    "without exportTo it is exported to all namespaces",
+			Remedy: `exportTo: ["."], or the namespaces that need it; or meshConfig.defaultServiceExportTo and defaultVirtualServiceExportTo`,
+		})
+	}
+	return out
+}

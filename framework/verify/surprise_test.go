@@ -1,0 +1,138 @@
+package verify
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+// inputOf is the text of a surprise's input, or of its twin, in which it is not found. scripts/verify-verify.sh asks a real mesh
+// of them.
+func inputOf(t *testing.T, name, side string) string {
+	t.Helper()
+	b, err := os.ReadFile("testdata/surprises/" + name + "/" + side + ".yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestEverySurpriseHasItsInput(t *testing.T) {
+	entries, err := os.ReadDir("testdata/surprises")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range SurpriseNames() {
+		for _, side := range []string{"found", "twin"} {
+			if m := modelOf(t, inputOf(t, name, side)); len(m.Mistakes) > 0 {
+				t.Errorf("%s, %s: %v", name, side, m.Mistakes)
+			}
+		}
+	}
+	for _, e := range entries {
+		if !slices.Contains(SurpriseNames(), e.Name()) {
+			t.Errorf("no surprise is called %s", e.Name())
+		}
+	}
+}
+
+// everything says that all that is not in shop, and all that nobody names, comes out alike.
+func everything(f fate) mesh {
+	return func(_ Class, q Question) fate {
+		if q.speech.scheme == "udp" {
+			return fate{got: egress.Direct}
+		}
+		return f
+	}
+}
+
+// or answers what a case has an own word on, and otherwise as strict does.
+func or(says mesh) mesh {
+	return func(c Class, q Question) fate {
+		if f := says(c, q); f.got != 0 {
+			return f
+		}
+		return strict(c, q)
+	}
+}
+
+// Each kind is found where the mesh comes out as it did for its input, and not where it came out as for the twin.
+func TestSurprises(t *testing.T) {
+	byEntry := func(q Question) string { return "outbound|" + port(q) + "||" }
+	for name, x := range map[string]struct {
+		found, twin mesh
+		bare        bool // the workloads of shop have no sidecar where it is found
+	}{
+		"allow-any": {everything(fate{got: egress.Pass}), strict, false},
+		"sidecar-loosens": {or(func(c Class, q Question) fate {
+			return map[bool]fate{true: {got: egress.Pass}}[c.Members[0].Namespace == "shop"]
+		}), strict, false},
+		"no-sidecar": {everything(fate{got: egress.Direct}), strict, true},
+		"excluded": {or(func(c Class, q Question) fate {
+			return map[bool]fate{true: {got: egress.Direct}}[q.Port == 5432 && c.Members[0].Namespace == "shop"]
+		}), strict, false},
+		"trusts-name": {or(func(_ Class, q Question) fate {
+			return map[bool]fate{true: {got: egress.OK, tls: true, cluster: byEntry(q) + "*.cdn.example"}}[q.Kind == Lie]
+		}), strict, false},
+		"swallows-port": {or(func(_ Class, q Question) fate {
+			return map[bool]fate{true: {got: egress.OK, landed: "queue.example", cluster: byEntry(q) + "queue.example"}}[q.Port == 5672]
+		}), strict, false},
+		"visible-beyond": {func(_ Class, q Question) fate {
+			return map[bool]fate{true: {got: egress.OK, tls: true}}[q.Kind == Named]
+		}, strict, false},
+		"entries-fight": {strict, strict, false},
+		"around-gateway": {or(func(_ Class, q Question) fate {
+			return map[bool]fate{true: {got: egress.OK, gateway: "istio-system/istio-egressgateway-55d74b9d84-pqv8q"}}[q.Kind == Named && q.Port == 80]
+		}), or(func(_ Class, q Question) fate {
+			return map[bool]fate{true: {got: egress.OK, gateway: "istio-system/istio-egressgateway-55d74b9d84-pqv8q"}}[q.Kind == Named && q.Port == 80]
+		}), false},
+		"tls-unverified": {strictTLS, strictTLS, false},
+		"plain-for-some": {func(c Class, q Question) fate {
+			return map[bool]fate{true: {got: egress.OK, tls: c.Members[0].Namespace == "shop"}}[q.Kind == Named]
+		}, func(_ Class, q Question) fate {
+			return map[bool]fate{true: {got: egress.OK, tls: true}}[q.Kind == Named]
+		}, false},
+		"http-on-tls-port": {func(c Class, q Question) fate {
+			return map[bool]fate{true: {got: egress.OK}}[q.Kind == Named && q.speech.scheme == "http" && c.Members[0].Namespace == "shop"]
+		}, strict, false},
+		"port-name": {strict, strict, false},
+		"no-effect": {func(Class, Question) fate { return fate{} }, strict, false},
+	} {
+		for side, says := range map[string]mesh{"found": x.found, "twin": x.twin} {
+			_, m, o := reported(t, inputOf(t, name, side), says)
+			heard := hear(t, m, o, says)
+			for i, h := range heard {
+				h.Around.Captured = !x.bare || side != "found" || h.Class.Members[0].Namespace != "shop"
+				heard[i] = h
+			}
+			r := NewReport(m, o, heard)
+			var found []Surprise
+			for _, s := range r.Surprises {
+				if s.Name == name {
+					found = append(found, s)
+				}
+			}
+			switch {
+			case side == "twin" && len(found) > 0:
+				t.Errorf("%s was found in its twin: %+v", name, found)
+			case side == "found" && len(found) == 0:
+				t.Errorf("%s was not found; there are %d others", name, len(r.Surprises))
+			}
+			for _, s := range found {
+				if s.Title == "" || s.Why == "" || s.Remedy == "" || len(s.Proof) == 0 || len(s.Objects) == 0 || !strings.Contains(bySources(s.Objects), "standard input:") {
+					t.Errorf("%s does not say all of it: %+v", name, s)
+				}
+			}
+		}
+	}
+}
+
+// strictTLS is strict in a mesh that makes TLS.
+func strictTLS(c Class, q Question) fate {
+	f := strict(c, q)
+	f.tls = true
+	return f
+}

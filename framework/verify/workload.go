@@ -1,0 +1,272 @@
+package verify
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/manifest"
+)
+
+// Workload is one that makes pods, as far as that matters for egress.
+type Workload struct {
+	Namespace, Name string
+	Kind            string // of its object; "" for one that is assumed
+	Where           string // file:line of its object
+	File            string
+	Line            int
+	Labels          map[string]string // of its pods
+	Annotations     map[string]string
+	NamespaceLabels map[string]string
+	ServiceAccount  string
+	Ports           []egress.ContainerPort
+	User            int64 // of its containers; 0 for any
+	HostNetwork     bool
+	// Stranger says that nobody has written it: a client of a namespace that no object is for.
+	Stranger bool
+}
+
+// Label is how people name it.
+func (w Workload) Label() string { return w.Namespace + "/" + w.Name }
+
+// Workloads that nobody has written, by which what holds for everybody else is seen.
+const (
+	// anyWorkload stands for whatever may run in a namespace that has rules, and no workloads in the input.
+	anyWorkload = "any"
+	// StrangerNamespace is one that no object is for.
+	StrangerNamespace = "elsewhere"
+)
+
+// strangers adds the workloads that nobody has written.
+func (b *builder) strangers() {
+	for name := range b.spaces {
+		lives := slices.ContainsFunc(b.m.Workloads, func(w Workload) bool { return w.Namespace == name })
+		if lives || name == RootNamespace {
+			continue
+		}
+		b.m.Workloads = append(b.m.Workloads, Workload{Namespace: name, Name: anyWorkload, Labels: map[string]string{"app": anyWorkload}, ServiceAccount: "default"})
+		b.assume("namespace %s has no workload in the input: %s/%s stands for whatever runs there", name, name, anyWorkload)
+	}
+	if b.spaces[StrangerNamespace] == nil {
+		b.spaces[StrangerNamespace] = &Namespace{Name: StrangerNamespace, Labels: map[string]string{injectionLabel: "enabled"}, Where: "-"}
+		b.m.Workloads = append(b.m.Workloads, Workload{Namespace: StrangerNamespace, Name: anyWorkload, Labels: map[string]string{"app": anyWorkload}, ServiceAccount: "default", Stranger: true})
+	}
+}
+
+// templates are where each kind has the pod.
+var templates = map[string][]string{
+	"Pod": {}, "CronJob": {"spec", "jobTemplate", "spec", "template"},
+	"Deployment": {"spec", "template"}, "StatefulSet": {"spec", "template"}, "DaemonSet": {"spec", "template"}, "ReplicaSet": {"spec", "template"}, "Job": {"spec", "template"},
+}
+
+// workload takes an object that makes pods.
+func (b *builder) workload(x manifest.Object) {
+	path := templates[x.Kind()]
+	meta, spec := append(slices.Clone(path), "metadata"), append(slices.Clone(path), "spec")
+	w := Workload{
+		Namespace: x.Namespace(), Name: x.Name(), Kind: x.Kind(), Where: x.Where(), File: x.File, Line: x.Line,
+		Labels: stringMap(x.At(append(meta, "labels")...)), ServiceAccount: "default",
+	}
+	if sa, _ := x.At(append(spec, "serviceAccountName")...).(string); sa != "" {
+		w.ServiceAccount = sa
+	}
+	b.namespace(w.Namespace)
+	notes := stringMap(x.At(append(meta, "annotations")...))
+	containers := mappings(x.At(append(spec, "containers")...))
+	switch {
+	case len(containers) == 0:
+		b.mistake(x, x.Line, "%s has no containers", x)
+		return
+	case b.installed(x):
+		b.notice(x, x.Line, "%s is left out: the dry mesh has its own gateway of that name", x)
+		b.m.Gateways = true
+		return
+	case isGateway(w.Labels, notes, containers):
+		b.m.Objects = append(b.m.Objects, lean(x, path))
+		return
+	case strings.HasPrefix(w.Namespace, "kube-"):
+		b.notice(x, x.Line, "%s is left out: workloads of the cluster itself have no sidecar", x)
+		return
+	}
+	w.HostNetwork, _ = x.At(append(spec, "hostNetwork")...).(bool)
+	w.Annotations = b.annotations(x, notes)
+	w.User = user(x.At(append(spec, "securityContext")...))
+	for _, c := range containers {
+		if c["name"] == "istio-proxy" {
+			b.notice(x, x.Line, "%s has its sidecar in its own template; its stand-in gets that of the dry mesh, if its labels say so", x)
+			continue
+		}
+		if u := user(c["securityContext"]); u != 0 {
+			w.User = u
+		}
+		for _, p := range mappings(c["ports"]) {
+			w.Ports = append(w.Ports, portOf(p))
+		}
+	}
+	b.m.Workloads = append(b.m.Workloads, w)
+}
+
+func portOf(p map[string]any) egress.ContainerPort {
+	out := egress.ContainerPort{}
+	out.Name, _ = p["name"].(string)
+	out.Protocol, _ = p["protocol"].(string)
+	out.Port, _ = number(p["containerPort"])
+	return out
+}
+
+// number reads a whole number of YAML or JSON.
+func number(v any) (int, bool) {
+	n, err := strconv.Atoi(fmt.Sprint(v))
+	return n, err == nil
+}
+
+// sidecarUser is the sidecar's: what it sends is not redirected to the sidecar.
+const sidecarUser = 1337
+
+// user is the user of a security context, if that is one that matters.
+func user(v any) int64 {
+	m, _ := v.(map[string]any)
+	if n, ok := number(m["runAsUser"]); ok && n == sidecarUser {
+		return sidecarUser
+	}
+	return 0
+}
+
+// taken are the annotations that decide about a pod's egress; a name that ends in / means all below it.
+var taken = []string{"traffic.sidecar.istio.io/", "sidecar.istio.io/inject", "sidecar.istio.io/interceptionMode", "proxy.istio.io/config", "traffic.istio.io/"}
+
+// annotations are those of a pod that its stand-in gets.
+func (b *builder) annotations(x manifest.Object, all map[string]string) map[string]string {
+	out := map[string]string{}
+	for k, v := range all {
+		if !slices.ContainsFunc(taken, func(t string) bool { return k == t || strings.HasSuffix(t, "/") && strings.HasPrefix(k, t) }) {
+			continue
+		}
+		if k == "proxy.istio.io/config" {
+			if v = b.proxyConfig(x, v); v == "" {
+				continue
+			}
+		}
+		out[k] = v
+	}
+	return out
+}
+
+// ofProxy are the settings of a single proxy that decide about egress.
+var ofProxy = []string{"proxyMetadata", "interceptionMode", "concurrency"}
+
+// proxyConfig is the part of a proxy's own configuration that its stand-in gets.
+func (b *builder) proxyConfig(x manifest.Object, text string) string {
+	var all map[string]any
+	if err := yaml.Unmarshal([]byte(text), &all); err != nil {
+		b.mistake(x, x.Line, "%s: annotation proxy.istio.io/config: %v", x, err)
+		return ""
+	}
+	for k := range all {
+		if !slices.Contains(ofProxy, k) {
+			delete(all, k)
+		}
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	out, err := yaml.Marshal(all)
+	if err != nil { // it came from YAML
+		return ""
+	}
+	return string(out)
+}
+
+// isGateway says whether a workload is a proxy that others send their traffic to: the webhook makes one of it, or its own
+// arguments do.
+func isGateway(labels, notes map[string]string, containers []map[string]any) bool {
+	if strings.Contains(cmp.Or(notes["inject.istio.io/templates"], labels["inject.istio.io/templates"]), "gateway") {
+		return true
+	}
+	return slices.ContainsFunc(containers, func(c map[string]any) bool {
+		args := texts(c["args"])
+		return c["name"] == "istio-proxy" && slices.Contains(args, "router")
+	})
+}
+
+// lean is a gateway's object with one pod that fits onto a small node.
+func lean(x manifest.Object, path []string) manifest.Object {
+	x.Fields = clone(x.Fields)
+	if spec, ok := x.Fields["spec"].(map[string]any); ok && (x.Kind() == "Deployment" || x.Kind() == "StatefulSet") {
+		spec["replicas"] = int64(1)
+	}
+	spec, _ := x.At(append(slices.Clone(path), "spec")...).(map[string]any)
+	for _, f := range []string{"nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "priorityClassName", "imagePullSecrets"} {
+		delete(spec, f)
+	}
+	for _, c := range mappings(spec["containers"]) {
+		delete(c, "resources")
+	}
+	return x
+}
+
+// revisionLabel binds a namespace or pod to an istiod.
+const revisionLabel = egress.RevisionLabel
+
+// clientName is a workload's name among clients, which are called by lower-case words.
+func clientName(w Workload) string {
+	s := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(w.Namespace+"-"+w.Name))
+	parts := slices.DeleteFunc(strings.Split(s, "-"), func(p string) bool { return p == "" })
+	return "standin-" + strings.Join(parts, "-")
+}
+
+// client is a workload's stand-in.
+func (w Workload) client(name string, settings Settings) egress.Client {
+	c := egress.Client{
+		Name: name, Namespace: w.Namespace, Injection: egress.LabelledInjection, Annotations: map[string]string{}, User: w.User,
+		StandIn: &egress.StandIn{Labels: map[string]string{}, NamespaceLabels: map[string]string{}, ServiceAccount: w.ServiceAccount, Ports: w.Ports},
+	}
+	for k, v := range settings.Pods {
+		c.Annotations[k] = v
+	}
+	for k, v := range w.Annotations {
+		c.Annotations[k] = v
+	}
+	for k, v := range w.Labels {
+		c.StandIn.Labels[k] = v
+	}
+	for k, v := range w.NamespaceLabels {
+		c.StandIn.NamespaceLabels[k] = v
+	}
+	for _, labels := range []map[string]string{c.StandIn.Labels, c.StandIn.NamespaceLabels} {
+		if labels[revisionLabel] != "" { // the dry mesh has one istiod, whatever it is called
+			labels[revisionLabel] = "default"
+		}
+	}
+	if w.HostNetwork { // which is never injected
+		c.StandIn.Labels[injectLabel] = "false"
+	}
+	c.Default()
+	c.Workload = dns1123(w.Name)
+	return c
+}
+
+// injectLabel of a pod asks for a sidecar, or for none.
+const injectLabel = "sidecar.istio.io/inject"
+
+// dns1123 is a name that a Deployment can have.
+func dns1123(s string) string {
+	const longest = 50
+	s = strings.Trim(strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(s)), "-")
+	return cmp.Or(s[:min(len(s), longest)], "workload")
+}
