@@ -34,6 +34,11 @@ func (s *served) Add(_ context.Context, more *internet.Hosts) (err error) {
 	return err
 }
 
+func (s *served) SetGuests(_ context.Context, guests *internet.Hosts) (err error) {
+	s.hosts, err = s.hosts.WithGuests(guests)
+	return err
+}
+
 // own are the built-in hosts with more.
 func own(t *testing.T, text string) *internet.Hosts {
 	t.Helper()

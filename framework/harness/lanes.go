@@ -131,6 +131,18 @@ func (e runEnvironment) Prepare(ctx context.Context, plans []schedule.Plan) erro
 	return nil
 }
 
+func (e runEnvironment) Release(ctx context.Context, plans []schedule.Plan) {
+	if !e.s.env.ours {
+		return // there its clients are all that a run is allowed to make, and they are few
+	}
+	e.s.tellVersions(ctx) // what ends cannot be asked later
+	cases := make([]egress.Case, len(plans))
+	for i, p := range plans {
+		cases[i] = p.Case
+	}
+	e.s.starter.release(ctx, cases)
+}
+
 func (e runEnvironment) Settled(ctx context.Context) error { return e.s.starter.settled(ctx) }
 
 func (e runEnvironment) NotRun(c egress.Case, v egress.Verdict, why string) egress.Result {

@@ -352,6 +352,37 @@ func (s *starter) startRest(ctx context.Context, cases []egress.Case) {
 	}
 }
 
+// release ends the clients that none of the cases needs that are still to come. Each proxy, and each log that the kubelet is
+// asked to follow, takes inotify instances, of which the machine gives a cluster 128 (fs.inotify.max_user_instances): with
+// those of all cases and the istiods that some need besides, proxies do not start any more. Clients that have endpoints stay,
+// whose end every proxy would be told of.
+func (s *starter) release(ctx context.Context, cases []egress.Case) {
+	needed := slices.Concat(laneClients, []string{egress.ControlClient})
+	for _, c := range cases {
+		needed = append(needed, c.Clients()...)
+	}
+	var all sync.WaitGroup
+	for _, c := range s.clients {
+		if slices.Contains(needed, c.Name) || c.Serves() {
+			continue
+		}
+		s.mu.Lock()
+		started := s.once[c.Name]
+		delete(s.once, c.Name)
+		s.mu.Unlock()
+		if started == nil || started.err != nil {
+			continue
+		}
+		all.Go(func() {
+			s.logs.Stop(c.Name)
+			if err := s.pods.End(ctx, c.Name); err != nil {
+				s.logf("a client that nobody needs any more: %v", err)
+			}
+		})
+	}
+	all.Wait()
+}
+
 // settled waits until nothing that was started is still starting. Whether it succeeded is the business of the cases that
 // need it.
 func (s *starter) settled(ctx context.Context) error {

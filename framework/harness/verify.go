@@ -174,16 +174,12 @@ func (r *rules) stand(ctx context.Context, c egress.Case, st Standing, out *Exam
 			default:
 				return mesh.Written{Made: made}, err
 			}
-			r.mu.Lock()
-			r.of(c).applied = append(r.of(c).applied, got...)
-			r.mu.Unlock()
 		}
 		return mesh.Written{Made: made}, nil
 	})
 	if err != nil {
 		return err
 	}
-	r.tell(c, s)
 	out.settled(s)
 	s, err = r.changer.AwaitGateways(ctx, r.gateways, made, r.proxies(c, nil))
 	out.settled(s)
@@ -207,7 +203,7 @@ func (s *Session) ask(ctx context.Context, c egress.Case, st Standing, out *Exam
 			probes = append(probes, p)
 		}
 	}
-	results := proven(asks, probes, func(some []egress.Probe) []egress.ProbeResult { return s.lanes[0].engine.Examine(ctx, some) })
+	results := s.lanes[0].engine.Examine(ctx, probes)
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("ask: %w", errors.Join(err, context.Cause(ctx)))
 	}
@@ -228,30 +224,6 @@ func (s *Session) ask(ctx context.Context, c egress.Case, st Standing, out *Exam
 		out.Heard[x.From] = heard[i]
 	}
 	return errors.Join(errs...)
-}
-
-// asks is how often a question is asked that comes out unproven: on a busy machine a witness may be late.
-const asks = 3
-
-// proven makes probes, and those of which nothing is proven again, so often at most.
-func proven(times int, probes []egress.Probe, examine func([]egress.Probe) []egress.ProbeResult) []egress.ProbeResult {
-	out := examine(probes)
-	for range times - 1 {
-		var again []egress.Probe
-		var place []int
-		for i, r := range out {
-			if r.Verdict == egress.Inconclusive {
-				again, place = append(again, probes[i]), append(place, i)
-			}
-		}
-		if len(again) == 0 {
-			break
-		}
-		for i, r := range examine(again) {
-			out[place[i]] = r
-		}
-	}
-	return out
 }
 
 // takeDown removes what stood.

@@ -80,6 +80,16 @@ func (l *AccessLogs) Start(ctx context.Context, name string, s LogSource) error 
 	return nil
 }
 
+// Stop stops following the log that has a name, if there is one.
+func (l *AccessLogs) Stop(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if f, ok := l.follow[name]; ok {
+		f.Close()
+		delete(l.follow, name)
+	}
+}
+
 // attaches is how often Attached asks for a line.
 const attaches = 10
 

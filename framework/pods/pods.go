@@ -134,24 +134,12 @@ func (p *Pods) adopt(ctx context.Context, c egress.Client) (*corev1.Pod, error) 
 }
 
 func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error) {
-	objs, err := fixture.Load(ctx, samples.FS, c.Manifest)
+	objs, err := described(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case c.StandIn != nil:
-		if objs, err = standIn(objs, c); err != nil {
-			return nil, err
-		}
-	case !c.Serves():
-		objs = withoutEndpoints(objs, c.Hollow)
-	}
 	for _, o := range objs {
-		o.SetNamespace(c.Namespace)
-		if c.StandIn == nil {
-			rename(o, c)
-		}
-		if o.GetKind() == "Deployment" {
+		if isDeployment(o) {
 			if err := p.decorate(o, c); err != nil {
 				return nil, err
 			}
@@ -171,12 +159,37 @@ func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error)
 		switch {
 		case err != nil && !ofCluster(err):
 			return nil, err
-		case err != nil && o.GetKind() == "Deployment": // whose pod is still on its way
+		case err != nil && isDeployment(o): // whose pod is still on its way
 			whose = fixture.ClusterOwner
 		}
 	}
 	return p.waitReady(ctx, c, whose)
 }
+
+// described are a client's objects as its manifest has them, under its own names.
+func described(ctx context.Context, c egress.Client) ([]*fixture.Object, error) {
+	objs, err := fixture.Load(ctx, samples.FS, c.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case c.StandIn != nil:
+		if objs, err = standIn(objs, c); err != nil {
+			return nil, err
+		}
+	case !c.Serves():
+		objs = withoutEndpoints(objs, c.Hollow)
+	}
+	for _, o := range objs {
+		o.SetNamespace(c.Namespace)
+		if c.StandIn == nil {
+			rename(o, c)
+		}
+	}
+	return objs, nil
+}
+
+func isDeployment(o *fixture.Object) bool { return o.GetKind() == "Deployment" }
 
 // withoutEndpoints takes Services out of a client's objects, or where they stay lets them select no pod.
 func withoutEndpoints(objs []*fixture.Object, stay bool) []*fixture.Object {
@@ -300,6 +313,10 @@ func (p *Pods) decorate(o *fixture.Object, c egress.Client) error {
 		if err := asInit(o, c.Container); err != nil {
 			return err
 		}
+	}
+	// With none, the pod is gone from the API before its processes are, see End.
+	if err := unstructured.SetNestedField(o.Object, int64(1), "spec", "template", "spec", "terminationGracePeriodSeconds"); err != nil {
+		return fmt.Errorf("let the pod of %s end: %w", fixture.Describe(o), err)
 	}
 	labels, _, err := unstructured.NestedMap(o.Object, "spec", "template", "metadata", "labels")
 	if err != nil {

@@ -28,7 +28,9 @@ type Scheduler struct {
 	closed   bool  // no more will come
 	over     error // why nothing is begun any more
 	prepared map[string]bool
-	judging  sync.WaitGroup
+	// submitted are the names of the cases that were.
+	submitted map[string]bool
+	judging   sync.WaitGroup
 
 	base  string // on which cases run now; "" where nobody knows
 	begun bool
@@ -46,7 +48,7 @@ type job struct {
 
 // New returns a scheduler for these workers, the first of which takes the cases that must run in the first lane.
 func New(env Environment, workers []Worker, expected []Plan) *Scheduler {
-	s := &Scheduler{env: env, workers: workers, expected: expected, prepared: map[string]bool{}, base: noBase}
+	s := &Scheduler{env: env, workers: workers, expected: expected, prepared: map[string]bool{}, submitted: map[string]bool{}, base: noBase}
 	s.changed = sync.NewCond(&s.mu)
 	return s
 }
@@ -57,6 +59,7 @@ func (s *Scheduler) Submit(ctx context.Context, p Plan, hear Listener) <-chan eg
 	j := &job{plan: p, base: p.base(), ctx: ctx, hear: hear, result: make(chan egress.Result, 1), stop: func() bool { return true }}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.submitted[p.Case.Name] = true
 	switch {
 	case p.Verdict != "":
 		j.resolve(s.env.NotRun(p.Case, p.Verdict, p.Why))
@@ -209,6 +212,9 @@ func (s *Scheduler) round(ctx context.Context, base string) {
 
 func (s *Scheduler) setBase(ctx context.Context, base egress.Object, key string) error {
 	err := s.env.Settled(ctx)
+	if toCome := s.toCome(); err == nil && len(toCome) > 0 {
+		s.env.Release(ctx, toCome)
+	}
 	if err == nil {
 		err = s.env.SetBase(ctx, base)
 	}
@@ -217,6 +223,22 @@ func (s *Scheduler) setBase(ctx context.Context, base egress.Object, key string)
 		s.base = ""
 	}
 	return err
+}
+
+// toCome are the cases that wait, and those that are expected and were not submitted yet.
+func (s *Scheduler) toCome() []Plan {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []Plan
+	for _, j := range s.pending {
+		out = append(out, j.plan)
+	}
+	for _, p := range s.expected {
+		if p.Verdict == "" && !s.submitted[p.Case.Name] {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // object is the configuration that a base names.

@@ -1,0 +1,53 @@
+package pods
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"mesh-egress-conformance/framework/fixture"
+)
+
+// End ends a client and returns when its processes have. It can be started again.
+func (p *Pods) End(ctx context.Context, name string) error {
+	pod, err := p.Get(name)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	delete(p.started, name)
+	p.mu.Unlock()
+	pod.run.close()
+	objs, err := described(ctx, pod.Client)
+	if err != nil {
+		return err
+	}
+	objs = slices.DeleteFunc(objs, func(o *fixture.Object) bool { return !isDeployment(o) })
+	for _, owner := range []*fixture.Client{p.fixtures, p.fixtures.As(fixture.ClusterOwner)} { // an earlier command may have started it
+		if err := owner.Remove(ctx, objs...); err != nil {
+			return fmt.Errorf("end client %q: %w", name, err)
+		}
+	}
+	if err := p.waitEnded(ctx, pod.Namespace, pod.PodName, types.UID(pod.UID)); err != nil {
+		return fmt.Errorf("end client %q: %w", name, err)
+	}
+	return nil
+}
+
+// waitEnded waits until a pod is gone, which its kubelet says when its processes are.
+func (p *Pods) waitEnded(ctx context.Context, namespace, name string, uid types.UID) error {
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, p.limits.Ready, true, func(ctx context.Context) (bool, error) {
+		have, err := p.cs.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+		return apierrors.IsNotFound(err) || err == nil && have.UID != uid, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait until pod %s/%s is gone: %w", namespace, name, err)
+	}
+	return nil
+}
