@@ -20,9 +20,12 @@ const maxNodes = 200_000
 
 // Documents parses a YAML file; those of its documents that are empty are left out. Anchors and merge keys (<<) are
 // resolved. A key that is given twice in one mapping is an error. Errors name the file and the line.
-func Documents(file string, b []byte) ([]*Node, error) {
-	if int64(len(b)) > MaxFile {
-		return nil, Mistake{File: file, What: tooLong("the file", MaxFile).Error()}
+func Documents(file string, b []byte) ([]*Node, error) { return DocumentsUpTo(file, b, MaxFile) }
+
+// DocumentsUpTo is Documents for a text of at most limit bytes, such as what a program has rendered.
+func DocumentsUpTo(file string, b []byte, limit int64) ([]*Node, error) {
+	if int64(len(b)) > limit {
+		return nil, Mistake{File: file, What: tooLong("the text", limit).Error()}
 	}
 	dec := yamlv3.NewDecoder(bytes.NewReader(b))
 	var out []*Node

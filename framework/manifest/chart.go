@@ -60,7 +60,7 @@ func (r *reader) render(dir string) (map[string]string, []*chart.File, error) {
 	if lacking := missing(c); len(lacking) > 0 {
 		return nil, nil, fmt.Errorf("it depends on %s, which is not in its folder charts: run helm dependency build", strings.Join(lacking, ", "))
 	}
-	release := chartutil.ReleaseOptions{Name: orElse(r.o.Release, c.Name()), Namespace: orElse(r.o.Namespace, "default"), Revision: 1, IsInstall: true}
+	release := chartutil.ReleaseOptions{Name: orElse(r.o.Release, c.Name()), Namespace: orElse(r.o.Namespace, defaultNamespace), Revision: 1, IsInstall: true}
 	all, err := chartutil.ToRenderValues(c, values, release, chartutil.DefaultCapabilities)
 	if err != nil {
 		return nil, nil, err
@@ -119,7 +119,7 @@ func (r *reader) values() (map[string]any, error) {
 
 // rendered reads what a template has made: its lines are nobody's.
 func (r *reader) rendered(file string, b []byte) {
-	docs, err := input.Documents(file, b)
+	docs, err := input.DocumentsUpTo(file, b, maxRendered)
 	if err != nil {
 		m := input.AsMistake(file, 0, err)
 		m.What = "what it renders to: " + m.What

@@ -6,13 +6,13 @@
 package manifest
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	yamlv3 "go.yaml.in/yaml/v3"
@@ -101,9 +101,13 @@ type Options struct {
 	// Values are files with values for Helm charts, Set single ones (name=value).
 	Values []string
 	Set    []string
-	// Release and Namespace are what Helm charts are rendered for.
+	// Release and Namespace are what Helm charts are rendered for. Objects that name no namespace are in that one, too; "" is
+	// default.
 	Release, Namespace string
 }
+
+// defaultNamespace is that of objects that name none.
+const defaultNamespace = "default"
 
 // stdin is the path that stands for standard input.
 const stdin = "-"
@@ -117,11 +121,12 @@ func Read(ctx context.Context, paths []string, o Options) *Set {
 	for _, p := range paths {
 		from = append(from, source{p, p})
 	}
-	return read(ctx, from, o)
+	return read(ctx, from, o, nil)
 }
 
-func read(ctx context.Context, from []source, o Options) *Set {
-	r := &reader{ctx: ctx, o: o, seen: map[string]Object{}, set: &Set{}}
+// read reads sources; lost says of paths what was there and is not now, with the reason.
+func read(ctx context.Context, from []source, o Options, lost map[string]string) *Set {
+	r := &reader{ctx: ctx, o: o, lost: lost, seen: map[string]Object{}, set: &Set{}}
 	for _, s := range from {
 		r.path(s)
 	}
@@ -133,6 +138,7 @@ func read(ctx context.Context, from []source, o Options) *Set {
 type reader struct {
 	ctx   context.Context //nolint:containedctx // of one call of Read
 	o     Options
+	lost  map[string]string
 	set   *Set
 	seen  map[string]Object // by what an API server tells objects apart
 	bytes int64
@@ -158,7 +164,22 @@ func (r *reader) path(s source) {
 			r.mistake("standard input", 0, "%v", err)
 			return
 		}
-		r.text("standard input", b)
+		r.text("standard input", b, input.MaxFolder)
+		return
+	}
+	if r.isLost(s) {
+		return
+	}
+	full, err := filepath.Abs(s.path)
+	if err == nil {
+		full, err = filepath.EvalSymlinks(full) // of a link to a folder, nothing below would be found
+	}
+	if err != nil {
+		r.mistake(s.name, 0, "read it: %v", err)
+		return
+	}
+	s.path = full
+	if r.isLost(s) {
 		return
 	}
 	st, err := os.Stat(s.path)
@@ -187,52 +208,25 @@ func (r *reader) file(s source) {
 		r.mistake(s.name, 0, "it and what comes after it is not read: at most %d MiB are", maxBytes>>20)
 		return
 	}
-	r.text(s.name, b)
+	if bytes.HasPrefix(b, []byte(lfsPointer)) {
+		r.mistake(s.name, 0, "Git LFS has its content, and this is a pointer to it: git lfs pull")
+		return
+	}
+	r.text(s.name, b, input.MaxFile)
 }
 
-// maxBytes bounds all that is read, in bytes: ten thousand objects of the usual length are a few MiB.
-const maxBytes = 64 << 20
+// lfsPointer is how a file begins that stands for one that Git LFS keeps.
+const lfsPointer = "version https://git-lfs.github.com/spec/"
 
-// folder reads all YAML and JSON files below a folder, in the order of their names. Charts among them are rendered;
-// kustomize folders are overlays or their bases, of which nobody can tell which is meant.
-func (r *reader) folder(s source) {
-	found := len(r.set.Objects) + len(r.set.Mistakes)
-	err := filepath.WalkDir(s.path, func(p string, d fs.DirEntry, err error) error {
-		name := s.name + strings.TrimPrefix(p, s.path)
-		switch {
-		case err != nil:
-			r.mistake(name, 0, "read it: %v", err)
-			return nil
-		case p != s.path && strings.HasPrefix(d.Name(), "."):
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		case d.IsDir() && p != s.path && isChart(p):
-			r.chart(source{p, name})
-			return fs.SkipDir
-		case d.IsDir() && p != s.path && isKustomization(p):
-			r.notice(name, "it is a kustomize folder, and is not read as a part of another one: name it, or the overlay that is meant, as a path of its own")
-			return fs.SkipDir
-		case !d.IsDir() && slices.Contains(suffixes, filepath.Ext(p)):
-			r.file(source{p, name})
-		}
-		return r.ctx.Err()
-	})
-	if err != nil {
-		r.mistake(s.name, 0, "read it: %v", err)
-	}
-	if len(r.set.Objects)+len(r.set.Mistakes) == found {
-		r.notice(s.name, "no object is in it: files whose names end in %s are read", strings.Join(suffixes, ", "))
-	}
-}
+// Bounds of what is read, in bytes: ten thousand objects of the usual length are a few MiB.
+const (
+	maxBytes    = 64 << 20        // of all files
+	maxRendered = input.MaxFolder // of what kustomize, or one template of a chart, makes
+)
 
-// suffixes of files that are read in a folder.
-var suffixes = []string{".yaml", ".yml", ".json"}
-
-// text reads documents.
-func (r *reader) text(file string, b []byte) {
-	docs, err := input.Documents(file, b)
+// text reads documents, of at most limit bytes.
+func (r *reader) text(file string, b []byte, limit int64) {
+	docs, err := input.DocumentsUpTo(file, b, limit)
 	if err != nil {
 		r.set.Mistakes = append(r.set.Mistakes, input.AsMistake(file, 0, err))
 		return
@@ -285,7 +279,8 @@ func foreign(o Object) bool {
 }
 
 func (r *reader) add(o Object) {
-	key := o.Group() + "|" + o.Kind() + "|" + o.Namespace() + "|" + o.Name()
+	namespace := cmp.Or(o.Namespace(), r.o.Namespace, defaultNamespace)
+	key := o.Group() + "|" + o.Kind() + "|" + namespace + "|" + o.Name()
 	if other, twice := r.seen[key]; twice {
 		r.mistake(o.File, o.Line, "%s is there twice, first in %s: the first one is taken", o, other.Where())
 		return
