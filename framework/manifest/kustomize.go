@@ -24,16 +24,23 @@ func isKustomization(dir string) bool {
 // kustomize renders a folder. An object has the place of the document that it was made of, where one of that kind and name was
 // read.
 func (r *reader) kustomize(s source) {
-	if found, err := remote(s.path, map[string]bool{}); err != nil {
+	dir, err := filepath.Abs(s.path) // a path that is not may look like a repository to kustomize
+	if err != nil {
 		r.mistake(s.name, 0, "kustomize does not render it: %v", err)
 		return
-	} else if found != "" {
-		r.mistake(s.name, 0, "it is built on %q, which is not there, and nothing is fetched: render it and hand the result in (kustomize build | egressctl verify -)", found)
+	}
+	found, patches, err := remote(dir)
+	if err != nil {
+		r.mistake(s.name, 0, "kustomize does not render it: %s", strings.Join(strings.Fields(err.Error()), " "))
+		return
+	}
+	if found != "" {
+		r.mistake(s.name, 0, "it is built on %q, which is not there or which kustomize would fetch, and nothing is fetched: render it and hand the result in (kustomize build | egressctl verify -)", found)
 		return
 	}
 	disk := &recorded{FileSystem: filesys.MakeFsOnDisk()}
 	opts := krusty.MakeDefaultOptions() // no plugins, no Helm
-	built, err := krusty.MakeKustomizer(opts).Run(disk, s.path)
+	built, err := krusty.MakeKustomizer(opts).Run(disk, dir)
 	if err != nil {
 		r.mistake(s.name, 0, "kustomize does not render it: %s", strings.Join(strings.Fields(err.Error()), " "))
 		return
@@ -43,12 +50,12 @@ func (r *reader) kustomize(s source) {
 		r.mistake(s.name, 0, "kustomize does not render it: %v", err)
 		return
 	}
-	docs, err := input.Documents(s.name, text)
+	docs, err := input.DocumentsUpTo(s.name, text, maxRendered)
 	if err != nil {
 		r.set.Mistakes = append(r.set.Mistakes, input.AsMistake(s.name, 0, err))
 		return
 	}
-	places := disk.places(s)
+	places := disk.places(s, patches)
 	for _, d := range docs {
 		before := len(r.set.Objects)
 		file, line := places.of(d)
@@ -94,8 +101,24 @@ func (f *recorded) ReadFile(name string) ([]byte, error) {
 
 // place is where a document stands.
 type place struct {
-	kind, name, file string
-	line             int
+	group, kind, namespace, name, file string
+	line                               int
+}
+
+// placeOf is a document by what tells objects apart; false where it is no object.
+func placeOf(d *input.Node) (place, bool) {
+	at := func(path ...any) string {
+		if n := input.Value(d, path...); n != nil {
+			return n.Value
+		}
+		return ""
+	}
+	group, _, versioned := strings.Cut(at("apiVersion"), "/")
+	if !versioned {
+		group = ""
+	}
+	p := place{group: group, kind: at("kind"), namespace: at("metadata", "namespace"), name: at("metadata", "name")}
+	return p, p.kind != "" && p.name != ""
 }
 
 // placesIn are those of all documents that were read for a folder.
@@ -104,7 +127,7 @@ type placesIn struct {
 	all    []place
 }
 
-func (f *recorded) places(s source) placesIn {
+func (f *recorded) places(s source, patches map[string]bool) placesIn {
 	out := placesIn{folder: s.name}
 	root, err := filepath.Abs(s.path)
 	if err == nil {
@@ -112,8 +135,8 @@ func (f *recorded) places(s source) placesIn {
 	}
 	for _, name := range f.files {
 		docs, bad := input.Documents(name, f.texts[name])
-		if bad != nil {
-			continue // a patch in JSON, a part of a generated ConfigMap
+		if bad != nil || patches[name] {
+			continue // a part of a generated ConfigMap; what changes an object, and has its kind and name
 		}
 		called := name
 		if err == nil {
@@ -122,9 +145,9 @@ func (f *recorded) places(s source) placesIn {
 			}
 		}
 		for _, d := range docs {
-			kind, named := input.Value(d, "kind"), input.Value(d, "metadata", "name")
-			if kind != nil && named != nil {
-				out.all = append(out.all, place{kind.Value, named.Value, called, d.Line})
+			if p, ok := placeOf(d); ok {
+				p.file, p.line = called, d.Line
+				out.all = append(out.all, p)
 			}
 		}
 	}
@@ -132,23 +155,32 @@ func (f *recorded) places(s source) placesIn {
 }
 
 // of is the place of the document that a rendered one was made of: of its kind, and with its name, or with one to which a prefix
-// or suffix was added. Without one it is the folder.
+// or suffix was added. Of several, the one with more of the name is meant, and then the one of the namespace, which kustomize may
+// have changed. Where that leaves none, or more than one, it is the folder.
 func (p placesIn) of(d *input.Node) (file string, line int) {
-	kind, name := input.Value(d, "kind"), input.Value(d, "metadata", "name")
-	if kind == nil || name == nil {
+	made, ok := placeOf(d)
+	if !ok {
 		return p.folder, 0
 	}
-	best := -1
-	for i, x := range p.all {
-		if x.kind != kind.Value || !strings.Contains(name.Value, x.name) {
+	var best []place
+	fits := -1
+	for _, x := range p.all {
+		if x.group != made.group || x.kind != made.kind || !strings.Contains(made.name, x.name) {
 			continue
 		}
-		if best < 0 || len(x.name) > len(p.all[best].name) {
-			best = i
+		n := 2 * len(x.name)
+		if x.namespace == made.namespace {
+			n++
+		}
+		if n > fits {
+			best, fits = nil, n
+		}
+		if n == fits {
+			best = append(best, x)
 		}
 	}
-	if best < 0 {
+	if len(best) != 1 {
 		return p.folder, 0
 	}
-	return p.all[best].file, p.all[best].line
+	return best[0].file, best[0].line
 }
