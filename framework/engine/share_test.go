@@ -76,10 +76,15 @@ func TestBrokenOff(t *testing.T) {
 		Client: egress.ClientWitness{Local: clientIP + ":11000"},
 		Mesh:   []egress.AccessLog{{UpstreamHost: siteAddr}, {UpstreamHost: "198.51.100.11:80", UpstreamLocal: clientIP + ":40000"}},
 	}}}
-	broken := brokenOff([]*try{{probe: egress.Probe{From: "client"}}}, []egress.ProbeResult{failed})
-	for key, want := range map[string]bool{from("client", siteAddr): true, from("client", "198.51.100.11:80"): false, from("control", siteAddr): false} {
+	broken := brokenOff([]*try{{probe: egress.Probe{From: "client"}, phase: egress.Applied}}, []egress.ProbeResult{failed})
+	for key, want := range map[brokenConn]bool{
+		{"client", siteAddr, egress.Applied}:           true,
+		{"client", siteAddr, egress.Removed}:           false,
+		{"client", "198.51.100.11:80", egress.Applied}: false,
+		{"control", siteAddr, egress.Applied}:          false,
+	} {
 		if broken[key] != want {
-			t.Errorf("%s: %t", key, broken[key])
+			t.Errorf("%v: %t", key, broken[key])
 		}
 	}
 }
