@@ -57,7 +57,8 @@ func joinWhy(a, b string) string {
 	return a + "; " + b
 }
 
-// collect makes sure that both logs are complete up to now, and reads the destination's.
+// collect makes sure that both logs are complete up to now, and reads the destination's. What is wrong with one client's is
+// the business of its probes.
 func (r *run) collect(ctx context.Context) ([]egress.Arrival, error) {
 	for _, name := range r.c.Clients() {
 		info, err := r.e.Clients.Describe(name)
@@ -67,14 +68,12 @@ func (r *run) collect(ctx context.Context) ([]egress.Arrival, error) {
 		if !info.Captured {
 			continue
 		}
-		err = r.e.Mesh.Flush(ctx, name)
-		// A connection's line is written when it has closed, by the proxy's worker that had it; another
-		// worker may have been quicker with the line that ends the flush.
-		if err == nil && r.unlogged(ctx, name, info) {
-			err = r.e.Mesh.Flush(ctx, name)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("the access log of client %q is not complete: %w", name, err)
+		if err := r.complete(ctx, name, info); err != nil {
+			for _, t := range r.tries {
+				if t.probe.From == name || t.probe.Carrier(t.phase) == name {
+					t.err = errors.Join(t.err, err)
+				}
+			}
 		}
 	}
 	var err error
@@ -83,6 +82,20 @@ func (r *run) collect(ctx context.Context) ([]egress.Arrival, error) {
 	}
 	log, _, err := r.e.arrivals(ctx, r.since)
 	return log, err
+}
+
+// complete makes sure that a client's access log has everything up to now.
+func (r *run) complete(ctx context.Context, name string, info ClientInfo) error {
+	err := r.e.Mesh.Flush(ctx, name)
+	// A connection's line is written when it has closed, by the proxy's worker that had it; another
+	// worker may have been quicker with the line that ends the flush.
+	if err == nil && r.unlogged(ctx, name, info) {
+		err = r.e.Mesh.Flush(ctx, name)
+	}
+	if err != nil {
+		return fmt.Errorf("the access log of client %q is not complete: %w", name, err)
+	}
+	return nil
 }
 
 // target is the host at which a probe must arrive, by the name that the destination's log has.

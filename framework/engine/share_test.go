@@ -101,3 +101,30 @@ func TestCarried(t *testing.T) {
 		}
 	}
 }
+
+// deafFor is a mesh whose access log of one client is never complete.
+type deafFor struct {
+	*world
+	client string
+}
+
+func (d deafFor) Flush(ctx context.Context, client string) error {
+	if client == d.client {
+		return context.DeadlineExceeded
+	}
+	return d.world.Flush(ctx, client)
+}
+
+// One client's log that is not complete leaves the others' answers as they are.
+func TestExamineWithoutOneLog(t *testing.T) {
+	w := &world{}
+	e := engineOf(w)
+	e.Mesh = deafFor{w, "client"}
+	got := e.Examine(t.Context(), []egress.Probe{egress.GET("client", "http://httpbin.org/a", "-s"), egress.GET("client2", "http://httpbin.org/b", "-s")})
+	if got[0].Verdict != egress.Inconclusive || !strings.Contains(got[0].Why, `client "client" is not complete`) {
+		t.Errorf("%+v", got[0])
+	}
+	if got[1].Got != egress.B502 || got[1].Verdict != egress.Conforms {
+		t.Errorf("%+v", got[1])
+	}
+}
