@@ -52,6 +52,10 @@ type StandIn struct {
 	NamespaceLabels map[string]string `json:"namespaceLabels,omitempty"` // of its namespace
 	ServiceAccount  string            `json:"serviceAccount,omitempty"`
 	Ports           []ContainerPort   `json:"ports,omitempty"`
+	Group           int64             `json:"group,omitempty"` // gid of its process; 0 leaves the manifest's
+	// Proxy is what decides about the injection of its pod besides its labels and annotations. A stand-in that differs in it alone
+	// is another one.
+	Proxy string `json:"proxy,omitempty"`
 }
 
 // ContainerPort is a port that a workload says that it serves. Services may name it.

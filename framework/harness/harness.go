@@ -356,7 +356,7 @@ func (s *Session) Close(ctx context.Context) error {
 		}
 		all = errors.Join(all, s.opts.Sabotage.mend(ctx, s.target()))
 		if s.env.ours && !s.opts.Watch {
-			all = errors.Join(all, mesh.RestoreConfig(ctx, s.cs))
+			all = errors.Join(all, mesh.RestoreConfig(ctx, s.cs), pods.Return(ctx, s.cs))
 		}
 	}
 	if s.guests && !dead && !s.made.temporary {

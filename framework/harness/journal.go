@@ -15,6 +15,7 @@ import (
 	"mesh-egress-conformance/framework/existing"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/mesh"
+	"mesh-egress-conformance/framework/pods"
 )
 
 // casesPart is the part of the journal that cases make.
@@ -59,6 +60,9 @@ func (s *Session) beginJournal(ctx context.Context, store *components.Store) err
 // verdicts. In an existing cluster it goes by the journals alone, since a run may be at work on another machine.
 func (s *Session) cleanUpPrevious(ctx context.Context, dir string) error {
 	swept, err := existing.Clean(ctx, s.cs, s.fix, dir, "", s.lock.follows())
+	if err == nil && s.env.ours {
+		err = pods.Return(ctx, s.cs)
+	}
 	if err != nil {
 		return fmt.Errorf("remove what runs that were cut off have left in cluster %s: %w", s.env.cluster.Name(), err)
 	}
@@ -153,7 +157,7 @@ func Clean(ctx context.Context, o Options, run string) (fixture.Swept, error) {
 	}
 	swept, err := existing.Clean(ctx, s.cs, s.fix, dir, strings.TrimSpace(run), true)
 	if err == nil { // a run of a cluster of ours may have changed the mesh configuration too
-		err = mesh.RestoreConfig(ctx, s.cs)
+		err = errors.Join(mesh.RestoreConfig(ctx, s.cs), pods.Return(ctx, s.cs))
 	}
 	return swept, errors.Join(err, s.lock.end(err == nil))
 }

@@ -208,7 +208,7 @@ func withoutEndpoints(objs []*fixture.Object, stay bool) []*fixture.Object {
 }
 
 // Namespace makes the namespace of a client, with what it holds besides the client. One that the cluster has from
-// `egressctl up` is used as it is.
+// `egressctl up` is used as it is; one that somebody else has made gets the labels of a stand-in's, until Return.
 func (p *Pods) Namespace(ctx context.Context, c egress.Client) error {
 	ns := &fixture.Object{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{
 		"name": c.Namespace, "labels": p.namespaceLabels(c),
@@ -218,7 +218,9 @@ func (p *Pods) Namespace(ctx context.Context, c egress.Client) error {
 	switch {
 	case err == nil:
 		_, err = p.fixtures.Apply(ctx, "", p.custom.objects(c.Namespace)...)
-	case ofCluster(err), c.StandIn != nil && errors.As(err, &foreign): // such as default, which every cluster has
+	case c.StandIn != nil && errors.As(err, &foreign): // such as default, which every cluster has
+		return p.borrow(ctx, c, foreign.Object)
+	case ofCluster(err):
 		return nil
 	}
 	return err
@@ -230,9 +232,9 @@ func ofCluster(err error) bool {
 	return errors.As(err, &foreign) && foreign.OfCluster()
 }
 
-// ours says whether a pod is one of this owner's or of the cluster's.
-func (p *Pods) ours(pod *corev1.Pod) bool {
-	return p.owner.Owns(pod) || fixture.ClusterOwner.Owns(pod)
+// ours says whether an object, such as a pod, is one of this owner's or of the cluster's.
+func (p *Pods) ours(x metav1.Object) bool {
+	return p.owner.Owns(x) || fixture.ClusterOwner.Owns(x)
 }
 
 // rename gives the sleep sample another name, so that several fit into one namespace.
@@ -293,21 +295,8 @@ func (p *Pods) decorate(o *fixture.Object, c egress.Client) error {
 			return fmt.Errorf("give the pod of %s both families: %w", fixture.Describe(o), err)
 		}
 	}
-	if c.User != 0 {
-		all, _, err := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
-		if err != nil {
-			return fmt.Errorf("set the user of %s: %w", fixture.Describe(o), err)
-		}
-		for i := range all {
-			if k, ok := all[i].(map[string]any); ok {
-				if err := unstructured.SetNestedField(k, c.User, "securityContext", "runAsUser"); err != nil {
-					return fmt.Errorf("set the user of %s: %w", fixture.Describe(o), err)
-				}
-			}
-		}
-		if err := unstructured.SetNestedSlice(o.Object, all, "spec", "template", "spec", "containers"); err != nil {
-			return fmt.Errorf("set the user of %s: %w", fixture.Describe(o), err)
-		}
+	if err := runAs(o, "runAsUser", c.User); err != nil {
+		return fmt.Errorf("set the user of %s: %w", fixture.Describe(o), err)
 	}
 	if c.Init {
 		if err := asInit(o, c.Container); err != nil {
@@ -324,6 +313,25 @@ func (p *Pods) decorate(o *fixture.Object, c egress.Client) error {
 	}
 	labels[p.owner.Key] = p.owner.Value
 	return unstructured.SetNestedMap(o.Object, labels, "spec", "template", "metadata", "labels")
+}
+
+// runAs sets the user or group of a Deployment's containers; 0 leaves it.
+func runAs(o *fixture.Object, field string, id int64) error {
+	if id == 0 {
+		return nil
+	}
+	all, _, err := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		if k, ok := all[i].(map[string]any); ok {
+			if err := unstructured.SetNestedField(k, id, "securityContext", field); err != nil {
+				return err
+			}
+		}
+	}
+	return unstructured.SetNestedSlice(o.Object, all, "spec", "template", "spec", "containers")
 }
 
 // asInit makes a container of a Deployment an init container. In its place comes one like it, which never starts.

@@ -87,7 +87,10 @@ func asStandIn(o *fixture.Object, c egress.Client) error {
 	if len(ports) > 0 {
 		container["ports"] = ports
 	}
-	return unstructured.SetNestedSlice(o.Object, containers, spec("template", "spec", "containers")...)
+	if err := unstructured.SetNestedSlice(o.Object, containers, spec("template", "spec", "containers")...); err != nil {
+		return err
+	}
+	return runAs(o, "runAsGroup", c.StandIn.Group)
 }
 
 // known is the client of a pod that is there: a stand-in's labels have decided whether it has a sidecar.

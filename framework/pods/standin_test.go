@@ -13,7 +13,7 @@ import (
 
 func TestStandIn(t *testing.T) {
 	c := egress.Client{Name: "standin-shop-cart", Namespace: "shop", Injection: egress.LabelledInjection, StandIn: &egress.StandIn{
-		Labels: map[string]string{"app": "cart", "version": "v1"}, ServiceAccount: "cart", Ports: []egress.ContainerPort{{Name: "http", Port: 8080}, {Port: 53, Protocol: "UDP"}},
+		Labels: map[string]string{"app": "cart", "version": "v1"}, ServiceAccount: "cart", Group: 1337, Ports: []egress.ContainerPort{{Name: "http", Port: 8080}, {Port: 53, Protocol: "UDP"}},
 	}}
 	c.Default()
 	c.Workload = "cart"
@@ -40,6 +40,10 @@ func TestStandIn(t *testing.T) {
 	ports, _ := containers[0].(map[string]any)["ports"].([]any)
 	if labels["app"] != "cart" || labels["version"] != "v1" || labels[clientLabel] != c.Name || selects[clientLabel] != c.Name || len(selects) != 1 || account != "cart" || len(ports) != 2 {
 		t.Errorf("labels %v, selects %v, account %s, ports %v", labels, selects, account, ports)
+	}
+	group, _, _ := unstructured.NestedInt64(containers[0].(map[string]any), "securityContext", "runAsGroup") //nolint:forcetypeassert // as above
+	if group != 1337 {
+		t.Errorf("it runs as group %d", group)
 	}
 	if selector(c) != clientLabel+"="+c.Name || selector(egress.Client{Workload: "sleep"}) != "app=sleep" {
 		t.Errorf("it is found by %s", selector(c))

@@ -50,7 +50,7 @@ func (m *Model) Classes(every bool) []Class {
 // traits are all of a workload by which something in the input may tell it from another one.
 func (m *Model) traits(w Workload) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%q %q user %d host %t inject %q rev %q", w.Namespace, sortedPairs(w.Annotations), w.User, w.HostNetwork, w.Labels[injectLabel], w.Labels[revisionLabel])
+	fmt.Fprintf(&b, "%q %q user %d group %d host %t inject %q rev %q", w.Namespace, sortedPairs(w.Annotations), w.User, w.Group, w.HostNetwork, w.Labels[injectLabel], w.Labels[revisionLabel])
 	for _, x := range m.Objects {
 		if x.Namespace() != w.Namespace && x.Namespace() != RootNamespace {
 			continue

@@ -228,6 +228,9 @@ func (b *builder) rule(x manifest.Object) {
 		b.m.Gateways = true
 		return
 	}
+	if x.Kind() == proxyConfigKind {
+		b.ownImage(x)
+	}
 	b.namespace(x.Namespace())
 	b.m.Gateways = b.m.Gateways || forInstalled(x)
 	b.m.Objects = append(b.m.Objects, x)
@@ -329,7 +332,7 @@ func (b *builder) finish() {
 	b.meshSettings()
 	b.strangers()
 	for _, n := range b.spaces {
-		if n.Where == "" && n.Name != RootNamespace {
+		if n.Where == "" && n.Name != RootNamespace && !uninjected(n.Name) {
 			n.Labels = map[string]string{injectionLabel: "enabled"}
 			b.assume("namespace %s, which has no object of its own, is labelled %s: enabled", n.Name, injectionLabel)
 		}
@@ -339,7 +342,8 @@ func (b *builder) finish() {
 	slices.SortFunc(b.m.Workloads, func(x, y Workload) int { return strings.Compare(x.Label(), y.Label()) })
 	slices.Sort(b.m.Assumed)
 	for i := range b.m.Workloads {
-		b.m.Workloads[i].NamespaceLabels = b.spaces[b.m.Workloads[i].Namespace].Labels
+		w := &b.m.Workloads[i]
+		w.NamespaceLabels, w.Proxy = b.spaces[w.Namespace].Labels, b.m.proxyConfigs(*w)
 	}
 	b.m.Mistakes, b.m.Notices = b.m.Mistakes.Sorted(), b.m.Notices.Sorted()
 }

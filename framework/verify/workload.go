@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/input"
 	"mesh-egress-conformance/framework/manifest"
 )
 
@@ -17,7 +18,6 @@ import (
 type Workload struct {
 	Namespace, Name string
 	Kind            string // of its object; "" for one that is assumed
-	Where           string // file:line of its object
 	File            string
 	Line            int
 	Labels          map[string]string // of its pods
@@ -25,10 +25,10 @@ type Workload struct {
 	NamespaceLabels map[string]string
 	ServiceAccount  string
 	Ports           []egress.ContainerPort
-	User            int64 // of its containers; 0 for any
+	User, Group     int64 // of its containers, where that is the sidecar's; 0 for any other
 	HostNetwork     bool
-	// Stranger says that nobody has written it: a client of a namespace that no object is for.
-	Stranger bool
+	// Proxy are the ProxyConfigs by which its sidecar is injected.
+	Proxy string
 }
 
 // Label is how people name it.
@@ -42,20 +42,29 @@ const (
 	StrangerNamespace = "elsewhere"
 )
 
+// defaultAccount is the service account of pods that name none, which every namespace has.
+const defaultAccount = "default"
+
 // strangers adds the workloads that nobody has written.
 func (b *builder) strangers() {
 	for name := range b.spaces {
 		lives := slices.ContainsFunc(b.m.Workloads, func(w Workload) bool { return w.Namespace == name })
-		if lives || name == RootNamespace {
+		if lives || name == RootNamespace || uninjected(name) {
 			continue
 		}
-		b.m.Workloads = append(b.m.Workloads, Workload{Namespace: name, Name: anyWorkload, Labels: map[string]string{"app": anyWorkload}, ServiceAccount: "default"})
+		b.m.Workloads = append(b.m.Workloads, Workload{Namespace: name, Name: anyWorkload, Labels: map[string]string{"app": anyWorkload}, ServiceAccount: defaultAccount})
 		b.assume("namespace %s has no workload in the input: %s/%s stands for whatever runs there", name, name, anyWorkload)
 	}
 	if b.spaces[StrangerNamespace] == nil {
 		b.spaces[StrangerNamespace] = &Namespace{Name: StrangerNamespace, Labels: map[string]string{injectionLabel: "enabled"}, Where: "-"}
-		b.m.Workloads = append(b.m.Workloads, Workload{Namespace: StrangerNamespace, Name: anyWorkload, Labels: map[string]string{"app": anyWorkload}, ServiceAccount: "default", Stranger: true})
+		b.m.Workloads = append(b.m.Workloads, Workload{Namespace: StrangerNamespace, Name: anyWorkload, Labels: map[string]string{"app": anyWorkload}, ServiceAccount: defaultAccount})
 	}
+}
+
+// uninjected says whether no pod of a namespace gets a sidecar, whatever its labels (istio.io/istio, pkg/kube/inject,
+// IgnoredNamespaces).
+func uninjected(namespace string) bool {
+	return slices.Contains([]string{"kube-system", "kube-public", "kube-node-lease", "local-path-storage"}, namespace)
 }
 
 // templates are where each kind has the pod.
@@ -69,13 +78,12 @@ func (b *builder) workload(x manifest.Object) {
 	path := templates[x.Kind()]
 	meta, spec := append(slices.Clone(path), "metadata"), append(slices.Clone(path), "spec")
 	w := Workload{
-		Namespace: x.Namespace(), Name: x.Name(), Kind: x.Kind(), Where: x.Where(), File: x.File, Line: x.Line,
-		Labels: stringMap(x.At(append(meta, "labels")...)), ServiceAccount: "default",
+		Namespace: x.Namespace(), Name: x.Name(), Kind: x.Kind(), File: x.File, Line: x.Line,
+		Labels: stringMap(x.At(append(meta, "labels")...)), ServiceAccount: defaultAccount,
 	}
 	if sa, _ := x.At(append(spec, "serviceAccountName")...).(string); sa != "" {
 		w.ServiceAccount = sa
 	}
-	b.namespace(w.Namespace)
 	notes := stringMap(x.At(append(meta, "annotations")...))
 	containers := mappings(x.At(append(spec, "containers")...))
 	switch {
@@ -87,23 +95,28 @@ func (b *builder) workload(x manifest.Object) {
 		b.m.Gateways = true
 		return
 	case isGateway(w.Labels, notes, containers):
+		b.namespace(w.Namespace)
+		if w.ServiceAccount != defaultAccount {
+			b.account(x, w.ServiceAccount)
+		}
 		b.m.Objects = append(b.m.Objects, lean(x, path))
 		return
-	case strings.HasPrefix(w.Namespace, "kube-"):
+	case uninjected(w.Namespace):
 		b.notice(x, x.Line, "%s is left out: workloads of the cluster itself have no sidecar", x)
 		return
 	}
+	b.namespace(w.Namespace)
 	w.HostNetwork, _ = x.At(append(spec, "hostNetwork")...).(bool)
 	w.Annotations = b.annotations(x, notes)
-	w.User = user(x.At(append(spec, "securityContext")...))
+	pod := x.At(append(spec, "securityContext")...)
 	for _, c := range containers {
 		if c["name"] == "istio-proxy" {
 			b.notice(x, x.Line, "%s has its sidecar in its own template; its stand-in gets that of the dry mesh, if its labels say so", x)
 			continue
 		}
-		if u := user(c["securityContext"]); u != 0 {
-			w.User = u
-		}
+		// One that goes past the sidecar is enough: the stand-in is to show what the workload can reach.
+		w.User = max(w.User, sidecars("runAsUser", pod, c["securityContext"]))
+		w.Group = max(w.Group, sidecars("runAsGroup", pod, c["securityContext"]))
 		for _, p := range mappings(c["ports"]) {
 			w.Ports = append(w.Ports, portOf(p))
 		}
@@ -125,14 +138,20 @@ func number(v any) (int, bool) {
 	return n, err == nil
 }
 
-// sidecarUser is the sidecar's: what it sends is not redirected to the sidecar.
+// sidecarUser is the sidecar's, and the number of its group: what either sends is not redirected to the sidecar.
 const sidecarUser = 1337
 
-// user is the user of a security context, if that is one that matters.
-func user(v any) int64 {
-	m, _ := v.(map[string]any)
-	if n, ok := number(m["runAsUser"]); ok && n == sidecarUser {
-		return sidecarUser
+// sidecars is the user or group of a container, if that is the sidecar's: its own security context's, or else the pod's.
+func sidecars(field string, pod, container any) int64 {
+	for _, from := range []any{container, pod} {
+		m, _ := from.(map[string]any)
+		if m[field] == nil {
+			continue
+		}
+		if n, ok := number(m[field]); ok && n == sidecarUser {
+			return sidecarUser
+		}
+		return 0
 	}
 	return 0
 }
@@ -194,6 +213,16 @@ func isGateway(labels, notes map[string]string, containers []map[string]any) boo
 	})
 }
 
+// account makes the service account of a gateway, without which it has no pod. Those of other workloads come with their stand-ins.
+func (b *builder) account(of manifest.Object, name string) {
+	o := manifest.Object{File: of.File, Line: of.Line, Node: of.Node, Fields: map[string]any{
+		"apiVersion": "v1", "kind": "ServiceAccount", "metadata": map[string]any{"name": name, "namespace": of.Namespace()},
+	}}
+	if !slices.ContainsFunc(b.m.Objects, func(x manifest.Object) bool { return x.Group() == "" && x.String() == o.String() }) {
+		b.m.Objects = append(b.m.Objects, o)
+	}
+}
+
 // lean is a gateway's object with one pod that fits onto a small node.
 func lean(x manifest.Object, path []string) manifest.Object {
 	x.Fields = clone(x.Fields)
@@ -208,6 +237,12 @@ func lean(x manifest.Object, path []string) manifest.Object {
 		delete(c, "resources")
 	}
 	return x
+}
+
+// Unheard notes a class whose answers are not known, or not why they are what they are.
+func (m *Model) Unheard(c Class, err error) {
+	w := c.Members[0]
+	m.Mistakes = append(m.Mistakes, input.Mistake{File: cmp.Or(w.File, "assumed"), Line: w.Line, What: fmt.Sprintf("the answers of %s are left out: %v", w.Label(), err)})
 }
 
 // revisionLabel binds a namespace or pod to an istiod.
@@ -229,7 +264,7 @@ func clientName(w Workload) string {
 func (w Workload) client(name string, settings Settings) egress.Client {
 	c := egress.Client{
 		Name: name, Namespace: w.Namespace, Injection: egress.LabelledInjection, Annotations: map[string]string{}, User: w.User,
-		StandIn: &egress.StandIn{Labels: map[string]string{}, NamespaceLabels: map[string]string{}, ServiceAccount: w.ServiceAccount, Ports: w.Ports},
+		StandIn: &egress.StandIn{Labels: map[string]string{}, NamespaceLabels: map[string]string{}, ServiceAccount: w.ServiceAccount, Ports: w.Ports, Group: w.Group, Proxy: w.Proxy},
 	}
 	for k, v := range settings.Pods {
 		c.Annotations[k] = v
@@ -262,11 +297,12 @@ const injectLabel = "sidecar.istio.io/inject"
 // dns1123 is a name that a Deployment can have.
 func dns1123(s string) string {
 	const longest = 50
-	s = strings.Trim(strings.Map(func(r rune) rune {
+	s = strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' {
 			return r
 		}
 		return '-'
-	}, strings.ToLower(s)), "-")
-	return cmp.Or(s[:min(len(s), longest)], "workload")
+	}, strings.ToLower(s))
+	s = strings.TrimLeft(s, "-")
+	return cmp.Or(strings.TrimRight(s[:min(len(s), longest)], "-"), "workload")
 }
