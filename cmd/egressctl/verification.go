@@ -166,6 +166,10 @@ func (v *judged) hear(ctx context.Context, s *harness.Session, outside *verify.O
 			m.Unstarted(c, why)
 			continue
 		}
+		if why := got.Unheard[c.Client]; why != nil {
+			m.Unheard(c, why)
+			continue
+		}
 		h := got.Heard[c.Client]
 		out = append(out, verify.Heard{Class: c, Results: h.Results, Around: h.Around})
 	}

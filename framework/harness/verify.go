@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/internet"
-	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/why"
 )
 
@@ -34,10 +31,10 @@ type Standing struct {
 type Examined struct {
 	// Heard is by client, in the order of the probes; a client that did not start has none.
 	Heard map[string]Heard
-	// Refused are objects that the API server or a webhook did not take, by their place in Standing.Objects; Unstarted are clients
-	// whose pods did not become ready.
-	Refused   map[int]error
-	Unstarted map[string]error
+	// Refused are objects that the API server or a webhook did not take, or whose gateway did not come up, by their place in
+	// Standing.Objects; Unstarted are clients whose pods did not become ready, and Unheard those whose proxy did not say what it has.
+	Refused            map[int]error
+	Unstarted, Unheard map[string]error
 	// Notes are what a reader must know, such as that a proxy did not acknowledge what was applied.
 	Notes []string
 }
@@ -81,9 +78,10 @@ func sendGuestsAway(ctx context.Context, c cluster.Cluster) error {
 	return in.SetGuests(ctx, &internet.Hosts{})
 }
 
-// Examine lets something stand, asks, and takes it down again. An error means that nothing was heard.
-func (s *Session) Examine(ctx context.Context, st Standing) (*Examined, error) {
-	out := &Examined{Heard: map[string]Heard{}, Refused: map[int]error{}, Unstarted: map[string]error{}}
+// Examine lets something stand, asks, and takes it down again. An error means that nothing was heard, or that what stood is in the
+// way of whatever comes next.
+func (s *Session) Examine(ctx context.Context, st Standing) (_ *Examined, err error) {
+	out := &Examined{Heard: map[string]Heard{}, Refused: map[int]error{}, Unstarted: map[string]error{}, Unheard: map[string]error{}}
 	if !s.env.ours {
 		return nil, errors.New("somebody else's objects are tried in a cluster of the harness's own alone")
 	}
@@ -93,19 +91,31 @@ func (s *Session) Examine(ctx context.Context, st Standing) (*Examined, error) {
 		return nil, s.because(ctx, err)
 	}
 	s.times.mark("mesh settings")
-	if err := s.populate(ctx, st, out); err != nil {
+	c := egress.Case{Name: "verify"}
+	if !st.Last {
+		defer func() {
+			if down := s.takeDown(context.WithoutCancel(ctx), c); down != nil {
+				err = errors.Join(err, s.because(ctx, down))
+			}
+		}()
+	}
+	r := s.lanes[0].rules
+	all, err := r.given(ctx, st)
+	if err == nil {
+		err = r.stand(ctx, c, all.only(early), out)
+	}
+	if err == nil {
+		err = s.populate(ctx, st, out)
+	}
+	if err != nil {
 		return nil, s.because(ctx, err)
 	}
-	c := egress.Case{Name: "verify"}
 	for _, n := range st.Clients {
 		if out.Unstarted[n] == nil {
 			c.Probes = append(c.Probes, egress.Probe{From: n})
 		}
 	}
-	if !st.Last {
-		defer s.takeDown(context.WithoutCancel(ctx), c, out)
-	}
-	if err := s.lanes[0].rules.stand(ctx, c, st, out); err != nil {
+	if err := r.stand(ctx, c, all.only(late), out); err != nil {
 		return nil, s.because(ctx, err)
 	}
 	s.times.mark("objects applied")
@@ -144,56 +154,6 @@ func (s *Session) populate(ctx context.Context, st Standing, out *Examined) erro
 	return nil
 }
 
-// stand applies objects, each by itself: one that is refused keeps no other from standing.
-func (r *rules) stand(ctx context.Context, c egress.Case, st Standing, out *Examined) error {
-	secrets, err := r.objects(ctx, st.Secrets)
-	if err != nil {
-		return err
-	}
-	objs := make([]*fixture.Object, 0, len(st.Objects))
-	place := map[*fixture.Object]int{}
-	for i, o := range st.Objects {
-		x := &fixture.Object{Object: o}
-		objs = append(objs, x.DeepCopy())
-		place[objs[i]] = i
-	}
-	all := slices.Concat(secrets, objs)
-	r.complete(all)
-	if err := r.places.ensure(ctx, all); err != nil {
-		return err
-	}
-	var made []*fixture.Object
-	s, err := r.settle(ctx, c, nil, all, func(ctx context.Context) (mesh.Written, error) {
-		for _, o := range ordered(all) {
-			got, err := r.fixtures.Apply(ctx, o.GetNamespace(), o)
-			switch i, theirs := place[o]; {
-			case err == nil:
-				made = append(made, got...)
-			case theirs && fixture.NotTaken(err):
-				out.Refused[i] = err
-			default:
-				return mesh.Written{Made: made}, err
-			}
-		}
-		return mesh.Written{Made: made}, nil
-	})
-	if err != nil {
-		return err
-	}
-	out.settled(s)
-	s, err = r.changer.AwaitGateways(ctx, r.gateways, made, r.proxies(c, nil))
-	out.settled(s)
-	return err
-}
-
-// settled notes what is worth it of a wait.
-func (x *Examined) settled(s mesh.Settled) {
-	x.Notes = append(x.Notes, s.Rejections...)
-	if s.Note != "" {
-		x.Notes = append(x.Notes, s.Note)
-	}
-}
-
 // ask makes all probes from all clients, and looks at their proxies while everything stands.
 func (s *Session) ask(ctx context.Context, c egress.Case, st Standing, out *Examined) error {
 	var probes []egress.Probe
@@ -221,15 +181,24 @@ func (s *Session) ask(ctx context.Context, c egress.Case, st Standing, out *Exam
 	}
 	wg.Wait()
 	for i, x := range c.Probes {
-		out.Heard[x.From] = heard[i]
+		out.tell(x.From, heard[i], errs[i])
 	}
-	return errors.Join(errs...)
+	return ctx.Err()
+}
+
+// tell takes what one client was told; one whose proxy does not say what it has keeps no other from being heard.
+func (x *Examined) tell(client string, h Heard, err error) {
+	if err != nil {
+		x.Unheard[client] = fmt.Errorf("read what the proxy of %s has: %w", client, err)
+		return
+	}
+	x.Heard[client] = h
 }
 
 // takeDown removes what stood.
-func (s *Session) takeDown(ctx context.Context, c egress.Case, out *Examined) {
+func (s *Session) takeDown(ctx context.Context, c egress.Case) error {
 	if s.env.dead() {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Limits.Probe.Restore)
 	defer cancel()
@@ -237,10 +206,9 @@ func (s *Session) takeDown(ctx context.Context, c egress.Case, out *Examined) {
 	r.mu.Lock()
 	objs := r.of(c).applied
 	r.mu.Unlock()
-	_, err := r.take(ctx, c, objs, nil)
-	if err == nil {
-		r.taken(c)
-		return
+	if _, err := r.take(ctx, c, objs, nil); err != nil {
+		return fmt.Errorf("remove what stood, on top of which nothing else can be tried: %w", err)
 	}
-	out.Notes = append(out.Notes, "what stood could not be removed: "+err.Error())
+	r.taken(c)
+	return nil
 }

@@ -70,13 +70,47 @@ func managed(o *fixture.Object) bool {
 	})
 }
 
+// GatewayError says why the gateway of one object did not come up.
+type GatewayError struct {
+	Object *fixture.Object
+	Err    error
+}
+
+func (e *GatewayError) Error() string {
+	return fmt.Sprintf("wait for the gateway that %s makes: %v", fixture.Describe(e.Object), e.Err)
+}
+
+// Unwrap is the reason.
+func (e *GatewayError) Unwrap() error { return e.Err }
+
+// GatewayErrors are those of several objects, while what all others make is there.
+type GatewayErrors []*GatewayError
+
+func (e GatewayErrors) Error() string {
+	lines := make([]string, len(e))
+	for i, x := range e {
+		lines[i] = x.Error()
+	}
+	return strings.Join(lines, "; ")
+}
+
+// err is nil where all came up.
+func (e GatewayErrors) err() error {
+	if len(e) == 0 {
+		return nil
+	}
+	return e
+}
+
 // AwaitGateways waits until the gateways that objects make are there: Istio has programmed them, their pods are ready,
 // their logs are followed, and the proxies, and the gateways' own, have the push that tells of their pods. Objects that
-// make no gateway are not waited for.
+// make no gateway are not waited for. Where some do not come up and all others are there, the error is
+// GatewayErrors.
 func (c *Changer) AwaitGateways(ctx context.Context, g *Gateways, made []*fixture.Object, proxies []string) (Settled, error) {
 	start := time.Now()
 	none := Settled{Acknowledged: true}
 	waited := false
+	var failed GatewayErrors
 	if !slices.ContainsFunc(made, func(o *fixture.Object) bool { return len(GatewayPods(o)) > 0 }) {
 		return none, nil
 	}
@@ -94,18 +128,26 @@ func (c *Changer) AwaitGateways(ctx context.Context, g *Gateways, made []*fixtur
 			continue
 		}
 		if err != nil {
-			return none, fmt.Errorf("wait for the gateway that %s makes: %w", fixture.Describe(o), err)
+			e := &GatewayError{o, err}
+			if ctx.Err() != nil {
+				return none, e
+			}
+			failed = append(failed, e)
+			continue
 		}
 		waited = true
 		proxies = append(proxies, g.Proxies(o.GetNamespace(), labels)...)
 	}
 	if !waited {
-		return none, nil
+		return none, failed.err()
 	}
 	c.EndpointsChange()
 	// The first endpoint of a Service is a push of its own, and is computed after its pod has become ready.
 	s, err := c.settle(ctx, change{proxies: proxies, expected: expected{hidden: 1}, before: before, began: time.Now()})
 	s.Took = time.Since(start)
+	if err == nil {
+		err = failed.err()
+	}
 	return s, err
 }
 
@@ -138,7 +180,7 @@ func (c *Changer) programmed(ctx context.Context, g *Gateways, o *fixture.Object
 	name, _ := spec["gatewayClassName"].(string)
 	class, err := c.objects.Get(ctx, &fixture.Object{Object: map[string]any{"apiVersion": GatewayAPIGroup + "/v1", "kind": "GatewayClass", "metadata": map[string]any{"name": name}}})
 	if err != nil {
-		return fmt.Errorf("find its class: %w", err)
+		return fmt.Errorf("find its class %q, for which the cluster would have to have a controller: %w", name, err)
 	}
 	if cs, _ := class.Object["spec"].(map[string]any); cs["controllerName"] != gatewayController {
 		return errNotAGateway
