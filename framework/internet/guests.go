@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 )
 
@@ -42,7 +43,7 @@ func (h *Hosts) WithGuests(guests *Hosts) (*Hosts, error) {
 }
 
 // SetGuests makes others the guests of the running server; none sends all away. Those that are alike in all stay as they are.
-// Where it fails, there are no guests.
+// Guests that clash with others change nothing; where anything fails after that, there are none.
 func (s *Server) SetGuests(ctx context.Context, guests *Hosts) error {
 	s.changes.Lock()
 	defer s.changes.Unlock()
@@ -62,6 +63,7 @@ func (s *Server) SetGuests(ctx context.Context, guests *Hosts) error {
 			err = errors.Join(err, s.open.closeHost(x.key()))
 		}
 	}
+	err = errors.Join(err, s.disown(have, all))
 	if s.Own != nil {
 		err = errors.Join(err, s.Own(&Hosts{Hosts: fresh}))
 	}
@@ -77,8 +79,23 @@ func (s *Server) SetGuests(ctx context.Context, guests *Hosts) error {
 	}
 	if none, e := have.WithGuests(&Hosts{}); e == nil {
 		s.hosts.Store(none)
+		err = errors.Join(err, s.disown(all, none))
 	}
 	return fmt.Errorf("bring guests to the running internet: %w", err)
+}
+
+// disown takes back what some hosts have of the network and others, which come after them, do not.
+func (s *Server) disown(before, after *Hosts) error {
+	if s.Disown == nil {
+		return nil
+	}
+	addresses, ranges := after.Addresses(), after.Ranges()
+	goneAddresses := slices.DeleteFunc(before.Addresses(), func(a netip.Addr) bool { return slices.Contains(addresses, a) })
+	goneRanges := slices.DeleteFunc(before.Ranges(), func(r netip.Prefix) bool { return slices.Contains(ranges, r) })
+	if len(goneAddresses)+len(goneRanges) == 0 {
+		return nil
+	}
+	return s.Disown(goneAddresses, goneRanges)
 }
 
 // key is the name under which what a host has open is kept. A guest may be called as another host is.

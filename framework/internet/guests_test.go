@@ -1,6 +1,8 @@
 package internet
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -73,24 +75,48 @@ func TestSetGuests(t *testing.T) {
 		}
 		return nil
 	}
+	var gone []string
+	s.Disown = func(a []netip.Addr, r []netip.Prefix) error {
+		gone = append(gone, strings.Trim(fmt.Sprint(a), "[]"))
+		for _, x := range r {
+			gone = append(gone, x.String())
+		}
+		return nil
+	}
 	open := func() string { return strings.Join(sortedHosts(s), " ") }
-	for _, x := range []struct{ guests, open, owned string }{
-		{"[{name: a.example, address: 192.0.2.8, services: [{port: 48081, kind: banner}]}, {name: b.example, address: 192.0.2.9, services: [{port: 48081, kind: echo}]}]", "a.example guest a.example guest b.example", "a.example b.example"},
-		{"[{name: b.example, address: 192.0.2.9, services: [{port: 48081, kind: echo}]}]", "a.example guest b.example", ""},
-		{"[{name: b.example, address: 192.0.2.9, services: [{port: 48082, kind: echo}]}]", "a.example guest b.example", "b.example"},
-		{"[]", "a.example", ""},
+	for _, x := range []struct{ guests, open, owned, gone string }{
+		{"[{name: a.example, address: 192.0.2.8, services: [{port: 48081, kind: banner}]}, {name: b.example, address: 192.0.2.9, services: [{port: 48081, kind: echo}]}]", "a.example guest a.example guest b.example", "a.example b.example", ""},
+		{"[{name: b.example, address: 192.0.2.9, services: [{port: 48081, kind: echo}]}]", "a.example guest b.example", "", "192.0.2.8"},
+		{"[{name: b.example, address: 192.0.2.9, services: [{port: 48082, kind: echo}]}]", "a.example guest b.example", "b.example", ""},
+		{"[]", "a.example", "", "192.0.2.9"},
 	} {
-		owned = nil
+		owned, gone = nil, nil
 		if err := s.SetGuests(t.Context(), guests(t, "hosts: "+x.guests)); err != nil {
 			t.Fatal(err)
 		}
-		if open() != x.open || strings.Join(owned, " ") != x.owned {
-			t.Errorf("%s: open %q, owned %q", x.guests, open(), owned)
+		if open() != x.open || strings.Join(owned, " ") != x.owned || strings.Join(gone, " ") != x.gone {
+			t.Errorf("%s: open %q, owned %q, gone %q", x.guests, open(), owned, gone)
 		}
 	}
 	bad := &Hosts{Hosts: []Host{{Name: "c.example", Address: stay.Hosts[0].Address}}}
 	if err := s.SetGuests(t.Context(), bad); err == nil || open() != "a.example" {
 		t.Errorf("%v, open %q", err, open())
+	}
+}
+
+// A guest that cannot come leaves no guests, and nothing of theirs.
+func TestSetGuestsFails(t *testing.T) {
+	stay := &Hosts{Hosts: []Host{{Name: "a.example", Address: Addresses{netip.MustParsePrefix("192.0.2.7/32")}}}}
+	s := NewServer(stay, nil)
+	var gone []string
+	s.Own = func(*Hosts) error { return errors.New("no more addresses") }
+	s.Disown = func(a []netip.Addr, r []netip.Prefix) error {
+		gone = append(gone, fmt.Sprint(a, r))
+		return nil
+	}
+	err := s.SetGuests(t.Context(), guests(t, "hosts: [{name: b.example, address: [192.0.2.8, 192.0.3.0/24]}]"))
+	if err == nil || len(s.Hosts().Guests().Hosts) != 0 || strings.Join(gone, " ") != "[192.0.2.8] [192.0.3.0/24]" {
+		t.Errorf("%v: %v, taken back %q", err, s.Hosts().Guests(), gone)
 	}
 }
 

@@ -18,6 +18,8 @@ type Server struct {
 	mine  netip.Addr            // serve only the hosts at this address; zero: all
 	// Own, if set, gives further hosts what they need of the network before they are served; it may refuse them.
 	Own func(*Hosts) error
+	// Disown, if set, takes addresses back that no host has any more: a call of one must go nowhere, and not be refused.
+	Disown func([]netip.Addr, []netip.Prefix) error
 	// upstream answers for names in cluster.local; "" for none.
 	upstream string
 

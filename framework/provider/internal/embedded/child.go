@@ -74,7 +74,7 @@ func internetMain() error {
 		return err
 	}
 	srv := internet.NewServer(cfg.Hosts, cfg.CA)
-	srv.Own = cfg.own
+	srv.Own, srv.Disown = cfg.own, disown
 	if err := srv.Start(ctx); err != nil {
 		return err
 	}

@@ -145,13 +145,38 @@ func (c internetConfig) own(h *internet.Hosts) error {
 		if r.Addr().Is6() && !c.IPv6 {
 			continue
 		}
-		dst := &net.IPNet{IP: r.Addr().AsSlice(), Mask: net.CIDRMask(r.Bits(), r.Addr().BitLen())}
-		local := &netlink.Route{LinkIndex: lo.Attrs().Index, Dst: dst, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST}
-		if err := netlink.RouteReplace(local); err != nil {
+		if err := netlink.RouteReplace(local(lo, r)); err != nil {
 			return fmt.Errorf("make the range %s the internet's own: %w", r, err)
 		}
 	}
 	return nil
+}
+
+// local is the route by which all addresses of a range are those of a link.
+func local(l netlink.Link, r netip.Prefix) *netlink.Route {
+	dst := &net.IPNet{IP: r.Addr().AsSlice(), Mask: net.CIDRMask(r.Bits(), r.Addr().BitLen())}
+	return &netlink.Route{LinkIndex: l.Attrs().Index, Dst: dst, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST}
+}
+
+// disown takes back what own has given. What is not there, such as an IPv6 address where no pod has any, is no error.
+func disown(addresses []netip.Addr, ranges []netip.Prefix) error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("find link lo: %w", err)
+	}
+	var errs error
+	for _, a := range addresses {
+		host := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}}
+		if err := netlink.AddrDel(lo, host); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			errs = errors.Join(errs, fmt.Errorf("take the address %s from lo: %w", a, err))
+		}
+	}
+	for _, r := range ranges {
+		if err := netlink.RouteDel(local(lo, r)); err != nil && !errors.Is(err, unix.ESRCH) {
+			errs = errors.Join(errs, fmt.Errorf("take the range %s from lo: %w", r, err))
+		}
+	}
+	return errs
 }
 
 // ownRanges are the cluster's, which no host of the internet can have: the pods', the Services', and the link between node
