@@ -63,6 +63,9 @@ func (x *Examined) refuse(g given, o *fixture.Object, err error) bool {
 // stand applies objects, each by itself: one that is refused keeps no other from standing.
 func (r *rules) stand(ctx context.Context, c egress.Case, g given, out *Examined) error {
 	g, err := r.housed(ctx, g, out)
+	if err == nil {
+		g, err = r.served(ctx, g, out)
+	}
 	if err != nil || len(g.objects) == 0 {
 		return err
 	}

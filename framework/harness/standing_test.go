@@ -116,3 +116,26 @@ func TestTell(t *testing.T) {
 		t.Errorf("%+v", out)
 	}
 }
+
+// A route whose Gateway is not there is never seen by Istio.
+func TestUnparented(t *testing.T) {
+	gateways := map[string]bool{"shop/out": true, "infra/public": true}
+	for name, x := range map[string]struct {
+		kind    string
+		parents []any
+		want    string
+	}{
+		"its namespace's":   {"HTTPRoute", []any{map[string]any{"name": "out"}}, ""},
+		"another's":         {"TLSRoute", []any{map[string]any{"name": "public", "namespace": "infra"}}, ""},
+		"one that is not":   {"HTTPRoute", []any{map[string]any{"name": "out"}, map[string]any{"name": "public"}}, "shop/public"},
+		"of the mesh":       {"HTTPRoute", []any{map[string]any{"name": "x", "kind": "Service", "group": ""}, map[string]any{"name": "x", "kind": "ServiceEntry", "group": "networking.istio.io"}}, ""},
+		"no route":          {"ReferenceGrant", []any{map[string]any{"name": "x"}}, ""},
+		"without any":       {"HTTPRoute", nil, ""},
+		"written as a text": {"HTTPRoute", []any{"out"}, "shop/"},
+	} {
+		o := &fixture.Object{Object: map[string]any{"apiVersion": mesh.GatewayAPIGroup + "/v1", "kind": x.kind, "metadata": map[string]any{"name": "r", "namespace": "shop"}, "spec": map[string]any{"parentRefs": x.parents}}}
+		if got := unparented(o, gateways); got != x.want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}

@@ -177,13 +177,22 @@ func (s *Session) ask(ctx context.Context, c egress.Case, st Standing, out *Exam
 	var wg sync.WaitGroup
 	for i, x := range c.Probes {
 		heard[i] = Heard{Results: results[i*len(st.Probes) : (i+1)*len(st.Probes)], Around: why.Question{Objects: objects, Policy: policy}}
-		wg.Go(func() { errs[i] = s.proxyOf(ctx, x.From, &heard[i].Around) })
+		wg.Go(func() { errs[i] = s.sidecarOf(ctx, x.From, &heard[i].Around) })
 	}
 	wg.Wait()
 	for i, x := range c.Probes {
 		out.tell(x.From, heard[i], errs[i])
 	}
 	return ctx.Err()
+}
+
+// sidecarOf is proxyOf; a client whose calls go around its sidecar has one all the same.
+func (s *Session) sidecarOf(ctx context.Context, client string, q *why.Question) error {
+	err := s.proxyOf(ctx, client, q)
+	if pod, bad := s.pods.Get(client); err == nil && bad == nil && pod.Captured() && pod.Escapes {
+		q.Captured = true
+	}
+	return err
 }
 
 // tell takes what one client was told; one whose proxy does not say what it has keeps no other from being heard.

@@ -87,7 +87,7 @@ func (r *remotes) kustomization(dir string, k types.Kustomization, plugins bool)
 			r.patches[full] = true
 		}
 	}
-	for _, name := range slices.Concat(k.Resources, k.Bases, k.Components) {
+	for _, name := range slices.Concat(k.Resources, k.Bases, k.Components) { //nolint:staticcheck // deprecated, and read by kustomize
 		if found, err := r.named(dir, name, plugins); found != "" || err != nil {
 			return found, err
 		}
@@ -136,12 +136,12 @@ func loaded(k types.Kustomization) []string {
 // patchesOf are the names of files with patches.
 func patchesOf(k types.Kustomization) []string {
 	var out []string
-	for _, p := range k.PatchesStrategicMerge {
+	for _, p := range k.PatchesStrategicMerge { //nolint:staticcheck // as above
 		if !strings.Contains(string(p), "\n") { // written in place
 			out = append(out, string(p))
 		}
 	}
-	for _, p := range slices.Concat(k.Patches, k.PatchesJson6902) {
+	for _, p := range slices.Concat(k.Patches, k.PatchesJson6902) { //nolint:staticcheck // as above
 		if p.Path != "" {
 			out = append(out, p.Path)
 		}

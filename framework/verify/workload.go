@@ -264,6 +264,7 @@ func clientName(w Workload) string {
 func (w Workload) client(name string, settings Settings) egress.Client {
 	c := egress.Client{
 		Name: name, Namespace: w.Namespace, Injection: egress.LabelledInjection, Annotations: map[string]string{}, User: w.User,
+		Escapes: w.User == sidecarUser || w.Group == sidecarUser, // its sidecar has no line of anything
 		StandIn: &egress.StandIn{Labels: map[string]string{}, NamespaceLabels: map[string]string{}, ServiceAccount: w.ServiceAccount, Ports: w.Ports, Group: w.Group, Proxy: w.Proxy},
 	}
 	for k, v := range settings.Pods {

@@ -35,7 +35,7 @@ func TestRunAs(t *testing.T) {
 		}
 		m := modelOf(t, nsShop+"---\napiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: shop}\nspec: {securityContext: {"+x.pod+"}, containers: ["+b.String()+"]}\n")
 		w := m.Workloads[1] // behind elsewhere/any
-		if k := m.Clients(m.Classes(true))[1]; w.User != x.user || w.Group != x.group || k.User != x.user || k.StandIn.Group != x.group {
+		if k := m.Clients(m.Classes(true))[1]; w.User != x.user || w.Group != x.group || k.User != x.user || k.StandIn.Group != x.group || k.Escapes != (x.user+x.group > 0) {
 			t.Errorf("%s: %+v, stand-in %+v", name, w, k)
 		}
 	}
