@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -68,7 +70,7 @@ func verifyCommand(o *options) *cobra.Command {
 	f.StringVar(&v.expectations, "expectations", "", "file that says what may get out: everything else must not (docs/verify.md)")
 	f.StringVar(&v.writeTo, "write-expectations", "", "write what gets out at present into this file, as expectations")
 	f.StringVar(&v.base, "base", "", "a commit of the Git repository that PATHS are in: say what has changed since then")
-	f.StringVar(&v.out, "out", "", "folder for verify.json, verify.md and verify.xml (JUnit)")
+	f.StringVar(&v.out, "out", "", "folder for verify.json, verify.md, verify.xml (JUnit) and verify.sarif (for code scanning; its paths are relative to the working directory)")
 	f.BoolVar(&v.every, "every-workload", false, "ask every workload, not one of all that no object tells apart")
 	f.BoolVar(&v.asJSON, "json", false, "print JSON")
 	f.StringVar(&v.table, "table", "open", "which answers the table has: open (what gets out, fails or is unproven), or all")
@@ -154,15 +156,38 @@ const (
 	verifyJSON     = "verify.json"
 	verifyMarkdown = "verify.md"
 	verifyJUnit    = "verify.xml"
+	verifySARIF    = "verify.sarif"
 )
 
 func writeVerify(rep *verify.Report, to *report.Folder) error {
+	dir, err := os.Getwd()
+	if err != nil {
+		return fmt.Errorf("find the working directory, to which the paths of %s are relative: %w", verifySARIF, err)
+	}
 	b, err := rep.JSON()
 	junit, err2 := rep.JUnit()
-	if err := errors.Join(err, err2); err != nil {
+	info, _ := debug.ReadBuildInfo() // nil says nothing, as a build without modules does
+	sarif, err3 := rep.SARIF(verify.SARIF{Version: buildInfoOf(info, nil).Version, Place: placeBelow(dir)})
+	if err := errors.Join(err, err2, err3); err != nil {
 		return err
 	}
-	return errors.Join(to.Write(verifyJSON, b), to.Write(verifyMarkdown, rep.Markdown()), to.Write(verifyJUnit, junit), appendSummary(rep.Markdown()))
+	return errors.Join(to.Write(verifyJSON, b), to.Write(verifyMarkdown, rep.Markdown()), to.Write(verifyJUnit, junit), to.Write(verifySARIF, sarif), appendSummary(rep.Markdown()))
+}
+
+// placeBelow is where files are, seen from a folder: relative to it where they are in it, in full elsewhere; "" for what is no file.
+func placeBelow(dir string) func(string) string {
+	return func(file string) string {
+		if !filepath.IsAbs(file) {
+			file = filepath.Join(dir, file)
+		}
+		if st, err := os.Stat(file); err != nil || st.IsDir() {
+			return ""
+		}
+		if below, err := filepath.Rel(dir, file); err == nil && filepath.IsLocal(below) {
+			file = below
+		}
+		return filepath.ToSlash(file)
+	}
 }
 
 // settingsFile reads a file with mesh settings; nil where there is none.

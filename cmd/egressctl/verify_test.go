@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"mesh-egress-conformance/framework/verify"
 )
 
 func TestVerifyFlags(t *testing.T) {
@@ -58,6 +61,43 @@ func TestVerifyNothing(t *testing.T) {
 		code := run(append([]string{"verify"}, x.args...), &out, &errs)
 		if code != x.code || !strings.Contains(errs.String(), x.want) {
 			t.Errorf("%s: exit %d, %s", name, code, errs.String())
+		}
+	}
+}
+
+// Code scanning knows files by their place in the repository, and nothing else.
+func TestPlaceBelow(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	for _, f := range []string{filepath.Join(dir, "mesh", "a.yaml"), filepath.Join(other, "b.yaml")} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(f), 0o700), os.WriteFile(f, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	place := placeBelow(dir)
+	for file, want := range map[string]string{
+		"mesh/a.yaml": "mesh/a.yaml", "./mesh/../mesh/a.yaml": "mesh/a.yaml", filepath.Join(dir, "mesh/a.yaml"): "mesh/a.yaml", filepath.Join(other, "b.yaml"): filepath.Join(other, "b.yaml"),
+		"standard input": "", "Istio's default": "", "mesh": "", "": "", "main:mesh/a.yaml": "",
+	} {
+		if got := place(file); got != want {
+			t.Errorf("%q: %q, want %q", file, got, want)
+		}
+	}
+}
+
+// Whoever asks for a folder gets every form of the report.
+func TestWriteVerify(t *testing.T) {
+	dir := t.TempDir()
+	to, err := openReports(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	if err := writeVerify(&verify.Report{Version: verify.ReportVersion}, to); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{verifyJSON, verifyMarkdown, verifyJUnit, verifySARIF} {
+		if st, err := os.Stat(filepath.Join(dir, name)); err != nil || st.Size() == 0 {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
