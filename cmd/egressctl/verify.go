@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ type verifyFlags struct {
 	table        string
 	verbose      bool
 	keep         bool
+	watch        bool
 }
 
 func verifyCommand(o *options) *cobra.Command {
@@ -48,11 +50,12 @@ func verifyCommand(o *options) *cobra.Command {
 			"It uses the running cluster of that name; if there is none it brings one up and takes it down again.\n\n" +
 			"Exit status: 0 everything is proven and as expected; 1 a leak, an outage or a detour from --expectations, or without them a\n" +
 			"change since --base that opens something; 2 the result is partial or something is unproven, or a fault of the harness; 64\n" +
-			"wrong usage.",
+			"wrong usage. With --watch it is that of the last proof.",
 		Example: `  egressctl verify ./mesh
   helm template ./chart | egressctl verify - --mesh-config mesh.yaml
   egressctl verify ./mesh --write-expectations egress.yaml    # once
   egressctl verify ./mesh --expectations egress.yaml          # from then on: exit status 1 on a leak or an outage
+  egressctl verify ./mesh --watch                             # while you edit
   egressctl verify ./mesh --base origin/main --out reports/verify   # what does this branch open, close, redirect?`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return v.run(cmd, args) },
@@ -71,6 +74,7 @@ func verifyCommand(o *options) *cobra.Command {
 	f.StringVar(&v.writeTo, "write-expectations", "", "write what gets out at present into this file, as expectations")
 	f.StringVar(&v.base, "base", "", "a commit of the Git repository that PATHS are in: say what has changed since then")
 	f.StringVar(&v.out, "out", "", "folder for verify.json, verify.md, verify.xml (JUnit) and verify.sarif (for code scanning; its paths are relative to the working directory)")
+	f.BoolVar(&v.watch, "watch", false, "stay, and prove again on every save of a file that was read: print what has changed since; Ctrl-C ends it")
 	f.BoolVar(&v.every, "every-workload", false, "ask every workload, not one of all that no object tells apart")
 	f.BoolVar(&v.asJSON, "json", false, "print JSON")
 	f.StringVar(&v.table, "table", "open", "which answers the table has: open (what gets out, fails or is unproven), or all")
@@ -90,6 +94,10 @@ func (v *verifyFlags) check(args []string) error {
 		return fmt.Errorf("--expectations and --write-expectations are both %s: compare first, and write when you mean it", v.writeTo)
 	case v.base != "" && strings.HasPrefix(v.base, "-"):
 		return fmt.Errorf("--base %s: give a commit, a branch or a tag", v.base)
+	case v.watch && (v.base != "" || v.asJSON || v.writeTo != ""):
+		return errors.New("--watch says what each save changes, as text: leave out --base, --json and --write-expectations (--out has verify.json anew after each)")
+	case v.watch && slices.Contains(args, "-"):
+		return errors.New("standard input is not saved again: name files or folders for --watch")
 	}
 	for i, a := range args {
 		if a == "-" && (v.base != "" || i != len(args)-1 && strings.Join(args[i+1:], " ") == "-") {
@@ -115,6 +123,7 @@ func (v *verifyFlags) run(cmd *cobra.Command, args []string) error {
 		}
 		defer to.Close()
 	}
+	x.out = to
 	rep, err := x.run(cmd, func(rep *verify.Report) error {
 		rep.Took = time.Since(start).Seconds()
 		return v.tell(cmd, rep, to)
@@ -190,39 +199,40 @@ func placeBelow(dir string) func(string) string {
 	}
 }
 
-// settingsFile reads a file with mesh settings; nil where there is none.
-func settingsFile(file string) (*manifest.Object, error) {
+// settingsFile reads a file with mesh settings, and its text; nil where there is none.
+func settingsFile(file string) (*manifest.Object, string, error) {
 	if file == "" {
-		return nil, nil
+		return nil, "", nil
 	}
 	b, err := input.ReadFile(file, input.MaxFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the mesh settings: %w", err)
+		return nil, "", fmt.Errorf("read the mesh settings: %w", err)
 	}
 	docs, err := input.Documents(file, b)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if len(docs) != 1 {
-		return nil, fmt.Errorf("%s: one document with mesh settings is expected, there are %d", file, len(docs))
+		return nil, "", fmt.Errorf("%s: one document with mesh settings is expected, there are %d", file, len(docs))
 	}
 	o := manifest.Object{File: file, Line: docs[0].Line, Node: docs[0]}
 	if err := input.Decode(docs[0], &o.Fields); err != nil {
-		return nil, fmt.Errorf("%s:%d: %w", file, docs[0].Line, err)
+		return nil, "", fmt.Errorf("%s:%d: %w", file, docs[0].Line, err)
 	}
-	return &o, nil
+	return &o, string(b), nil
 }
 
-// expectations reads a file with expectations; nil where there is none.
-func expectations(file string) (*verify.Expectations, error) {
+// expectations reads a file with expectations, and its text; nil where there is none.
+func expectations(file string) (*verify.Expectations, string, error) {
 	if file == "" {
-		return nil, nil
+		return nil, "", nil
 	}
 	b, err := input.ReadFile(file, input.MaxFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the expectations: %w", err)
+		return nil, "", fmt.Errorf("read the expectations: %w", err)
 	}
-	return verify.ParseExpectations(file, b)
+	e, err := verify.ParseExpectations(file, b)
+	return e, string(b), err
 }
 
 // standardInput is where objects come from that are handed in.

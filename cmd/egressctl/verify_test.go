@@ -23,6 +23,10 @@ func TestVerifyFlags(t *testing.T) {
 		"one file for both":        {verifyFlags{o: &options{}, table: "all", expectations: "e", writeTo: "e"}, []string{"a"}, "compare first"},
 		"a base of standard input": {verifyFlags{o: &options{}, table: "all", base: "main"}, []string{"-"}, "no history"},
 		"standard input twice":     {verifyFlags{o: &options{}, table: "all"}, []string{"-", "-"}, "read once"},
+		"a watch with a base":      {verifyFlags{o: &options{}, table: "all", watch: true, base: "main"}, []string{"a"}, "leave out --base"},
+		"a watch of JSON":          {verifyFlags{o: &options{}, table: "all", watch: true, asJSON: true}, []string{"a"}, "leave out --base"},
+		"a watch of a pipe":        {verifyFlags{o: &options{}, table: "all", watch: true}, []string{"a", "-"}, "not saved again"},
+		"a watch":                  {verifyFlags{o: &options{}, table: "all", watch: true, out: "x", expectations: "e"}, []string{"a"}, ""},
 		"a flag for a commit":      {verifyFlags{o: &options{}, table: "all", base: "--output=x"}, []string{"a"}, "give a commit"},
 	} {
 		err := x.v.check(x.args)

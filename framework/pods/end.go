@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 )
 
@@ -24,18 +25,28 @@ func (p *Pods) End(ctx context.Context, name string) error {
 	delete(p.started, name)
 	p.mu.Unlock()
 	pod.run.close()
-	objs, err := described(ctx, pod.Client)
+	if err := p.removeWorkload(ctx, pod.Client); err != nil {
+		return err
+	}
+	if err := p.waitEnded(ctx, pod.Namespace, pod.PodName, types.UID(pod.UID)); err != nil {
+		return fmt.Errorf("end client %q: %w", name, err)
+	}
+	return nil
+}
+
+// Discard removes the workload of a client that Start could not start.
+func (p *Pods) Discard(ctx context.Context, c egress.Client) error { return p.removeWorkload(ctx, c) }
+
+func (p *Pods) removeWorkload(ctx context.Context, c egress.Client) error {
+	objs, err := described(ctx, c)
 	if err != nil {
 		return err
 	}
 	objs = slices.DeleteFunc(objs, func(o *fixture.Object) bool { return !isDeployment(o) })
 	for _, owner := range []*fixture.Client{p.fixtures, p.fixtures.As(fixture.ClusterOwner)} { // an earlier command may have started it
 		if err := owner.Remove(ctx, objs...); err != nil {
-			return fmt.Errorf("end client %q: %w", name, err)
+			return fmt.Errorf("end client %q: %w", c.Name, err)
 		}
-	}
-	if err := p.waitEnded(ctx, pod.Namespace, pod.PodName, types.UID(pod.UID)); err != nil {
-		return fmt.Errorf("end client %q: %w", name, err)
 	}
 	return nil
 }
