@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
@@ -268,10 +269,11 @@ func (s *Session) SetClients(ctx context.Context, clients []egress.Client) error
 	return nil
 }
 
-// replace ends the clients that others do not have in the same way. Nothing else may be starting.
+// replace ends the clients that others do not have in the same way, side by side. Nothing else may be starting.
 func (s *starter) replace(ctx context.Context, clients []egress.Client) error {
-	var all error
-	for _, old := range s.clients {
+	errs := make([]error, len(s.clients))
+	var all sync.WaitGroup
+	for i, old := range s.clients {
 		if slices.ContainsFunc(clients, func(c egress.Client) bool { return reflect.DeepEqual(c, old) }) {
 			continue
 		}
@@ -279,15 +281,27 @@ func (s *starter) replace(ctx context.Context, clients []egress.Client) error {
 		started := s.once[old.Name]
 		delete(s.once, old.Name)
 		s.mu.Unlock()
-		switch {
-		case started == nil:
-		case started.err != nil:
-			all = errors.Join(all, s.pods.Discard(ctx, old))
-		default:
-			s.logs.Stop(old.Name)
-			all = errors.Join(all, s.pods.End(ctx, old.Name))
+		if started != nil {
+			all.Go(func() { errs[i] = s.endNow(ctx, old, started.err == nil) })
 		}
 	}
+	all.Wait()
 	s.clients = clients
-	return all
+	return errors.Join(errs...)
+}
+
+// endNow ends a client, or removes what there is of one that did not start.
+func (s *starter) endNow(ctx context.Context, c egress.Client, started bool) error {
+	if !started {
+		if err := s.pods.Discard(ctx, c); err != nil {
+			return fmt.Errorf("remove client %q, which did not start: %w", c.Name, err)
+		}
+		return nil
+	}
+	s.logs.Stop(c.Name)
+	end, err := s.pods.End(c.Name)
+	if err != nil {
+		return err
+	}
+	return end(ctx)
 }

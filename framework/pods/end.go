@@ -15,29 +15,34 @@ import (
 	"mesh-egress-conformance/framework/fixture"
 )
 
-// End ends a client and returns when its processes have. It can be started again.
-func (p *Pods) End(ctx context.Context, name string) error {
+// End takes a client out of those that are started, so that it can be started again. The returned function ends it, and
+// returns when its processes have ended; start it again only after that.
+func (p *Pods) End(name string) (end func(context.Context) error, err error) {
 	pod, err := p.Get(name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p.mu.Lock()
 	delete(p.started, name)
 	p.mu.Unlock()
-	pod.run.close()
-	if err := p.removeWorkload(ctx, pod.Client); err != nil {
-		return err
-	}
-	if err := p.waitEnded(ctx, pod.Namespace, pod.PodName, types.UID(pod.UID)); err != nil {
-		return fmt.Errorf("end client %q: %w", name, err)
-	}
-	return nil
+	return func(ctx context.Context) error {
+		pod.run.close()
+		if err := p.end(ctx, pod); err != nil {
+			return fmt.Errorf("end client %q: %w", name, err)
+		}
+		return nil
+	}, nil
 }
 
-// Discard removes the workload of a client that Start could not start.
-func (p *Pods) Discard(ctx context.Context, c egress.Client) error { return p.removeWorkload(ctx, c) }
+func (p *Pods) end(ctx context.Context, pod *Pod) error {
+	if err := p.Discard(ctx, pod.Client); err != nil {
+		return err
+	}
+	return p.waitEnded(ctx, pod.Namespace, pod.PodName, types.UID(pod.UID))
+}
 
-func (p *Pods) removeWorkload(ctx context.Context, c egress.Client) error {
+// Discard removes the workload of a client, also of one that Start could not start.
+func (p *Pods) Discard(ctx context.Context, c egress.Client) error {
 	objs, err := described(ctx, c)
 	if err != nil {
 		return err
@@ -45,7 +50,7 @@ func (p *Pods) removeWorkload(ctx context.Context, c egress.Client) error {
 	objs = slices.DeleteFunc(objs, func(o *fixture.Object) bool { return !isDeployment(o) })
 	for _, owner := range []*fixture.Client{p.fixtures, p.fixtures.As(fixture.ClusterOwner)} { // an earlier command may have started it
 		if err := owner.Remove(ctx, objs...); err != nil {
-			return fmt.Errorf("end client %q: %w", c.Name, err)
+			return err
 		}
 	}
 	return nil
