@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,6 +27,14 @@ type verification struct {
 	own     []egress.Client
 	harness harness.Options
 	out     *report.Folder // nil for none
+	// others are the same in other versions of Istio, by version.
+	others []elsewhere
+}
+
+// elsewhere is a verification in another version of Istio.
+type elsewhere struct {
+	version string
+	*verification
 }
 
 // reading is all that was read of a version.
@@ -96,8 +105,39 @@ func (v *verifyFlags) prepare(cmd *cobra.Command, args []string) (*verification,
 	if x.own, err = ownClients(); err != nil {
 		return nil, err
 	}
-	x.harness, err = v.session(cmd, slices.Concat(x.own, clients))
+	if x.others, err = v.elsewhere(cmd, x); err != nil {
+		return nil, err
+	}
+	x.harness, err = v.session(cmd, v.o, slices.Concat(x.own, clients))
 	return x, err
+}
+
+// elsewhere prepares the same for all versions of --istio but the last, which becomes the version of x.
+func (v *verifyFlags) elsewhere(cmd *cobra.Command, x *verification) ([]elsewhere, error) {
+	if !strings.Contains(v.o.istio, ",") {
+		return nil, nil
+	}
+	versions, err := v.o.istioVersions(cmd.Context(), strings.Split(v.o.istio, ","))
+	if err != nil {
+		return nil, usage(err)
+	}
+	o, _, err := v.modelOptions()
+	if err != nil {
+		return nil, err
+	}
+	var out []elsewhere
+	last := len(versions) - 1
+	for _, version := range versions[:last] {
+		now := *x.now
+		now.judged = v.version(x.now.set, o) // what the mesh refuses is noted in it
+		other := &verification{flags: v, now: &now, own: x.own}
+		if other.harness, err = v.session(cmd, v.o.on(version), slices.Concat(x.own, now.clients())); err != nil {
+			return nil, err
+		}
+		out = append(out, elsewhere{version, other})
+	}
+	v.o = v.o.on(versions[last])
+	return out, nil
 }
 
 func (v *verifyFlags) version(set *manifest.Set, o verify.ModelOptions) judged {
@@ -112,8 +152,8 @@ func ownClients() ([]egress.Client, error) {
 }
 
 // session are the options of a session with those who ask.
-func (v *verifyFlags) session(cmd *cobra.Command, clients []egress.Client) (harness.Options, error) {
-	ho, err := v.o.session(cmd, selected{clients: clients, fixtures: fixtures.FS})
+func (v *verifyFlags) session(cmd *cobra.Command, o *options, clients []egress.Client) (harness.Options, error) {
+	ho, err := o.session(cmd, selected{clients: clients, fixtures: fixtures.FS})
 	if err != nil {
 		return ho, err
 	}
@@ -130,12 +170,17 @@ func (v *verifyFlags) session(cmd *cobra.Command, clients []egress.Client) (harn
 // report is the last one.
 func (x *verification) run(cmd *cobra.Command, tell func(*verify.Report) error) (*verify.Report, error) {
 	ctx := cmd.Context()
+	compare, err := x.askElsewhere(cmd)
+	if err != nil {
+		return nil, err
+	}
 	s, err := harness.Open(ctx, x.harness)
 	if err != nil {
 		return nil, err
 	}
 	now, err := x.in(ctx, s)
 	if err == nil {
+		compare(now.report)
 		err = tell(now.report) // taking down what stood takes as long again
 	}
 	if x.flags.watch && err == nil {
@@ -149,6 +194,28 @@ func (x *verification) run(cmd *cobra.Command, tell func(*verify.Report) error) 
 		return nil, err
 	}
 	return now.report, nil
+}
+
+// askElsewhere asks other versions of Istio, one mesh after the other; what it returns adds what they say to a report. A version that
+// cannot be asked is told there, and keeps no other from being asked.
+func (x *verification) askElsewhere(cmd *cobra.Command) (func(*verify.Report), error) {
+	reports, errs := make([]*verify.Report, len(x.others)), make([]error, len(x.others))
+	for i, e := range x.others {
+		fmt.Fprintf(x.flags.o.steps(cmd), "asking Istio %s\n", e.version)
+		reports[i], errs[i] = e.run(cmd, func(*verify.Report) error { return nil })
+		if err := cmd.Context().Err(); err != nil {
+			return nil, errors.Join(err, errs[i])
+		}
+	}
+	return func(r *verify.Report) {
+		for i, e := range x.others {
+			if errs[i] != nil {
+				r.NotAsked(e.version, errs[i])
+				continue
+			}
+			r.Compare(reports[i])
+		}
+	}, nil
 }
 
 // proof is what was proven of a version.

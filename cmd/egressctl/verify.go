@@ -16,6 +16,7 @@ import (
 	"mesh-egress-conformance/framework/input"
 	"mesh-egress-conformance/framework/manifest"
 	"mesh-egress-conformance/framework/printable"
+	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/framework/report"
 	"mesh-egress-conformance/framework/verify"
 )
@@ -56,12 +57,14 @@ func verifyCommand(o *options) *cobra.Command {
   egressctl verify ./mesh --write-expectations egress.yaml    # once
   egressctl verify ./mesh --expectations egress.yaml          # from then on: exit status 1 on a leak or an outage
   egressctl verify ./mesh --watch                             # while you edit
+  egressctl verify ./mesh --istio 1.29,1.31                   # what does an upgrade change?
   egressctl verify ./mesh --base origin/main --out reports/verify   # what does this branch open, close, redirect?`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return v.run(cmd, args) },
 	}
 	o.addUpFlags(cmd)
 	f := cmd.Flags()
+	f.Lookup("istio").Usage += "; several, such as 1.29,1.31, are all asked the same: the report is that of the last one, and what comes out otherwise in another is a surprise"
 	for _, n := range []string{"internet", "allow-install", "client-image"} {
 		_ = f.MarkHidden(n) // it is there
 	}
@@ -96,6 +99,8 @@ func (v *verifyFlags) check(args []string) error {
 		return fmt.Errorf("--base %s: give a commit, a branch or a tag", v.base)
 	case v.watch && (v.base != "" || v.asJSON || v.writeTo != ""):
 		return errors.New("--watch says what each save changes, as text: leave out --base, --json and --write-expectations (--out has verify.json anew after each)")
+	case strings.Contains(v.o.istio, ",") && (v.watch || v.o.istioSource != "" || v.o.provider == provider.Existing || v.o.place.Kubeconfig != ""):
+		return errors.New("--istio with several versions makes a cluster for each: leave out --watch, --istio-source and --kubeconfig")
 	case v.watch && slices.Contains(args, "-"):
 		return errors.New("standard input is not saved again: name files or folders for --watch")
 	}

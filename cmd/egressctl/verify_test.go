@@ -26,6 +26,9 @@ func TestVerifyFlags(t *testing.T) {
 		"a watch with a base":      {verifyFlags{o: &options{}, table: "all", watch: true, base: "main"}, []string{"a"}, "leave out --base"},
 		"a watch of JSON":          {verifyFlags{o: &options{}, table: "all", watch: true, asJSON: true}, []string{"a"}, "leave out --base"},
 		"a watch of a pipe":        {verifyFlags{o: &options{}, table: "all", watch: true}, []string{"a", "-"}, "not saved again"},
+		"versions of a watch":      {verifyFlags{o: &options{istio: "1.29,1.31"}, table: "all", watch: true}, []string{"a"}, "makes a cluster for each"},
+		"versions of a source":     {verifyFlags{o: &options{istio: "1.29,1.31", istioSource: "x"}, table: "all"}, []string{"a"}, "makes a cluster for each"},
+		"versions":                 {verifyFlags{o: &options{istio: "1.29,1.31"}, table: "all", base: "main"}, []string{"a"}, ""},
 		"a watch":                  {verifyFlags{o: &options{}, table: "all", watch: true, out: "x", expectations: "e"}, []string{"a"}, ""},
 		"a flag for a commit":      {verifyFlags{o: &options{}, table: "all", base: "--output=x"}, []string{"a"}, "give a commit"},
 	} {
@@ -59,6 +62,8 @@ func TestVerifyNothing(t *testing.T) {
 		"no repository":        {[]string{good, "--base", "main"}, "find the Git repository", exitFault},
 		"no path":              {nil, "requires at least 1 arg", exitUsage},
 		"another's cluster":    {[]string{good, "--provider", "existing"}, "", exitFault},
+		"an unknown version":   {[]string{good, "--istio", "0.8,1.31"}, "0.8", exitUsage},
+		"one version twice":    {[]string{good, "--istio", "1.31,1.31"}, "is in it twice", exitUsage},
 		"two kinds of nothing": {[]string{good, "--table", "x"}, "--table x", exitUsage},
 	} {
 		var out, errs bytes.Buffer

@@ -40,6 +40,7 @@ var rules = []rule{
 	{string(Closes), sarif.LevelWarning, "the change closes a call", "Is whoever makes it gone? With --expectations an expected call that is closed is an outage."},
 	{string(Redirects), sarif.LevelWarning, "the change leads a call another way, or has it encrypted by somebody else", "Say in the file with expectations which gateway it must go through and who must encrypt it (via, encrypted)."},
 	{string(Unclear), sarif.LevelNote, "what the change does to a call was not proven", "Verify again; --verbose prints the steps."},
+	{OtherVersion, sarif.LevelWarning, "a call comes out otherwise in another version of Istio", "An upgrade changes it, and no file shows it. Each result has both answers."},
 	{NotTakenOver, sarif.LevelError, "a part of the input is not taken over, and the result is partial", "Mend the file or the object: everything else was verified without it."},
 }
 

@@ -230,7 +230,7 @@ func (r *Report) Summary() string {
 	for _, c := range r.Classes {
 		workloads += len(c.Workloads)
 	}
-	s := fmt.Sprintf("%d workloads in %d classes, %d questions each, on Istio %s: %d allowed, %d blocked, %d fail, %d unproven; %d surprises", workloads, len(r.Classes), r.Questions, r.Istio,
+	s := fmt.Sprintf("%d workloads in %d classes, %d questions each, on Istio %s: %d allowed, %d blocked, %d fail, %d unproven; %d surprises", workloads, len(r.Classes), r.Questions, r.versions(),
 		r.Count(Allowed), r.Count(Blocked)+r.Count(Led), r.Count(Fails), r.Count(Unproven), len(r.Surprises))
 	if r.Expected != "" {
 		s += fmt.Sprintf("; %d answers not as %s expects", len(r.Deviations), r.Expected)
@@ -239,6 +239,14 @@ func (r *Report) Summary() string {
 		s += "; the result is partial"
 	}
 	return s + fmt.Sprintf(" (%.1fs)", r.Took)
+}
+
+// versions are those that were asked.
+func (r *Report) versions() string {
+	if len(r.Others) == 0 {
+		return r.Istio
+	}
+	return fmt.Sprintf("%s (compared with %s)", r.Istio, strings.Join(r.Others, ", "))
 }
 
 func (r *Report) changeSummary() string {
