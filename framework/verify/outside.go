@@ -34,6 +34,8 @@ type stand struct {
 	addresses []netip.Addr
 	services  map[uint16]internet.Service
 	called    string // by people; "" is its name
+	// certificate are further names in its certificates: those that the mesh alone knows it by.
+	certificate []string
 }
 
 // planner makes an outside.
@@ -81,6 +83,7 @@ func NewOutside(base *internet.Hosts, expected *Expectations, models ...*Model) 
 		}
 	}
 	p.everywhere()
+	p.metadata()
 	p.expected(expected)
 	guests := &internet.Hosts{}
 	for _, s := range p.stands {
@@ -104,7 +107,7 @@ func NewOutside(base *internet.Hosts, expected *Expectations, models ...*Model) 
 }
 
 func (s *stand) host() internet.Host {
-	h := internet.Host{Name: s.names[0], Aliases: s.names[1:]}
+	h := internet.Host{Name: s.names[0], Aliases: s.names[1:], CertificateNames: s.certificate}
 	for _, a := range s.addresses {
 		h.Address = append(h.Address, netip.PrefixFrom(a, a.BitLen()))
 	}
@@ -258,12 +261,7 @@ func (p *planner) named(e entry) {
 	single := e.single()
 	for _, h := range e.hosts {
 		if !external(h) {
-			if len(e.addresses) == 0 && len(e.endpoints) == 0 {
-				continue // it is a Service's, or nobody's
-			}
-			if strings.HasSuffix(h, ".cluster.local") || strings.HasSuffix(h, ".svc") || h == "*" {
-				continue
-			}
+			continue // it is a Service's, the mesh's own, or nobody's
 		}
 		if why := internet.NameFault(h); why != "" {
 			p.lack(e, "hosts", "host %q has no stand-in: %s", h, why)
@@ -308,6 +306,7 @@ func (p *planner) named(e entry) {
 			p.askName(s.name, port, p.speech(e, port), e.object)
 		}
 	}
+	p.ownNames(e)
 }
 
 // single are the single addresses of an entry that a stand-in can have.
@@ -422,6 +421,16 @@ func (p *planner) stranger() {
 		p.ask(Question{Kind: Strange, Host: Stranger, Port: x.port, What: x.what, speech: x.sp}, manifest.Object{})
 	}
 }
+
+// metadata asks for the address at which clouds hand out credentials. Where an object names it, that host has it.
+func (p *planner) metadata() {
+	sp := speeches["HTTP"]
+	p.at(internet.Metadata).serve(metadataPort, sp.service)
+	p.ask(Question{Kind: Strange, Host: internet.Metadata.String(), Port: metadataPort, What: "cloud metadata", speech: sp}, manifest.Object{})
+}
+
+// metadataPort is that of HTTP, at every cloud.
+const metadataPort = 80
 
 // udpPort is where the stranger answers datagrams: a port of its own, since a host has one service at each.
 const udpPort = 4433

@@ -121,7 +121,7 @@ func (x Row) examples() string {
 	return strings.Join(out, ", ")
 }
 
-const maxExamples = 5
+const maxExamples = 6
 
 func (x Row) journey() string {
 	if x.State == Unproven {
