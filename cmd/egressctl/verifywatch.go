@@ -110,8 +110,8 @@ func (w *watching) saved(ctx context.Context) error {
 	fmt.Fprintf(w.say, "\nsaved: %s\n", saved(files))
 	now, progress, err := w.prove(ctx, next, w.last)
 	switch {
-	case err != nil && ctx.Err() != nil: // interrupted
-		return nil
+	case err != nil && ctx.Err() != nil:
+		return nil //nolint:nilerr // interrupted, which is how it ends
 	case err != nil:
 		if dead := w.alive(); dead != nil {
 			return errors.Join(err, dead)
