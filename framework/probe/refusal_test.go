@@ -5,11 +5,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"mesh-egress-conformance/framework/probe/wire"
-	"sync"
-	"time"
 )
 
 // A proxy writes its line of a connection when that has ended, so one whose certificate is refused must not stay open.
@@ -54,10 +54,10 @@ func TestConnectionsEnd(t *testing.T) {
 	srv.Config.Protocols.SetUnencryptedHTTP2(true)
 	var open sync.WaitGroup
 	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-		switch s {
-		case http.StateNew:
+		if s == http.StateNew {
 			open.Add(1)
-		case http.StateClosed:
+		}
+		if s == http.StateClosed {
 			open.Done()
 		}
 	}
