@@ -164,7 +164,7 @@ func (r *run) scriptFrom(p egress.Probe, client string, ports [2]int, t *try) Sc
 	patience := total * 1000 // of the agent, in milliseconds
 	if p.Dead {              // nobody will answer: do not wait long to see it
 		connect = seconds(r.e.Limits.Probe.Dead)
-		if client == egress.ControlClient {
+		if client == egress.ControlClient && t.probe.From != client { // where it is asked itself, a timeout would be its answer
 			patience = connect * 1000
 		}
 	}
