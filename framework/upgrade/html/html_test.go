@@ -86,6 +86,23 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// A report of the first egressctl that upgraded has no moments; what it has of an incident is shown.
+func TestPageOfAnOlderReport(t *testing.T) {
+	for file, want := range map[string]string{
+		"v1-first.json": `<p>The first attempt: a saw it</p><p class="soft">The egressctl that made this report noted no others.</p>`,
+		"v1-last.json":  `<td class="n">0.250</td><td>a</td><td>a saw it</td>`,
+	} {
+		r, err := upgrade.Read("../testdata/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := Render(r)
+		if page := string(b); err != nil || !strings.Contains(page, want) || strings.Contains(page, "The first 0 of") || strings.Count(page, "noted no others") != 2*strings.Count(file, "first") {
+			t.Errorf("%s: %v\n%s", file, err, page)
+		}
+	}
+}
+
 // Every row and bar of the drawing lies within it, and its elements are well formed.
 func TestChart(t *testing.T) {
 	r := seen("x")
