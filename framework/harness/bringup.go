@@ -263,6 +263,7 @@ func (s *Session) join(ctx context.Context) error {
 		overlay = mesh.NewOverlay(installed, s.configStore(mesh.DefaultRevision, installed))
 	}
 	s.changer = mesh.NewChanger(s.istiod, overlay, s.fix, s.opts.Limits.Push)
+	s.changer.Follow(s.followed)
 	s.followRevisions(overlay)
 	if s.lock.follows() {
 		if err := s.setBase(ctx, nil); err != nil {
