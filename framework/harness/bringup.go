@@ -130,7 +130,19 @@ func (s *Session) installGateways(ctx context.Context, in *mesh.Installer) error
 	if err := in.Gateways(ctx); err != nil {
 		return err
 	}
-	return s.starter.findGateways(ctx)
+	if err := s.starter.findGateways(ctx); err != nil {
+		return err
+	}
+	var proxies []string
+	for f := range installedGateways {
+		proxies = append(proxies, s.starter.gatewayProxies(f)...)
+	}
+	return s.connected(ctx, proxies...)
+}
+
+// connected waits until the istiods that serve proxies know them.
+func (s *Session) connected(ctx context.Context, proxies ...string) error {
+	return s.changer.Connected(ctx, proxies, s.opts.Limits.Pods.Connected)
 }
 
 // ensureGateways installs the gateways where they are missing.
@@ -264,6 +276,10 @@ func (s *Session) join(ctx context.Context) error {
 	}
 	s.changer = mesh.NewChanger(s.istiod, overlay, s.fix, s.opts.Limits.Push)
 	s.changer.Follow(s.followed)
+	s.starter.connected = s.connected
+	if err := s.connected(ctx, s.proxies()...); err != nil {
+		return err
+	}
 	s.followRevisions(overlay)
 	if s.lock.follows() {
 		if err := s.setBase(ctx, nil); err != nil {

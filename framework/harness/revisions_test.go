@@ -92,6 +92,23 @@ func TestStartRevision(t *testing.T) {
 	}
 }
 
+// A client has started when the istiod knows its proxy that serves it, which is told first; before the session is joined, there
+// is nobody to ask.
+func TestServedClient(t *testing.T) {
+	var did []string
+	s := &starter{bind: func(proxy, revision string) { did = append(did, proxy+" of "+revision) }}
+	if err := s.served(t.Context(), egress.Client{Name: "client"}, "client.n"); err != nil || len(did) > 0 {
+		t.Errorf("%v %q", err, did)
+	}
+	s.connected = func(_ context.Context, proxies ...string) error {
+		did = append(did, "waited for "+strings.Join(proxies, ","))
+		return errors.New("it never came")
+	}
+	if err := s.served(t.Context(), egress.Client{Name: "a", Revision: "flags"}, "a.n"); err == nil || !slices.Equal(did, []string{"a.n of flags", "waited for a.n"}) {
+		t.Errorf("%v %q", err, did)
+	}
+}
+
 // Beside an Istio of somebody else's, no istiod is installed.
 func TestRevisionOfOthers(t *testing.T) {
 	s := &Session{env: environment{cluster: &mortal{gone: make(chan struct{})}}}
