@@ -15,8 +15,10 @@ import (
 // A shell command may be any program, which picks its client ports as the kernel likes and cannot tell them. Its
 // connections are those of its pod that no probe could have made and that began while it ran:
 //
-//   - everything that the harness itself does in a client pod has ports from firstPort to lastPort; all other
-//     connections of the pod are commands';
+//   - everything that the harness itself does in a client pod has a port that was handed out to it; all other connections
+//     of the pod are commands'. Not all of those have a port that the kernel picks: where it has picked one that it
+//     remembers from a command before, with another destination, the two clash when they are redirected to the sidecar, and
+//     the sidecar sees the later one come from any port there is;
 //   - the commands of one pod run one at a time, whatever cases they belong to;
 //   - a connection's line in the sidecar's log says when it began, by the clock of the node, which the probe agent has
 //     too: that is within one command's time, or the pod makes connections of its own, and then nothing is proven;
@@ -37,6 +39,8 @@ type commandRun struct {
 	pod *podCommands
 	// began and ended are by the clock of the pod's node; zero while they are not known.
 	began, ended time.Time
+	// since and until are by the clock of the harness; until is zero while it runs.
+	since, until time.Time
 	// first is the number of the first arrival that may be the command's.
 	first int64
 }
@@ -65,7 +69,7 @@ func (r *run) beginCommand(ctx context.Context, pod string) (*commandRun, error)
 		<-c.running
 		return nil, err
 	}
-	run := &commandRun{pod: c, first: first}
+	run := &commandRun{pod: c, first: first, since: time.Now()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.runs = append(c.runs, run)
@@ -78,7 +82,7 @@ const commandGap = 2 * time.Millisecond
 // end lets the next command begin.
 func (c *commandRun) end(x Execution) {
 	c.pod.mu.Lock()
-	c.began, c.ended = x.Began, x.Ended
+	c.began, c.ended, c.until = x.Began, x.Ended, time.Now()
 	c.pod.mu.Unlock()
 	<-time.After(commandGap)
 	<-c.pod.running
@@ -109,11 +113,27 @@ func (c *commandRun) received(seq int64) bool {
 	return i == len(c.pod.runs)-1 || seq < c.pod.runs[i+1].first
 }
 
-// foreignPort is the port of an address of a pod that no probe uses; 0 for any other address.
-func foreignPort(address string, pod ClientInfo) int {
+// mayHave says whether an address of a pod may be that of a connection of the command's: no probe was given its port that
+// may have used it then.
+func (c *commandRun) mayHave(address string, pod ClientInfo) bool {
+	port := portOf(address, pod)
+	if c == nil || port == 0 {
+		return false
+	}
+	c.pod.mu.Lock()
+	since, until := c.since, c.until
+	c.pod.mu.Unlock()
+	if until.IsZero() {
+		until = time.Now()
+	}
+	return !ids.gave(pod.pod(), port, since.Add(-portCycle), until)
+}
+
+// portOf is the port of an address of a pod; 0 for any other address.
+func portOf(address string, pod ClientInfo) int {
 	host, port, err := net.SplitHostPort(address)
 	n, err2 := strconv.Atoi(port)
-	if err != nil || err2 != nil || !pod.owns(host) || n >= firstPort && n <= lastPort {
+	if err != nil || err2 != nil || !pod.owns(host) {
 		return 0
 	}
 	return n
@@ -133,7 +153,8 @@ func (r *run) unexplained(ctx context.Context, client string, info ClientInfo) (
 		return nil, nil
 	}
 	found, err := r.proxied(ctx, client, func(l egress.AccessLog) bool {
-		return foreignPort(l.DownstreamRemote, info) != 0 && !l.Start().IsZero() &&
+		port := portOf(l.DownstreamRemote, info)
+		return port != 0 && !ids.gave(info.pod(), port, time.Time{}, time.Now()) && !l.Start().IsZero() &&
 			!slices.ContainsFunc(runs, func(c *commandRun) bool { return c.during(l.Start()) })
 	})
 	if err != nil || len(found) == 0 {

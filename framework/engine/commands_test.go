@@ -16,6 +16,7 @@ import (
 // programs is a world whose clients run programs that pick their own ports.
 type programs struct {
 	*world
+	clash    bool // the kernel changes the ports on the way to the sidecar
 	own      bool // the pod makes connections of its own, besides
 	direct   bool // the programs go around the sidecar
 	unlogged bool // the sidecar writes no line at all
@@ -37,6 +38,9 @@ func (w *programs) Do(_ context.Context, client string, q probe.Request) (Execut
 	w.port++
 	peer := fmt.Sprintf("%s:%d", clientIP, 40000+w.port)
 	line := egress.AccessLog{StartTime: began.UTC().Format("2006-01-02T15:04:05.000Z"), DownstreamRemote: peer, DownstreamLocal: siteAddr, UpstreamCluster: "BlackHoleCluster"}
+	if w.clash { // to one of those that probes have at another time
+		line.DownstreamRemote = fmt.Sprintf("%s:%d", clientIP, lastPort-100+w.port)
+	}
 	if client == egress.ControlClient {
 		w.arrive("", fmt.Sprintf("%s:%d", controlIP, 40000+w.port))
 	}
@@ -83,6 +87,7 @@ func TestAnyCommand(t *testing.T) {
 		"around it, which is not right": {programs{direct: true}, everything, egress.Violates, "DIRECT, wanted BRST"},
 		"around it, or the log is lost": {programs{unlogged: true}, "DIRECT", egress.Inconclusive, "no sidecar passed"},
 		"around it, or somebody else's": {programs{direct: true, failing: true}, "DIRECT", egress.Inconclusive, "no sidecar passed"},
+		"its port changed on the way":   {programs{clash: true}, everything, egress.Conforms, ""},
 		"a pod with a life of its own":  {programs{own: true}, everything, egress.Inconclusive, "makes connections of its own"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -181,15 +186,41 @@ func TestCommandsWait(t *testing.T) {
 	})
 }
 
-func TestForeignPort(t *testing.T) {
-	for address, want := range map[string]int{
-		"10.0.0.1:40000": 40000, "10.0.0.1:11000": 0, "10.0.0.1:30000": 0, "10.0.0.1:30001": 30001, "10.0.0.1:10999": 10999,
-		"10.0.0.2:40000": 0, "10.0.0.1": 0, "": 0,
-	} {
-		if got := foreignPort(address, ClientInfo{IP: "10.0.0.1"}); got != want {
-			t.Errorf("%q: %d, want %d", address, got, want)
+// Connections of a command have any port but those that were handed out to probes at its time.
+func TestCommandsPorts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		swapped := ids
+		ids = newIDSource()
+		defer func() { ids = swapped }()
+		pod := ClientInfo{IP: "10.0.0.1", Also: []string{"fd00::1"}}
+		at := func(ports [2]int) string { return fmt.Sprintf("10.0.0.1:%d", ports[0]) }
+		before := at(TakePorts(pod.pod()))
+		<-time.After(portCycle + time.Second)
+		shortly := at(TakePorts(pod.pod()))
+		<-time.After(time.Second)
+		c, err := (&run{e: engineOf(&world{})}).beginCommand(t.Context(), pod.pod())
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
+		meanwhile := at(TakePorts(pod.pod()))
+		<-time.After(time.Second)
+		others := at(TakePorts("another pod"))
+		<-time.After(time.Second)
+		c.end(Execution{})
+		<-time.After(time.Second)
+		after := at(TakePorts(pod.pod()))
+		for address, want := range map[string]bool{
+			"10.0.0.1:40000": true, "[fd00::1]:40000": true, "10.0.0.2:40000": false, "10.0.0.1": false, "": false,
+			before: true, shortly: false, meanwhile: false, others: true, after: true,
+		} {
+			if got := c.mayHave(address, pod); got != want {
+				t.Errorf("%q: %t", address, got)
+			}
+		}
+		if (*commandRun)(nil).mayHave("10.0.0.1:40000", pod) {
+			t.Error("it is nobody's")
+		}
+	})
 }
 
 func TestParseClusters(t *testing.T) {

@@ -23,7 +23,7 @@ func TestClientAddresses(t *testing.T) {
 			t.Errorf("%s: %t", peer, got)
 		}
 	}
-	if foreignPort("[fd00::1]:40000", dual) != 40000 || foreignPort("[fd00::1]:40000", four) != 0 {
+	if portOf("[fd00::1]:40000", dual) != 40000 || portOf("[fd00::1]:40000", four) != 0 {
 		t.Error("a port of the other family")
 	}
 }

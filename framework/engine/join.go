@@ -62,7 +62,7 @@ func (r *run) lines(ctx context.Context, p egress.Probe, ph egress.Phase, x roun
 			if p.Protocol().Keeps && l.RequestID != x.script.ID { // other requests used the connection too
 				return false
 			}
-			return fromRound(l.DownstreamRemote, l.DownstreamLocal, x, info) || foreignPort(l.DownstreamRemote, info) != 0 && x.command.during(l.Start())
+			return fromRound(l.DownstreamRemote, l.DownstreamLocal, x, info) || x.command.mayHave(l.DownstreamRemote, info) && x.command.during(l.Start())
 		})
 	}
 	// The other end is the gateway's pod, and not the Service's address that the client called.
@@ -207,7 +207,7 @@ func fromRound(peer, local string, x round, from ClientInfo) bool {
 // the time of the command, that is surely not the sidecar's.
 func foundLocal(o egress.Observation, x round, from ClientInfo, sidecar upstreams, log []egress.Arrival) string {
 	for _, l := range o.Mesh {
-		if fromRound(l.DownstreamRemote, l.DownstreamLocal, x, from) || x.command != nil && foreignPort(l.DownstreamRemote, from) != 0 {
+		if fromRound(l.DownstreamRemote, l.DownstreamLocal, x, from) || x.command.mayHave(l.DownstreamRemote, from) {
 			return l.DownstreamRemote
 		}
 	}
@@ -217,7 +217,7 @@ func foundLocal(o egress.Observation, x round, from ClientInfo, sidecar upstream
 		}
 	}
 	for _, a := range log {
-		if len(o.Mesh) == 0 && x.command.received(a.Seq) && foreignPort(a.Peer, from) != 0 && sidecar.excludes(a.Peer) {
+		if len(o.Mesh) == 0 && x.command.received(a.Seq) && x.command.mayHave(a.Peer, from) && sidecar.excludes(a.Peer) {
 			return a.Peer
 		}
 	}

@@ -250,7 +250,7 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 	}
 	log = r.from(t.since(), log)
 	for i, a := range log {
-		byCommand := x.command.received(a.Seq) && foreignPort(a.Peer, info) != 0
+		byCommand := x.command.received(a.Seq) && x.command.mayHave(a.Peer, info)
 		if !byCommand && !fromRound(a.Peer, a.Local, *x, info) && a.ProbeID != x.script.ID { // the id, where a Service changed the address
 			continue
 		}

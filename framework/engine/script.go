@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,9 +44,16 @@ type idSource struct {
 
 	mu    sync.Mutex
 	n     int64
-	ports map[string]int64 // by pod: how many ports have gone by since 1970, at the clock's pace or faster
+	ports map[string]int64        // by pod: how many ports have gone by since 1970, at the clock's pace or faster
+	given map[podPort][]time.Time // when each was handed out
 
 	commands map[string]*podCommands // by pod
+}
+
+// podPort is a port of a pod, which is named as in ClientInfo.
+type podPort struct {
+	pod  string
+	port int
 }
 
 // ids is shared by all engines of this process: they use the same control client.
@@ -54,7 +62,7 @@ var ids = newIDSource()
 func newIDSource() *idSource {
 	b := make([]byte, 4)
 	_, _ = rand.Read(b) // never fails, see crypto/rand
-	return &idSource{prefix: hex.EncodeToString(b), ports: map[string]int64{}, commands: map[string]*podCommands{}}
+	return &idSource{prefix: hex.EncodeToString(b), ports: map[string]int64{}, given: map[podPort][]time.Time{}, commands: map[string]*podCommands{}}
 }
 
 func (s *idSource) id() string {
@@ -103,7 +111,17 @@ func (s *idSource) take(pod string, count int) [2]int {
 	next += int64(skip)
 	port = firstPort + int(next%all)
 	s.ports[pod] = next + int64(count)
+	for p := port; p < port+count; p++ {
+		s.given[podPort{pod, p}] = append(s.given[podPort{pod, p}], time.Now())
+	}
 	return [2]int{port, port + count - 1}
+}
+
+// gave says whether a port of a pod was handed out within a time.
+func (s *idSource) gave(pod string, port int, from, to time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.given[podPort{pod, port}], func(t time.Time) bool { return !t.Before(from) && !t.After(to) })
 }
 
 // seconds is a limit as curl takes it.
