@@ -130,14 +130,7 @@ func (s *Session) installGateways(ctx context.Context, in *mesh.Installer) error
 	if err := in.Gateways(ctx); err != nil {
 		return err
 	}
-	if err := s.starter.findGateways(ctx); err != nil {
-		return err
-	}
-	var proxies []string
-	for f := range installedGateways {
-		proxies = append(proxies, s.starter.gatewayProxies(f)...)
-	}
-	return s.connected(ctx, proxies...)
+	return s.starter.findGateways(ctx)
 }
 
 // connected waits until the istiods that serve proxies know them.
@@ -145,7 +138,8 @@ func (s *Session) connected(ctx context.Context, proxies ...string) error {
 	return s.changer.Connected(ctx, proxies, s.opts.Limits.Pods.Connected)
 }
 
-// ensureGateways installs the gateways where they are missing.
+// ensureGateways installs the gateways where they are missing, and waits until istiod knows those that are there already. The
+// session is joined by then.
 func (s *Session) ensureGateways(ctx context.Context) error {
 	have, err := s.starter.haveGateways(ctx)
 	if err != nil {
@@ -154,7 +148,10 @@ func (s *Session) ensureGateways(ctx context.Context) error {
 	if !have {
 		return s.installGateways(ctx, s.installer(s.env.facts.Istios()[0]))
 	}
-	return s.starter.findGateways(ctx)
+	if err := s.starter.findGateways(ctx); err != nil {
+		return err
+	}
+	return s.starter.gatewaysConnected(ctx)
 }
 
 // installer installs one of the Istios whose images the session's cluster has, which must be one of the harness's own. The

@@ -239,6 +239,15 @@ func (s *starter) findGateways(ctx context.Context) error {
 	return nil
 }
 
+// gatewaysConnected waits until istiod knows the gateways, once the session is joined.
+func (s *starter) gatewaysConnected(ctx context.Context) error {
+	var proxies []string
+	for f := range installedGateways {
+		proxies = append(proxies, s.gatewayProxies(f)...)
+	}
+	return s.connected(ctx, proxies...)
+}
+
 // haveGateways says whether both gateways are installed: whoever brought the cluster up may not have needed them.
 func (s *starter) haveGateways(ctx context.Context) (bool, error) {
 	for _, g := range installedGateways {
