@@ -45,6 +45,8 @@ for i in range(runs):
             report = json.load(open(f"{out}/report.json"))
         except (OSError, ValueError):
             sys.exit(f"run {i + 1} left no report (exit {p.returncode}):\n{p.stderr[-2000:]}")
+        if not report["counts"]["conforms"]:
+            sys.exit(f"run {i + 1} has proven nothing (exit {p.returncode}):\n{p.stderr[-2000:]}")
         env, seconds = report["environment"], seconds + [time.time() - start]
         for c in report["cases"]:
             verdicts[c["case"]["name"]][c["verdict"]] += 1

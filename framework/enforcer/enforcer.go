@@ -55,7 +55,10 @@ func New(cs kubernetes.Interface, fix *fixture.Client, l limits.Limits) *Enforce
 	return &Enforcer{cs: cs, fix: fix, limits: l}
 }
 
-// Start makes the pods and returns when each has written rules for all that there is. On error nothing is left.
+// ErrLeft is in the chain of an error after which rules may still be there. Start and Stop, one after the other, take them away.
+var ErrLeft = errors.New("rules of NetworkPolicies may be left")
+
+// Start makes the pods and returns when each has written rules for all that there is. On error nothing is left, but for ErrLeft.
 func (e *Enforcer) Start(ctx context.Context) error {
 	err := e.fix.Remove(ctx, e.made...) // what Stop could not remove
 	if err == nil {
@@ -139,6 +142,9 @@ func podOn(template *fixture.Object, node string, ranges []string) (*fixture.Obj
 	)
 }
 
+// longestLine is how long a line of the controller's log may be, in bytes; a longer one ends the reading.
+const longestLine = 1 << 20
+
 // follow reads a pod's log until the pod ends.
 func (e *Enforcer) follow(ctx context.Context, on, pod string) error {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -151,6 +157,7 @@ func (e *Enforcer) follow(ctx context.Context, on, pod string) error {
 	n.read.Go(func() {
 		defer stream.Close()
 		lines := bufio.NewScanner(stream)
+		lines.Buffer(nil, longestLine)
 		for lines.Scan() {
 			n.log.line(lines.Text())
 		}
@@ -202,25 +209,41 @@ func (e *Enforcer) await(ctx context.Context, what string, done func(*log) bool)
 	return nil
 }
 
-// Stop removes the pods, and returns when all have taken their rules away. Without Start it does nothing.
+// Stop removes the pods, and returns when all have taken their rules away; ErrLeft where nobody knows that they have. Without
+// Start it does nothing.
 func (e *Enforcer) Stop(ctx context.Context) error {
+	started := 0
+	for _, o := range e.made {
+		if o.GetKind() == "Pod" {
+			started++
+		}
+	}
 	err := e.fix.Remove(ctx, e.made...)
 	if err == nil {
 		e.made = nil
+	}
+	if n := started - len(e.nodes); n > 0 {
+		err = errors.Join(err, fmt.Errorf("the logs of %d network policy controllers could not be read", n))
 	}
 	for _, n := range e.nodes {
 		if err != nil { // it may live on
 			n.end()
 		}
-		n.read.Wait()
-		n.end()
+		n.wait(ctx)
 		if !n.log.clean() {
 			err = errors.Join(err, fmt.Errorf("node %s: the network policy controller has not said that it took its rules away; the end of its log:\n%s", n.name, n.log.tail()))
 		}
 	}
 	e.nodes = nil
 	if err != nil {
-		return fmt.Errorf("stop enforcing NetworkPolicies: %w", err)
+		return fmt.Errorf("stop enforcing NetworkPolicies: %w: %w", ErrLeft, err)
 	}
 	return nil
+}
+
+// wait returns when the pod's log has ended, or nobody waits for that any more.
+func (n *node) wait(ctx context.Context) {
+	defer context.AfterFunc(ctx, n.end)()
+	n.read.Wait()
+	n.end()
 }

@@ -433,13 +433,24 @@ func (r *run) probe(ctx context.Context, ph egress.Phase, acknowledged bool) err
 		return err
 	}
 	if len(r.c.Probes) > 0 && !slices.ContainsFunc(r.tries, func(t *try) bool { return t.phase == ph && !t.lost.Load() }) {
-		return errLost
+		return r.lost(ph)
 	}
 	return nil
 }
 
-// errLost ends a case whose further phases could prove nothing.
-var errLost = errors.New("the control client could not reach any target of the case: nothing is proven about the mesh")
+// lost ends a case whose further phases could prove nothing.
+func (r *run) lost(ph egress.Phase) error {
+	var heard []string
+	for _, t := range r.tries {
+		if t.phase != ph || t.control == nil {
+			continue
+		}
+		c := t.control.client
+		heard = append(heard, strings.TrimSpace(fmt.Sprintf("exit %d of %s %s", c.ExitCode, c.Command, c.Stderr)))
+	}
+	slices.Sort(heard)
+	return fmt.Errorf("the control client could not reach any target of the case: nothing is proven about the mesh (%s)", strings.Join(slices.Compact(heard), "; "))
+}
 
 // Observe makes one probe now, changes nothing, and returns it with all witnesses. Any outcome is
 // accepted.

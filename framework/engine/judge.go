@@ -57,7 +57,8 @@ func joinWhy(a, b string) string {
 	return a + "; " + b
 }
 
-// collect makes sure that both logs are complete up to now, and reads the destination's.
+// collect makes sure that both logs are complete up to now, and reads the destination's. What is wrong with one client's is
+// the business of its probes.
 func (r *run) collect(ctx context.Context) ([]egress.Arrival, error) {
 	for _, name := range r.c.Clients() {
 		info, err := r.e.Clients.Describe(name)
@@ -67,14 +68,12 @@ func (r *run) collect(ctx context.Context) ([]egress.Arrival, error) {
 		if !info.Captured {
 			continue
 		}
-		err = r.e.Mesh.Flush(ctx, name)
-		// A connection's line is written when it has closed, by the proxy's worker that had it; another
-		// worker may have been quicker with the line that ends the flush.
-		if err == nil && r.unlogged(ctx, name, info) {
-			err = r.e.Mesh.Flush(ctx, name)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("the access log of client %q is not complete: %w", name, err)
+		if err := r.complete(ctx, name, info); err != nil {
+			for _, t := range r.tries {
+				if t.probe.From == name || t.probe.Carrier(t.phase) == name {
+					t.err = errors.Join(t.err, err)
+				}
+			}
 		}
 	}
 	var err error
@@ -83,6 +82,20 @@ func (r *run) collect(ctx context.Context) ([]egress.Arrival, error) {
 	}
 	log, _, err := r.e.arrivals(ctx, r.since)
 	return log, err
+}
+
+// complete makes sure that a client's access log has everything up to now.
+func (r *run) complete(ctx context.Context, name string, info ClientInfo) error {
+	err := r.e.Mesh.Flush(ctx, name)
+	// A connection's line is written when it has closed, by the proxy's worker that had it; another
+	// worker may have been quicker with the line that ends the flush.
+	if err == nil && r.unlogged(ctx, name, info) {
+		err = r.e.Mesh.Flush(ctx, name)
+	}
+	if err != nil {
+		return fmt.Errorf("the access log of client %q is not complete: %w", name, err)
+	}
+	return nil
 }
 
 // target is the host at which a probe must arrive, by the name that the destination's log has.
@@ -175,7 +188,7 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 
 // strays are arrivals from the carrier's pod, from the start of the probe's phase to that of the next,
 // that no probe of the case explains. A blocked probe with strays beside it proves nothing.
-func (r *run) strays(t *try, log []egress.Arrival, joined map[int64]bool, broken map[string]bool) []egress.Arrival {
+func (r *run) strays(t *try, log []egress.Arrival, joined map[int64]bool, broken map[brokenConn]bool) []egress.Arrival {
 	info, err := r.e.Clients.Describe(t.probe.Carrier(t.phase))
 	if err != nil {
 		return nil
@@ -189,23 +202,29 @@ func (r *run) strays(t *try, log []egress.Arrival, joined map[int64]bool, broken
 	var out []egress.Arrival
 	for _, a := range log {
 		host, _, err := net.SplitHostPort(a.Peer)
-		if err == nil && info.owns(host) && !joined[a.Seq] && a.Seq >= r.starts[t.phase] && a.Seq < end && !r.paused(a) && !spare(a, host, log, joined) && (a.Kind == "http" || !broken[from(t.probe.Carrier(t.phase), a.Local)]) {
+		if err == nil && info.owns(host) && !joined[a.Seq] && a.Seq >= r.starts[t.phase] && a.Seq < end && !r.paused(a) && !spare(a, host, log, joined) && (a.Kind == "http" || !broken[brokenConn{t.probe.Carrier(t.phase), a.Local, t.phase}]) {
 			out = append(out, a)
 		}
 	}
 	return out
 }
 
-// brokenOff are the connections that sidecars began and that failed before a request was on them, as by TLS that the other side
-// does not speak: the line names the destination and no address of the sidecar's own, so the arrival cannot be joined. They
-// are named by client and destination.
-func brokenOff(tries []*try, results []egress.ProbeResult) map[string]bool {
-	out := map[string]bool{}
+// brokenConn names connections of a client that its sidecar began in a phase, and that failed.
+type brokenConn struct {
+	client, destination string
+	phase               egress.Phase
+}
+
+// brokenOff are the connections that failed before a request was on them, as by TLS that the other side does not speak: the
+// sidecar's line names the destination and no address of its own, so the arrival cannot be joined.
+func brokenOff(tries []*try, results []egress.ProbeResult) map[brokenConn]bool {
+	out := map[brokenConn]bool{}
 	for i, p := range results {
+		t := tries[i]
 		for _, o := range p.Observations {
 			for _, l := range o.Mesh {
 				if l.UpstreamHost != "" && l.UpstreamLocal == "" {
-					out[from(tries[i].probe.Carrier(tries[i].phase), l.UpstreamHost)] = true
+					out[brokenConn{t.probe.Carrier(t.phase), l.UpstreamHost, t.phase}] = true
 				}
 			}
 		}
@@ -213,16 +232,13 @@ func brokenOff(tries []*try, results []egress.ProbeResult) map[string]bool {
 	return out
 }
 
-// from names connections of a client to a destination.
-func from(client, destination string) string { return client + " to " + destination }
-
 // spare says whether an arrival is a connection that was never used, from a pod that another probe led to the
-// same web server. Envoy opens one for each request that waits, and sends it on whichever is free first; where it makes TLS, the
-// handshake is over by then.
+// same address and port of a web server. Envoy opens one for each request that waits, and sends it on whichever is free first; where it
+// makes TLS, the handshake is over by then.
 func spare(a egress.Arrival, host string, log []egress.Arrival, joined map[int64]bool) bool {
 	return (a.Kind == "tcp" || a.Kind == "tls") && slices.ContainsFunc(log, func(b egress.Arrival) bool {
 		peer, _, err := net.SplitHostPort(b.Peer)
-		return err == nil && peer == host && joined[b.Seq] && b.Server == a.Server && b.Kind == "http"
+		return err == nil && peer == host && joined[b.Seq] && b.Server == a.Server && b.Local == a.Local && b.Kind == "http"
 	})
 }
 

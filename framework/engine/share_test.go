@@ -76,10 +76,15 @@ func TestBrokenOff(t *testing.T) {
 		Client: egress.ClientWitness{Local: clientIP + ":11000"},
 		Mesh:   []egress.AccessLog{{UpstreamHost: siteAddr}, {UpstreamHost: "198.51.100.11:80", UpstreamLocal: clientIP + ":40000"}},
 	}}}
-	broken := brokenOff([]*try{{probe: egress.Probe{From: "client"}}}, []egress.ProbeResult{failed})
-	for key, want := range map[string]bool{from("client", siteAddr): true, from("client", "198.51.100.11:80"): false, from("control", siteAddr): false} {
+	broken := brokenOff([]*try{{probe: egress.Probe{From: "client"}, phase: egress.Applied}}, []egress.ProbeResult{failed})
+	for key, want := range map[brokenConn]bool{
+		{"client", siteAddr, egress.Applied}:           true,
+		{"client", siteAddr, egress.Removed}:           false,
+		{"client", "198.51.100.11:80", egress.Applied}: false,
+		{"control", siteAddr, egress.Applied}:          false,
+	} {
 		if broken[key] != want {
-			t.Errorf("%s: %t", key, broken[key])
+			t.Errorf("%v: %t", key, broken[key])
 		}
 	}
 }
@@ -94,5 +99,32 @@ func TestCarried(t *testing.T) {
 				t.Errorf("%s at %s", id, peer)
 			}
 		}
+	}
+}
+
+// deafFor is a mesh whose access log of one client is never complete.
+type deafFor struct {
+	*world
+	client string
+}
+
+func (d deafFor) Flush(ctx context.Context, client string) error {
+	if client == d.client {
+		return context.DeadlineExceeded
+	}
+	return d.world.Flush(ctx, client)
+}
+
+// One client's log that is not complete leaves the others' answers as they are.
+func TestExamineWithoutOneLog(t *testing.T) {
+	w := &world{}
+	e := engineOf(w)
+	e.Mesh = deafFor{w, "client"}
+	got := e.Examine(t.Context(), []egress.Probe{egress.GET("client", "http://httpbin.org/a", "-s"), egress.GET("client2", "http://httpbin.org/b", "-s")})
+	if got[0].Verdict != egress.Inconclusive || !strings.Contains(got[0].Why, `client "client" is not complete`) {
+		t.Errorf("%+v", got[0])
+	}
+	if got[1].Got != egress.B502 || got[1].Verdict != egress.Conforms {
+		t.Errorf("%+v", got[1])
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -64,12 +65,43 @@ func (b *bundler) keep(ctx context.Context, l lane, r *egress.Result) {
 		keep("istiod.log", text, err)
 		b.clients(ctx, l, r.Case, keep)
 	}
+	if node, ok := b.cluster.(cluster.Logger); ok {
+		for _, part := range []string{"kube-proxy", "coredns", "kubelet"} { // which lead a client's calls
+			text, err := tail(node, part)
+			keep(part+".log", text, err)
+		}
+	}
 	if errs != nil {
 		if err := b.out.Write(dir+"/errors.txt", []byte(errs.Error()+"\n")); err != nil { // the bundle is best effort
 			b.logf("debug bundle of %s: %v", r.Case.Name, errors.Join(errs, err))
 		}
 	}
 	r.BundleAt = b.out.Join(dir)
+}
+
+// partLog is how much of the log of a part of the cluster is kept, in bytes.
+const partLog = 256 << 10
+
+// tail reads the end of the log of a part of a cluster.
+func tail(c cluster.Logger, part string) ([]byte, error) {
+	log, err := c.Log(part)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = log.Close() }() // nothing was written
+	if f, ok := log.(io.Seeker); ok {
+		if _, err := f.Seek(-partLog, io.SeekEnd); err != nil { // it is shorter
+			_, err = f.Seek(0, io.SeekStart)
+			if err != nil {
+				return nil, fmt.Errorf("read the log of %s: %w", part, err)
+			}
+		}
+	}
+	text, err := io.ReadAll(io.LimitReader(log, partLog))
+	if err != nil {
+		return nil, fmt.Errorf("read the log of %s: %w", part, err)
+	}
+	return text, nil
 }
 
 func (b *bundler) clients(ctx context.Context, l lane, c egress.Case, keep func(string, []byte, error)) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/enforcer"
 	"mesh-egress-conformance/framework/fixture"
 )
 
@@ -51,7 +52,11 @@ func (e *enforcing) begin(ctx context.Context, c egress.Case) error {
 	if !needsPolicy(c) {
 		return nil
 	}
-	return e.by.Start(ctx)
+	err := e.by.Start(ctx)
+	if errors.Is(err, enforcer.ErrLeft) {
+		e.left = err
+	}
+	return err
 }
 
 // end stops it when a case has no phases left, also when the run was cut short. The returned function says in the case's

@@ -3,12 +3,14 @@ package harness
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/enforcer"
 	"mesh-egress-conformance/framework/fixture"
 )
 
@@ -76,5 +78,15 @@ func TestEnforcing(t *testing.T) {
 	by.fail = map[string]error{"start": errors.New("no image")}
 	if _, err := run(needs); err == nil || !strings.Contains(err.Error(), "no image") {
 		t.Errorf("it does not start: %v", err)
+	}
+	if _, err := run(other); err != nil {
+		t.Errorf("it left nothing: %v", err)
+	}
+	by.fail = map[string]error{"start": fmt.Errorf("no answer: %w", enforcer.ErrLeft)}
+	if _, err := run(needs); err == nil {
+		t.Error("it does not start")
+	}
+	if _, err := run(other); err == nil || !strings.Contains(err.Error(), "may still be there") {
+		t.Errorf("beside what a failed start has left: %v", err)
 	}
 }

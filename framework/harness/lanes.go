@@ -140,7 +140,7 @@ func (e runEnvironment) Release(ctx context.Context, plans []schedule.Plan) {
 	for i, p := range plans {
 		cases[i] = p.Case
 	}
-	e.s.starter.release(ctx, cases)
+	e.s.starter.release(cases)
 }
 
 func (e runEnvironment) Settled(ctx context.Context) error { return e.s.starter.settled(ctx) }

@@ -59,8 +59,9 @@ type starter struct {
 
 	mu      sync.Mutex
 	once    map[string]*startup
-	ingress string         // the address of the ingress gateway
-	rest    sync.WaitGroup // what starts a few at a time
+	ends    []chan struct{} // of clients that end: each is closed when it has
+	ingress string          // the address of the ingress gateway
+	rest    sync.WaitGroup  // what starts a few at a time
 }
 
 func newStarter(clients []egress.Client, lim limits.Limits, logf func(string, ...any), alive func(context.Context) (context.Context, context.CancelFunc)) *starter {
@@ -128,13 +129,21 @@ func (s *starter) startGatewayAPI() *startup { return s.startOnce(gatewayAPIStar
 
 // startRevision starts the istiod that a client is bound to.
 func (s *starter) startRevision(v egress.Revision) *startup {
-	return s.startOnce("the istiod of revision "+v.Name, func(ctx context.Context) error { return s.revision(ctx, v) })
+	return s.startOnce("the istiod of revision "+v.Name, func(ctx context.Context) error {
+		if err := s.released(ctx); err != nil { // see there
+			return err
+		}
+		return s.revision(ctx, v)
+	})
 }
 
 // startClient starts a client, or a lane's copy of one.
 func (s *starter) startClient(name string) *startup {
 	return s.startOnce(name, func(ctx context.Context) error {
 		c, err := s.client(name)
+		if err == nil {
+			err = s.released(ctx) // it may be one of those
+		}
 		if err != nil {
 			return err
 		}
@@ -375,35 +384,64 @@ func (s *starter) startRest(ctx context.Context, cases []egress.Case) {
 	}
 }
 
-// release ends the clients that none of the cases needs that are still to come. Each proxy, and each log that the kubelet is
-// asked to follow, takes inotify instances, of which the machine gives a cluster 128 (fs.inotify.max_user_instances): with
-// those of all cases and the istiods that some need besides, proxies do not start any more. Clients that have endpoints stay,
-// whose end every proxy would be told of.
-func (s *starter) release(ctx context.Context, cases []egress.Case) {
+// release lets the clients end that none of the cases needs which are still to come. Each proxy, and each log that the kubelet
+// is asked to follow, takes inotify instances, of which the machine gives a cluster 128 (fs.inotify.max_user_instances):
+// with those of all cases and the istiods that some need besides, proxies do not start any more. Clients that have
+// endpoints stay, whose end every proxy would be told of.
+func (s *starter) release(cases []egress.Case) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range unneeded(s.clients, cases) {
+		if started := s.once[name]; started == nil || !started.over() {
+			continue
+		}
+		delete(s.once, name)
+		end, err := s.pods.End(name) // of one that did not start well, there is none
+		if err != nil {
+			continue
+		}
+		ended := make(chan struct{})
+		s.ends = append(s.ends, ended)
+		go func() {
+			defer close(ended)
+			ctx, stop := s.alive(s.life)
+			defer stop()
+			s.logs.Stop(name)
+			if err := end(ctx); err != nil && ctx.Err() == nil {
+				s.logf("a client that nobody needs any more: %v", err)
+			}
+		}()
+	}
+}
+
+// unneeded are the clients that none of the cases needs and that may end.
+func unneeded(clients []egress.Client, cases []egress.Case) []string {
 	needed := slices.Concat(laneClients, []string{egress.ControlClient})
 	for _, c := range cases {
 		needed = append(needed, c.Clients()...)
 	}
-	var all sync.WaitGroup
-	for _, c := range s.clients {
-		if slices.Contains(needed, c.Name) || c.Serves() {
-			continue
+	var out []string
+	for _, c := range clients {
+		if !slices.Contains(needed, c.Name) && !c.Serves() {
+			out = append(out, c.Name)
 		}
-		s.mu.Lock()
-		started := s.once[c.Name]
-		delete(s.once, c.Name)
-		s.mu.Unlock()
-		if started == nil || started.err != nil {
-			continue
-		}
-		all.Go(func() {
-			s.logs.Stop(c.Name)
-			if err := s.pods.End(ctx, c.Name); err != nil {
-				s.logf("a client that nobody needs any more: %v", err)
-			}
-		})
 	}
-	all.Wait()
+	return out
+}
+
+// released waits until those have ended that release lets end.
+func (s *starter) released(ctx context.Context) error {
+	s.mu.Lock()
+	ends := s.ends
+	s.mu.Unlock()
+	for _, e := range ends {
+		select {
+		case <-e:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // settled waits until nothing that was started is still starting. Whether it succeeded is the business of the cases that
@@ -434,5 +472,5 @@ func (s *starter) await(ctx context.Context, meant func(name string) bool) error
 // close ends what is still starting, and waits for it.
 func (s *starter) close(ctx context.Context) error {
 	s.end()
-	return s.settled(ctx)
+	return errors.Join(s.settled(ctx), s.released(ctx))
 }

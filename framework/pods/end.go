@@ -14,16 +14,26 @@ import (
 	"mesh-egress-conformance/framework/fixture"
 )
 
-// End ends a client and returns when its processes have. It can be started again.
-func (p *Pods) End(ctx context.Context, name string) error {
+// End takes a client out of those that are started, so that it can be started again. The returned function ends it, and
+// returns when its processes have ended; start it again only after that.
+func (p *Pods) End(name string) (end func(context.Context) error, err error) {
 	pod, err := p.Get(name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p.mu.Lock()
 	delete(p.started, name)
 	p.mu.Unlock()
-	pod.run.close()
+	return func(ctx context.Context) error {
+		pod.run.close()
+		if err := p.end(ctx, pod); err != nil {
+			return fmt.Errorf("end client %q: %w", name, err)
+		}
+		return nil
+	}, nil
+}
+
+func (p *Pods) end(ctx context.Context, pod *Pod) error {
 	objs, err := described(ctx, pod.Client)
 	if err != nil {
 		return err
@@ -31,13 +41,10 @@ func (p *Pods) End(ctx context.Context, name string) error {
 	objs = slices.DeleteFunc(objs, func(o *fixture.Object) bool { return !isDeployment(o) })
 	for _, owner := range []*fixture.Client{p.fixtures, p.fixtures.As(fixture.ClusterOwner)} { // an earlier command may have started it
 		if err := owner.Remove(ctx, objs...); err != nil {
-			return fmt.Errorf("end client %q: %w", name, err)
+			return err
 		}
 	}
-	if err := p.waitEnded(ctx, pod.Namespace, pod.PodName, types.UID(pod.UID)); err != nil {
-		return fmt.Errorf("end client %q: %w", name, err)
-	}
-	return nil
+	return p.waitEnded(ctx, pod.Namespace, pod.PodName, types.UID(pod.UID))
 }
 
 // waitEnded waits until a pod is gone, which its kubelet says when its processes are.

@@ -131,7 +131,13 @@ func (b rootBuilder) programs(s *spec) error {
 		}
 		files = append(files, p)
 	}
-	libs, loaders, err := libraries(files, filepath.Join(tools, "lib"))
+	// iptables loads its matches and targets when a rule has one: kube-proxy's for a Service with several endpoints has the match
+	// statistic, which needs a library that nothing else does.
+	extensions, err := filepath.Glob(filepath.Join(tools, "xtables", "*.so"))
+	if err != nil {
+		return err
+	}
+	libs, loaders, err := libraries(slices.Concat(files, extensions), filepath.Join(tools, "lib"))
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 package embedded
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -117,6 +118,51 @@ func TestLibraries(t *testing.T) {
 			t.Errorf("library %s: %v", n, err)
 		}
 	}
+}
+
+// What iptables loads when a rule has it is of use only with its libraries, too: without them kube-proxy writes no rules at all
+// once a Service has several endpoints.
+func TestExtensionsHaveTheirLibraries(t *testing.T) {
+	tools := t.TempDir()
+	s := &spec{Parts: map[string]string{"node-tools": tools}}
+	has := func() []string {
+		b := rootBuilder{root: t.TempDir()}
+		if err := b.programs(s); err != nil {
+			t.Skip(err) // the machine cannot have a cluster
+		}
+		var out []string
+		_ = filepath.WalkDir(b.root, func(path string, _ fs.DirEntry, _ error) error {
+			out = append(out, filepath.Base(path))
+			return nil
+		})
+		return out
+	}
+	without := has()
+	all, err := filepath.Glob("/usr/lib/*-linux-gnu/*.so.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range all {
+		need, _, _, err := linkage(f)
+		i := slices.IndexFunc(need, func(l string) bool { return !slices.Contains(without, l) })
+		if err != nil || i < 0 {
+			continue
+		}
+		if _, _, err := libraries([]string{f}, tools); err != nil { // it is of use to nobody here
+			continue
+		}
+		if err := os.Mkdir(filepath.Join(tools, "xtables"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(f, filepath.Join(tools, "xtables", "libxt_it.so")); err != nil {
+			t.Fatal(err)
+		}
+		if with := has(); !slices.Contains(with, need[i]) {
+			t.Errorf("%s is missing, which %s needs", need[i], f)
+		}
+		return
+	}
+	t.Skip("no library here needs one that the programs do not")
 }
 
 func TestSandboxSpec(t *testing.T) {
