@@ -297,7 +297,24 @@ func alike(a, b round) bool {
 	if a.err != nil || b.err != nil {
 		return false
 	}
-	return a.client.HTTPCode == b.client.HTTPCode && a.client.GRPC == b.client.GRPC && (a.client.ExitCode == 0) == (b.client.ExitCode == 0) && a.client.Held == b.client.Held
+	return a.client.HTTPCode == b.client.HTTPCode && a.client.GRPC == b.client.GRPC && (a.client.ExitCode == 0) == (b.client.ExitCode == 0) && a.client.Held == b.client.Held &&
+		unreached(a.client) == unreached(b.client)
+}
+
+// unreached says why a client had no connection, by its own account: DNSX, REF or TMO; 0 where it had one, or cannot tell.
+func unreached(c egress.ClientWitness) egress.Outcome {
+	if c.Shell {
+		return 0
+	}
+	switch c.ExitCode {
+	case wire.ExitDNS:
+		return egress.DNSX
+	case wire.ExitRefused:
+		return egress.REF
+	case wire.ExitTimeout:
+		return egress.TMO
+	}
+	return 0
 }
 
 // plausible says whether a round may be the wanted outcome, so that waiting longer has no use. The
@@ -312,6 +329,8 @@ func plausible(p egress.Probe, want egress.Outcome, x round) bool {
 		return want&(egress.Cut|egress.Led) != 0
 	case c.Held == probe.HeldOpen:
 		return want&(egress.Open|egress.Pass|egress.Direct|egress.Led) != 0
+	case want&network != 0 && unreached(c) != 0 && !want.Has(unreached(c)): // on a busy machine a refusal may come after a timeout
+		return false
 	case c.ExitCode != 0:
 		return want&^egress.Arrived != 0 || len(p.Arrivals) > 0
 	case !c.Refused():

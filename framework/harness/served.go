@@ -2,7 +2,9 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -11,33 +13,37 @@ import (
 	"mesh-egress-conformance/framework/mesh"
 )
 
+// errUnserved says of an object that nobody in the cluster looks after it.
+var errUnserved = errors.New("nobody here looks after it")
+
 // served refuses what of the Gateway API nobody in the cluster looks after, and returns the others: Gateways of a class that is not
 // there, such as another product's, and routes of Gateways that are not. Istio never says of them that it has seen them.
-func (r *rules) served(ctx context.Context, g given, out *Examined) (given, error) {
+func (r *rules) served(ctx context.Context, g given, objs []*fixture.Object) ([]*fixture.Object, error) {
 	gateways := map[string]bool{}
-	for _, o := range g.objects {
-		if !ofGatewayAPI(o, "Gateway") {
-			continue
-		}
-		why, err := r.unclassed(ctx, o)
-		switch {
-		case err != nil:
-			return g, err
-		case why != nil:
-			out.Refused[g.place[o]] = why
-		default:
-			gateways[o.GetNamespace()+"/"+o.GetName()] = true
+	for _, x := range g.have.objects {
+		for _, o := range x.made {
+			if x.refused == nil && ofGatewayAPI(o, "Gateway") {
+				gateways[o.GetNamespace()+"/"+o.GetName()] = true
+			}
 		}
 	}
-	return g.only(func(o *fixture.Object) bool {
+	var out []*fixture.Object
+	for _, o := range objs {
 		if ofGatewayAPI(o, "Gateway") {
-			return gateways[o.GetNamespace()+"/"+o.GetName()]
+			why, err := r.unclassed(ctx, o)
+			if err != nil {
+				return nil, err
+			}
+			if gateways[o.GetNamespace()+"/"+o.GetName()] = why == nil; why != nil {
+				g.refuse(o, why)
+				continue
+			}
 		}
+		out = append(out, o)
+	}
+	return slices.DeleteFunc(out, func(o *fixture.Object) bool {
 		missing := unparented(o, gateways)
-		if missing != "" {
-			out.Refused[g.place[o]] = fmt.Errorf("it is a route of Gateway %s, which is not there: add that, or leave the route out", missing)
-		}
-		return missing == ""
+		return missing != "" && g.refuse(o, fmt.Errorf("%w: it is a route of Gateway %s, which is not there: add that, or leave the route out", errUnserved, missing))
 	}), nil
 }
 
@@ -52,13 +58,13 @@ func (r *rules) unclassed(ctx context.Context, o *fixture.Object) (why, err erro
 	class, err := r.fixtures.Get(ctx, &fixture.Object{Object: map[string]any{"apiVersion": mesh.GatewayAPIGroup + "/v1", "kind": "GatewayClass", "metadata": map[string]any{"name": name}}})
 	switch {
 	case apierrors.IsNotFound(err), fixture.NotTaken(err) && !fixture.Unknown(err):
-		return fmt.Errorf("its class %q is not there: the dry mesh has those of Istio alone", name), nil
+		return fmt.Errorf("%w: its class %q is not there, and the dry mesh has those of Istio alone", errUnserved, name), nil
 	case err != nil:
 		return nil, fmt.Errorf("find the class of %s: %w", fixture.Describe(o), err)
 	}
 	s, _ := class.Object["spec"].(map[string]any)
 	if by, _ := s["controllerName"].(string); !strings.HasPrefix(by, "istio.io/") {
-		return fmt.Errorf("its class %q is that of %s, and not of Istio", name, by), nil
+		return fmt.Errorf("%w: its class %q is that of %s, and not of Istio", errUnserved, name, by), nil
 	}
 	return nil, nil
 }

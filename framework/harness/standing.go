@@ -5,132 +5,99 @@ import (
 	"errors"
 	"slices"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/mesh"
 )
 
-// given are somebody's objects, as they are applied, each with its place in Standing.Objects. Placeholders have none.
+// given are somebody's objects that are about to stand.
 type given struct {
-	objects []*fixture.Object
-	place   map[*fixture.Object]int
+	all    []egress.Object
+	place  map[*fixture.Object]int // in all, of what is applied of them
+	theirs int                     // where somebody's own begin; placeholders of certificates are before them
+	have   *stood
+	out    *Examined
 }
 
-// early says of a kind whether it decides about the injection of pods, and must be there before them: a pod that runs does not take
-// it up (istio.io, ProxyConfig). All others are late.
-func early(o *fixture.Object) bool { return o.GetKind() == "ProxyConfig" }
-func late(o *fixture.Object) bool  { return !early(o) }
+// early says of an object whether it decides about the injection of pods, and must be there before them: a pod that runs does not
+// take it up (istio.io, ProxyConfig).
+func early(kind string) bool { return kind == "ProxyConfig" }
 
-// only are those that are meant.
-func (g given) only(meant func(*fixture.Object) bool) given {
-	return given{slices.DeleteFunc(slices.Clone(g.objects), func(o *fixture.Object) bool { return !meant(o) }), g.place}
-}
-
-// given prepares what is to stand.
-func (r *rules) given(ctx context.Context, st Standing) (given, error) {
-	secrets, err := r.objects(ctx, st.Secrets)
-	if err != nil {
-		return given{}, err
+// precede applies, and takes away, what must be done before stand-ins start.
+func (r *rules) precede(ctx context.Context, st Standing, have *stood, out *Examined) error {
+	all := slices.Concat(st.Secrets, st.Objects)
+	d := have.differ(all)
+	gone := slices.DeleteFunc(d.gone, func(key string) bool {
+		made := have.objects[key].made
+		return len(made) == 0 || !early(made[0].GetKind())
+	})
+	c := egress.Case{Name: examined}
+	if err := r.fall(ctx, c, have, gone, out); err != nil {
+		return err
 	}
-	g := given{objects: secrets, place: map[*fixture.Object]int{}}
-	for i, x := range st.Objects {
-		o := (&fixture.Object{Object: x}).DeepCopy()
-		g.objects = append(g.objects, o)
-		g.place[o] = i
-	}
-	r.complete(g.objects)
-	return g, nil
+	apply := slices.DeleteFunc(d.apply, func(i int) bool {
+		o := fixture.Object{Object: all[i]}
+		return !early(o.GetKind())
+	})
+	return r.raise(ctx, c, all, apply, have, len(st.Secrets), out)
 }
 
 // refuse notes an object that is not taken, and says whether that can be left at that.
-func (x *Examined) refuse(g given, o *fixture.Object, err error) bool {
+func (g given) refuse(o *fixture.Object, err error) bool {
+	i := g.place[o]
+	x := &standing{was: g.all[i]}
 	var foreign *fixture.ForeignError
-	switch i, theirs := g.place[o]; {
+	switch {
 	case o.GetKind() == "ServiceAccount" && errors.As(err, &foreign): // a stand-in has brought it along
-		return true
-	case !fixture.NotTaken(err):
+	case !fixture.NotTaken(err) && !errors.Is(err, errUnserved):
 		return false
-	case theirs:
-		x.Refused[i] = err
-	default: // whatever names it says so, when it is called
-		x.Notes = append(x.Notes, "the placeholder of a certificate is not there: "+err.Error())
+	case i < g.theirs: // whatever names it says so, when it is called
+		g.out.Notes = append(g.out.Notes, "the placeholder of a certificate is not there: "+err.Error())
+	default:
+		x.refused = err
+		if was := g.have.objects[keyOf(g.all[i])]; was != nil {
+			x.made = was.made
+		}
 	}
+	g.have.objects[keyOf(g.all[i])] = x
 	return true
 }
 
-// stand applies objects, each by itself: one that is refused keeps no other from standing.
-func (r *rules) stand(ctx context.Context, c egress.Case, g given, out *Examined) error {
-	g, err := r.housed(ctx, g, out)
-	if err == nil {
-		g, err = r.served(ctx, g, out)
-	}
-	if err != nil || len(g.objects) == 0 {
-		return err
-	}
-	var made []*fixture.Object
-	by := map[types.UID]*fixture.Object{}
-	s, err := r.settle(ctx, c, nil, g.objects, func(ctx context.Context) (mesh.Written, error) {
-		for _, o := range ordered(g.objects) {
-			got, err := r.fixtures.Apply(ctx, o.GetNamespace(), o)
-			if err != nil && !out.refuse(g, o, err) {
-				return mesh.Written{Made: made}, err
-			}
-			for _, x := range got {
-				by[x.GetUID()] = o
-			}
-			made = append(made, got...)
-		}
-		return mesh.Written{Made: made}, nil
-	})
-	if err != nil {
-		return err
-	}
-	out.settled(s)
-	s, err = r.changer.AwaitGateways(ctx, r.gateways, made, r.proxies(c, nil))
-	out.settled(s)
-	return out.withoutGateways(g, by, err)
-}
-
 // housed makes the namespaces of objects. Objects whose namespace cannot be made are refused, and the others returned.
-func (r *rules) housed(ctx context.Context, g given, out *Examined) (given, error) {
-	for _, name := range named(g.objects) {
-		in := func(o *fixture.Object) bool { return o.GetNamespace() == name }
-		err := r.places.ensure(ctx, g.only(in).objects)
-		for _, o := range g.only(in).objects {
-			if err != nil && !out.refuse(g, o, err) {
-				return g, err
+func (r *rules) housed(ctx context.Context, g given, objs []*fixture.Object) ([]*fixture.Object, error) {
+	for _, name := range named(objs) {
+		out := func(o *fixture.Object) bool { return o.GetNamespace() != name }
+		in := slices.DeleteFunc(slices.Clone(objs), out)
+		err := r.places.ensure(ctx, in)
+		if err == nil {
+			continue
+		}
+		for _, o := range in {
+			if !g.refuse(o, err) {
+				return nil, err
 			}
 		}
-		if err != nil {
-			g = g.only(func(o *fixture.Object) bool { return !in(o) })
-		}
+		objs = slices.DeleteFunc(slices.Clone(objs), func(o *fixture.Object) bool { return !out(o) })
 	}
-	return g, nil
+	return objs, nil
 }
 
-// withoutGateways notes objects whose gateways did not come up as refused, and returns whatever else went wrong. by has what
-// somebody has given, by the UID of what was made of it.
-func (x *Examined) withoutGateways(g given, by map[types.UID]*fixture.Object, err error) error {
+// withoutGateways notes objects whose gateways did not come up as refused, and returns whatever else went wrong.
+func (s *stood) withoutGateways(err error) error {
 	var failed mesh.GatewayErrors
 	if !errors.As(err, &failed) {
 		return err
 	}
 	for _, e := range failed {
-		i, theirs := g.place[by[e.Object.GetUID()]]
-		if !theirs {
+		found := false
+		for _, x := range s.objects {
+			if slices.ContainsFunc(x.made, func(o *fixture.Object) bool { return o.GetUID() == e.Object.GetUID() }) {
+				x.refused, found = e, true
+			}
+		}
+		if !found {
 			return err
 		}
-		x.Refused[i] = e
 	}
 	return nil
-}
-
-// settled notes what is worth it of a wait.
-func (x *Examined) settled(s mesh.Settled) {
-	x.Notes = append(x.Notes, s.Rejections...)
-	if s.Note != "" {
-		x.Notes = append(x.Notes, s.Note)
-	}
 }

@@ -1,56 +1,29 @@
 package harness
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/mesh"
 )
 
-// standing are objects of these kinds as somebody has given them, with a Secret of ours before them.
-func standing(t *testing.T, kinds ...string) given {
-	t.Helper()
-	object := func(kind string) egress.Object {
-		return egress.Object{"apiVersion": "v1", "kind": kind, "metadata": map[string]any{"name": "x", "namespace": "shop", "labels": map[string]any{"a": "b"}}}
+// giving are objects of these kinds that somebody has given, with a Secret of ours before them.
+func giving(kinds ...string) (given, []*fixture.Object) {
+	g := given{place: map[*fixture.Object]int{}, theirs: 1, have: &stood{objects: map[string]*standing{}}, out: &Examined{}}
+	var objs []*fixture.Object
+	for i, k := range append([]string{"Secret"}, kinds...) {
+		o := egress.Object{"apiVersion": "v1", "kind": k, "metadata": map[string]any{"name": "x", "namespace": "shop"}}
+		g.all = append(g.all, o)
+		objs = append(objs, &fixture.Object{Object: o})
+		g.place[objs[i]] = i
 	}
-	st := Standing{Secrets: []egress.Object{object("Secret")}}
-	for _, k := range kinds {
-		st.Objects = append(st.Objects, object(k))
-	}
-	same := func(s string) string { return s }
-	r := &rules{run: "run-1", expand: same, secrets: func(_ context.Context, s string) (string, error) { return s, nil }}
-	g, err := r.given(t.Context(), st)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, o := range st.Objects {
-		meta, _ := o["metadata"].(map[string]any)
-		if labels, _ := meta["labels"].(map[string]any); len(labels) != 1 {
-			t.Errorf("object %d of the caller's was changed: %v", i, o)
-		}
-	}
-	return g
-}
-
-func TestEarly(t *testing.T) {
-	g := standing(t, "ServiceEntry", "ProxyConfig", "Sidecar", "ProxyConfig")
-	var got []string
-	for _, o := range slices.Concat(g.only(early).objects, g.only(late).objects) {
-		at, theirs := g.place[o]
-		got = append(got, fmt.Sprint(o.GetKind(), " ", at, theirs))
-	}
-	if want := []string{"ProxyConfig 1 true", "ProxyConfig 3 true", "Secret 0 false", "ServiceEntry 0 true", "Sidecar 2 true"}; !slices.Equal(got, want) {
-		t.Errorf("%q, want %q", got, want)
-	}
+	return g, objs
 }
 
 // An object that is not taken is told, and keeps no other from standing; whatever else goes wrong does.
@@ -58,51 +31,49 @@ func TestRefuse(t *testing.T) {
 	invalid := apierrors.NewInvalid(schema.GroupKind{Kind: "Secret"}, "x", nil)
 	foreign := &fixture.ForeignError{Object: &fixture.Object{Object: map[string]any{}}}
 	for name, x := range map[string]struct {
-		object         int // among the Secret and the two that are given
-		err            error
-		goes           bool
-		refused, notes int
+		object  int // among the Secret and the two that are given
+		err     error
+		goes    bool
+		refused bool
+		notes   int
 	}{
-		"one of theirs":                        {1, invalid, true, 1, 0},
-		"its namespace":                        {1, fmt.Errorf("make namespace Team_A: %w", invalid), true, 1, 0},
-		"a certificate's place":                {0, invalid, true, 0, 1},
-		"the API server does not answer":       {1, errors.New("connection refused"), false, 0, 0},
-		"nor for a certificate":                {0, errors.New("connection refused"), false, 0, 0},
-		"one that is there":                    {1, foreign, true, 1, 0},
-		"an account that a stand-in has, too":  {2, foreign, true, 0, 0},
-		"an account that cannot be called so":  {2, invalid, true, 1, 0},
-		"its webhook is away, and says nobody": {1, apierrors.NewInternalError(errors.New("failed calling webhook")), false, 0, 0},
+		"one of theirs":                       {1, invalid, true, true, 0},
+		"its namespace":                       {1, fmt.Errorf("make namespace Team_A: %w", invalid), true, true, 0},
+		"nobody looks after it":               {1, fmt.Errorf("%w: its class", errUnserved), true, true, 0},
+		"a certificate's place":               {0, invalid, true, false, 1},
+		"the API server does not answer":      {1, errors.New("connection refused"), false, false, 0},
+		"nor for a certificate":               {0, errors.New("connection refused"), false, false, 0},
+		"one that is there":                   {1, foreign, true, true, 0},
+		"an account that a stand-in has, too": {2, foreign, true, false, 0},
+		"an account that cannot be called so": {2, invalid, true, true, 0},
+		"its webhook is away":                 {1, apierrors.NewInternalError(errors.New("failed calling webhook")), false, false, 0},
 	} {
-		g := standing(t, "ServiceEntry", "ServiceAccount")
-		out := &Examined{Refused: map[int]error{}}
-		if got := out.refuse(g, g.objects[x.object], x.err); got != x.goes || len(out.Refused) != x.refused || len(out.Notes) != x.notes {
-			t.Errorf("%s: goes on %t, refused %v, notes %q", name, got, out.Refused, out.Notes)
+		g, objs := giving("ServiceEntry", "ServiceAccount")
+		got := g.refuse(objs[x.object], x.err)
+		now := g.have.objects[keyOf(g.all[x.object])]
+		if got != x.goes || (now != nil) != x.goes || now != nil && (now.refused != nil) != x.refused || len(g.out.Notes) != x.notes {
+			t.Errorf("%s: goes on %t, %+v, notes %q", name, got, now, g.out.Notes)
 		}
 	}
 }
 
 func TestWithoutGateways(t *testing.T) {
-	g := standing(t, "ServiceEntry", "Gateway")
-	made := g.objects[2].DeepCopy()
+	made, other := &fixture.Object{Object: map[string]any{}}, &fixture.Object{Object: map[string]any{}}
 	made.SetUID("1")
-	other := g.objects[0].DeepCopy()
 	other.SetUID("2")
-	by := map[types.UID]*fixture.Object{"1": g.objects[2], "2": g.objects[0]}
-	broken := errors.New("istiod does not answer")
 	for name, x := range map[string]struct {
-		err     error
-		refused int
-		fails   bool
+		err            error
+		refused, fails bool
 	}{
-		"all came up":     {nil, 0, false},
-		"one did not":     {mesh.GatewayErrors{{Object: made, Err: errors.New("no class")}}, 1, false},
-		"one of ours":     {mesh.GatewayErrors{{Object: other, Err: errors.New("no class")}}, 0, true},
-		"another trouble": {broken, 0, true},
+		"all came up":     {nil, false, false},
+		"one did not":     {mesh.GatewayErrors{{Object: made, Err: errors.New("no class")}}, true, false},
+		"one of nobody":   {mesh.GatewayErrors{{Object: other, Err: errors.New("no class")}}, false, true},
+		"another trouble": {errors.New("istiod does not answer"), false, true},
 	} {
-		out := &Examined{Refused: map[int]error{}}
-		err := out.withoutGateways(g, by, x.err)
-		if (err != nil) != x.fails || len(out.Refused) != x.refused || x.refused == 1 && out.Refused[1] == nil {
-			t.Errorf("%s: %v, refused %v", name, err, out.Refused)
+		s := &stood{objects: map[string]*standing{"a": {made: []*fixture.Object{made}}, "b": {}}}
+		err := s.withoutGateways(x.err)
+		if (err != nil) != x.fails || (s.objects["a"].refused != nil) != x.refused || s.objects["b"].refused != nil {
+			t.Errorf("%s: %v, %v", name, err, s.objects["a"].refused)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/why"
 )
 
@@ -23,8 +24,8 @@ type Standing struct {
 	// Clients are those that ask, by their names in Options.Clients. Each asks all Probes, whose From is replaced.
 	Clients []string
 	Probes  []egress.Probe
-	// Last says that nothing else is examined in the session: it leaves what stands to Close.
-	Last bool
+	// Stays leaves what stands to the next examination, which changes what differs and nothing else, and at last to Close.
+	Stays bool
 }
 
 // Examined is what was heard.
@@ -56,6 +57,9 @@ func (s *Session) SetGuests(ctx context.Context, guests *internet.Hosts) error {
 		return errors.New("hosts for a while need the hermetic internet of a cluster of the harness's own (--provider embedded or kind)")
 	}
 	all, err := s.env.hosts.WithGuests(guests)
+	if err == nil && s.stood != nil && moved(s.env.hosts, all) {
+		err = s.clear(ctx) // a proxy keeps what a name has resolved to
+	}
 	if err == nil {
 		err = in.SetGuests(ctx, guests)
 	}
@@ -78,8 +82,8 @@ func sendGuestsAway(ctx context.Context, c cluster.Cluster) error {
 	return in.SetGuests(ctx, &internet.Hosts{})
 }
 
-// Examine lets something stand, asks, and takes it down again. An error means that nothing was heard, or that what stood is in the
-// way of whatever comes next.
+// Examine lets something stand, asks, and takes it down again, unless it stays. An error means that nothing was heard, or that
+// what stood is in the way of whatever comes next.
 func (s *Session) Examine(ctx context.Context, st Standing) (_ *Examined, err error) {
 	out := &Examined{Heard: map[string]Heard{}, Refused: map[int]error{}, Unstarted: map[string]error{}, Unheard: map[string]error{}}
 	if !s.env.ours {
@@ -87,35 +91,34 @@ func (s *Session) Examine(ctx context.Context, st Standing) (_ *Examined, err er
 	}
 	ctx, stop := s.alive(ctx)
 	defer stop()
-	if err := s.setBase(ctx, st.Config); err != nil {
+	defer func() {
+		switch {
+		case st.Stays && err == nil, s.stood == nil:
+			return
+		case ctx.Err() != nil: // Close does it
+			s.stood = nil
+			return
+		}
+		if down := s.clear(context.WithoutCancel(ctx)); down != nil {
+			err = errors.Join(err, s.because(ctx, down))
+		}
+	}()
+	if s.stood == nil {
+		s.stood = &stood{objects: map[string]*standing{}}
+	}
+	if err := s.configure(ctx, st.Config); err != nil {
 		return nil, s.because(ctx, err)
 	}
 	s.times.mark("mesh settings")
-	c := egress.Case{Name: "verify"}
-	if !st.Last {
-		defer func() {
-			if down := s.takeDown(context.WithoutCancel(ctx), c); down != nil {
-				err = errors.Join(err, s.because(ctx, down))
-			}
-		}()
-	}
 	r := s.lanes[0].rules
-	all, err := r.given(ctx, st)
-	if err == nil {
-		err = r.stand(ctx, c, all.only(early), out)
-	}
-	if err == nil {
-		err = s.populate(ctx, st, out)
-	}
-	if err != nil {
+	if err := r.precede(ctx, st, s.stood, out); err != nil {
 		return nil, s.because(ctx, err)
 	}
-	for _, n := range st.Clients {
-		if out.Unstarted[n] == nil {
-			c.Probes = append(c.Probes, egress.Probe{From: n})
-		}
+	if err := s.populate(ctx, st, out); err != nil {
+		return nil, s.because(ctx, err)
 	}
-	if err := r.stand(ctx, c, all.only(late), out); err != nil {
+	c := s.stood.as(st.Clients, out.Unstarted)
+	if err := r.stand(ctx, c, st, s.stood, out); err != nil {
 		return nil, s.because(ctx, err)
 	}
 	s.times.mark("objects applied")
@@ -152,6 +155,14 @@ func (s *Session) populate(ctx context.Context, st Standing, out *Examined) erro
 	s.changer.EndpointsChange()
 	s.times.mark("stand-ins ready")
 	return nil
+}
+
+// settled notes what is worth it of a wait.
+func (x *Examined) settled(s mesh.Settled) {
+	x.Notes = append(x.Notes, s.Rejections...)
+	if s.Note != "" {
+		x.Notes = append(x.Notes, s.Note)
+	}
 }
 
 // ask makes all probes from all clients, and looks at their proxies while everything stands.
@@ -202,22 +213,4 @@ func (x *Examined) tell(client string, h Heard, err error) {
 		return
 	}
 	x.Heard[client] = h
-}
-
-// takeDown removes what stood.
-func (s *Session) takeDown(ctx context.Context, c egress.Case) error {
-	if s.env.dead() {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.opts.Limits.Probe.Restore)
-	defer cancel()
-	r := s.lanes[0].rules
-	r.mu.Lock()
-	objs := r.of(c).applied
-	r.mu.Unlock()
-	if _, err := r.take(ctx, c, objs, nil); err != nil {
-		return fmt.Errorf("remove what stood, on top of which nothing else can be tried: %w", err)
-	}
-	r.taken(c)
-	return nil
 }

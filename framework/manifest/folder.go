@@ -49,6 +49,7 @@ func (t *walker) walk(s source) {
 			return nil
 		case p == s.path:
 			t.seen[p] = true
+			t.depends(p)
 			return nil
 		case d.IsDir() && t.seen[p]:
 			return fs.SkipDir
@@ -67,6 +68,7 @@ func (t *walker) walk(s source) {
 			if t.rendered(at) {
 				return fs.SkipDir
 			}
+			t.depends(p)
 		case slices.Contains(suffixes, filepath.Ext(p)):
 			t.file(at)
 		case d.Type()&fs.ModeSymlink != 0:

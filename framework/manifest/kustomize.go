@@ -29,6 +29,7 @@ func (r *reader) kustomize(s source) {
 		r.mistake(s.name, 0, "kustomize does not render it: %v", err)
 		return
 	}
+	r.depends(dir)
 	found, patches, err := remote(dir)
 	if err != nil {
 		r.mistake(s.name, 0, "kustomize does not render it: %s", strings.Join(strings.Fields(err.Error()), " "))
@@ -41,6 +42,9 @@ func (r *reader) kustomize(s source) {
 	disk := &recorded{FileSystem: filesys.MakeFsOnDisk()}
 	opts := krusty.MakeDefaultOptions() // no plugins, no Helm
 	built, err := krusty.MakeKustomizer(opts).Run(disk, dir)
+	for _, f := range disk.files {
+		r.depends(filepath.Dir(f))
+	}
 	if err != nil {
 		r.mistake(s.name, 0, "kustomize does not render it: %s", strings.Join(strings.Fields(err.Error()), " "))
 		return

@@ -11,8 +11,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	yamlv3 "go.yaml.in/yaml/v3"
@@ -92,6 +94,8 @@ type Set struct {
 	Objects  []Object
 	Mistakes input.Mistakes // what could not be read
 	Notices  input.Mistakes // what was left out on purpose, with the reason
+	// Folders are those in which a change of some file may change what is read; paths of this machine, sorted.
+	Folders []string
 }
 
 // Options say how to read.
@@ -101,6 +105,8 @@ type Options struct {
 	// Values are files with values for Helm charts, Set single ones (name=value).
 	Values []string
 	Set    []string
+	// File reads one of Values; nil reads the file of that name.
+	File func(path string) ([]byte, error)
 	// Release and Namespace are what Helm charts are rendered for. Objects that name no namespace are in that one, too; "" is
 	// default.
 	Release, Namespace string
@@ -126,23 +132,31 @@ func Read(ctx context.Context, paths []string, o Options) *Set {
 
 // read reads sources; lost says of paths what was there and is not now, with the reason.
 func read(ctx context.Context, from []source, o Options, lost map[string]string) *Set {
-	r := &reader{ctx: ctx, o: o, lost: lost, seen: map[string]Object{}, set: &Set{}}
+	r := &reader{ctx: ctx, o: o, lost: lost, seen: map[string]Object{}, folders: map[string]bool{}, set: &Set{}}
 	for _, s := range from {
 		r.path(s)
 	}
-	r.set.Mistakes, r.set.Notices = r.set.Mistakes.Sorted(), r.set.Notices.Sorted()
+	for _, f := range o.Values {
+		r.depends(filepath.Dir(f))
+	}
+	r.set.Mistakes, r.set.Notices, r.set.Folders = r.set.Mistakes.Sorted(), r.set.Notices.Sorted(), slices.Sorted(maps.Keys(r.folders))
 	return r.set
 }
 
 // reader reads into a set.
 type reader struct {
-	ctx   context.Context //nolint:containedctx // of one call of Read
-	o     Options
-	lost  map[string]string
-	set   *Set
-	seen  map[string]Object // by what an API server tells objects apart
-	bytes int64
+	ctx  context.Context //nolint:containedctx // of one call of Read
+	o    Options
+	lost map[string]string
+	set  *Set
+	seen map[string]Object // by what an API server tells objects apart
+	// folders are those of Set.Folders.
+	folders map[string]bool
+	bytes   int64
 }
+
+// depends notes a folder on whose files the result depends.
+func (r *reader) depends(dir string) { r.folders[filepath.Clean(dir)] = true }
 
 func (r *reader) mistake(file string, line int, format string, a ...any) {
 	r.set.Mistakes = append(r.set.Mistakes, input.Mistake{File: file, Line: line, What: fmt.Sprintf(format, a...)})
@@ -170,6 +184,7 @@ func (r *reader) path(s source) {
 	if r.isLost(s) {
 		return
 	}
+	r.depends(filepath.Dir(s.path)) // a folder that goes and comes again is seen there
 	full, err := filepath.Abs(s.path)
 	if err == nil {
 		full, err = filepath.EvalSymlinks(full) // of a link to a folder, nothing below would be found
@@ -179,6 +194,7 @@ func (r *reader) path(s source) {
 		return
 	}
 	s.path = full
+	r.depends(filepath.Dir(s.path))
 	if r.isLost(s) {
 		return
 	}

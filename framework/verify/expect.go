@@ -326,6 +326,9 @@ func (e *Expectations) YAML() ([]byte, error) {
 // expected makes what the expectations name, and asks for it.
 func (p *planner) expected(e *Expectations) {
 	for _, q := range e.targets() {
+		if p.asked[target(q.speech.scheme, q.Host, q.Port)] || !external(q.Host) { // what only the mesh knows, nobody outside may
+			continue
+		}
 		p.covering(q.Host).serve(q.Port, q.speech.service)
 		p.ask(q, manifest.Object{})
 	}

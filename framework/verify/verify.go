@@ -37,6 +37,8 @@ type Model struct {
 	Mistakes input.Mistakes
 	// Notices are what is taken over otherwise than written.
 	Notices input.Mistakes
+
+	refused map[string]bool // objects that the mesh did not take
 }
 
 // Namespace is one of the team's.
