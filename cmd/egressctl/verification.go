@@ -133,7 +133,7 @@ func (x *verification) in(ctx context.Context, s *harness.Session) (*verify.Repo
 	rep := verify.NewReport(x.now.model, outside, heard)
 	rep.Istio, rep.Timings, rep.Faults = s.Environment().Istio, s.Timings(), slices.Concat(notes, more)
 	if x.before != nil {
-		rep.Base, rep.Changes = x.flags.base, verify.Changes(was, rep.Answers)
+		rep.Since(x.flags.base, x.before.model, was, x.now.model)
 	}
 	if x.expected != nil {
 		rep.Expected = x.flags.expectations

@@ -172,7 +172,7 @@ func (o *Outside) called(server string) string { return cmp.Or(o.names[server], 
 
 // source is where a workload is written.
 func (w Workload) source() Source {
-	return Source{Object: cmp.Or(w.Kind, "workload") + " " + w.Label(), File: w.File, Line: w.Line}
+	return Source{Object: cmp.Or(w.Kind, "workload") + " " + w.path(), File: w.File, Line: w.Line}
 }
 
 // ofConfig is how reasons name the mesh configuration.

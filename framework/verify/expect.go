@@ -165,7 +165,7 @@ func (e *Expectations) Judge(answers []Answer) ([]Deviation, input.Mistakes) {
 	}
 	for _, a := range answers {
 		for _, w := range a.class.Members {
-			if d, ok := e.deviation(w.Label(), a); ok {
+			if d, ok := e.deviation(w, a); ok {
 				out = append(out, d)
 			}
 		}
@@ -179,20 +179,20 @@ func (e *Expectations) Judge(answers []Answer) ([]Deviation, input.Mistakes) {
 	return out, idle
 }
 
-// rule finds the expectation that allows something.
-func (e *Expectations) rule(from string, a Answer) *Allow {
+// rule finds the expectation that allows something. What is said of a workload's name is said of all kinds that have it.
+func (e *Expectations) rule(w Workload, a Answer) *Allow {
 	for i := range e.Allow {
 		x := &e.Allow[i]
-		if x.As == a.As && anyMatches(x.From, from) && anyMatches(x.To, a.To) {
+		if x.As == a.As && (anyMatches(x.From, w.path()) || anyMatches(x.From, w.Label())) && anyMatches(x.To, a.To) {
 			return x
 		}
 	}
 	return nil
 }
 
-func (e *Expectations) deviation(from string, a Answer) (Deviation, bool) {
-	d := Deviation{From: from, To: a.To, As: a.As, By: a.By}
-	x := e.rule(from, a)
+func (e *Expectations) deviation(w Workload, a Answer) (Deviation, bool) {
+	d := Deviation{From: w.Label(), To: a.To, As: a.As, By: a.By}
+	x := e.rule(w, a)
 	if x != nil {
 		x.used = true
 		d.Rule = input.Mistake{File: e.File, Line: x.line}.Where()
@@ -202,7 +202,7 @@ func (e *Expectations) deviation(from string, a Answer) (Deviation, bool) {
 		return d, false
 	case x == nil && a.State == Allowed:
 		d.Kind, d.What = Leak, a.said()
-		d.Remedy = fmt.Sprintf("keep it in, or expect it: add to %s {from: [%s], to: [%q]%s}", e.File, from, a.To, asField(a.As))
+		d.Remedy = fmt.Sprintf("keep it in, or expect it: add to %s {from: [%s], to: [%q]%s}", e.File, d.From, a.To, asField(a.As))
 	case x == nil || a.State == Led:
 		return d, false
 	case a.State != Allowed:

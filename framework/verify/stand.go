@@ -100,6 +100,7 @@ func root(err error) error {
 // Unstarted notes a class whose stand-in did not start.
 func (m *Model) Unstarted(c Class, err error) {
 	w := c.Members[0]
+	m.unasked = append(m.unasked, c.Members...)
 	m.Mistakes = append(m.Mistakes, input.Mistake{File: cmp.Or(w.File, "assumed"), Line: w.Line, What: fmt.Sprintf("the stand-in of %s did not start, and is not asked: %v", w.Label(), err)})
 }
 

@@ -37,6 +37,8 @@ type Model struct {
 	Mistakes input.Mistakes
 	// Notices are what is taken over otherwise than written.
 	Notices input.Mistakes
+
+	unasked []Workload // whose stand-ins did not start
 }
 
 // Namespace is one of the team's.
@@ -336,10 +338,14 @@ func (b *builder) finish() {
 		b.m.Namespaces = append(b.m.Namespaces, *n)
 	}
 	slices.SortFunc(b.m.Namespaces, func(x, y Namespace) int { return strings.Compare(x.Name, y.Name) })
-	slices.SortFunc(b.m.Workloads, func(x, y Workload) int { return strings.Compare(x.Label(), y.Label()) })
+	slices.SortFunc(b.m.Workloads, func(x, y Workload) int { 
+		return cmp.Or(strings.Compare(x.path(), y.path()), strings.Compare(x.Kind, y.Kind))
+	})
 	slices.Sort(b.m.Assumed)
 	for i := range b.m.Workloads {
-		b.m.Workloads[i].NamespaceLabels = b.spaces[b.m.Workloads[i].Namespace].Labels
+		w := &b.m.Workloads[i]
+		w.NamespaceLabels = b.spaces[w.Namespace].Labels
+		w.namesake = slices.ContainsFunc(b.m.Workloads, func(x Workload) bool { return x.path() == w.path() && x.Kind != w.Kind })
 	}
 	b.m.Mistakes, b.m.Notices = b.m.Mistakes.Sorted(), b.m.Notices.Sorted()
 }
