@@ -136,9 +136,7 @@ func (x *verification) in(ctx context.Context, s *harness.Session) (*verify.Repo
 		rep.Since(x.flags.base, x.before.model, was, x.now.model)
 	}
 	if x.expected != nil {
-		rep.Expected = x.flags.expectations
-		deviations, idle := x.expected.Judge(rep.Answers)
-		rep.Deviations, rep.Notices = deviations, append(rep.Notices, idle...)
+		rep.Against(x.expected)
 	}
 	return rep, nil
 }

@@ -287,24 +287,6 @@ func TestPresent(t *testing.T) {
 	}
 }
 
-func TestParseExpectations(t *testing.T) {
-	for text, want := range map[string]string{
-		"allow: []":               "",
-		"alow: []":                "did you mean allow",
-		"{}":                      "the field allow is missing",
-		"allow:\n- {from: [a/b]}": "egress.yaml:2: from and to",
-		"allow:\n- {from: [a/b], to: [x], encrypted: no}":  "egress.yaml:2: encrypted",
-		"allow:\n- {from: [a/b], to: [x], encrypted: tls}": `"tls" is none of`,
-		"allow:\n- {from: ['['], to: [x]}":                 "is no pattern",
-		"a: 1\n---\nb: 2":                                  "one document",
-	} {
-		_, err := ParseExpectations("egress.yaml", []byte(text))
-		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v, want %q", text, err, want)
-		}
-	}
-}
-
 func TestChanges(t *testing.T) {
 	before, _, _ := reported(t, basic, strict)
 	for name, x := range map[string]struct {

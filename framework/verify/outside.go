@@ -46,6 +46,8 @@ type planner struct {
 	out     *Outside
 	ports   map[int]string // that any object names, with the protocol
 	asked   map[string]bool
+	// addressed are questions for the addresses of names, which are not chosen yet.
+	addressed []Question
 }
 
 // taken by the cluster itself, whichever provider makes it: no host can be there.
@@ -88,6 +90,7 @@ func NewOutside(base *internet.Hosts, expected *Expectations, models ...*Model) 
 	}
 	p.out.Guests, p.out.all = all.Guests(), all
 	p.byAddress(all)
+	p.expectedByAddress(all)
 	slices.SortStableFunc(p.out.Questions, func(a, b Question) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), strings.Compare(a.To, b.To), strings.Compare(a.As, b.As))
 	})

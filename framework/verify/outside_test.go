@@ -146,17 +146,6 @@ func TestUnion(t *testing.T) {
 	}
 }
 
-// What is expected and named by nobody is asked all the same.
-func TestExpectedIsAsked(t *testing.T) {
-	e, err := ParseExpectations("egress.yaml", []byte("allow: [{from: ['*'], to: ['https://address-of-x.example', 'tcp://10.2.3.4:5432', 'tcp://unregistered.example:22', 'https://lost.example', 'tcp://db.example:5432', 'https://*.cdn.example', 'nonsense']}]"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := asks(outsideOf(t, e, nsShop)); got != "named https://lost.example\nnamed tcp://db.example:5432" {
-		t.Error(got)
-	}
-}
-
 // A name below a wildcard that is expected is the wildcard's: what else is asked of that is served, too.
 func TestExpectedBelowWildcard(t *testing.T) {
 	e, err := ParseExpectations("egress.yaml", []byte("allow: [{from: ['*'], to: ['https://any.cdn.example', 'https://img.cdn.example']}]"))

@@ -233,6 +233,16 @@ func (p *planner) byAddress(all *internet.Hosts) {
 	}
 }
 
+// expectedByAddress asks for the addresses that expectations name by their hosts.
+func (p *planner) expectedByAddress(all *internet.Hosts) {
+	for _, q := range p.addressed {
+		if host, ok := all.Find(q.Host); ok && len(host.Addresses()) > 0 {
+			q.What, q.Host = "the address of "+q.Host, host.Addresses()[0].String()
+			p.ask(q, manifest.Object{})
+		}
+	}
+}
+
 // addressOf stands before a name whose address is meant: the address itself is another one from run to run.
 const addressOf = "address-of-"
 

@@ -76,6 +76,14 @@ func (r *Report) changed(kind ChangeKind) int {
 	return n
 }
 
+// Against compares the answers with what is expected. What the file says and nobody was asked is a mistake of the report's.
+func (r *Report) Against(e *Expectations) {
+	var idle input.Mistakes
+	r.Expected = e.File
+	r.Deviations, idle = e.Judge(r.Answers)
+	r.Mistakes = append(r.Mistakes, idle...).Sorted()
+}
+
 // Since compares the answers with those of a former version of the objects, which a commit names. What could not be taken over of
 // that version is a mistake of the report's too: whatever hangs on it is not proven to be a change.
 func (r *Report) Since(commit string, was *Model, before []Answer, now *Model) {

@@ -338,7 +338,7 @@ func (b *builder) finish() {
 		b.m.Namespaces = append(b.m.Namespaces, *n)
 	}
 	slices.SortFunc(b.m.Namespaces, func(x, y Namespace) int { return strings.Compare(x.Name, y.Name) })
-	slices.SortFunc(b.m.Workloads, func(x, y Workload) int { 
+	slices.SortFunc(b.m.Workloads, func(x, y Workload) int {
 		return cmp.Or(strings.Compare(x.path(), y.path()), strings.Compare(x.Kind, y.Kind))
 	})
 	slices.Sort(b.m.Assumed)
