@@ -32,6 +32,12 @@ func TestPlausible(t *testing.T) {
 		"no healthy host":                         {"http://x/status/500", egress.S503UH, 0, 503, true},
 		"either":                                  {"http://x/status/500", egress.S503UH | egress.OK, 0, 500, true},
 		"a status that a rule orders":             {"http://x/", egress.Self, 0, 555, true},
+		"no such name, not a block":               {"http://x/", egress.Blocked, 6, 0, false},
+		"no such name":                            {"http://x/", egress.DNSX, 6, 0, true},
+		"refused, not a block":                    {"http://x/", egress.Blocked, 7, 0, false},
+		"refused":                                 {"http://x/", egress.REF | egress.TMO, 7, 0, true},
+		"no connection in time, not a block":      {"https://x/", egress.Blocked, 28, 0, false},
+		"no connection in time":                   {"https://x/", egress.Stall, 28, 0, true},
 	} {
 		x := round{client: egress.ClientWitness{ExitCode: c.exit, HTTPCode: c.code}}
 		if got := plausible(egress.Probe{URL: c.url}, c.want, x); got != c.plausible {

@@ -300,6 +300,22 @@ func alike(a, b round) bool {
 	return a.client.HTTPCode == b.client.HTTPCode && a.client.GRPC == b.client.GRPC && (a.client.ExitCode == 0) == (b.client.ExitCode == 0) && a.client.Held == b.client.Held
 }
 
+// unmade are the outcomes that an attempt may come to which had no connection, or no answer where there is none; 0 for one that may
+// have had one.
+func unmade(p egress.Probe, c egress.ClientWitness) egress.Outcome {
+	switch {
+	case c.Shell || p.Protocol().Stream && c.Local != "":
+		return 0 // a command's exit code may be that of something else
+	case c.ExitCode == wire.ExitDNS:
+		return egress.DNSX
+	case c.ExitCode == wire.ExitRefused:
+		return egress.REF
+	case c.ExitCode == wire.ExitTimeout:
+		return egress.TMO | egress.Stall
+	}
+	return 0
+}
+
 // plausible says whether a round may be the wanted outcome, so that waiting longer has no use. The
 // verdict is made later, from all witnesses.
 func plausible(p egress.Probe, want egress.Outcome, x round) bool {
@@ -312,6 +328,8 @@ func plausible(p egress.Probe, want egress.Outcome, x round) bool {
 		return want&(egress.Cut|egress.Led) != 0
 	case c.Held == probe.HeldOpen:
 		return want&(egress.Open|egress.Pass|egress.Direct|egress.Led) != 0
+	case unmade(p, c) != 0:
+		return want&unmade(p, c) != 0 || len(p.Arrivals) > 0
 	case c.ExitCode != 0:
 		return want&^egress.Arrived != 0 || len(p.Arrivals) > 0
 	case !c.Refused():

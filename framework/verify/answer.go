@@ -2,6 +2,7 @@ package verify
 
 import (
 	"cmp"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,7 +21,7 @@ const (
 	Led      State = "led"      // it got out, and not to what was called: to a host that an object names
 	Blocked  State = "blocked"  // by the mesh
 	Fails    State = "fails"    // something lets it out, and it does not arrive, or is not answered
-	Unproven State = "unproven" // the witnesses do not agree, or the stand-in could not be reached by anybody
+	Unproven State = "unproven" // the witnesses do not agree, the stand-in could not be reached, or it failed by no doing of the mesh
 )
 
 // Answer is what became of one question from one class.
@@ -37,6 +38,8 @@ type Answer struct {
 	// the sidecar.
 	Registered  bool `json:"registered,omitempty"`
 	Passthrough bool `json:"passthrough,omitempty"`
+	// Arrived says that what fails got out: it arrived where it was going, and the client has no answer, or none that it accepts.
+	Arrived bool `json:"arrived,omitempty"`
 	// Via is the gateway that it went through, or Direct.
 	Via string `json:"via,omitempty"`
 	// Encrypted says who made the TLS in which it arrived: workload, sidecar, gateway, or nobody.
@@ -105,23 +108,38 @@ func (m *Model) answer(o *Outside, index map[string]manifest.Object, h Heard, q 
 		a.By, a.Because = nil, []why.Reason{{Object: "UDP", What: "is never redirected to a sidecar"}}
 	}
 	a.State = stateOf(r)
-	if a.State == Unproven {
-		a.Unproven = cmp.Or(r.Why, "the witnesses do not agree")
+	elsewhere := q.Kind != Named && q.Kind != Addressed && r.Server != o.server(q.Host)
+	switch a.State {
+	case Unproven:
+		a.Unproven = unprovenBy(r)
+		return a
+	case Fails:
+		a.Arrived = received(r) && !elsewhere
+		if !a.Arrived {
+			return a
+		}
+	case Allowed:
+		a.Registered, a.Passthrough = r.Got == egress.OK, r.Got == egress.Pass
+	default:
 		return a
 	}
-	if a.State != Allowed {
-		return a
-	}
-	a.Registered, a.Passthrough = r.Got == egress.OK, r.Got == egress.Pass
 	a.Via, a.Encrypted, a.Landed = Direct, ByNobody, o.called(r.Server)
 	if n := len(r.Observations); n > 0 {
 		a.travelled(q, r.Observations[n-1])
 	}
-	if q.Kind != Named && q.Kind != Addressed && r.Server != o.server(q.Host) {
+	if elsewhere {
 		a.State, a.Words = Led, egress.Led.Words()
 	}
 	return a
 }
+
+// received says whether the destination has seen an attempt.
+func received(r egress.ProbeResult) bool {
+	return slices.ContainsFunc(r.Observations, func(x egress.Observation) bool { return x.Reception() != nil })
+}
+
+// out says whether a call got out of the mesh, to where it was going: whoever may not call it has a leak, answered or not.
+func (a Answer) out() bool { return a.State == Allowed || a.Arrived }
 
 // travelled says which way an answer took.
 func (a *Answer) travelled(q Question, x egress.Observation) {
@@ -146,10 +164,28 @@ var podRE = regexp.MustCompile(`-[a-z0-9]{6,10}-[a-z0-9]{5}$`)
 // gatewayOf is the workload of a gateway's pod.
 func gatewayOf(pod string) string { return podRE.ReplaceAllString(pod, "") }
 
+// network are outcomes by which no question fails that the mesh has anything to do with: whatever is asked has a stand-in with a
+// name and a service, and a sidecar accepts every connection.
+const network = egress.TMO | egress.REF | egress.DNSX
+
+// unconnected says whether an attempt came to nothing before it had a connection to anything.
+func unconnected(r egress.ProbeResult) bool {
+	n := len(r.Observations)
+	return network.Has(r.Got) || r.Got == egress.Stall && n > 0 && r.Observations[n-1].Client.Local == ""
+}
+
+// unprovenBy says why nothing is proven.
+func unprovenBy(r egress.ProbeResult) string {
+	if unconnected(r) && r.Control != nil && r.Control.Reached {
+		return fmt.Sprintf("%s, and the control client was answered (%s): the machine or the cluster's DNS was too slow, and not the mesh; ask again", r.Got.Words(), r.Control.Detail)
+	}
+	return cmp.Or(r.Why, r.Got.Meaning(), "the witnesses do not agree")
+}
+
 // stateOf is what a probe's result comes to. The judge has proven it, or says why not.
 func stateOf(r egress.ProbeResult) State {
 	switch {
-	case r.Got == 0 || r.Verdict == egress.Inconclusive:
+	case r.Got == 0 || r.Verdict == egress.Inconclusive || unconnected(r):
 		return Unproven
 	case egress.Arrived.Has(r.Got):
 		return Allowed

@@ -22,6 +22,8 @@ type fate struct {
 	tls     bool
 	gateway string
 	cluster string // that the sidecar's line names; "" is that of the host
+	arrives bool   // though it fails
+	unmade  bool   // there was no connection
 }
 
 // hear asks a fake mesh of the objects of a text.
@@ -56,7 +58,7 @@ func result(o *Outside, q Question, f fate) egress.ProbeResult {
 	switch {
 	case f.got == 0:
 		r.Got, line.UpstreamCluster, line.UpstreamLocal, line.UpstreamHost = egress.BRST, "BlackHoleCluster", "", ""
-	case egress.Arrived.Has(f.got):
+	case egress.Arrived.Has(f.got) || f.arrives:
 		r.Server = f.landed
 		if r.Server == "" {
 			r.Server = o.server(q.Host)
@@ -72,6 +74,9 @@ func result(o *Outside, q Question, f fate) egress.ProbeResult {
 		if f.got == egress.Pass {
 			line.UpstreamCluster = "PassthroughCluster"
 		}
+	}
+	if f.unmade {
+		x.Client.Local = ""
 	}
 	x.Mesh = []egress.AccessLog{line}
 	if f.got == egress.Direct {
@@ -160,7 +165,12 @@ func TestAnswers(t *testing.T) {
 		"in plain text":    {fate{got: egress.Pass}, ByNobody, Direct, Allowed},
 		"without a host":   {fate{got: egress.S503UH}, "", "", Fails},
 		"denied":           {fate{got: egress.S403RBAC}, "", "", Blocked},
-		"a timeout":        {fate{got: egress.TMO}, "", "", Fails},
+		"a timeout":        {fate{got: egress.TMO}, "", "", Unproven},
+		"no such name":     {fate{got: egress.DNSX}, "", "", Unproven},
+		"refused":          {fate{got: egress.REF}, "", "", Unproven},
+		"stalled":          {fate{got: egress.Stall}, "", "", Fails},
+		"not even begun":   {fate{got: egress.Stall, unmade: true}, "", "", Unproven},
+		"a certificate":    {fate{got: egress.CERT, arrives: true, tls: true}, BySidecar, Direct, Fails},
 		"past the sidecar": {fate{got: egress.Direct}, ByNobody, Direct, Allowed},
 	} {
 		r, _, _ := reported(t, basic, func(Class, Question) fate { return x.f })

@@ -126,15 +126,15 @@ func changeRank(k ChangeKind) int {
 
 func change(old Answer, had bool, now Answer, has bool) (Change, bool) {
 	c := Change{Before: brief(old, had), After: brief(now, has), By: now.By}
-	open, opens := had && old.State == Allowed, has && now.State == Allowed
+	open, opens := openness(old, had), openness(now, has)
 	switch {
 	case had && has && (old.State == Unproven) != (now.State == Unproven):
 		c.Kind = Unclear
-	case open == opens && c.Before == c.After, !open && !opens:
+	case open == opens && (c.Before == c.After || open == 0):
 		return c, false
-	case opens && !open:
+	case opens > open:
 		c.Kind = Opens
-	case open && !opens:
+	case open > opens:
 		c.Kind, c.By = Closes, old.By
 	default:
 		c.Kind = Redirects
@@ -142,16 +142,30 @@ func change(old Answer, had bool, now Answer, has bool) (Change, bool) {
 	return c, true
 }
 
+// openness is how far an answer is open: not at all, it gets out and fails, or it is answered.
+func openness(a Answer, there bool) int {
+	switch {
+	case !there || !a.out():
+		return 0
+	case a.Arrived:
+		return 1
+	}
+	return 2
+}
+
 // brief is an answer in a few words.
 func brief(a Answer, there bool) string {
 	switch {
 	case !there:
 		return "no such workload"
-	case a.State == Allowed:
+	case a.out():
 		s := "allowed"
-		if a.Passthrough {
+		switch {
+		case a.Arrived:
+			s = "fails (" + a.Outcome.String() + "), gets out"
+		case a.Passthrough:
 			s += " (passthrough)"
-		} else if !a.Registered {
+		case !a.Registered:
 			s += " (past the sidecar)"
 		}
 		s += fmt.Sprintf(" %s, %s", way(a.Via), tlsBy(a.Encrypted))

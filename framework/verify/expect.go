@@ -28,6 +28,8 @@ type Allow struct {
 	// gateway, mesh (either of the last two) or nobody. "" is any.
 	Via       string `json:"via,omitempty"`
 	Encrypted string `json:"encrypted,omitempty"`
+	// Fails says that it gets there and need not be answered.
+	Fails bool `json:"fails,omitempty"`
 
 	line int
 	use  []use // of each To
@@ -193,7 +195,7 @@ func (e *Expectations) rule(w Workload, a Answer) *Allow {
 }
 
 // demands is what an expectation says of the way, so that two may be compared.
-func (x *Allow) demands() string { return fmt.Sprintf("%q %q", x.Via, x.Encrypted) }
+func (x *Allow) demands() string { return fmt.Sprintf("%q %q %t", x.Via, x.Encrypted, x.Fails) }
 
 func (e *Expectations) deviation(w Workload, a Answer) (Deviation, bool) {
 	d := Deviation{From: w.Label(), To: a.To, As: a.As, By: a.By}
@@ -204,12 +206,12 @@ func (e *Expectations) deviation(w Workload, a Answer) (Deviation, bool) {
 	switch {
 	case a.State == Unproven:
 		return d, false
-	case x == nil && a.State == Allowed:
+	case x == nil && a.out():
 		d.Kind, d.What = Leak, a.said()
-		d.Remedy = fmt.Sprintf("keep it in, or expect it: add to %s {from: [%s], to: [%q]%s}", e.File, d.From, a.To, asField(a.As))
+		d.Remedy = fmt.Sprintf("keep it in, or expect it: add to %s {from: [%s], to: [%q]%s%s}", e.File, d.From, a.To, asField(a.As), map[bool]string{true: ", fails: true"}[a.Arrived])
 	case x == nil || a.State == Led:
 		return d, false
-	case a.State != Allowed:
+	case a.State != Allowed && (!a.Arrived || !x.Fails):
 		d.Kind, d.What = Outage, cmp.Or(a.But, a.Words)
 		if len(d.By) == 0 {
 			d.By = a.question.About
@@ -259,7 +261,10 @@ func (a Answer) said() string {
 
 // Present are the expectations that the answers meet.
 func Present(answers []Answer) *Expectations {
-	type way struct{ to, as, via, encrypted string }
+	type way struct {
+		to, as, via, encrypted string
+		fails                  bool
+	}
 	from := map[way][]string{}
 	everybody := map[string][]string{} // by namespace
 	for _, a := range answers {
@@ -267,16 +272,16 @@ func Present(answers []Answer) *Expectations {
 			if !slices.Contains(everybody[w.Namespace], w.Label()) {
 				everybody[w.Namespace] = append(everybody[w.Namespace], w.Label())
 			}
-			if a.State == Allowed {
-				k := way{a.To, a.As, a.Via, a.Encrypted}
+			if a.out() {
+				k := way{a.To, a.As, a.Via, a.Encrypted, a.Arrived}
 				from[k] = append(from[k], w.Label())
 			}
 		}
 	}
 	to := map[string]*Allow{}
 	for k, who := range from {
-		x := Allow{From: together(who, everybody), As: k.as, Via: k.via, Encrypted: k.encrypted}
-		key := fmt.Sprintf("%q %q %q %q", x.From, x.As, x.Via, x.Encrypted)
+		x := Allow{From: together(who, everybody), As: k.as, Via: k.via, Encrypted: k.encrypted, Fails: k.fails}
+		key := fmt.Sprintf("%q %q %s", x.From, x.As, x.demands())
 		if to[key] == nil {
 			to[key] = &x
 		}

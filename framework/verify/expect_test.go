@@ -116,6 +116,73 @@ func TestOutageOfWhatNobodyNames(t *testing.T) {
 	}
 }
 
+// What fails at its destination has got there: a leak where nobody expects it, and no outage where somebody expects just that.
+func TestFailsThere(t *testing.T) {
+	rejects := func(key string) mesh {
+		return func(c Class, q Question) fate {
+			if q.Key() == key && c.Members[0].Namespace == "shop" {
+				return fate{got: egress.CERT, arrives: true, tls: true}
+			}
+			return strict(c, q)
+		}
+	}
+	const stranger, named, lie = "https://unregistered.example", "https://api.example", "https://unregistered.example as api.example"
+	const udp = "{from: ['*'], to: ['udp://*']}"
+	allowed := "{from: [shop/*], to: ['" + named + "']}"
+	for name, x := range map[string]struct {
+		says  mesh
+		rules []string
+		want  string
+	}{
+		"at a stranger":             {rejects(stranger), []string{udp, allowed}, "leak " + stranger},
+		"at what is allowed":        {rejects(named), []string{udp, allowed}, "outage " + named},
+		"as expected":               {rejects(named), []string{udp, "{from: [shop/*], to: ['" + named + "'], fails: true}"}, ""},
+		"expected to, and blocked":  {func(c Class, q Question) fate { return map[bool]fate{true: strict(c, q)}[q.Kind != Named] }, []string{udp, "{from: [shop/*], to: ['" + named + "'], fails: true}"}, "outage " + named},
+		"expected to, and answered": {strict, []string{udp, "{from: [shop/*], to: ['" + named + "'], fails: true}"}, ""},
+		"before it gets there": {func(c Class, q Question) fate {
+			if q.Key() == stranger {
+				return fate{got: egress.S503UF}
+			}
+			return strict(c, q)
+		}, []string{udp, allowed}, ""},
+		"a lie at the host that it names": {func(c Class, q Question) fate {
+			if q.Key() == lie {
+				return fate{got: egress.CERT, arrives: true, landed: "api.example"}
+			}
+			return strict(c, q)
+		}, []string{udp, allowed}, ""},
+	} {
+		r, _, _ := reported(t, basic, x.says)
+		r.Against(expecting(t, x.rules...))
+		var got []string
+		for _, d := range r.Deviations {
+			got = append(got, string(d.Kind)+" "+d.To+asText(d.As))
+		}
+		if strings.Join(got, "\n") != x.want {
+			t.Errorf("%s: %v, want %s", name, got, x.want)
+		}
+		b, err := Present(r.Answers).YAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := ParseExpectations("egress.yaml", b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, idle := e.Judge(r.Answers); len(d)+len(idle) > 0 {
+			t.Errorf("%s: the present state is not as expected: %v %v\n%s", name, d, idle, b)
+		}
+	}
+	was, _, _ := reported(t, basic, strict)
+	now, _, _ := reported(t, basic, rejects(stranger))
+	if got := told(Changes(was.Answers, now.Answers)); got != "opens shop/cart "+stranger {
+		t.Error(got)
+	}
+	if got := told(Changes(now.Answers, was.Answers)); got != "closes shop/cart "+stranger {
+		t.Error(got)
+	}
+}
+
 // A rule by which nobody is judged is told, with the reason.
 func TestIdleRules(t *testing.T) {
 	const udp = "{from: ['*'], to: ['udp://*']}"

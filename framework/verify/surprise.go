@@ -87,7 +87,7 @@ func few(proof []string) []string {
 // proof is an answer as a sentence.
 func (a Answer) proof() string {
 	s := fmt.Sprintf("%s → %s%s: %s", a.From, a.To, asText(a.As), a.Words)
-	if (a.State == Allowed || a.State == Led) && a.Landed != "" {
+	if (a.out() || a.State == Led) && a.Landed != "" {
 		s += ", arrived at " + a.Landed
 	}
 	return s
