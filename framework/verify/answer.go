@@ -78,12 +78,21 @@ type Heard struct {
 	Around why.Question
 }
 
+// index finds objects by kind and name, as proxies name what they are configured by. Istio's are meant where another group has a kind
+// of the same name, as the Gateway API has.
+func (m *Model) index() map[string]manifest.Object {
+	out := map[string]manifest.Object{}
+	for _, x := range m.Objects {
+		if _, have := out[x.String()]; !have || strings.HasSuffix(x.Group(), ".istio.io") {
+			out[x.String()] = x
+		}
+	}
+	return out
+}
+
 // Answers reads what was heard.
 func (m *Model) Answers(o *Outside, heard []Heard) []Answer {
-	index := map[string]manifest.Object{}
-	for _, x := range m.Objects {
-		index[x.String()] = x
-	}
+	index := m.index()
 	var out []Answer
 	for _, h := range heard {
 		for i, r := range h.Results {

@@ -21,11 +21,12 @@ type Surprise struct {
 
 // seen is what surprises are found in.
 type seen struct {
-	m       *Model
-	o       *Outside
-	heard   []Heard
-	answers []Answer
-	index   map[string]manifest.Object
+	m        *Model
+	o        *Outside
+	heard    []Heard
+	answers  []Answer // that were proven
+	unproven []Answer
+	index    map[string]manifest.Object
 }
 
 // surprises are all kinds. Each rests on answers that were proven; the objects say where they come from.
@@ -60,9 +61,13 @@ func SurpriseNames() []string {
 
 // Surprises finds them in what was heard.
 func (m *Model) Surprises(o *Outside, heard []Heard, answers []Answer) []Surprise {
-	s := &seen{m: m, o: o, heard: heard, answers: answers, index: map[string]manifest.Object{}}
-	for _, x := range m.Objects {
-		s.index[x.String()] = x
+	s := &seen{m: m, o: o, heard: heard, index: m.index()}
+	for _, a := range answers {
+		if a.State == Unproven {
+			s.unproven = append(s.unproven, a)
+			continue
+		}
+		s.answers = append(s.answers, a)
 	}
 	out := []Surprise{}
 	for _, kind := range surprises {
@@ -116,7 +121,7 @@ func (s *seen) groups(is func(Answer) (objects []Source, ok bool)) []group {
 	return out
 }
 
-// open says whether an answer is one to what nobody names.
+// unnamed says whether an answer is one to what nobody names.
 func (a Answer) unnamed() bool { return a.Kind == Strange || a.Kind == Neighbour || a.Kind == Lie }
 
 // udp is never redirected to a sidecar.

@@ -136,3 +136,30 @@ func strictTLS(c Class, q Question) fate {
 	f.tls = true
 	return f
 }
+
+// What was not proven is no proof of anything: neither that an object has no effect, nor that calls fail.
+func TestSurprisesOfTheUnproven(t *testing.T) {
+	for _, name := range SurpriseNames() {
+		text := inputOf(t, name, "found")
+		_, m, o := reported(t, text, strict)
+		heard := hear(t, m, o, strict)
+		for _, h := range heard {
+			for i := range h.Results {
+				h.Results[i] = egress.ProbeResult{Verdict: egress.Inconclusive, Why: "too slow"}
+			}
+		}
+		for _, s := range m.Surprises(o, heard, m.Answers(o, heard)) {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+	nothing := func(Class, Question) fate { return fate{} }
+	_, m, o := reported(t, inputOf(t, "no-effect", "found"), nothing)
+	heard := hear(t, m, o, nothing)
+	at := slices.IndexFunc(o.Questions, func(q Question) bool { return q.Kind == Named })
+	heard[len(heard)-1].Results[at] = egress.ProbeResult{Verdict: egress.Inconclusive}
+	for _, s := range m.Surprises(o, heard, m.Answers(o, heard)) {
+		if s.Name == "no-effect" {
+			t.Errorf("the object may decide about the call that was not proven: %+v", s)
+		}
+	}
+}
