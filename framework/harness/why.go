@@ -30,7 +30,22 @@ func (s *Session) surroundings(ctx context.Context, q *why.Question) error {
 	}
 	var err error
 	q.Objects, q.Policy, err = s.deciding(ctx)
+	if config, err := mesh.PresentConfig(ctx, s.cs); err == nil { // as for the policy
+		q.ExportTo = exportTo(config)
+	}
 	return err
+}
+
+// exportTo are the namespaces to which ServiceEntries are exported that do not say it; nil is all.
+func exportTo(c mesh.Config) []string {
+	var out []string
+	list, _ := c["defaultServiceExportTo"].([]any)
+	for _, x := range list {
+		if s, ok := x.(string); ok {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // proxyOf fills in what is known of a client and its sidecar.

@@ -105,7 +105,7 @@ func (m *Model) Answers(o *Outside, heard []Heard) []Answer {
 func (m *Model) answer(o *Outside, index map[string]manifest.Object, h Heard, q Question, r egress.ProbeResult) Answer {
 	a := Answer{From: h.Class.Label(), To: q.To, As: q.As, Kind: q.Kind, What: q.What, Outcome: r.Got, Words: r.Got.Words(), Evidence: r.Evidence, question: q, class: h.Class}
 	around := h.Around
-	around.Probe, around.Result = q.Probe(h.Class.Client), r
+	around.Probe, around.Result, around.ExportTo = q.Probe(h.Class.Client), r, m.Mesh.exportTo()
 	reason := why.Explain(around)
 	a.Because, a.But, a.Nearly = reason.Because, reason.But, reason.Nearly
 	for _, b := range reason.Because {

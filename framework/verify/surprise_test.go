@@ -163,3 +163,30 @@ func TestSurprisesOfTheUnproven(t *testing.T) {
 		}
 	}
 }
+
+// Entries of one host fight where some namespace sees both: by what they say, or what the mesh says for those that say nothing.
+func TestMeet(t *testing.T) {
+	entry := func(ns, exportTo string) string {
+		return "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a, namespace: " + ns + "}\nspec: {hosts: [a.example], " + exportTo + "ports: [{number: 443, protocol: TLS}]}\n"
+	}
+	mesh := func(exportTo string) string {
+		return "---\napiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nmetadata: {name: mesh}\nspec: {meshConfig: {defaultServiceExportTo: [" + exportTo + "]}}\n"
+	}
+	for name, x := range map[string]struct {
+		text string
+		want bool
+	}{
+		"exported to all":                      {entry("one", "") + entry("two", ""), true},
+		"to their own":                         {entry("one", "exportTo: ['.'], ") + entry("two", "exportTo: ['.'], "), false},
+		"to their own by default":              {mesh("'.'") + entry("one", "") + entry("two", ""), false},
+		"to all by default":                    {mesh("'*'") + entry("one", "") + entry("two", ""), true},
+		"to a third by default":                {mesh("three") + entry("one", "") + entry("two", ""), true},
+		"one to all, another one by default":   {mesh("'.'") + entry("one", "exportTo: ['*'], ") + entry("two", ""), true},
+		"one to the other's, another one none": {mesh("'.'") + entry("one", "exportTo: [two], ") + entry("two", ""), true},
+	} {
+		r, _, _ := reported(t, x.text, strict)
+		if got := slices.ContainsFunc(r.Surprises, func(s Surprise) bool { return s.Name == "entries-fight" }); got != x.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

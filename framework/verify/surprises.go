@@ -30,7 +30,7 @@ func (s *seen) entriesFight() []Surprise {
 					proof = append(proof, p)
 				}
 			}
-			if !meet(a, b) || len(proof) == 0 {
+			if !s.meet(a, b) || len(proof) == 0 {
 				continue
 			}
 			if differs == "" {
@@ -81,10 +81,14 @@ func fight(a, b entry) (host string, port int, differs string) {
 }
 
 // meet says whether some namespace sees both entries.
-func meet(a, b entry) bool {
+func (s *seen) meet(a, b entry) bool {
 	to := func(e entry) []string {
 		var out []string
-		for _, t := range e.exportTo {
+		exportTo := e.exportTo
+		if len(exportTo) == 0 {
+			exportTo = s.m.Mesh.exportTo()
+		}
+		for _, t := range exportTo {
 			if t == "." {
 				t = e.object.Namespace()
 			}

@@ -67,10 +67,18 @@ func (o Object) port(number int) (protocol string, ok bool) {
 	return protocol, ok
 }
 
-// visibleIn says whether an object is exported to a namespace.
-func (o Object) visibleIn(namespace string) bool {
-	to := o.texts("exportTo")
-	return len(to) == 0 || slices.Contains(to, "*") || slices.Contains(to, namespace) || slices.Contains(to, ".") && o.Namespace == namespace
+// exportTo are the namespaces to which a ServiceEntry is exported, as it says, or the mesh for it; nil is all.
+func (q Question) exportTo(o Object) []string {
+	if to := o.texts("exportTo"); len(to) > 0 {
+		return to
+	}
+	return q.ExportTo
+}
+
+// sees says whether a ServiceEntry is exported to the proxy's namespace.
+func (q Question) sees(o Object) bool {
+	to := q.exportTo(o)
+	return len(to) == 0 || slices.Contains(to, "*") || slices.Contains(to, q.Namespace) || slices.Contains(to, ".") && o.Namespace == q.Namespace
 }
 
 // serviceEntries are those that have a host, or an address.
@@ -147,8 +155,12 @@ func (q Question) notUsed(o Object, host string, port int) string {
 	switch {
 	case !has:
 		return fmt.Sprintf("has the host, and no port %d: it has %s", port, strings.Join(o.ports(), ", "))
-	case !o.visibleIn(q.Namespace):
-		return fmt.Sprintf("has the host and port %d, and is not exported to namespace %s (exportTo: %s)", port, q.Namespace, strings.Join(o.texts("exportTo"), ", "))
+	case !q.sees(o):
+		setting := "exportTo"
+		if len(o.texts("exportTo")) == 0 {
+			setting = "the mesh's defaultServiceExportTo"
+		}
+		return fmt.Sprintf("has the host and port %d, and is not exported to namespace %s (%s: %s)", port, q.Namespace, setting, strings.Join(q.exportTo(o), ", "))
 	case slices.Contains(q.Config.ports(host), port):
 		return fmt.Sprintf("has the host and port %d, and the proxy knows it, as %s: the call is none, or came to another address than the proxy has for the host", port, protocol)
 	}

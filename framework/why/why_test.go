@@ -49,6 +49,12 @@ func asked(url string, got egress.Outcome, line egress.AccessLog) Question {
 	}
 }
 
+// private is a question in a mesh in which objects are for their own namespaces unless they say otherwise.
+func private(q Question) Question {
+	q.ExportTo = []string{"."}
+	return q
+}
+
 func TestExplain(t *testing.T) {
 	config, have := configured(t)
 	blocked := egress.AccessLog{RouteName: "block_all", ResponseCode: 502, Authority: "httpbin.org", DownstreamLocal: "198.51.100.10:80"}
@@ -75,6 +81,14 @@ func TestExplain(t *testing.T) {
 		"not exported": {asked("https://en.wikipedia.org/", egress.BRST, egress.AccessLog{UpstreamCluster: "BlackHoleCluster", DownstreamLocal: "91.198.174.192:443"}), "", []string{
 			"ServiceEntry egress-control/wiki has the host and port 443, and is not exported to namespace egress-client (exportTo: .)",
 		}, nil},
+		"not exported by default": {private(asked("http://a.example/", egress.B502, egress.AccessLog{RouteName: "block_all", Authority: "a.example", DownstreamLocal: "198.51.100.9:80"})), `
+- {kind: ServiceEntry, namespace: shop, name: a, spec: {hosts: [a.example], ports: [{number: 80, protocol: HTTP}]}}`, []string{
+			"ServiceEntry shop/a has the host and port 80, and is not exported to namespace egress-client (the mesh's defaultServiceExportTo: .)",
+		}, nil},
+		"another's of the host, not exported by default": {private(asked("http://httpbin.org/get", egress.OK, open)), `
+- {kind: ServiceEntry, namespace: shop, name: a, spec: {hosts: [httpbin.org], ports: [{number: 80, protocol: HTTP}]}}`, []string{
+			"ServiceEntry egress-client/open-httpbin has the host httpbin.org",
+		}, []string{"shop/a"}},
 		"a Sidecar hides it": {asked("http://a.example/", egress.B502, egress.AccessLog{RouteName: "block_all", Authority: "a.example:80", DownstreamLocal: "198.51.100.9:80"}), `
 - {kind: ServiceEntry, namespace: shop, name: a, spec: {hosts: ["*.example"], ports: [{number: 80, protocol: HTTP}]}}
 - {kind: Sidecar, namespace: egress-client, name: default, spec: {egress: [{hosts: ["./*"]}], outboundTrafficPolicy: {mode: REGISTRY_ONLY}}}
