@@ -187,40 +187,6 @@ func (s *seen) noSidecar() []Surprise {
 	return out
 }
 
-func (s *seen) excluded() []Surprise {
-	var out []Surprise
-	for _, g := range s.groups(func(a Answer) ([]Source, bool) {
-		return []Source{a.class.Members[0].source()}, a.State == Allowed && a.Outcome == egress.Direct && s.captured(a.class) && !a.udp()
-	}) {
-		out = append(out, Surprise{
-			Title: "calls of a workload go past its sidecar", Objects: g.objects, Proof: g.proof,
-			Why:    s.excludedBy(g.objects[0]),
-			Remedy: "take the exclusion away, and register what is called; what goes past the sidecar goes to everybody at that port or in that range, and no log has it",
-		})
-	}
-	return out
-}
-
-// excludedBy says why calls of a workload are not redirected to its sidecar.
-func (s *seen) excludedBy(of Source) string {
-	for _, w := range s.m.Workloads {
-		if w.source() != of {
-			continue
-		}
-		for _, from := range []map[string]string{w.Annotations, s.m.Mesh.Pods} {
-			for _, k := range sortedKeys(from) {
-				if strings.HasPrefix(k, "traffic.sidecar.istio.io/") {
-					return fmt.Sprintf("%s: %q leaves them to the network", k, from[k])
-				}
-			}
-		}
-		if w.User == sidecarUser {
-			return fmt.Sprintf("it runs as user %d, which is the sidecar's own: what that sends is not redirected", sidecarUser)
-		}
-	}
-	return "they are not redirected to the sidecar"
-}
-
 func (s *seen) trustsName() []Surprise {
 	var out []Surprise
 	for _, g := range s.groups(func(a Answer) ([]Source, bool) {

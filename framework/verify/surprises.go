@@ -249,7 +249,7 @@ func (s *seen) at(e entry, path ...any) Source {
 var said = map[string]string{"http": "HTTP", "http2": "HTTP2", "https": "HTTPS", "tls": "TLS", "grpc": "GRPC", "tcp": "TCP", "mongo": "MONGO", "redis": "REDIS", "mysql": "MYSQL", "udp": "UDP"}
 
 // alike are protocols that mean the same for a proxy.
-var alike = [][]string{{"HTTPS", "TLS"}, {"TCP", "MYSQL", "REDIS", "MONGO"}, {"HTTP", "HTTP2", "GRPC"}}
+var alike = [][]string{{"HTTPS", "TLS"}, {"TCP", "MYSQL", "REDIS", "MONGO"}, {"HTTP", "HTTP2", "HTTP_PROXY", "GRPC", "GRPC-WEB"}}
 
 // portName finds ports of entries whose name says another protocol than they have: the protocol counts.
 func (s *seen) portName() []Surprise {
