@@ -18,8 +18,9 @@ import (
 type Question struct {
 	Probe  egress.Probe
 	Result egress.ProbeResult
-	// Namespace is that of the client's pod; Captured says that it has a sidecar.
+	// Namespace is that of the client's pod, and Labels are its labels; Captured says that it has a sidecar.
 	Namespace string
+	Labels    map[string]string
 	Captured  bool
 	Config    Config   // of the client's sidecar
 	Objects   []Object // of the cluster that decide about egress, as far as they may be read

@@ -147,6 +147,46 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// Of several Sidecars one holds: Istio takes one that selects the pod before one for the namespace, and that before one for the mesh.
+func TestSidecarOfThePod(t *testing.T) {
+	const (
+		mine    = `{kind: Sidecar, namespace: egress-client, name: mine, spec: {workloadSelector: {labels: {app: a}}, outboundTrafficPolicy: {mode: ALLOW_ANY}}}`
+		others  = `{kind: Sidecar, namespace: egress-client, name: others, spec: {workloadSelector: {labels: {app: b}}, outboundTrafficPolicy: {mode: ALLOW_ANY}}}`
+		silent  = `{kind: Sidecar, namespace: egress-client, name: silent, spec: {workloadSelector: {labels: {app: a}}, egress: [{hosts: ["./*"]}]}}`
+		spaces  = `{kind: Sidecar, namespace: egress-client, name: spaces, spec: {outboundTrafficPolicy: {mode: ALLOW_ANY}}}`
+		root    = `{kind: Sidecar, namespace: istio-system, name: root, spec: {outboundTrafficPolicy: {mode: ALLOW_ANY}}}`
+		strange = `{kind: Sidecar, namespace: other, name: strange, spec: {outboundTrafficPolicy: {mode: ALLOW_ANY}}}`
+		meshes  = "the mesh configuration (outboundTrafficPolicy)"
+	)
+	for name, x := range map[string]struct {
+		objects []string
+		policy  egress.Policy // of the mesh
+		want    string
+	}{
+		"one that selects it":           {[]string{root, spaces, others, mine}, egress.RegistryOnly, "Sidecar egress-client/mine"},
+		"one that selects another":      {[]string{others}, egress.AllowAny, meshes},
+		"one for the namespace":         {[]string{root, others, spaces}, egress.RegistryOnly, "Sidecar egress-client/spaces"},
+		"one for the mesh":              {[]string{others, root}, egress.RegistryOnly, "Sidecar istio-system/root"},
+		"one of another namespace":      {[]string{strange}, egress.AllowAny, meshes},
+		"one that says nothing of it":   {[]string{spaces, silent}, egress.AllowAny, meshes},
+		"what holds says another thing": {[]string{spaces, silent}, egress.RegistryOnly, "the outbound policy"},
+	} {
+		q := asked("https://a.example/", egress.Pass, egress.AccessLog{UpstreamCluster: "PassthroughCluster", DownstreamLocal: "198.51.100.9:443"})
+		q.Labels, q.Policy = map[string]string{"app": "a", "version": "v1"}, x.policy
+		q.Objects = objects(t, "- "+strings.Join(x.objects, "\n- "))
+		if got := Explain(q).Because[0].Object; got != x.want {
+			t.Errorf("%s: %s, want %s", name, got, x.want)
+		}
+	}
+	q := asked("http://a.example/", egress.B502, egress.AccessLog{RouteName: "block_all", Authority: "a.example", DownstreamLocal: "198.51.100.9:80"})
+	q.Labels = map[string]string{"app": "b"}
+	q.Objects = objects(t, "- "+silent+`
+- {kind: ServiceEntry, namespace: shop, name: a, spec: {hosts: [a.example], ports: [{number: 80, protocol: HTTP}]}}`)
+	if text := Explain(q).Text(); strings.Contains(text, "silent") {
+		t.Errorf("a Sidecar for others limits nothing:\n%s", text)
+	}
+}
+
 func TestExplainWithoutLine(t *testing.T) {
 	for name, x := range map[string]struct {
 		change func(q *Question)
