@@ -17,8 +17,8 @@ type State string
 
 // The states.
 const (
-	Allowed  State = "allowed"  // it got out, to what was called
-	Led      State = "led"      // it got out, and not to what was called: to a host that an object names
+	Allowed  State = "allowed"  // it got out; what an object names may have been led elsewhere by another one
+	Led      State = "led"      // what no object names got out, and not to what was called: to a host that an object names
 	Blocked  State = "blocked"  // by the mesh
 	Fails    State = "fails"    // something lets it out, and it does not arrive, or is not answered
 	Unproven State = "unproven" // the witnesses do not agree, the stand-in could not be reached, or it failed by no doing of the mesh
@@ -44,7 +44,7 @@ type Answer struct {
 	Via string `json:"via,omitempty"`
 	// Encrypted says who made the TLS in which it arrived: workload, sidecar, gateway, or nobody.
 	Encrypted string `json:"encrypted,omitempty"`
-	Landed    string `json:"landed,omitempty"` // where it arrived
+	Landed    string `json:"landed,omitempty"` // where it arrived; where attempts arrive at several, all of them
 	// By are the objects that decided, in their order, Because what each did.
 	By      []Source     `json:"by,omitempty"`
 	Because []why.Reason `json:"because,omitempty"`
@@ -57,6 +57,9 @@ type Answer struct {
 
 	question Question
 	class    Class
+	landings []string // the hosts of Landed
+	astray   bool     // one of them is none that an entry has for what was called
+	at       string   // what was called, as Landed would name it
 }
 
 // Direct is the way of what went through no gateway.
@@ -132,7 +135,8 @@ func (m *Model) answer(o *Outside, index map[string]manifest.Object, h Heard, q 
 	default:
 		return a
 	}
-	a.Via, a.Encrypted, a.Landed = Direct, ByNobody, o.called(r.Server)
+	a.Via, a.Encrypted = Direct, ByNobody
+	a.lands(o, r)
 	if n := len(r.Observations); n > 0 {
 		a.travelled(q, r.Observations[n-1])
 	}
@@ -140,6 +144,20 @@ func (m *Model) answer(o *Outside, index map[string]manifest.Object, h Heard, q 
 		a.State, a.Words = Led, egress.Led.Words()
 	}
 	return a
+}
+
+// lands notes where attempts arrived.
+func (a *Answer) lands(o *Outside, r egress.ProbeResult) {
+	servers := sortedKeys(r.Landings)
+	if len(servers) == 0 {
+		servers = []string{r.Server}
+	}
+	a.at = o.called(o.server(a.question.Host))
+	for _, s := range servers {
+		a.landings = append(a.landings, o.called(s))
+		a.astray = a.astray || !o.home(a.question.Host, s)
+	}
+	a.Landed = strings.Join(a.landings, ", ")
 }
 
 // received says whether the destination has seen an attempt.
@@ -210,6 +228,13 @@ func (o *Outside) server(host string) string {
 		return h.Name
 	}
 	return host
+}
+
+// home says whether a stand-in is one of what is called: its own, or one of the addresses and endpoints that entries give it.
+func (o *Outside) home(host, server string) bool {
+	return server == o.server(host) || slices.ContainsFunc(o.homes, func(h home) bool {
+		return slices.Contains(h.called, host) && slices.ContainsFunc(h.stands, func(s string) bool { return o.server(s) == server })
+	})
 }
 
 // called is what people call a stand-in.

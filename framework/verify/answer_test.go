@@ -23,6 +23,7 @@ type fate struct {
 	gateway string
 	cluster string // that the sidecar's line names; "" is that of the host
 	arrives bool   // though it fails
+	also    string // a second host at which attempts landed
 	unmade  bool   // there was no connection
 }
 
@@ -62,6 +63,9 @@ func result(o *Outside, q Question, f fate) egress.ProbeResult {
 		r.Server = f.landed
 		if r.Server == "" {
 			r.Server = o.server(q.Host)
+		}
+		if f.also != "" {
+			r.Landings = map[string]int{r.Server: 9, f.also: 8}
 		}
 		x.Arrivals = []egress.Arrival{{Server: r.Server, Peer: line.UpstreamLocal, Local: line.UpstreamHost, TLS: f.tls}}
 		if f.gateway != "" {

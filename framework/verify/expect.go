@@ -28,6 +28,9 @@ type Allow struct {
 	// gateway, mesh (either of the last two) or nobody. "" is any.
 	Via       string `json:"via,omitempty"`
 	Encrypted string `json:"encrypted,omitempty"`
+	// Landed are the hosts where it may arrive, with * for any part; left out, what is called, with the addresses and endpoints that
+	// entries give it.
+	Landed []string `json:"landed,omitempty"`
 	// Fails says that it gets there and need not be answered.
 	Fails bool `json:"fails,omitempty"`
 
@@ -74,7 +77,7 @@ func ParseExpectations(file string, b []byte) (*Expectations, error) {
 		if !slices.Contains([]string{"", ByWorkload, BySidecar, ByGateway, ByNobody, byMesh}, x.Encrypted) {
 			d.Mistake(input.At(at, "encrypted"), fmt.Sprintf("encrypted: %q is none of %s, %s, %s, %s and %s", x.Encrypted, ByWorkload, BySidecar, ByGateway, byMesh, ByNobody), "")
 		}
-		for _, pattern := range slices.Concat(x.From, x.To) {
+		for _, pattern := range slices.Concat(x.From, x.To, x.Landed) {
 			if _, err := path.Match(plainSlashes(pattern), ""); err != nil {
 				d.Mistake(at, fmt.Sprintf("%q is no pattern: %v", pattern, err), "")
 			}
@@ -195,7 +198,9 @@ func (e *Expectations) rule(w Workload, a Answer) *Allow {
 }
 
 // demands is what an expectation says of the way, so that two may be compared.
-func (x *Allow) demands() string { return fmt.Sprintf("%q %q %t", x.Via, x.Encrypted, x.Fails) }
+func (x *Allow) demands() string {
+	return fmt.Sprintf("%q %q %q %t", x.Via, x.Encrypted, x.Landed, x.Fails)
+}
 
 func (e *Expectations) deviation(w Workload, a Answer) (Deviation, bool) {
 	d := Deviation{From: w.Label(), To: a.To, As: a.As, By: a.By}
@@ -223,10 +228,20 @@ func (e *Expectations) deviation(w Workload, a Answer) (Deviation, bool) {
 		d.Kind, d.What = Detour, fmt.Sprintf("it goes %s, and is expected %s", way(a.Via), way(x.Via))
 	case x.Encrypted != "" && x.Encrypted != a.Encrypted && (x.Encrypted != byMesh || a.Encrypted != BySidecar && a.Encrypted != ByGateway):
 		d.Kind, d.What = Detour, fmt.Sprintf("it arrives %s, and is expected to arrive %s", tlsBy(a.Encrypted), tlsBy(x.Encrypted))
+	case !x.lands(a):
+		d.Kind, d.What = Detour, fmt.Sprintf("it lands at %s, and is expected at %s", a.Landed, cmp.Or(strings.Join(x.Landed, ", "), a.at))
 	default:
 		return d, false
 	}
 	return d, true
+}
+
+// lands says whether an answer arrived where an expectation has it.
+func (x *Allow) lands(a Answer) bool {
+	if len(x.Landed) == 0 {
+		return !a.astray
+	}
+	return !slices.ContainsFunc(a.landings, func(l string) bool { return !anyMatches(x.Landed, l) })
 }
 
 func asField(as string) string {
@@ -262,8 +277,8 @@ func (a Answer) said() string {
 // Present are the expectations that the answers meet.
 func Present(answers []Answer) *Expectations {
 	type way struct {
-		to, as, via, encrypted string
-		fails                  bool
+		to, as, via, encrypted, landed string
+		fails                          bool
 	}
 	from := map[way][]string{}
 	everybody := map[string][]string{} // by namespace
@@ -273,7 +288,10 @@ func Present(answers []Answer) *Expectations {
 				everybody[w.Namespace] = append(everybody[w.Namespace], w.Label())
 			}
 			if a.out() {
-				k := way{a.To, a.As, a.Via, a.Encrypted, a.Arrived}
+				k := way{a.To, a.As, a.Via, a.Encrypted, "", a.Arrived}
+				if a.Landed != a.at {
+					k.landed = a.Landed
+				}
 				from[k] = append(from[k], w.Label())
 			}
 		}
@@ -281,6 +299,9 @@ func Present(answers []Answer) *Expectations {
 	to := map[string]*Allow{}
 	for k, who := range from {
 		x := Allow{From: together(who, everybody), As: k.as, Via: k.via, Encrypted: k.encrypted, Fails: k.fails}
+		if k.landed != "" {
+			x.Landed = strings.Split(k.landed, ", ")
+		}
 		key := fmt.Sprintf("%q %q %s", x.From, x.As, x.demands())
 		if to[key] == nil {
 			to[key] = &x

@@ -183,6 +183,63 @@ func TestFailsThere(t *testing.T) {
 	}
 }
 
+// Where a call lands is judged: where nothing is said, at what is called, by name, address or endpoint.
+func TestLanded(t *testing.T) {
+	at := func(host string) mesh {
+		return func(c Class, q Question) fate {
+			f := strict(c, q)
+			if q.Kind == Named && f.got != 0 {
+				f.landed = host
+			}
+			return f
+		}
+	}
+	two := func(c Class, q Question) fate {
+		f := at("address-203-0-113-9.example")(c, q)
+		if q.Kind == Named && f.got != 0 {
+			f.also = "evil.example"
+		}
+		return f
+	}
+	for name, x := range map[string]struct {
+		says mesh
+		rule string // beyond from and to
+		want string
+	}{
+		"at what is called":             {strict, "", ""},
+		"at another host":               {at("evil.example"), "", "it lands at evil.example, and is expected at api.example"},
+		"at another host, as said":      {at("evil.example"), ", landed: [evil.example]", ""},
+		"at another one than is said":   {at("evil.example"), ", landed: [api.example, good.*]", "it lands at evil.example, and is expected at api.example, good.*"},
+		"no longer where it is said":    {strict, ", landed: [evil.example]", "it lands at api.example, and is expected at evil.example"},
+		"at an endpoint":                {at("address-203-0-113-9.example"), "", ""},
+		"at an endpoint that is not it": {at("address-203-0-113-9.example"), ", landed: [203.0.113.10]", "it lands at 203.0.113.9"},
+		"at two":                        {two, "", "it lands at 203.0.113.9, evil.example"},
+		"at two, as said":               {two, ", landed: [203.0.113.9, '*.example']", ""},
+	} {
+		text := registryOnly + nsShop + cart + entryText("api", `hosts: [api.example], exportTo: ["."], resolution: STATIC, endpoints: [{address: 203.0.113.9}], ports: [{number: 443, name: tls, protocol: TLS}]`)
+		r, _, _ := reported(t, text, x.says)
+		r.Against(expecting(t, "{from: ['*'], to: ['udp://*']}", "{from: [shop/*], to: ['https://api.example']"+x.rule+"}"))
+		var got []string
+		for _, d := range r.Deviations {
+			got = append(got, string(d.Kind)+": "+d.What)
+		}
+		if (len(got) == 0) != (x.want == "") || x.want != "" && !strings.Contains(strings.Join(got, "\n"), "detour: "+x.want) {
+			t.Errorf("%s: %v, want %s", name, got, x.want)
+		}
+		b, err := Present(r.Answers).YAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := ParseExpectations("egress.yaml", b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, idle := e.Judge(r.Answers); len(d)+len(idle) > 0 {
+			t.Errorf("%s: the present state is not as expected: %v %v\n%s", name, d, idle, b)
+		}
+	}
+}
+
 // A rule by which nobody is judged is told, with the reason.
 func TestIdleRules(t *testing.T) {
 	const udp = "{from: ['*'], to: ['udp://*']}"

@@ -23,6 +23,13 @@ type Outside struct {
 	// names are what people call a stand-in whose name is made up.
 	names map[string]string
 	all   *internet.Hosts
+	homes []home
+}
+
+// home is where calls arrive that an entry is about.
+type home struct {
+	called []string // hosts and addresses
+	stands []string // names of stand-ins
 }
 
 // Stranger is the host that no object names.
@@ -270,9 +277,21 @@ func (p *planner) named(e entry) {
 			p.ask(Question{Kind: Named, Host: a.String(), Port: port.number, speech: sp}, e.object)
 		}
 	}
-	for _, end := range e.endpoints {
-		p.endpoint(e, end)
+	var at home
+	for _, s := range stands {
+		at.called, at.stands = append(at.called, sample(s.name)), append(at.stands, s.names[0])
 	}
+	for _, end := range e.endpoints {
+		if s := p.endpoint(e, end); s != nil {
+			at.stands = append(at.stands, s.names[0])
+		}
+	}
+	for _, r := range e.addresses {
+		if a, ok := within(r); ok {
+			at.called, at.stands = append(at.called, a.String()), append(at.stands, p.at(a).names[0])
+		}
+	}
+	p.out.homes = append(p.out.homes, at)
 	for _, port := range e.ports {
 		sp := p.speech(e, port)
 		p.ports[port.number] = cmp.Or(p.ports[port.number], port.protocol)
@@ -324,18 +343,19 @@ func (p *planner) speech(e entry, port entryPort) speech {
 	return sp
 }
 
-func (p *planner) endpoint(e entry, end endpoint) {
+// endpoint finds or makes what an endpoint of an entry stands for; nil for nothing.
+func (p *planner) endpoint(e entry, end endpoint) *stand {
 	var s *stand
 	if a, err := netip.ParseAddr(end.address); err == nil {
 		if !usable(a) {
 			p.lack(e.object, e.object.LineAt("spec", "endpoints"), "endpoint %s has no stand-in: nobody outside can have that address in the dry mesh", a)
-			return
+			return nil
 		}
 		s = p.at(a)
 	} else if name := strings.ToLower(end.address); external(name) && internet.NameFault(name) == "" {
 		s = p.stand(name)
 	} else {
-		return
+		return nil
 	}
 	for _, port := range e.ports {
 		to := port.target
@@ -344,6 +364,7 @@ func (p *planner) endpoint(e entry, end endpoint) {
 		}
 		s.serve(to, p.speech(e, port).service)
 	}
+	return s
 }
 
 // routedOnly asks for a host that a VirtualService names and no entry has.
