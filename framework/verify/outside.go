@@ -243,10 +243,17 @@ func (p *planner) named(e entry) {
 	single := e.single()
 	for _, h := range e.hosts {
 		if !external(h) {
-			if len(e.addresses) == 0 && len(e.endpoints) == 0 {
-				continue // it is a Service's, or nobody's
+			lost := ""
+			switch {
+			case ofService(h) && len(e.addresses) == 0 && len(e.endpoints) > 0:
+				lost = "the cluster's own DNS answers it, so that calls of the name, which its endpoints lead out, are not asked"
+			case !ofService(h) && len(e.addresses)+len(e.endpoints) == 0:
+				lost = "without a dot, the cluster's DNS takes it for a Service's"
 			}
-			if strings.HasSuffix(h, ".cluster.local") || strings.HasSuffix(h, ".svc") || h == "*" {
+			if lost != "" {
+				p.lack(e.object, e.object.LineAt("spec", "hosts"), "host %q has no stand-in: %s", h, lost)
+			}
+			if lost != "" || ofService(h) || h == "*" {
 				continue
 			}
 		}

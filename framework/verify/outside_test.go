@@ -75,6 +75,11 @@ neighbour https://db.corp.example
 neighbour tcp://10.20.0.10:3306
 neighbour tcp://unnamed.corp.example:3306`},
 		"within the cluster": {entryText("a", "hosts: [x.svc.cluster.local, inside], ports: [{number: 80, protocol: HTTP}]") + entryText("b", "hosts: [b.example], workloadSelector: {labels: {app: b}}, ports: [{number: 80, protocol: HTTP}]"), ""},
+		"a name of the team's own": {entryText("a", "hosts: [api.corp.local], ports: [{number: 443, protocol: TLS}]"), `named https://api.corp.local
+address https://address-of-api.corp.local
+neighbour http://api.corp.local
+neighbour https://unnamed.corp.local
+lie https://unregistered.example as api.corp.local`},
 		"a route alone": {"---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, namespace: shop}\nspec: {hosts: [web.example.com, reviews]}\n", `named http://web.example.com
 named https://web.example.com
 lie http://unregistered.example as web.example.com
@@ -182,12 +187,32 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+// What has no stand-in, and every way out that is not asked, is told with its place.
 func TestLacking(t *testing.T) {
-	o := outsideOf(t, nil, nsShop+entryText("a", `hosts: ["foo_.-x.example"], addresses: [10.96.0.5], endpoints: [{address: 127.0.0.1}], ports: [{number: 443, protocol: TLS}]`))
-	text := o.Lacking.Error()
-	for _, want := range []string{"has no stand-in", "address 10.96.0.5/32", "endpoint 127.0.0.1", "standard input:"} {
-		if !strings.Contains(text, want) {
-			t.Errorf("%q is not in %s", want, text)
+	const ports = "ports: [{number: 443, protocol: TLS}]"
+	service := func(spec string) string {
+		return "---\napiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: shop}\nspec: {" + spec + "}\n"
+	}
+	const endpoints = "---\napiVersion: v1\nkind: Endpoints\nmetadata: {name: db, namespace: shop}\nsubsets: [{addresses: [{ip: 203.0.113.9}]}]\n"
+	const slice = "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: db-1, namespace: shop, labels: {kubernetes.io/service-name: db}}\naddressType: IPv4\n"
+	for name, x := range map[string]struct{ text, want string }{
+		"no host can be called so":        {entryText("a", `hosts: ["foo_.-x.example"], `+ports), "has no stand-in"},
+		"an address of the cluster":       {entryText("a", "hosts: [a.example], addresses: [10.96.0.5], "+ports), "address 10.96.0.5/32"},
+		"an endpoint that nobody has":     {entryText("a", "hosts: [a.example], endpoints: [{address: 127.0.0.1}], "+ports), "endpoint 127.0.0.1"},
+		"a name without a dot":            {entryText("a", "hosts: [db], "+ports), `host "db" has no stand-in`},
+		"a name without a dot, at a host": {entryText("a", "hosts: [db], resolution: STATIC, endpoints: [{address: 10.9.9.1}], "+ports), ""},
+		"a Service's name":                {entryText("a", "hosts: [x.shop.svc.cluster.local], "+ports), ""},
+		"a Service's name that leads out": {entryText("a", "hosts: [x.shop.svc.cluster.local], resolution: STATIC, endpoints: [{address: 203.0.113.9}], "+ports), "the cluster's own DNS answers it"},
+		"another name of a host":          {service("type: ExternalName, externalName: db.example.com"), "Service shop/db is another name of db.example.com"},
+		"Endpoints of no pods":            {service("ports: [{port: 5432}]") + endpoints, "Endpoints shop/db is not taken over: where Service shop/db leads"},
+		"an EndpointSlice of no pods":     {slice + service("ports: [{port: 5432}]"), "EndpointSlice shop/db-1 is not taken over"},
+		"Endpoints of pods":               {service("selector: {app: db}") + endpoints + slice, ""},
+		"Endpoints of nothing":            {endpoints, ""},
+		"TLS of a gateway":                {"---\napiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: p, namespace: shop}\n", "BackendTLSPolicy shop/p is not taken over"},
+	} {
+		r, _, _ := reported(t, registryOnly+nsShop+x.text, strict)
+		if got := r.Mistakes.Error(); (got == "") != (x.want == "") || !strings.Contains(got, x.want) || x.want != "" && (!strings.HasPrefix(got, "standard input:") || r.ExitCode() != exitFault) {
+			t.Errorf("%s: exit %d, %q, want %q", name, r.ExitCode(), got, x.want)
 		}
 	}
 }
