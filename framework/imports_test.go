@@ -14,7 +14,7 @@ import (
 // tiers, lowest first: a package may import only packages of lower tiers, and those listed beside it.
 var tiers = [][]string{
 	{"framework/probe/wire"},
-	{"framework/egress", "framework/limits", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "framework/terminal", "framework/terminal/terminaltest", "fixtures", "samples", "docs"},
+	{"framework/egress", "framework/limits", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "framework/terminal", "framework/terminal/terminaltest", "framework/report/csp", "fixtures", "samples", "docs"},
 	{"framework/internet", "framework/report/reporttest"},
 	{"framework/casefile", "framework/manifest", "framework/pages", "framework/isolation", "framework/components", "framework/fixture", "framework/kube", "framework/why"},
 	{"framework/cluster", "framework/pods", "framework/check", "framework/release", "framework/verify"},

@@ -2,6 +2,9 @@ package suites_test
 
 import (
 	_ "embed"
+	"io/fs"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -71,6 +74,57 @@ func TestLoadMore(t *testing.T) {
 	}
 	if _, _, err := suites.LoadMore(fstest.MapFS{"x.yaml": {Data: []byte("kind: A\n")}}); err == nil || !strings.Contains(err.Error(), "there is no case below this folder") {
 		t.Error(err)
+	}
+}
+
+// This folder, read as one of the user's, is no addition to itself. One that describes a built-in client is told so, and a
+// checkout that has changed one since the program was built, of that one alone.
+func TestThisFolderAsAnother(t *testing.T) {
+	clients, err := os.ReadFile("clients.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(clients), "- {name: other}", "- {name: other, namespace: another}", 1)
+	if changed == string(clients) {
+		t.Fatal("clients.yaml has no client other to change")
+	}
+	revisions, err := os.ReadFile("revisions.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(clients string) fs.FS {
+		return fstest.MapFS{
+			"http/a.yaml":  {Data: []byte("claim: c\nsource: s\nprobes:\n  - {url: \"tcp://1.2.3.4:5\", want: OK}\n")},
+			"clients.yaml": {Data: []byte(clients)}, "revisions.yaml": {Data: revisions},
+		}
+	}
+	const twice = `is described twice, or is one of the built-in clients`
+	for name, x := range map[string]struct {
+		dir  fs.FS
+		want []string
+	}{
+		"this folder":          {input.Tree("."), nil},
+		"with one more":        {with(string(clients) + "- {name: mine}\n"), nil},
+		"one was changed":      {with(changed), []string{`client "other" ` + twice}},
+		"one of the user's":    {with("- {name: other, dualStack: true}\n"), []string{`client "other" ` + twice}},
+		"the same, by itself":  {with("- {name: other}\n"), []string{`client "other" ` + twice}},
+		"a client named twice": {with(string(clients) + "- {name: mine}\n- {name: mine}\n"), []string{`client "mine" ` + twice}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mistakes, _ := check.Folder(suites.Read(x.dir), suites.Environment())
+			var got []string
+			for _, m := range mistakes {
+				got = append(got, m.What)
+			}
+			if !slices.Equal(got, x.want) {
+				t.Errorf("%q, not %q", got, x.want)
+			}
+		})
+	}
+	f := suites.Read(input.Tree("."))
+	_, all, err := suites.LoadMore(input.Tree("."))
+	if own := len(suites.Folder().Clients); err != nil || len(f.Clients) != 0 || len(all) != own {
+		t.Errorf("%d clients, %d in all, %d built in, %v", len(f.Clients), len(all), own, err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -35,9 +36,11 @@ func Load() ([]egress.Case, []egress.Client, error) {
 	return f.Cases(), f.EgressClients(), nil
 }
 
-// Read reads a folder of the user's. What is wrong in it is among its mistakes, also that there is no case.
+// Read reads a folder of the user's. What is wrong in it is among its mistakes, also that there is no case. Where it is this
+// folder in a checkout, its clients are the built-in ones, and no addition to them.
 func Read(dir fs.FS) *casefile.Folder {
 	f := casefile.Load(dir, fixtures.FS)
+	f.Clients = added(f.Clients)
 	if len(f.Loaded) == 0 && len(f.Mistakes) == 0 {
 		f.Mistakes = append(f.Mistakes, input.Mistake{
 			File: ".", What: "there is no case below this folder",
@@ -45,6 +48,27 @@ func Read(dir fs.FS) *casefile.Folder {
 		})
 	}
 	return f
+}
+
+// added are the clients of a folder that are none of the built-in ones. Only a folder that describes all of those can be this
+// one; another folder that describes one of them, and be it alike, means a client of its own. A client that was changed in
+// a checkout since this program was built stays, for the program would start the built-in one in its place.
+func added(of []casefile.Client) []casefile.Client {
+	described := map[string]egress.Client{}
+	for _, c := range of {
+		described[c.Name] = c.Client
+	}
+	builtIn := map[string]egress.Client{}
+	for _, c := range Folder().Clients {
+		if _, ok := described[c.Name]; !ok {
+			return of
+		}
+		builtIn[c.Name] = c.Client
+	}
+	return slices.DeleteFunc(of, func(c casefile.Client) bool {
+		b, ok := builtIn[c.Name]
+		return ok && reflect.DeepEqual(c.Client, b)
+	})
 }
 
 // Environment is what the cases of a folder of the user's may count on: the built-in clients. Hosts and schemas are left

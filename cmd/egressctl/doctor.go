@@ -53,11 +53,16 @@ func doctorCommand(o *options) *cobra.Command {
 func printChecks(w io.Writer, checks []cluster.Check) error {
 	var b strings.Builder
 	for _, c := range checks {
-		if c.OK {
+		switch {
+		case !c.OK:
+			fmt.Fprintf(&b, "FAIL  %s: %s\n      remedy: %s\n", c.Name, c.Detail, c.Remedy)
+		case c.Warning:
+			fmt.Fprintf(&b, "warn  %s: %s\n      remedy: %s\n", c.Name, c.Detail, c.Remedy)
+		case c.Detail != "":
+			fmt.Fprintf(&b, "ok    %s: %s\n", c.Name, c.Detail)
+		default:
 			fmt.Fprintf(&b, "ok    %s\n", c.Name)
-			continue
 		}
-		fmt.Fprintf(&b, "FAIL  %s: %s\n      remedy: %s\n", c.Name, c.Detail, c.Remedy)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

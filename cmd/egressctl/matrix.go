@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -129,25 +130,9 @@ func (m *matrix) versions(ctx context.Context) ([]string, error) {
 			}
 		}
 	}
-	var out []string
-	for _, v := range given {
-		o := *m.o
-		o.istio = strings.TrimSpace(v)
-		i, err := components.Find(ctx, components.Options{Istio: o.istio, Releases: o.releases})
-		if err != nil {
-			return nil, err
-		}
-		name := o.istio
-		if name == "" {
-			name = i.Version
-		}
-		if slices.Contains(out, name) {
-			return nil, fmt.Errorf("--istio: version %s is in it twice", name)
-		}
-		out = append(out, name)
-	}
-	if len(out) < 2 {
-		return nil, errors.New("--istio: there is nothing to compare: give two versions or more")
+	out, err := m.o.istioVersions(ctx, given)
+	if err != nil {
+		return nil, err
 	}
 	for v, s := range m.spoil {
 		if !slices.Contains(out, v) {
@@ -160,6 +145,34 @@ func (m *matrix) versions(ctx context.Context) ([]string, error) {
 	sound := slices.DeleteFunc(slices.Clone(out), func(v string) bool { return m.spoil[v] != "" })
 	spoiled := slices.DeleteFunc(out, func(v string) bool { return m.spoil[v] == "" })
 	return append(sound, spoiled...), nil
+}
+
+// istioVersions checks versions of Istio that are to be compared, and names those that are left empty.
+func (o *options) istioVersions(ctx context.Context, given []string) ([]string, error) {
+	var out []string
+	for _, v := range given {
+		name := strings.TrimSpace(v)
+		i, err := components.Find(ctx, components.Options{Istio: name, Releases: o.releases})
+		if err != nil {
+			return nil, err
+		}
+		if name = cmp.Or(name, i.Version); slices.Contains(out, name) {
+			return nil, fmt.Errorf("--istio: version %s is in it twice", name)
+		}
+		out = append(out, name)
+	}
+	if len(out) < 2 {
+		return nil, errors.New("--istio: there is nothing to compare: give two versions or more")
+	}
+	return out, nil
+}
+
+// on are the options for one of several versions, in a cluster of its own.
+func (o *options) on(version string) *options {
+	out := *o
+	out.also = others(o.also, version)
+	out.istio, out.name = version, o.name+"-"+strings.ToLower(strings.NewReplacer(".", "-", "_", "-").Replace(version))
+	return &out
 }
 
 // column is the run of one version.
@@ -179,9 +192,7 @@ func (m *matrix) columns(cmd *cobra.Command, versions []string) ([]*column, erro
 	progress := newProgress(m.o.steps(cmd))
 	log := &prefixes{w: m.o.steps(cmd)}
 	for _, v := range versions {
-		o := *m.o
-		o.also = others(m.o.also, v)
-		o.istio, o.name = v, m.o.name+"-"+strings.ToLower(strings.NewReplacer(".", "-", "_", "-").Replace(v))
+		o := m.o.on(v)
 		sel := m.sel
 		sel.against = o.circumstances(cmd)
 		what, err := sel.load(cmd.Context())

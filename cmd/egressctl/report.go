@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,8 +12,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"mesh-egress-conformance/docs"
+	"mesh-egress-conformance/framework/input"
 	"mesh-egress-conformance/framework/report"
 	"mesh-egress-conformance/framework/report/html"
+	"mesh-egress-conformance/framework/upgrade"
+	upgradehtml "mesh-egress-conformance/framework/upgrade/html"
 )
 
 func reportCommand() *cobra.Command {
@@ -21,21 +26,24 @@ func reportCommand() *cobra.Command {
 		Args:  subcommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(renderCommand("html", "Render a report.json as one page for people", html.Page), renderCommand("markdown", "Render a report.json as the summary for the page of a CI job", report.Summary), &cobra.Command{
-		Use:       "schema [report|upgrade]",
-		Short:     "Print the JSON Schema of report.json, or of upgrade.json",
-		Example:   "  egressctl report schema > report.schema.json\n  egressctl report schema upgrade > upgrade.schema.json",
-		ValidArgs: []string{"report", "upgrade"},
-		Args:      usageArgs(cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			schema := docs.ReportSchema
-			if slices.Contains(args, "upgrade") {
-				schema = docs.UpgradeSchema
-			}
-			_, err := cmd.OutOrStdout().Write(schema)
-			return err
-		},
-	})
+	cmd.AddCommand(
+		renderCommand("html", "Render a report.json or an upgrade.json as one page for people", rendering(html.Page.File, report.Read, html.Page.Make), rendering(upgradehtml.File, upgrade.Read, upgradehtml.Render)),
+		renderCommand("markdown", "Render a report.json or an upgrade.json as the summary for the page of a CI job", rendering(report.Summary.File, report.Read, report.Summary.Make), rendering(upgradeMarkdown, upgrade.Read, func(r *upgrade.Report) ([]byte, error) { return r.Markdown(), nil })),
+		&cobra.Command{
+			Use:       "schema [report|upgrade]",
+			Short:     "Print the JSON Schema of report.json, or of upgrade.json",
+			Example:   "  egressctl report schema > report.schema.json\n  egressctl report schema upgrade > upgrade.schema.json",
+			ValidArgs: []string{"report", "upgrade"},
+			Args:      usageArgs(cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs)),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				schema := docs.ReportSchema
+				if slices.Contains(args, "upgrade") {
+					schema = docs.UpgradeSchema
+				}
+				_, err := cmd.OutOrStdout().Write(schema)
+				return err
+			},
+		})
 	return cmd
 }
 
@@ -78,28 +86,45 @@ func appendSummary(text []byte) error {
 	return nil
 }
 
-// renderCommand reads a report.json and writes it in another form, beside it unless told otherwise.
-func renderCommand(name, short string, form report.Rendering) *cobra.Command {
+// form is a form of one kind of report.
+type form struct {
+	file   string // its name, beside the report
+	render func(report string) ([]byte, error)
+}
+
+// rendering is the form that write writes of what read reads.
+func rendering[R any](file string, read func(string) (R, error), write func(R) ([]byte, error)) form {
+	return form{file, func(path string) ([]byte, error) {
+		r, err := read(path)
+		if err != nil {
+			return nil, err
+		}
+		return write(r)
+	}}
+}
+
+// renderCommand reads the report of a run or of an upgrade, and writes it in another form, beside it unless told otherwise.
+func renderCommand(name, short string, ofRun, ofUpgrade form) *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
 		Use:     name + " REPORT.json",
 		Short:   short,
 		Long:    short + ". No cluster is needed.\n\nExit status: 0 it is written, 2 it could not be read or written, 64 wrong usage.",
-		Example: "  egressctl report " + name + " reports/out/report.json\n  egressctl report " + name + " old.json -o page",
+		Example: "  egressctl report " + name + " reports/out/report.json\n  egressctl report " + name + " old.json -o page\n  egressctl report " + name + " reports/out/upgrade/upgrade.json",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			as := ofRun
+			if upgrade.IsSchema(schemaOf(args[0])) {
+				as = ofUpgrade
+			}
 			if out == "" {
-				out = filepath.Join(filepath.Dir(args[0]), form.File)
+				out = filepath.Join(filepath.Dir(args[0]), as.file)
 			}
 			to, err := report.OpenFile(out) // first: reading a long report takes a while
 			if err != nil {
 				return err
 			}
-			r, err := report.Read(args[0])
-			if err != nil {
-				return err
-			}
-			b, err := form.Make(r)
+			b, err := as.render(args[0])
 			if err != nil {
 				return err
 			}
@@ -110,6 +135,31 @@ func renderCommand(name, short string, form report.Rendering) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&out, "output", "o", "", "the file to write (default: "+form.File+" beside the report.json)")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the file to write (default: "+ofRun.file+" or "+ofUpgrade.file+" beside the report)")
 	return cmd
+}
+
+// schemaOf is the schema that a report names, near its beginning; "" where none can be read, about which whoever reads the whole
+// report says more.
+func schemaOf(file string) string {
+	b, err := input.ReadFile(file, input.MaxReport)
+	if err != nil {
+		return ""
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return ""
+	}
+	for d.More() {
+		key, err := d.Token()
+		var value json.RawMessage
+		if err != nil || d.Decode(&value) != nil {
+			return ""
+		}
+		var schema string
+		if key == "schema" && json.Unmarshal(value, &schema) == nil {
+			return schema
+		}
+	}
+	return ""
 }

@@ -101,6 +101,47 @@ func TestUpgradeReports(t *testing.T) {
 	}
 }
 
+// The report of an upgrade is rendered by the same commands, whatever its file is called, and one of the first egressctl too.
+func TestReportOfAnUpgrade(t *testing.T) {
+	dir := t.TempDir()
+	copied := func(from, to string, replace ...string) string {
+		b, err := os.ReadFile(filepath.Join("../../framework/upgrade/testdata", from))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, to), []byte(strings.NewReplacer(replace...).Replace(string(b))), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return filepath.Join(dir, to)
+	}
+	old := copied("v1-first.json", "old.json")
+	newer := copied("v1-last.json", "newer.json", "upgrade/v1", "upgrade/v2")
+	for _, x := range []struct {
+		args []string
+		code int
+		file string
+		want string // in the file, or on standard error
+	}{
+		{[]string{"html", old}, exitOK, "upgrade.html", "<h1 class=\"leak\">Blocked traffic got out: attempts 2"},
+		{[]string{"markdown", old}, exitOK, "upgrade.md", "# Upgrade: Blocked traffic got out"},
+		{[]string{"html", copied("v1-last.json", "upgrade.json"), "-o", filepath.Join(dir, "page")}, exitOK, "page", "<td>a saw it</td>"},
+		{[]string{"html", newer}, exitFault, "", newer + `: its schema "mesh-egress-conformance/upgrade/v2" is of another egressctl, a newer one`},
+	} {
+		code, _, stderr := egressctl(t, append([]string{"report"}, x.args...)...)
+		got := stderr
+		if x.file != "" {
+			b, err := os.ReadFile(filepath.Join(dir, x.file))
+			if err != nil {
+				t.Error(err)
+			}
+			got = string(b)
+		}
+		if code != x.code || !strings.Contains(got, x.want) {
+			t.Errorf("%v: exit %d, %s\n%s", x.args, code, stderr, got)
+		}
+	}
+}
+
 func TestStepSummary(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "summary")
 	if err := os.WriteFile(file, []byte("of an earlier step\n"), 0o600); err != nil {

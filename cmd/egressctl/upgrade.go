@@ -57,7 +57,10 @@ func upgradeCommand(o *options) *cobra.Command {
 				return err
 			}
 			defer dest.Close()
-			rep, err := upgraded(cmd.Context(), ho, uo)
+			steps := o.steps(cmd)
+			told := tell(&ho, steps, plain{w: steps}, "", false)
+			tellOfUpgrade(&uo, told)
+			rep, err := upgraded(cmd.Context(), ho, uo, told)
 			if err != nil {
 				return err
 			}
@@ -142,12 +145,14 @@ func (o *options) upgrades(cmd *cobra.Command, from, to string, uo *harness.Upgr
 }
 
 // upgraded upgrades a cluster that is made for it, and takes it down.
-func upgraded(ctx context.Context, o harness.Options, uo harness.UpgradeOptions) (*upgrade.Report, error) {
+func upgraded(ctx context.Context, o harness.Options, uo harness.UpgradeOptions, t teller) (*upgrade.Report, error) {
+	defer t.over()
 	s, err := harness.Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	rep, err := s.Upgrade(ctx, uo)
+	t.closing()
 	closed := s.Close(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, errors.Join(err, closed)

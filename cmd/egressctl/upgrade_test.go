@@ -3,7 +3,45 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"mesh-egress-conformance/framework/harness"
+	"mesh-egress-conformance/framework/terminal"
+	"mesh-egress-conformance/framework/terminal/terminaltest"
 )
+
+// The view of an upgrade says which phase goes on, and what callers have found in all phases; without a view, nobody asks.
+func TestUpgradeOnATerminal(t *testing.T) {
+	var none harness.UpgradeOptions
+	tellOfUpgrade(&none, plain{})
+	if none.OnPhase != nil || none.OnAttempt != nil {
+		t.Error("somebody hears of an upgrade that nobody sees")
+	}
+	term := terminaltest.New(100, 5)
+	v := newView(terminal.New(term, func() (int, int, error) { return 100, 5, nil }))
+	defer v.close()
+	var o harness.UpgradeOptions
+	told := v.run("", plain{w: v}, false)
+	tellOfUpgrade(&o, told)
+	o.OnAttempt(false) // before the first phase
+	told.onStep("client pods ready")
+	o.OnPhase("before", 1, 6)
+	o.OnAttempt(true)
+	o.OnAttempt(false)
+	o.OnPhase("canary", 2, 6)
+	o.OnAttempt(true)
+	v.screen.Refresh()
+	if got := term.String(); !strings.Contains(got, "phase canary (2 of 6), ") || !strings.Contains(got, "attempts 3, not as they must be: 1") || strings.Contains(got, "before") {
+		t.Errorf("%q", got)
+	}
+	told.closing()
+	if got := term.String(); !strings.Contains(got, "removing what the run has made") || strings.Contains(got, "canary") {
+		t.Errorf("%q", got)
+	}
+	told.over()
+	if got := strings.TrimSpace(term.String()); got != "" {
+		t.Errorf("%q is left", got)
+	}
+}
 
 func TestUpgradeUsage(t *testing.T) {
 	for want, args := range map[string][]string{

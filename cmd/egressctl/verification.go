@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,17 +14,36 @@ import (
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/manifest"
 	"mesh-egress-conformance/framework/provider"
+	"mesh-egress-conformance/framework/report"
 	"mesh-egress-conformance/framework/verify"
 	"mesh-egress-conformance/suites"
 )
 
 // verification is one under way: what is to stand, and what is expected of it.
 type verification struct {
-	flags    *verifyFlags
-	now      judged
-	before   *judged // nil without --base
+	flags   *verifyFlags
+	now     *reading
+	before  *judged // nil without --base
+	own     []egress.Client
+	harness harness.Options
+	out     *report.Folder // nil for none
+	// others are the same in other versions of Istio, by version.
+	others []elsewhere
+}
+
+// elsewhere is a verification in another version of Istio.
+type elsewhere struct {
+	version string
+	*verification
+}
+
+// reading is all that was read of a version.
+type reading struct {
+	judged
+	set      *manifest.Set
 	expected *verify.Expectations
-	harness  harness.Options
+	// beside are the texts of the files with mesh settings and expectations.
+	beside string
 }
 
 // judged is what the objects are, or were, with those who ask.
@@ -32,34 +52,92 @@ type judged struct {
 	classes []verify.Class
 }
 
-// prepare reads everything, and starts nothing.
-func (v *verifyFlags) prepare(cmd *cobra.Command, args []string) (*verification, error) {
-	x := &verification{flags: v}
-	mesh, err := settingsFile(v.meshConfig)
+// clients are those who ask.
+func (v *judged) clients() []egress.Client { return v.model.Clients(v.classes) }
+
+// reading reads everything that PATHS and flags name.
+func (v *verifyFlags) reading(cmd *cobra.Command, args []string) (*reading, error) {
+	o, text, err := v.modelOptions()
 	if err != nil {
 		return nil, err
 	}
-	if x.expected, err = expectations(v.expectations); err != nil {
+	x := &reading{beside: text}
+	if x.expected, text, err = expectations(v.expectations); err != nil {
 		return nil, err
 	}
+	x.beside += "\x00" + text
 	v.read.Stdin = standardInput(cmd)
-	o := verify.ModelOptions{Namespace: v.read.Namespace, MeshConfig: mesh}
-	x.now = v.version(manifest.Read(cmd.Context(), args, v.read), o)
-	if len(x.now.model.Objects)+len(x.now.model.Workloads) <= 1 && len(x.now.model.Mistakes) > 0 {
-		return nil, fmt.Errorf("nothing could be read:\n%w", x.now.model.Mistakes)
+	x.set = manifest.Read(cmd.Context(), args, v.read)
+	x.judged = v.version(x.set, o)
+	if len(x.model.Objects)+len(x.model.Workloads) <= 1 && len(x.model.Mistakes) > 0 {
+		return nil, fmt.Errorf("nothing could be read:\n%w", x.model.Mistakes)
 	}
-	clients := x.now.model.Clients(x.now.classes)
+	return x, nil
+}
+
+// modelOptions say how to read what the objects leave open; with the text of the file that does.
+func (v *verifyFlags) modelOptions() (verify.ModelOptions, string, error) {
+	mesh, text, err := settingsFile(v.meshConfig)
+	return verify.ModelOptions{Namespace: v.read.Namespace, MeshConfig: mesh}, text, err
+}
+
+// prepare reads everything, and starts nothing.
+func (v *verifyFlags) prepare(cmd *cobra.Command, args []string) (*verification, error) {
+	x := &verification{flags: v}
+	var err error
+	if x.now, err = v.reading(cmd, args); err != nil {
+		return nil, err
+	}
+	clients := x.now.clients()
 	if v.base != "" {
 		set, err := manifest.ReadAt(cmd.Context(), v.base, args, v.read)
 		if err != nil {
 			return nil, err
 		}
+		o, _, err := v.modelOptions()
+		if err != nil {
+			return nil, err
+		}
 		was := v.version(set, o)
 		x.before = &was
-		clients = append(clients, verify.Apart(was.classes, was.model.Clients(was.classes), clients)...)
+		clients = append(clients, verify.Apart(was.classes, was.clients(), clients)...)
 	}
-	x.harness, err = v.session(cmd, clients)
+	if x.own, err = ownClients(); err != nil {
+		return nil, err
+	}
+	if x.others, err = v.elsewhere(cmd, x); err != nil {
+		return nil, err
+	}
+	x.harness, err = v.session(cmd, v.o, slices.Concat(x.own, clients))
 	return x, err
+}
+
+// elsewhere prepares the same for all versions of --istio but the last, which becomes the version of x.
+func (v *verifyFlags) elsewhere(cmd *cobra.Command, x *verification) ([]elsewhere, error) {
+	if !strings.Contains(v.o.istio, ",") {
+		return nil, nil
+	}
+	versions, err := v.o.istioVersions(cmd.Context(), strings.Split(v.o.istio, ","))
+	if err != nil {
+		return nil, usage(err)
+	}
+	o, _, err := v.modelOptions()
+	if err != nil {
+		return nil, err
+	}
+	var out []elsewhere
+	last := len(versions) - 1
+	for _, version := range versions[:last] {
+		now := *x.now
+		now.judged = v.version(x.now.set, o) // what the mesh refuses is noted in it
+		other := &verification{flags: v, now: &now, own: x.own}
+		if other.harness, err = v.session(cmd, v.o.on(version), slices.Concat(x.own, now.clients())); err != nil {
+			return nil, err
+		}
+		out = append(out, elsewhere{version, other})
+	}
+	v.o = v.o.on(versions[last])
+	return out, nil
 }
 
 func (v *verifyFlags) version(set *manifest.Set, o verify.ModelOptions) judged {
@@ -67,14 +145,15 @@ func (v *verifyFlags) version(set *manifest.Set, o verify.ModelOptions) judged {
 	return judged{m, m.Classes(v.every)}
 }
 
-// session are the options of a session with those who ask.
-func (v *verifyFlags) session(cmd *cobra.Command, clients []egress.Client) (harness.Options, error) {
+// ownClients are those that every session has: one of them calls whatever the others call, past all proxies.
+func ownClients() ([]egress.Client, error) {
 	_, all, err := suites.Load()
-	if err != nil {
-		return harness.Options{}, err
-	}
-	own := slices.DeleteFunc(all, func(c egress.Client) bool { return c.Name != "client" && c.Name != egress.ControlClient })
-	ho, err := v.o.session(cmd, selected{clients: append(own, clients...), fixtures: fixtures.FS})
+	return slices.DeleteFunc(all, func(c egress.Client) bool { return c.Name != "client" && c.Name != egress.ControlClient }), err
+}
+
+// session are the options of a session with those who ask.
+func (v *verifyFlags) session(cmd *cobra.Command, o *options, clients []egress.Client) (harness.Options, error) {
+	ho, err := o.session(cmd, selected{clients: clients, fixtures: fixtures.FS})
 	if err != nil {
 		return ho, err
 	}
@@ -87,34 +166,73 @@ func (v *verifyFlags) session(cmd *cobra.Command, clients []egress.Client) (harn
 	return ho, nil
 }
 
-// run brings everything up, asks, has the report told, and takes everything down.
+// run brings everything up, asks, has the report told, and takes everything down. With --watch it goes on until ctx ends, and the
+// report is the last one.
 func (x *verification) run(cmd *cobra.Command, tell func(*verify.Report) error) (*verify.Report, error) {
 	ctx := cmd.Context()
+	compare, err := x.askElsewhere(cmd)
+	if err != nil {
+		return nil, err
+	}
 	s, err := harness.Open(ctx, x.harness)
 	if err != nil {
 		return nil, err
 	}
-	rep, err := x.in(ctx, s)
+	now, err := x.in(ctx, s)
 	if err == nil {
-		err = tell(rep) // taking down what stood takes as long again
+		compare(now.report)
+		err = tell(now.report) // taking down what stood takes as long again
+	}
+	if x.flags.watch && err == nil {
+		now, err = x.watch(cmd, s, now)
 	}
 	if x.flags.keep && err == nil {
 		err = s.Keep()
 	}
-	return rep, errors.Join(err, s.Close(context.WithoutCancel(ctx)))
+	err = errors.Join(err, s.Close(context.WithoutCancel(ctx)))
+	if err != nil {
+		return nil, err
+	}
+	return now.report, nil
+}
+
+// askElsewhere asks other versions of Istio, one mesh after the other; what it returns adds what they say to a report. A version that
+// cannot be asked is told there, and keeps no other from being asked.
+func (x *verification) askElsewhere(cmd *cobra.Command) (func(*verify.Report), error) {
+	reports, errs := make([]*verify.Report, len(x.others)), make([]error, len(x.others))
+	for i, e := range x.others {
+		fmt.Fprintf(x.flags.o.steps(cmd), "asking Istio %s\n", e.version)
+		reports[i], errs[i] = e.run(cmd, func(*verify.Report) error { return nil })
+		if err := cmd.Context().Err(); err != nil {
+			return nil, errors.Join(err, errs[i])
+		}
+	}
+	return func(r *verify.Report) {
+		for i, e := range x.others {
+			if errs[i] != nil {
+				r.NotAsked(e.version, errs[i])
+				continue
+			}
+			r.Compare(reports[i])
+		}
+	}, nil
+}
+
+// proof is what was proven of a version.
+type proof struct {
+	of      *reading
+	outside *verify.Outside
+	report  *verify.Report
 }
 
 // in verifies in a session.
-func (x *verification) in(ctx context.Context, s *harness.Session) (*verify.Report, error) {
+func (x *verification) in(ctx context.Context, s *harness.Session) (*proof, error) {
 	models := []*verify.Model{x.now.model}
 	if x.before != nil {
 		models = append(models, x.before.model)
 	}
-	outside, err := verify.NewOutside(s.InternetHosts(), x.expected, models...)
+	outside, err := outsideFor(ctx, s, x.now.expected, models...)
 	if err != nil {
-		return nil, err
-	}
-	if err := s.SetGuests(ctx, outside.Guests); err != nil {
 		return nil, err
 	}
 	var was []verify.Answer
@@ -126,25 +244,44 @@ func (x *verification) in(ctx context.Context, s *harness.Session) (*verify.Repo
 		}
 		was, notes = x.before.model.Answers(outside, heard), more
 	}
-	heard, more, err := x.now.hear(ctx, s, outside, true)
+	out, err := x.prove(ctx, s, x.now, outside)
 	if err != nil {
 		return nil, err
 	}
-	rep := verify.NewReport(x.now.model, outside, heard)
-	rep.Istio, rep.Timings, rep.Faults = s.Environment().Istio, s.Timings(), slices.Concat(notes, more)
+	out.report.Faults = slices.Concat(notes, out.report.Faults)
 	if x.before != nil {
-		rep.Since(x.flags.base, x.before.model, was, x.now.model)
+		out.report.Since(x.flags.base, x.before.model, was, x.now.model)
 	}
-	if x.expected != nil {
-		rep.Against(x.expected)
+	return out, nil
+}
+
+// outsideFor makes the outside of models, and has the session's internet serve it.
+func outsideFor(ctx context.Context, s *harness.Session, expected *verify.Expectations, models ...*verify.Model) (*verify.Outside, error) {
+	outside, err := verify.NewOutside(s.InternetHosts(), expected, models...)
+	if err != nil {
+		return nil, err
 	}
-	return rep, nil
+	return outside, s.SetGuests(ctx, outside.Guests)
+}
+
+// prove lets a version stand, and reports what was heard of it.
+func (x *verification) prove(ctx context.Context, s *harness.Session, now *reading, outside *verify.Outside) (*proof, error) {
+	heard, notes, err := now.hear(ctx, s, outside, true)
+	if err != nil {
+		return nil, err
+	}
+	rep := verify.NewReport(now.model, outside, heard)
+	rep.Istio, rep.Timings, rep.Faults = s.Environment().Istio, s.Timings(), notes
+	if now.expected != nil {
+		rep.Against(now.expected)
+	}
+	return &proof{now, outside, rep}, nil
 }
 
 // hear lets a version stand, and asks.
-func (v *judged) hear(ctx context.Context, s *harness.Session, outside *verify.Outside, last bool) ([]verify.Heard, []string, error) {
+func (v *judged) hear(ctx context.Context, s *harness.Session, outside *verify.Outside, stays bool) ([]verify.Heard, []string, error) {
 	m := v.model
-	st := harness.Standing{Config: m.Mesh.Config, Objects: m.Applied(), Secrets: m.Secrets(), Gateways: m.Gateways, GatewayAPI: m.GatewayAPI(), Last: last}
+	st := harness.Standing{Config: m.Mesh.Config, Objects: m.Applied(), Secrets: m.Secrets(), Gateways: m.Gateways, GatewayAPI: m.GatewayAPI(), Stays: stays}
 	for _, c := range v.classes {
 		st.Clients = append(st.Clients, c.Client)
 	}

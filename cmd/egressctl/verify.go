@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 	"mesh-egress-conformance/framework/input"
 	"mesh-egress-conformance/framework/manifest"
 	"mesh-egress-conformance/framework/printable"
+	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/framework/report"
 	"mesh-egress-conformance/framework/verify"
 )
@@ -31,6 +35,7 @@ type verifyFlags struct {
 	table        string
 	verbose      bool
 	keep         bool
+	watch        bool
 }
 
 func verifyCommand(o *options) *cobra.Command {
@@ -46,17 +51,20 @@ func verifyCommand(o *options) *cobra.Command {
 			"It uses the running cluster of that name; if there is none it brings one up and takes it down again.\n\n" +
 			"Exit status: 0 everything is proven and as expected; 1 a leak, an outage or a detour from --expectations, or without them a\n" +
 			"change since --base that opens something; 2 the result is partial or something is unproven, or a fault of the harness; 64\n" +
-			"wrong usage.",
+			"wrong usage. With --watch it is that of the last proof.",
 		Example: `  egressctl verify ./mesh
   helm template ./chart | egressctl verify - --mesh-config mesh.yaml
   egressctl verify ./mesh --write-expectations egress.yaml    # once
   egressctl verify ./mesh --expectations egress.yaml          # from then on: exit status 1 on a leak or an outage
+  egressctl verify ./mesh --watch                             # while you edit
+  egressctl verify ./mesh --istio 1.29,1.31                   # what does an upgrade change?
   egressctl verify ./mesh --base origin/main --out reports/verify   # what does this branch open, close, redirect?`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return v.run(cmd, args) },
 	}
 	o.addUpFlags(cmd)
 	f := cmd.Flags()
+	f.Lookup("istio").Usage += "; several, such as 1.29,1.31, are all asked the same: the report is that of the last one, and what comes out otherwise in another is a surprise"
 	for _, n := range []string{"internet", "allow-install", "client-image"} {
 		_ = f.MarkHidden(n) // it is there
 	}
@@ -68,7 +76,8 @@ func verifyCommand(o *options) *cobra.Command {
 	f.StringVar(&v.expectations, "expectations", "", "file that says what may get out: everything else must not (docs/verify.md)")
 	f.StringVar(&v.writeTo, "write-expectations", "", "write what gets out at present into this file, as expectations")
 	f.StringVar(&v.base, "base", "", "a commit of the Git repository that PATHS are in: say what has changed since then")
-	f.StringVar(&v.out, "out", "", "folder for verify.json, verify.md and verify.xml (JUnit)")
+	f.StringVar(&v.out, "out", "", "folder for verify.json, verify.md, verify.xml (JUnit) and verify.sarif (for code scanning; its paths are relative to the working directory)")
+	f.BoolVar(&v.watch, "watch", false, "stay, and prove again on every save of a file that was read: print what has changed since; Ctrl-C ends it")
 	f.BoolVar(&v.every, "every-workload", false, "ask every workload, not one of all that no object tells apart")
 	f.BoolVar(&v.asJSON, "json", false, "print JSON")
 	f.StringVar(&v.table, "table", "open", "which answers the table has: open (what gets out, fails or is unproven), or all")
@@ -88,6 +97,12 @@ func (v *verifyFlags) check(args []string) error {
 		return fmt.Errorf("--expectations and --write-expectations are both %s: compare first, and write when you mean it", v.writeTo)
 	case v.base != "" && strings.HasPrefix(v.base, "-"):
 		return fmt.Errorf("--base %s: give a commit, a branch or a tag", v.base)
+	case v.watch && (v.base != "" || v.asJSON || v.writeTo != ""):
+		return errors.New("--watch says what each save changes, as text: leave out --base, --json and --write-expectations (--out has verify.json anew after each)")
+	case strings.Contains(v.o.istio, ",") && (v.watch || v.o.istioSource != "" || v.o.provider == provider.Existing || v.o.place.Kubeconfig != ""):
+		return errors.New("--istio with several versions makes a cluster for each: leave out --watch, --istio-source and --kubeconfig")
+	case v.watch && slices.Contains(args, "-"):
+		return errors.New("standard input is not saved again: name files or folders for --watch")
 	}
 	for i, a := range args {
 		if a == "-" && (v.base != "" || i != len(args)-1 && strings.Join(args[i+1:], " ") == "-") {
@@ -113,6 +128,7 @@ func (v *verifyFlags) run(cmd *cobra.Command, args []string) error {
 		}
 		defer to.Close()
 	}
+	x.out = to
 	rep, err := x.run(cmd, func(rep *verify.Report) error {
 		rep.Took = time.Since(start).Seconds()
 		return v.tell(cmd, rep, to)
@@ -154,50 +170,74 @@ const (
 	verifyJSON     = "verify.json"
 	verifyMarkdown = "verify.md"
 	verifyJUnit    = "verify.xml"
+	verifySARIF    = "verify.sarif"
 )
 
 func writeVerify(rep *verify.Report, to *report.Folder) error {
+	dir, err := os.Getwd()
+	if err != nil {
+		return fmt.Errorf("find the working directory, to which the paths of %s are relative: %w", verifySARIF, err)
+	}
 	b, err := rep.JSON()
 	junit, err2 := rep.JUnit()
-	if err := errors.Join(err, err2); err != nil {
+	info, _ := debug.ReadBuildInfo() // nil says nothing, as a build without modules does
+	sarif, err3 := rep.SARIF(verify.SARIF{Version: buildInfoOf(info, nil).Version, Place: placeBelow(dir)})
+	if err := errors.Join(err, err2, err3); err != nil {
 		return err
 	}
-	return errors.Join(to.Write(verifyJSON, b), to.Write(verifyMarkdown, rep.Markdown()), to.Write(verifyJUnit, junit), appendSummary(rep.Markdown()))
+	return errors.Join(to.Write(verifyJSON, b), to.Write(verifyMarkdown, rep.Markdown()), to.Write(verifyJUnit, junit), to.Write(verifySARIF, sarif), appendSummary(rep.Markdown()))
 }
 
-// settingsFile reads a file with mesh settings; nil where there is none.
-func settingsFile(file string) (*manifest.Object, error) {
+// placeBelow is where files are, seen from a folder: relative to it where they are in it, in full elsewhere; "" for what is no file.
+func placeBelow(dir string) func(string) string {
+	return func(file string) string {
+		if !filepath.IsAbs(file) {
+			file = filepath.Join(dir, file)
+		}
+		if st, err := os.Stat(file); err != nil || st.IsDir() {
+			return ""
+		}
+		if below, err := filepath.Rel(dir, file); err == nil && filepath.IsLocal(below) {
+			file = below
+		}
+		return filepath.ToSlash(file)
+	}
+}
+
+// settingsFile reads a file with mesh settings, and its text; nil where there is none.
+func settingsFile(file string) (*manifest.Object, string, error) {
 	if file == "" {
-		return nil, nil
+		return nil, "", nil
 	}
 	b, err := input.ReadFile(file, input.MaxFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the mesh settings: %w", err)
+		return nil, "", fmt.Errorf("read the mesh settings: %w", err)
 	}
 	docs, err := input.Documents(file, b)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if len(docs) != 1 {
-		return nil, fmt.Errorf("%s: one document with mesh settings is expected, there are %d", file, len(docs))
+		return nil, "", fmt.Errorf("%s: one document with mesh settings is expected, there are %d", file, len(docs))
 	}
 	o := manifest.Object{File: file, Line: docs[0].Line, Node: docs[0]}
 	if err := input.Decode(docs[0], &o.Fields); err != nil {
-		return nil, fmt.Errorf("%s:%d: %w", file, docs[0].Line, err)
+		return nil, "", fmt.Errorf("%s:%d: %w", file, docs[0].Line, err)
 	}
-	return &o, nil
+	return &o, string(b), nil
 }
 
-// expectations reads a file with expectations; nil where there is none.
-func expectations(file string) (*verify.Expectations, error) {
+// expectations reads a file with expectations, and its text; nil where there is none.
+func expectations(file string) (*verify.Expectations, string, error) {
 	if file == "" {
-		return nil, nil
+		return nil, "", nil
 	}
 	b, err := input.ReadFile(file, input.MaxFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the expectations: %w", err)
+		return nil, "", fmt.Errorf("read the expectations: %w", err)
 	}
-	return verify.ParseExpectations(file, b)
+	e, err := verify.ParseExpectations(file, b)
+	return e, string(b), err
 }
 
 // standardInput is where objects come from that are handed in.

@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"mesh-egress-conformance/framework/verify"
 )
 
 func TestVerifyFlags(t *testing.T) {
@@ -20,6 +23,13 @@ func TestVerifyFlags(t *testing.T) {
 		"one file for both":        {verifyFlags{o: &options{}, table: "all", expectations: "e", writeTo: "e"}, []string{"a"}, "compare first"},
 		"a base of standard input": {verifyFlags{o: &options{}, table: "all", base: "main"}, []string{"-"}, "no history"},
 		"standard input twice":     {verifyFlags{o: &options{}, table: "all"}, []string{"-", "-"}, "read once"},
+		"a watch with a base":      {verifyFlags{o: &options{}, table: "all", watch: true, base: "main"}, []string{"a"}, "leave out --base"},
+		"a watch of JSON":          {verifyFlags{o: &options{}, table: "all", watch: true, asJSON: true}, []string{"a"}, "leave out --base"},
+		"a watch of a pipe":        {verifyFlags{o: &options{}, table: "all", watch: true}, []string{"a", "-"}, "not saved again"},
+		"versions of a watch":      {verifyFlags{o: &options{istio: "1.29,1.31"}, table: "all", watch: true}, []string{"a"}, "makes a cluster for each"},
+		"versions of a source":     {verifyFlags{o: &options{istio: "1.29,1.31", istioSource: "x"}, table: "all"}, []string{"a"}, "makes a cluster for each"},
+		"versions":                 {verifyFlags{o: &options{istio: "1.29,1.31"}, table: "all", base: "main"}, []string{"a"}, ""},
+		"a watch":                  {verifyFlags{o: &options{}, table: "all", watch: true, out: "x", expectations: "e"}, []string{"a"}, ""},
 		"a flag for a commit":      {verifyFlags{o: &options{}, table: "all", base: "--output=x"}, []string{"a"}, "give a commit"},
 	} {
 		err := x.v.check(x.args)
@@ -52,12 +62,51 @@ func TestVerifyNothing(t *testing.T) {
 		"no repository":        {[]string{good, "--base", "main"}, "find the Git repository", exitFault},
 		"no path":              {nil, "requires at least 1 arg", exitUsage},
 		"another's cluster":    {[]string{good, "--provider", "existing"}, "", exitFault},
+		"an unknown version":   {[]string{good, "--istio", "0.8,1.31"}, "0.8", exitUsage},
+		"one version twice":    {[]string{good, "--istio", "1.31,1.31"}, "is in it twice", exitUsage},
 		"two kinds of nothing": {[]string{good, "--table", "x"}, "--table x", exitUsage},
 	} {
 		var out, errs bytes.Buffer
 		code := run(append([]string{"verify"}, x.args...), &out, &errs)
 		if code != x.code || !strings.Contains(errs.String(), x.want) {
 			t.Errorf("%s: exit %d, %s", name, code, errs.String())
+		}
+	}
+}
+
+// Code scanning knows files by their place in the repository, and nothing else.
+func TestPlaceBelow(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	for _, f := range []string{filepath.Join(dir, "mesh", "a.yaml"), filepath.Join(other, "b.yaml")} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(f), 0o700), os.WriteFile(f, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	place := placeBelow(dir)
+	for file, want := range map[string]string{
+		"mesh/a.yaml": "mesh/a.yaml", "./mesh/../mesh/a.yaml": "mesh/a.yaml", filepath.Join(dir, "mesh/a.yaml"): "mesh/a.yaml", filepath.Join(other, "b.yaml"): filepath.Join(other, "b.yaml"),
+		"standard input": "", "Istio's default": "", "mesh": "", "": "", "main:mesh/a.yaml": "",
+	} {
+		if got := place(file); got != want {
+			t.Errorf("%q: %q, want %q", file, got, want)
+		}
+	}
+}
+
+// Whoever asks for a folder gets every form of the report.
+func TestWriteVerify(t *testing.T) {
+	dir := t.TempDir()
+	to, err := openReports(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	if err := writeVerify(&verify.Report{Version: verify.ReportVersion}, to); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{verifyJSON, verifyMarkdown, verifyJUnit, verifySARIF} {
+		if st, err := os.Stat(filepath.Join(dir, name)); err != nil || st.Size() == 0 {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
 
 	"mesh-egress-conformance/framework/components"
 )
@@ -15,10 +17,13 @@ import (
 // Set by the linker in releases (scripts/release); otherwise the build information of the go command tells.
 var version, commit string
 
+// devel is what the go command calls a version that nobody has said.
+const devel = "(devel)"
+
 // buildInfo is what `egressctl version --json` prints.
 type buildInfo struct {
 	Version  string `json:"version"`            // of this program; "(devel)" where nobody has said it
-	Commit   string `json:"commit,omitempty"`   // of the source; "" where it is not known
+	Commit   string `json:"commit,omitempty"`   // of the source, abbreviated where a pseudo-version has told it; "" where nothing has
 	Modified bool   `json:"modified,omitempty"` // there were changes beside that commit
 	Go       string `json:"go"`                 // the toolchain that has built it
 	Platform string `json:"platform"`           // GOOS/GOARCH
@@ -73,8 +78,12 @@ func buildInfoOf(info *debug.BuildInfo, releases []components.Istio) buildInfo {
 			}
 		}
 	}
+	if a.Commit == "" && module.IsPseudoVersion(a.Version) {
+		// go install PATH@VERSION notes nothing of the checkout, which it has not seen.
+		a.Commit, _ = module.PseudoVersionRev(a.Version) // "" where it is malformed
+	}
 	if a.Version == "" {
-		a.Version = "(devel)"
+		a.Version = devel
 	}
 	for _, i := range releases {
 		a.Istio = append(a.Istio, istioRelease{i.Version, i.Release, i.Envoy, i.Default})
@@ -83,9 +92,12 @@ func buildInfoOf(info *debug.BuildInfo, releases []components.Istio) buildInfo {
 }
 
 func (a buildInfo) write(w io.Writer) error {
-	from := "commit unknown"
-	if a.Commit != "" {
+	from := "commit unknown: the build has noted neither a version nor a commit; build in a checkout with git, or go install a version"
+	switch {
+	case a.Commit != "":
 		from = "commit " + a.Commit
+	case semver.IsValid(a.Version):
+		from = "the commit with that tag"
 	}
 	if a.Modified {
 		from += " with changes"

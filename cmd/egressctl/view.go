@@ -128,6 +128,7 @@ type runView struct {
 	counts   map[egress.Verdict]int
 	last     []string // verdicts, the last one first
 	lanes    []laneView
+	upgrade  *upgradeView
 	removing time.Time // since when what the run has made is removed
 	ended    bool
 }

@@ -67,8 +67,15 @@ func TestViewLines(t *testing.T) {
 		"too early to tell how long": {shown{runs: []*runView{with(func(r *runView) {
 			r.counts, r.lanes, r.last = map[egress.Verdict]int{egress.Conforms: 3, egress.Skipped: 40}, nil, nil
 		})}}, 120, 24, []string{"█████████████████░░░ 43 of 50 cases, 40s: 3 conform, 40 skipped"}},
-		"clean-up": {shown{runs: []*runView{with(func(r *runView) { r.removing = ago(3) })}}, 120, 24, []string{"removing what the run has made, 3s"}},
-		"over":     {shown{runs: []*runView{with(func(r *runView) { r.ended = true })}}, 120, 24, nil},
+		"an upgrade": {shown{runs: []*runView{with(func(r *runView) { r.total, r.upgrade = 0, &upgradeView{"move\x1b[2J", 3, 6, ago(12), 1234, 0} })}}, 120, 24, []string{
+			`phase move\x1b[2J (3 of 6), 12s (40s in all): attempts 1234`,
+		}},
+		"an upgrade that hurts": {shown{runs: []*runView{with(func(r *runView) { r.upgrade = &upgradeView{"move", 3, 6, ago(12), 1234, 5} })}}, 120, 24, []string{
+			"phase move (3 of 6), 12s (40s in all): attempts 1234, not as they must be: 5",
+		}},
+		"an upgrade's clean-up": {shown{runs: []*runView{with(func(r *runView) { r.upgrade, r.removing = &upgradeView{}, ago(3) })}}, 120, 24, []string{"removing what the run has made, 3s"}},
+		"clean-up":              {shown{runs: []*runView{with(func(r *runView) { r.removing = ago(3) })}}, 120, 24, []string{"removing what the run has made, 3s"}},
+		"over":                  {shown{runs: []*runView{with(func(r *runView) { r.ended = true })}}, 120, 24, nil},
 		"several versions in a low terminal": {shown{runs: []*runView{
 			with(func(r *runView) { r.title = "1.30" }), {title: "1.31", since: ago(1)},
 		}}, 120, 4, []string{strings.Replace(full[0], "█", "1.30: █", 1), full[1], "1.31: looking for the cluster and its components, 1s (1s in all)"}},

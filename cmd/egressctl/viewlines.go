@@ -55,6 +55,8 @@ func (r *runView) lines(now time.Time, columns int) []line {
 	switch {
 	case !r.removing.IsZero():
 		return []line{{0, title + "removing what the run has made, " + clock(now.Sub(r.removing))}}
+	case r.upgrade != nil:
+		return []line{{0, title + r.upgrade.line(now, r.since)}}
 	case r.total == 0:
 		return []line{{0, title + r.bringUp(now)}}
 	}

@@ -268,6 +268,7 @@ var ErrExists = errors.New("cluster already exists")
 type Check struct {
 	Name    string `json:"name"`
 	OK      bool   `json:"ok"`
+	Warning bool   `json:"warning,omitempty"` // it is OK for a cluster, and may not be enough for all that is done with one
 	Detail  string `json:"detail,omitempty"`
 	Remedy  string `json:"remedy,omitempty"`
 	Package string `json:"package,omitempty"` // distribution packages that mend it

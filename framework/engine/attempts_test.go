@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
@@ -170,7 +169,7 @@ func (w *pool) run(t *testing.T, p egress.Probe) (r egress.Result) {
 	if err := c.Check(); err != nil {
 		t.Fatal(err)
 	}
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		e := engineOf(w.world)
 		e.Clients, e.Mesh = w, w
 		r = e.Run(t.Context(), c)
@@ -245,7 +244,7 @@ func TestSilentProxy(t *testing.T) {
 	refuses := &silentAdmin{w}
 	p := egress.Probe{From: "client", URL: "tcp://db1.example:9000", Wants: egress.Wants{egress.BRST, egress.OK, 0, egress.BRST}}
 	c := egress.Case{Name: "pool", Area: "tcp", Claim: "c", Source: "s", Needs: []egress.Feature{egress.Hermetic}, Probes: []egress.Probe{p}}
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		e := engineOf(w.world)
 		e.Clients, e.Mesh = refuses, w
 		r := e.Run(t.Context(), c)

@@ -101,10 +101,7 @@ func TestAnyCommand(t *testing.T) {
 			var r egress.Result
 			w := x.w
 			w.world = &world{noLines: x.w.unlogged}
-			synctest.Test(t, func(t *testing.T) {
-				swapped := ids // its channels would belong to another bubble
-				ids = newIDSource()
-				defer func() { ids = swapped }()
+			bubble(t, func(t *testing.T) {
 				e := engineOf(w.world)
 				e.Clients, e.Mesh, e.ProbeTimeout = &w, &w, time.Minute
 				r = e.Run(t.Context(), c)
@@ -121,7 +118,7 @@ func TestAnyCommand(t *testing.T) {
 
 // A connection belongs to the command in whose time it began, and an arrival to the last command that began before it.
 func TestCommandsDoNotMix(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		s := newIDSource()
 		pod := s.commandsOf("10.0.0.1")
 		var runs []*commandRun
@@ -157,10 +154,7 @@ func TestCommandsDoNotMix(t *testing.T) {
 
 // Commands of one pod wait for each other, those of two pods do not, and one that is given up lets go.
 func TestCommandsWait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		swapped := ids
-		ids = newIDSource()
-		defer func() { ids = swapped }()
+	bubble(t, func(t *testing.T) {
 		r := &run{e: engineOf(&world{})}
 		first, err := r.beginCommand(t.Context(), "a")
 		if err != nil {
@@ -188,10 +182,7 @@ func TestCommandsWait(t *testing.T) {
 
 // Connections of a command have any port but those that were handed out to probes at its time.
 func TestCommandsPorts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		swapped := ids
-		ids = newIDSource()
-		defer func() { ids = swapped }()
+	bubble(t, func(t *testing.T) {
 		pod := ClientInfo{IP: "10.0.0.1", Also: []string{"fd00::1"}}
 		at := func(ports [2]int) string { return fmt.Sprintf("10.0.0.1:%d", ports[0]) }
 		before := at(TakePorts(pod.pod()))

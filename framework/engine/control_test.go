@@ -2,7 +2,6 @@ package engine
 
 import (
 	"testing"
-	"testing/synctest"
 
 	"mesh-egress-conformance/framework/egress"
 )
@@ -12,7 +11,7 @@ func TestControlAsClient(t *testing.T) {
 	c := theCase()
 	c.Probes[0].Dead = true
 	c.Probes = append(c.Probes, egress.Probe{From: egress.ControlClient, URL: "http://httpbin.org/", Dead: true, Wants: egress.Wants{egress.REF, egress.REF, egress.REF, egress.REF}})
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		r := engineOf(&world{lost: true}).Run(t.Context(), c)
 		for _, ph := range r.Phases {
 			if p := ph.Probes[1]; p.Verdict != egress.Conforms {

@@ -3,7 +3,6 @@ package engine
 import (
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
@@ -46,7 +45,7 @@ func TestNoEffect(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var r egress.Result
-			synctest.Test(t, func(*testing.T) { r = run1(x.w) })
+			bubble(t, func(*testing.T) { r = run1(x.w) })
 			for _, ph := range r.Phases {
 				note := strings.Contains(strings.Join(ph.Notes, "\n"), "the sidecar of client has changed no listener, route or cluster since phase before")
 				if note != (x.want && ph.Phase == egress.Applied) {

@@ -477,6 +477,10 @@ func (e *Engine) observe(ctx context.Context, c egress.Case, want egress.Outcome
 	c.Probes = slices.Clone(c.Probes)
 	for i := range c.Probes {
 		if c.Probes[i].Wants == (egress.Wants{}) {
+			want := want
+			if c.Probes[i].Server != "" { // a name that the mesh alone may know
+				want |= egress.DNSX
+			}
 			c.Probes[i].Wants = egress.Wants{want, want, want, want}
 		}
 	}

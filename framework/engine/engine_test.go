@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
@@ -351,7 +350,7 @@ func TestVerdicts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var r egress.Result
-			synctest.Test(t, func(*testing.T) { r = run1(x.w) }) // a dead destination is tried for a while
+			bubble(t, func(*testing.T) { r = run1(x.w) }) // a dead destination is tried for a while
 			if r.Verdict != x.want || !strings.Contains(r.Why, x.why) {
 				t.Errorf("got %s (%s), want %s (%s)", r.Verdict, r.Why, x.want, x.why)
 			}
@@ -390,7 +389,7 @@ func TestVerdictsBlind(t *testing.T) {
 			e := engineOf(x.w)
 			e.Internet = nil
 			var r egress.Result
-			synctest.Test(t, func(t *testing.T) { r = e.Run(t.Context(), theCase()) })
+			bubble(t, func(t *testing.T) { r = e.Run(t.Context(), theCase()) })
 			if r.Verdict != x.want || !strings.Contains(r.Why, x.why) {
 				t.Errorf("got %s (%s), want %s (%s)", r.Verdict, r.Why, x.want, x.why)
 			}
@@ -407,7 +406,7 @@ func failFor(client, which string, err error) error {
 
 // Where nobody gets a connection nothing is proven, so nothing is applied and nobody waits for another result.
 func TestLost(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := &world{lost: true}
 		e := engineOf(w)
 		e.Patience = time.Hour
@@ -459,7 +458,7 @@ func TestObserve(t *testing.T) {
 		t.Errorf("%s %s %s", r.Got, r.Verdict, r.Why)
 	}
 	for want, verdict := range map[egress.Outcome]egress.Verdict{egress.Blocked: egress.Conforms, egress.OK: egress.Violates} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
 			p := egress.GET("client", "http://httpbin.org/")
 			p.Wants = egress.Wants{want, want, want, want}
 			if r := engineOf(&world{}).Observe(t.Context(), p); r.Got != egress.B502 || r.Verdict != verdict {
@@ -471,7 +470,7 @@ func TestObserve(t *testing.T) {
 
 // A Service that a case has made may be late in the control client's network on a busy machine, though the proxies have it.
 func TestLateService(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := &world{refusals: 28}
 		e := engineOf(w)
 		e.Patience = 3 * time.Second

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +24,13 @@ func (b *busy) Do(ctx context.Context, client string, q probe.Request) (Executio
 		return Execution{ExitCode: b.exit, Stdout: `{"exitcode": ` + string(rune('0'+b.exit%10)) + `}`}, nil
 	}
 	return b.world.Do(ctx, client, q)
+}
+
+// Describe says that it is a pod of its own: others have not used its ports.
+func (b *busy) Describe(client string) (ClientInfo, error) {
+	i, err := b.world.Describe(client)
+	i.Pod = fmt.Sprintf("%s of %p", client, b)
+	return i, err
 }
 
 // What fails for a moment is asked again until it is over; where it stays, nothing is proven.

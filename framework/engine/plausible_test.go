@@ -8,6 +8,7 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/probe"
+	"mesh-egress-conformance/framework/probe/wire"
 )
 
 func TestPlausible(t *testing.T) {
@@ -31,17 +32,34 @@ func TestPlausible(t *testing.T) {
 		"the error that is provoked, not its end": {"http://x/status/500", egress.S503UH, 0, 500, false},
 		"no healthy host":                         {"http://x/status/500", egress.S503UH, 0, 503, true},
 		"either":                                  {"http://x/status/500", egress.S503UH | egress.OK, 0, 500, true},
+		"a refusal":                               {"http://x/", egress.REF, wire.ExitRefused, 0, true},
+		"a timeout instead of a refusal":          {"http://x/", egress.REF, wire.ExitTimeout, 0, false},
+		"a refusal instead of no name":            {"http://x/", egress.DNSX, wire.ExitRefused, 0, false},
+		"a timeout where it may be a block":       {"http://x/", egress.Blocked, wire.ExitTimeout, 0, true},
 		"a status that a rule orders":             {"http://x/", egress.Self, 0, 555, true},
-		"no such name, not a block":               {"http://x/", egress.Blocked, 6, 0, false},
-		"no such name":                            {"http://x/", egress.DNSX, 6, 0, true},
-		"refused, not a block":                    {"http://x/", egress.Blocked, 7, 0, false},
-		"refused":                                 {"http://x/", egress.REF | egress.TMO, 7, 0, true},
-		"no connection in time, not a block":      {"https://x/", egress.Blocked, 28, 0, false},
-		"no connection in time":                   {"https://x/", egress.Stall, 28, 0, true},
 	} {
 		x := round{client: egress.ClientWitness{ExitCode: c.exit, HTTPCode: c.code}}
 		if got := plausible(egress.Probe{URL: c.url}, c.want, x); got != c.plausible {
 			t.Errorf("%s: %v, want %v", name, got, c.plausible)
+		}
+	}
+}
+
+func TestAlike(t *testing.T) {
+	exit := func(code int) round { return round{client: egress.ClientWitness{ExitCode: code}} }
+	shell := func(code int) round { return round{client: egress.ClientWitness{ExitCode: code, Shell: true}} }
+	for name, x := range map[string]struct {
+		a, b round
+		want bool
+	}{
+		"two refusals":               {exit(wire.ExitRefused), exit(wire.ExitRefused), true},
+		"a timeout, then a refusal":  {exit(wire.ExitTimeout), exit(wire.ExitRefused), false},
+		"cut in two ways":            {exit(35), exit(56), true},
+		"a program's own exit codes": {shell(wire.ExitTimeout), shell(wire.ExitRefused), true},
+		"an answer, then none":       {exit(0), exit(56), false},
+	} {
+		if got := alike(x.a, x.b); got != x.want {
+			t.Errorf("%s: %t", name, got)
 		}
 	}
 }

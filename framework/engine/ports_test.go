@@ -2,7 +2,6 @@ package engine
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -27,7 +26,7 @@ func TestPortsDiffer(t *testing.T) {
 // A run must not meet the ports of an earlier one in the same pod, however long that took: conntrack remembers
 // a connection for two minutes.
 func TestPortsOfEarlierRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		const memory = 120 * time.Second
 		for _, took := range []time.Duration{20 * time.Second, 100 * time.Second, 150 * time.Second, 170 * time.Second, 400 * time.Second} {
 			used := map[int]time.Time{}
@@ -51,7 +50,7 @@ func TestPortsOfEarlierRun(t *testing.T) {
 
 // Many attempts in a moment must not go through all ports before the kernel has forgotten the first of them.
 func TestPortsAhead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		s := newIDSource()
 		used := map[int]time.Time{}
 		start := time.Now()
@@ -59,7 +58,7 @@ func TestPortsAhead(t *testing.T) {
 			<-time.After(s.ahead("pod", batchSize+1))
 			p := s.take("pod", batchSize+1)
 			for n := p[0]; n <= p[1]; n++ {
-				if at, ok := used[n]; ok && time.Since(at) < conntrackMemory {
+				if at, ok := used[n]; ok && time.Since(at) < conntrackMemory+longest {
 					t.Fatalf("after %s port %d is used again after %s", time.Since(start), n, time.Since(at))
 				}
 				used[n] = time.Now()

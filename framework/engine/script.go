@@ -35,7 +35,7 @@ const (
 	lastSidecarPort  = 15100
 	// portCycle is how long it takes until a port is used again. Which ports are handed out follows the clock,
 	// so that a run does not meet those of an earlier one in the same pods, however long that took.
-	portCycle = 130 * time.Second
+	portCycle = 180 * time.Second
 )
 
 // idSource hands out probe ids and, for each pod by its name in ClientInfo, client ports.
@@ -81,8 +81,13 @@ func portsByNow() int64 {
 	return int64(float64(time.Now().UnixNano()) / float64(portCycle) * (lastPort - firstPort))
 }
 
-// conntrackMemory is how long the kernel remembers a connection that has ended.
-const conntrackMemory = 120 * time.Second
+const (
+	// conntrackMemory is how long the kernel remembers a connection that has ended.
+	conntrackMemory = 120 * time.Second
+	// longest is how long a connection lives at most, near enough: an attempt that is not answered takes ten seconds, one that is held
+	// lives on through phases.
+	longest = 40 * time.Second
+)
 
 // ahead is how long to wait before a pod may be given further ports, because so many were handed out faster than the
 // clock's pace that they would come round before the kernel has forgotten them.
@@ -90,8 +95,22 @@ func (s *idSource) ahead(pod string, count int) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	lead := s.ports[pod] + int64(count) - portsByNow()
-	const spare = portCycle - conntrackMemory - time.Second
+	const spare = portCycle - conntrackMemory - longest
 	return max(0, time.Duration(float64(lead)/(lastPort-firstPort)*float64(portCycle))-spare)
+}
+
+// pace waits until a pod may be given further ports.
+func (s *idSource) pace(ctx context.Context, pod string, count int) error {
+	wait := s.ahead(pod, count)
+	if wait == 0 {
+		return nil
+	}
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait until client ports of the pod %s are free again: %w", pod, ctx.Err())
+	}
 }
 
 // take hands out the next ports of a pod.
@@ -145,7 +164,7 @@ func (r *run) scriptFrom(p egress.Probe, client string, ports [2]int, t *try) Sc
 	patience := total * 1000 // of the agent, in milliseconds
 	if p.Dead {              // nobody will answer: do not wait long to see it
 		connect = seconds(r.e.Limits.Probe.Dead)
-		if client == egress.ControlClient {
+		if client == egress.ControlClient && t.probe.From != client { // where it is asked itself, a timeout would be its answer
 			patience = connect * 1000
 		}
 	}
@@ -222,6 +241,9 @@ func (r *run) execute(ctx context.Context, client string, p egress.Probe, t *try
 		}
 		defer func() { x.command.end(x.exec) }()
 	}
+	if x.err = ids.pace(ctx, info.pod(), commandPorts); x.err != nil {
+		return x
+	}
 	x.script = r.script(p, client, info.pod(), t)
 	patience := r.e.ProbeTimeout
 	if p.Hold != nil {
@@ -279,10 +301,8 @@ func (r *run) batch(ctx context.Context, t *try, n int) []round {
 	out := make([]round, min(n, batchSize))
 	// They are made one after another, so each one's spare port may be the next one's first.
 	count := len(out) + probePorts - 1
-	select {
-	case <-time.After(ids.ahead(info.pod(), count)):
-	case <-ctx.Done():
-		return []round{{err: ctx.Err()}}
+	if err := ids.pace(ctx, info.pod(), count); err != nil {
+		return []round{{err: err}}
 	}
 	ports := ids.take(info.pod(), count)
 	var q probe.Request

@@ -133,7 +133,13 @@ func (s *Session) installGateways(ctx context.Context, in *mesh.Installer) error
 	return s.starter.findGateways(ctx)
 }
 
-// ensureGateways installs the gateways where they are missing.
+// connected waits until the istiods that serve proxies know them.
+func (s *Session) connected(ctx context.Context, proxies ...string) error {
+	return s.changer.Connected(ctx, proxies, s.opts.Limits.Pods.Connected)
+}
+
+// ensureGateways installs the gateways where they are missing, and waits until istiod knows those that are there already. The
+// session is joined by then.
 func (s *Session) ensureGateways(ctx context.Context) error {
 	have, err := s.starter.haveGateways(ctx)
 	if err != nil {
@@ -142,7 +148,10 @@ func (s *Session) ensureGateways(ctx context.Context) error {
 	if !have {
 		return s.installGateways(ctx, s.installer(s.env.facts.Istios()[0]))
 	}
-	return s.starter.findGateways(ctx)
+	if err := s.starter.findGateways(ctx); err != nil {
+		return err
+	}
+	return s.starter.gatewaysConnected(ctx)
 }
 
 // installer installs one of the Istios whose images the session's cluster has, which must be one of the harness's own. The
@@ -263,6 +272,11 @@ func (s *Session) join(ctx context.Context) error {
 		overlay = mesh.NewOverlay(installed, s.configStore(mesh.DefaultRevision, installed))
 	}
 	s.changer = mesh.NewChanger(s.istiod, overlay, s.fix, s.opts.Limits.Push)
+	s.changer.Follow(s.followed)
+	s.starter.connected = s.connected
+	if err := s.connected(ctx, s.proxies()...); err != nil {
+		return err
+	}
 	s.followRevisions(overlay)
 	if s.lock.follows() {
 		if err := s.setBase(ctx, nil); err != nil {

@@ -51,7 +51,7 @@ type callerPod struct {
 }
 
 func newCallers(s *Session, o UpgradeOptions) *callers {
-	return &callers{s: s, o: o, heard: &heard{}, pods: map[string]*callerPod{}, logs: map[string]*mesh.AccessLog{}}
+	return &callers{s: s, o: o, heard: &heard{told: o.OnAttempt}, pods: map[string]*callerPod{}, logs: map[string]*mesh.AccessLog{}}
 }
 
 // callerLook is between two looks at which pods there are.

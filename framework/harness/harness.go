@@ -115,7 +115,8 @@ type Session struct {
 	versions  clientVersions
 	// enforcing makes NetworkPolicies hold while a case needs it; nil until there are lanes.
 	enforcing *enforcing
-	guests    bool // the internet has hosts that are there for the session
+	guests    bool   // the internet has hosts that are there for the session
+	stood     *stood // what stands between two examinations; nil for nothing
 }
 
 // Cluster is the cluster that the session runs in.

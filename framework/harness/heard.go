@@ -49,6 +49,8 @@ func (a answer) String() string {
 
 // heard is what the callers and the internet have said.
 type heard struct {
+	told func(fine bool) // of each answer since then; nil for nobody
+
 	mu      sync.Mutex
 	since   time.Time // answers before that are of the preparation
 	answers []answer
@@ -101,6 +103,9 @@ func (h *heard) add(a answer) {
 		h.last[a.stream] = 0
 	}
 	h.answers = append(h.answers, a)
+	if h.told != nil && !h.since.IsZero() && !a.began.Before(h.since) {
+		h.told(a.fine())
+	}
 }
 
 // unsteady says which target a pod has not found as it must be twice in a row; "" for none.

@@ -185,6 +185,27 @@ func TestUnsteady(t *testing.T) {
 	}
 }
 
+// Somebody who listens hears of the attempts that count, and of each whether it came out as it must, as far as the caller knows.
+func TestAttemptsAreTold(t *testing.T) {
+	var told []bool
+	c := newCallers(nil, UpgradeOptions{OnAttempt: func(fine bool) { told = append(told, fine) }})
+	allowed, blocked := upgrade.Target{Name: "a"}, upgrade.Target{Name: "b", Blocked: true}
+	add := func(began time.Time, target upgrade.Target, r probe.Report) {
+		c.heard.add(answer{stream: upgrade.Stream{Pod: "p", Target: target.Name}, target: target, began: began, report: r})
+	}
+	add(time.Now(), allowed, probe.Report{HTTPCode: 200})
+	c.heard.begin()
+	after := c.heard.since.Add(time.Millisecond)
+	add(c.heard.since.Add(-time.Millisecond), allowed, probe.Report{HTTPCode: 200})
+	add(after, allowed, probe.Report{HTTPCode: 200})
+	add(after, allowed, probe.Report{HTTPCode: 503})
+	add(after, blocked, probe.Report{ExitCode: 56})
+	add(after, blocked, probe.Report{HTTPCode: 200})
+	if want := []bool{true, false, true, false}; !slices.Equal(told, want) {
+		t.Errorf("%v, not %v", told, want)
+	}
+}
+
 func TestUpgradeOptions(t *testing.T) {
 	good := UpgradeOptions{Strategy: ByRevision, Replicas: 2, Pace: 250 * time.Millisecond, Dwell: 5 * time.Second}
 	for want, change := range map[string]func(*UpgradeOptions){

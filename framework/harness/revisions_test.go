@@ -8,6 +8,12 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/limits"
 	"mesh-egress-conformance/framework/mesh"
@@ -89,6 +95,60 @@ func TestStartRevision(t *testing.T) {
 	}
 	if started != 1 {
 		t.Errorf("started %d times", started)
+	}
+}
+
+// A client has started when the istiod knows its proxy that serves it, which is told first; before the session is joined, there
+// is nobody to ask.
+func TestServedClient(t *testing.T) {
+	var did []string
+	s := &starter{bind: func(proxy, revision string) { did = append(did, proxy+" of "+revision) }}
+	if err := s.served(t.Context(), egress.Client{Name: "client"}, "client.n"); err != nil || len(did) > 0 {
+		t.Errorf("%v %q", err, did)
+	}
+	s.connected = func(_ context.Context, proxies ...string) error {
+		did = append(did, "waited for "+strings.Join(proxies, ","))
+		return errors.New("it never came")
+	}
+	if err := s.served(t.Context(), egress.Client{Name: "a", Revision: "flags"}, "a.n"); err == nil || !slices.Equal(did, []string{"a.n of flags", "waited for a.n"}) {
+		t.Errorf("%v %q", err, did)
+	}
+}
+
+// Gateways that are there already are waited for until their istiod knows them.
+func TestGatewaysThatRunAlready(t *testing.T) {
+	var objs []runtime.Object
+	for _, name := range installedGateways {
+		objs = append(objs, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: mesh.SystemNamespace, Name: name, UID: types.UID(name), Labels: map[string]string{"app": name}},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: mesh.ProxyContainer, Args: []string{"proxy", "router"}}}},
+			Status: corev1.PodStatus{
+				Conditions:        []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+				ContainerStatuses: []corev1.ContainerStatus{{Name: mesh.ProxyContainer, ContainerID: "1", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}},
+			},
+		})
+	}
+	cs := fake.NewClientset(objs...)
+	l := limits.Default()
+	followed, err := mesh.FollowGateways(t.Context(), cs, mesh.NewAccessLogs(cs, nil, l.Log), nil, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer followed.Close()
+	var waited []string
+	s := &starter{followed: followed, connected: func(_ context.Context, proxies ...string) error {
+		waited = proxies
+		return errors.New("one never came")
+	}}
+	for _, name := range installedGateways { // until their logs are followed
+		if err := followed.Await(t.Context(), mesh.SystemNamespace, map[string]string{"app": name}, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = s.gatewaysConnected(t.Context())
+	slices.Sort(waited)
+	if err == nil || err.Error() != "one never came" || !slices.Equal(waited, []string{"istio-egressgateway.istio-system", "istio-ingressgateway.istio-system"}) {
+		t.Errorf("%v, waited for %q", err, waited)
 	}
 }
 

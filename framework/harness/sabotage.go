@@ -53,8 +53,6 @@ type target struct {
 	cs       kubernetes.Interface
 	// rewrite sets the mesh configuration anew, see action.config.
 	rewrite func(context.Context) error
-	// synced waits until istiod serves all proxies again.
-	synced  func(context.Context) error
 	engines []*engine.Engine
 	files   fs.FS       // fixtures of cases
 	pods    limits.Pods // how long a pod may take to become ready
@@ -95,7 +93,7 @@ var actions = map[Sabotage]action{
 	"stalled":               {wrap: func(e *engine.Engine, _ target) { e.Rules = withObjects{e.Rules, delaying} }},
 	"unlogged-gateway":      {wrap: func(e *engine.Engine, _ target) { e.Mesh = silentGateways{e.Mesh} }},
 	"unknown-gateway":       {wrap: func(e *engine.Engine, _ target) { e.Mesh = noGateways{e.Mesh} }},
-	"istiod-stopped":        {begin: scaleIstiod(0), mend: istiodBack},
+	"istiod-stopped":        {begin: scaleIstiod(0), mend: scaleIstiod(1)},
 	"random":                {wrap: func(e *engine.Engine, _ target) { e.Rules = otherwise{e.Rules, landAtRandom} }, internet: true},
 	"cut":                   {wrap: func(e *engine.Engine, _ target) { e.Rules = withObjects{e.Rules, cutSoon} }},
 }
@@ -155,36 +153,11 @@ func (name Sabotage) mend(ctx context.Context, t target) error {
 
 // target is what a sabotage of this session breaks.
 func (s *Session) target() target {
-	t := target{internet: s.env.internet, cs: s.cs, files: s.opts.Fixtures, pods: s.opts.Limits.Pods, rewrite: func(ctx context.Context) error { return s.setBase(ctx, nil) }, synced: s.synced}
+	t := target{internet: s.env.internet, cs: s.cs, files: s.opts.Fixtures, pods: s.opts.Limits.Pods, rewrite: func(ctx context.Context) error { return s.setBase(ctx, nil) }}
 	for _, w := range s.lanes {
 		t.engines = append(t.engines, w.engine)
 	}
 	return t
-}
-
-// synced waits until istiod serves all proxies of the session's clients, and all gateways.
-func (s *Session) synced(ctx context.Context) error {
-	var proxies []string
-	for _, p := range s.pods.Started() {
-		if p.Proxied() && p.Revision == "" {
-			proxies = append(proxies, mesh.Proxy(p.PodName, p.Namespace))
-		}
-	}
-	for _, g := range s.followed.All() {
-		if !g.Gone {
-			proxies = append(proxies, mesh.Proxy(g.Pod, g.Namespace))
-		}
-	}
-	return s.changer.Synced(ctx, mesh.DefaultRevision, proxies, s.opts.Limits.Pods.Ready)
-}
-
-// istiodBack brings istiod back. Its proxies come back when Envoy's back-off lets them, up to half a minute later; whoever
-// uses the cluster next would meet them without an istiod.
-func istiodBack(ctx context.Context, t target) error {
-	if err := scaleIstiod(1)(ctx, t); err != nil {
-		return err
-	}
-	return t.synced(ctx)
 }
 
 func breakInternet(what string) func(context.Context, target) error {

@@ -53,6 +53,9 @@ type starter struct {
 	// revision installs the istiod of a revision, and bind says which proxy it serves.
 	revision func(context.Context, egress.Revision) error
 	bind     func(proxy, revision string)
+	// connected waits until the istiods that serve proxies know them; nil until the session is joined, which waits itself for
+	// those of the clients that have started by then.
+	connected func(ctx context.Context, proxies ...string) error
 
 	mu      sync.Mutex
 	once    map[string]*startup
@@ -156,8 +159,8 @@ func (s *starter) startClient(name string) *startup {
 		if err != nil || !pod.Proxied() {
 			return err
 		}
-		if c.Revision != "" {
-			s.bind(mesh.Proxy(pod.PodName, pod.Namespace), c.Revision)
+		if err := s.served(ctx, c, mesh.Proxy(pod.PodName, pod.Namespace)); err != nil {
+			return err
 		}
 		if err := s.logs.Start(ctx, name, logSource(pod)); err != nil {
 			return err
@@ -169,6 +172,17 @@ func (s *starter) startClient(name string) *startup {
 		}
 		return s.waitURL(ctx, c.ReadyURL)
 	})
+}
+
+// served notes which istiod serves a client's proxy, and waits until that knows it: a pod that ran before may have lost its istiod.
+func (s *starter) served(ctx context.Context, c egress.Client, proxy string) error {
+	if c.Revision != "" {
+		s.bind(proxy, c.Revision)
+	}
+	if s.connected == nil {
+		return nil
+	}
+	return s.connected(ctx, proxy)
 }
 
 // client finds the description of a client, or of a lane's copy of one.
@@ -232,6 +246,15 @@ func (s *starter) findGateways(ctx context.Context) error {
 	defer s.mu.Unlock()
 	s.ingress = svc.Spec.ClusterIP
 	return nil
+}
+
+// gatewaysConnected waits until istiod knows the gateways, once the session is joined.
+func (s *starter) gatewaysConnected(ctx context.Context) error {
+	var proxies []string
+	for f := range installedGateways {
+		proxies = append(proxies, s.gatewayProxies(f)...)
+	}
+	return s.connected(ctx, proxies...)
 }
 
 // haveGateways says whether both gateways are installed: whoever brought the cluster up may not have needed them.

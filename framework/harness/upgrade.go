@@ -41,6 +41,10 @@ type UpgradeOptions struct {
 	Replicas int           // of the workload
 	Pace     time.Duration // between two attempts of a pod at a target
 	Dwell    time.Duration // how long each phase goes on once its work is done
+	// OnPhase hears of each phase that begins, the n-th of so many, and OnAttempt of each attempt of a caller from the first phase
+	// on, whether it came out as it must, as far as the caller knows. nil hears nothing. They are called at once, and must not block.
+	OnPhase   func(name string, n, of int)
+	OnAttempt func(fine bool)
 }
 
 // Check finds mistakes in the options.
@@ -142,9 +146,13 @@ func (u *upgrader) phases() []upgradePhase {
 
 // run goes through the phases; the first that fails is the last.
 func (u *upgrader) run(ctx context.Context) {
-	for i, p := range u.phases() {
+	phases := u.phases()
+	for i, p := range phases {
 		x := upgrade.Phase{Name: p.name, From: time.Now()}
 		u.s.opts.logf("phase %s", p.name)
+		if u.o.OnPhase != nil {
+			u.o.OnPhase(p.name, i+1, len(phases))
+		}
 		err := p.do(ctx)
 		if err == nil && i == 1 {
 			err = u.spoil(ctx)

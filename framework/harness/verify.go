@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/why"
@@ -26,8 +24,8 @@ type Standing struct {
 	// Clients are those that ask, by their names in Options.Clients. Each asks all Probes, whose From is replaced.
 	Clients []string
 	Probes  []egress.Probe
-	// Last says that nothing else is examined in the session: it leaves what stands to Close.
-	Last bool
+	// Stays leaves what stands to the next examination, which changes what differs and nothing else, and at last to Close.
+	Stays bool
 }
 
 // Examined is what was heard.
@@ -59,6 +57,9 @@ func (s *Session) SetGuests(ctx context.Context, guests *internet.Hosts) error {
 		return errors.New("hosts for a while need the hermetic internet of a cluster of the harness's own (--provider embedded or kind)")
 	}
 	all, err := s.env.hosts.WithGuests(guests)
+	if err == nil && s.stood != nil && moved(s.env.hosts, all) {
+		err = s.clear(ctx) // a proxy keeps what a name has resolved to
+	}
 	if err == nil {
 		err = in.SetGuests(ctx, guests)
 	}
@@ -81,31 +82,39 @@ func sendGuestsAway(ctx context.Context, c cluster.Cluster) error {
 	return in.SetGuests(ctx, &internet.Hosts{})
 }
 
-// Examine lets something stand, asks, and takes it down again. An error means that nothing was heard.
-func (s *Session) Examine(ctx context.Context, st Standing) (*Examined, error) {
+// Examine lets something stand, asks, and takes it down again, unless it stays. An error means that nothing was heard, and nothing
+// stands any more.
+func (s *Session) Examine(ctx context.Context, st Standing) (_ *Examined, err error) {
 	out := &Examined{Heard: map[string]Heard{}, Refused: map[int]error{}, Unstarted: map[string]error{}}
 	if !s.env.ours {
 		return nil, errors.New("somebody else's objects are tried in a cluster of the harness's own alone")
 	}
 	ctx, stop := s.alive(ctx)
 	defer stop()
-	if err := s.setBase(ctx, st.Config); err != nil {
+	defer func() {
+		switch {
+		case st.Stays && err == nil, s.stood == nil:
+			return
+		case ctx.Err() != nil: // Close does it
+			s.stood = nil
+			return
+		}
+		if down := s.clear(context.WithoutCancel(ctx)); down != nil {
+			err = errors.Join(err, down) // whatever is examined next would stand beside it
+		}
+	}()
+	if s.stood == nil {
+		s.stood = &stood{objects: map[string]*standing{}}
+	}
+	if err := s.configure(ctx, st.Config); err != nil {
 		return nil, s.because(ctx, err)
 	}
 	s.times.mark("mesh settings")
 	if err := s.populate(ctx, st, out); err != nil {
 		return nil, s.because(ctx, err)
 	}
-	c := egress.Case{Name: "verify"}
-	for _, n := range st.Clients {
-		if out.Unstarted[n] == nil {
-			c.Probes = append(c.Probes, egress.Probe{From: n})
-		}
-	}
-	if !st.Last {
-		defer s.takeDown(context.WithoutCancel(ctx), c, out)
-	}
-	if err := s.lanes[0].rules.stand(ctx, c, st, out); err != nil {
+	c := s.stood.as(st.Clients, out.Unstarted)
+	if err := s.lanes[0].rules.stand(ctx, c, st, s.stood, out); err != nil {
 		return nil, s.because(ctx, err)
 	}
 	s.times.mark("objects applied")
@@ -142,48 +151,6 @@ func (s *Session) populate(ctx context.Context, st Standing, out *Examined) erro
 	s.changer.EndpointsChange()
 	s.times.mark("stand-ins ready")
 	return nil
-}
-
-// stand applies objects, each by itself: one that is refused keeps no other from standing.
-func (r *rules) stand(ctx context.Context, c egress.Case, st Standing, out *Examined) error {
-	secrets, err := r.objects(ctx, st.Secrets)
-	if err != nil {
-		return err
-	}
-	objs := make([]*fixture.Object, 0, len(st.Objects))
-	place := map[*fixture.Object]int{}
-	for i, o := range st.Objects {
-		x := &fixture.Object{Object: o}
-		objs = append(objs, x.DeepCopy())
-		place[objs[i]] = i
-	}
-	all := slices.Concat(secrets, objs)
-	r.complete(all)
-	if err := r.places.ensure(ctx, all); err != nil {
-		return err
-	}
-	var made []*fixture.Object
-	s, err := r.settle(ctx, c, nil, all, func(ctx context.Context) (mesh.Written, error) {
-		for _, o := range ordered(all) {
-			got, err := r.fixtures.Apply(ctx, o.GetNamespace(), o)
-			switch i, theirs := place[o]; {
-			case err == nil:
-				made = append(made, got...)
-			case theirs && fixture.NotTaken(err):
-				out.Refused[i] = err
-			default:
-				return mesh.Written{Made: made}, err
-			}
-		}
-		return mesh.Written{Made: made}, nil
-	})
-	if err != nil {
-		return err
-	}
-	out.settled(s)
-	s, err = r.changer.AwaitGateways(ctx, r.gateways, made, r.proxies(c, nil))
-	out.settled(s)
-	return err
 }
 
 // settled notes what is worth it of a wait.
@@ -224,23 +191,4 @@ func (s *Session) ask(ctx context.Context, c egress.Case, st Standing, out *Exam
 		out.Heard[x.From] = heard[i]
 	}
 	return errors.Join(errs...)
-}
-
-// takeDown removes what stood.
-func (s *Session) takeDown(ctx context.Context, c egress.Case, out *Examined) {
-	if s.env.dead() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.opts.Limits.Probe.Restore)
-	defer cancel()
-	r := s.lanes[0].rules
-	r.mu.Lock()
-	objs := r.of(c).applied
-	r.mu.Unlock()
-	_, err := r.take(ctx, c, objs, nil)
-	if err == nil {
-		r.taken(c)
-		return
-	}
-	out.Notes = append(out.Notes, "what stood could not be removed: "+err.Error())
 }

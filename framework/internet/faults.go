@@ -40,6 +40,10 @@ var nobodys = []struct {
 	{netip.MustParsePrefix("ff00::/8"), "multicast"},
 }
 
+// Metadata is the address at which clouds tell a machine about itself, its credentials among it: the one link-local address that a host
+// may have. Pods reach it by their usual route, and so reach the internet's host here.
+var Metadata = netip.MustParseAddr("169.254.169.254")
+
 // faults are what is wrong with a host, whatever else there is.
 func (h Host) faults() []string {
 	var out []string
@@ -63,7 +67,7 @@ func (h Host) faults() []string {
 			continue
 		}
 		for _, n := range nobodys {
-			if n.p.Overlaps(p) {
+			if n.p.Overlaps(p) && p != netip.PrefixFrom(Metadata, Metadata.BitLen()) {
 				add("%s is %s, where no host can be; private, public and documentation addresses are possible", rangeText(p), n.why)
 			}
 		}
@@ -156,7 +160,7 @@ func NameFault(name string) string { return nameFault(name) }
 // Ownable says whether a host may have an address, as far as the address itself tells.
 func Ownable(a netip.Addr) bool {
 	for _, n := range nobodys {
-		if n.p.Contains(a) {
+		if n.p.Contains(a) && a != Metadata {
 			return false
 		}
 	}

@@ -180,6 +180,7 @@ func TestHostMistakes(t *testing.T) {
 		address("10.0.0.0/8") + "\n  - {name: b.example, address: 10.0.0.7}":              "",
 		address("10.0.0.0/8") + "\n  - {name: b.example, address: 10.0.0.7, dead: true}":  "one of them is dead",
 		address("127.0.0.1"):                                                              "127.0.0.1 is loopback, where no host can be",
+		address("169.254.169.0/24"):                                                       "is link-local",
 		address("169.254.1.0/24"):                                                         "is link-local",
 		address("fe80::1"):                                                                "is link-local",
 		address("224.0.0.1"):                                                              "is multicast",

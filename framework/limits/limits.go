@@ -61,6 +61,9 @@ type Pods struct {
 	Ready time.Duration
 	// Slow takes the place of Ready where nothing has gone wrong with a pod so far: on a busy machine it is slow.
 	Slow time.Duration
+	// Connected bounds the wait until the istiod that serves the proxy of a running pod knows it, which it may have to be told
+	// again after a restart: Envoy tries anew after a pause that grows to 30 s (RetryMaxDelayMs of its xDS subscriptions).
+	Connected time.Duration
 	// Request bounds one request that the harness makes from a pod for itself.
 	Request time.Duration
 }
@@ -129,7 +132,7 @@ func Default() Limits {
 			APIServer: 60 * time.Second, Part: 60 * time.Second, Node: 30 * time.Second, Answer: 10 * time.Second, Chart: 2 * time.Minute,
 			GatewayAPI: 30 * time.Second, Death: time.Second, PodDeath: 3 * time.Second, Back: 20 * time.Second, Close: 60 * time.Second, Bundle: 15 * time.Second,
 		},
-		Pods:    Pods{Ready: 60 * time.Second, Slow: 5 * time.Minute, Request: 5 * time.Second},
+		Pods:    Pods{Ready: 60 * time.Second, Slow: 5 * time.Minute, Connected: 45 * time.Second, Request: 5 * time.Second},
 		Control: Control{Internet: 5 * time.Second, InternetStart: 20 * time.Second, Renew: 20 * time.Second, GiveUp: 300 * time.Millisecond, Reach: 3 * time.Second, Enforce: 30 * time.Second},
 		Push:    pushLimits(debounce),
 		Log:     Log{Flush: 5 * time.Second, Attach: 300 * time.Millisecond},
@@ -158,7 +161,7 @@ func (l *Limits) durations() []*time.Duration {
 	return []*time.Duration{
 		&l.Cluster.APIServer, &l.Cluster.Part, &l.Cluster.Node, &l.Cluster.Answer, &l.Cluster.Chart, &l.Cluster.GatewayAPI,
 		&l.Cluster.Death, &l.Cluster.PodDeath, &l.Cluster.Back, &l.Cluster.Close, &l.Cluster.Bundle,
-		&l.Pods.Ready, &l.Pods.Slow, &l.Pods.Request,
+		&l.Pods.Ready, &l.Pods.Slow, &l.Pods.Connected, &l.Pods.Request,
 		&l.Control.Internet, &l.Control.InternetStart, &l.Control.Renew, &l.Control.GiveUp, &l.Control.Reach, &l.Control.Enforce,
 		&l.Push.Gathering, &l.Push.Sent.Unheard, &l.Push.Change.EndpointEcho, &l.Push.Ask.Answer,
 		&l.Push.Sent.Unconcerned.Time, &l.Push.Sent.Next.Time, &l.Push.Rest.Quiet.Time, &l.Push.Rest.Computed.Time, &l.Push.Sent.Acknowledged.Time,

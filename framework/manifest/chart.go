@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -26,6 +27,12 @@ func isChart(dir string) bool {
 
 // chart renders a chart. Its hooks and notes are left out, and so are objects of tests.
 func (r *reader) chart(s source) {
+	_ = filepath.WalkDir(s.path, func(p string, d fs.DirEntry, err error) error { // what cannot be read does not render either
+		if err == nil && d.IsDir() {
+			r.depends(p)
+		}
+		return nil
+	})
 	rendered, crds, err := r.render(s.path)
 	if err != nil {
 		r.mistake(s.name, 0, "the chart does not render: %v", err)

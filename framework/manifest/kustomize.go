@@ -24,6 +24,7 @@ func isKustomization(dir string) bool {
 // kustomize renders a folder. An object has the place of the document that it was made of, where one of that kind and name was
 // read.
 func (r *reader) kustomize(s source) {
+	r.depends(s.path)
 	if found, err := remote(s.path, map[string]bool{}); err != nil {
 		r.mistake(s.name, 0, "kustomize does not render it: %v", err)
 		return
@@ -34,6 +35,9 @@ func (r *reader) kustomize(s source) {
 	disk := &recorded{FileSystem: filesys.MakeFsOnDisk()}
 	opts := krusty.MakeDefaultOptions() // no plugins, no Helm
 	built, err := krusty.MakeKustomizer(opts).Run(disk, s.path)
+	for _, f := range disk.files {
+		r.depends(filepath.Dir(f))
+	}
 	if err != nil {
 		r.mistake(s.name, 0, "kustomize does not render it: %s", strings.Join(strings.Fields(err.Error()), " "))
 		return

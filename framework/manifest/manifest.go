@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,6 +93,8 @@ type Set struct {
 	Objects  []Object
 	Mistakes input.Mistakes // what could not be read
 	Notices  input.Mistakes // what was left out on purpose, with the reason
+	// Folders are those in which a change of some file may change what is read; paths of this machine, sorted.
+	Folders []string
 }
 
 // Options say how to read.
@@ -121,22 +124,30 @@ func Read(ctx context.Context, paths []string, o Options) *Set {
 }
 
 func read(ctx context.Context, from []source, o Options) *Set {
-	r := &reader{ctx: ctx, o: o, seen: map[string]Object{}, set: &Set{}}
+	r := &reader{ctx: ctx, o: o, seen: map[string]Object{}, folders: map[string]bool{}, set: &Set{}}
 	for _, s := range from {
 		r.path(s)
 	}
-	r.set.Mistakes, r.set.Notices = r.set.Mistakes.Sorted(), r.set.Notices.Sorted()
+	for _, f := range o.Values {
+		r.depends(filepath.Dir(f))
+	}
+	r.set.Mistakes, r.set.Notices, r.set.Folders = r.set.Mistakes.Sorted(), r.set.Notices.Sorted(), slices.Sorted(maps.Keys(r.folders))
 	return r.set
 }
 
 // reader reads into a set.
 type reader struct {
-	ctx   context.Context //nolint:containedctx // of one call of Read
-	o     Options
-	set   *Set
-	seen  map[string]Object // by what an API server tells objects apart
-	bytes int64
+	ctx  context.Context //nolint:containedctx // of one call of Read
+	o    Options
+	set  *Set
+	seen map[string]Object // by what an API server tells objects apart
+	// folders are those of Set.Folders.
+	folders map[string]bool
+	bytes   int64
 }
+
+// depends notes a folder on whose files the result depends.
+func (r *reader) depends(dir string) { r.folders[filepath.Clean(dir)] = true }
 
 func (r *reader) mistake(file string, line int, format string, a ...any) {
 	r.set.Mistakes = append(r.set.Mistakes, input.Mistake{File: file, Line: line, What: fmt.Sprintf(format, a...)})
@@ -161,6 +172,7 @@ func (r *reader) path(s source) {
 		r.text("standard input", b)
 		return
 	}
+	r.depends(filepath.Dir(s.path)) // a folder that goes and comes again is seen there
 	st, err := os.Stat(s.path)
 	switch {
 	case err != nil:
@@ -214,7 +226,9 @@ func (r *reader) folder(s source) {
 		case d.IsDir() && p != s.path && isKustomization(p):
 			r.notice(name, "it is a kustomize folder, and is not read as a part of another one: name it, or the overlay that is meant, as a path of its own")
 			return fs.SkipDir
-		case !d.IsDir() && slices.Contains(suffixes, filepath.Ext(p)):
+		case d.IsDir():
+			r.depends(p)
+		case slices.Contains(suffixes, filepath.Ext(p)):
 			r.file(source{p, name})
 		}
 		return r.ctx.Err()

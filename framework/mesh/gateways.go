@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
+	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/limits"
 )
 
@@ -27,6 +29,8 @@ type Gateway struct {
 	// Addresses of the pod, without port.
 	Addresses []string
 	Labels    map[string]string
+	// Revision is the istiod that has injected the pod's proxy, and serves it, as the pod says; "" where it does not.
+	Revision string
 	// Ready says that the pod takes traffic: its Envoy has its configuration.
 	Ready bool
 	// Gone says that the pod is being deleted, or has been.
@@ -98,6 +102,7 @@ func essential(o any) (any, error) {
 	out := &corev1.Pod{ObjectMeta: p.ObjectMeta}
 	out.ManagedFields, out.Annotations = nil, nil
 	if router(p) {
+		out.Annotations = map[string]string{egress.RevisionLabel: p.Annotations[egress.RevisionLabel]}
 		out.Spec.Containers, out.Status = p.Spec.Containers, p.Status
 	}
 	return out, nil
@@ -128,7 +133,7 @@ func (g *Gateways) seen(o any, deleted bool) {
 		g.known = append(g.known, &gateway{Gateway: Gateway{Namespace: p.Namespace, Pod: p.Name}, uid: p.UID, old: g.old && id != ""})
 	}
 	x := g.known[i]
-	x.Labels, x.Gone = p.Labels, deleted || p.DeletionTimestamp != nil
+	x.Labels, x.Revision, x.Gone = p.Labels, servedBy(p), deleted || p.DeletionTimestamp != nil
 	if addrs := addresses(p); len(addrs) > 0 {
 		x.Addresses = addrs
 	}
@@ -140,6 +145,13 @@ func (g *Gateways) seen(o any, deleted bool) {
 		go g.follow(x, g.name(x))
 	}
 	g.tell()
+}
+
+// servedBy is the revision whose istiod serves a gateway. The one that has injected it notes itself in an annotation, also in the
+// pods that it makes for a Gateway (istio.io/istio, gateway-injection-template.yaml and kube-gateway.yaml); a label is what
+// somebody has asked for, which may be a tag, and all that a pod has that was not injected.
+func servedBy(p *corev1.Pod) string {
+	return cmp.Or(p.Annotations[egress.RevisionLabel], p.Labels[egress.RevisionLabel])
 }
 
 // running is the id of the proxy's container; "" while it does not run.
@@ -224,6 +236,18 @@ func (g *Gateways) Proxies(namespace string, labels map[string]string) []string 
 	for _, x := range all {
 		if x.Log != "" && !x.Gone && x.is(namespace, labels) {
 			out = append(out, Proxy(x.Pod, x.Namespace))
+		}
+	}
+	return out
+}
+
+// revision is the one of a proxy, named as by Proxy; "" where that is of no gateway, or is not known.
+func (g *Gateways) revision(proxy string) string {
+	all, _ := g.now()
+	out := ""
+	for _, x := range all { // a later life of the proxy is the one that matters
+		if Proxy(x.Pod, x.Namespace) == proxy {
+			out = x.Revision
 		}
 	}
 	return out

@@ -36,6 +36,34 @@ func podWith(namespace, name, container, ip string, ready bool, args ...string) 
 
 var labels = map[string]string{"team": "a"}
 
+// of gives a pod the annotation and the label with the revision; "" for none.
+func of(p *corev1.Pod, annotation, label string) *corev1.Pod {
+	for to, value := range map[*map[string]string]string{&p.Annotations: annotation, &p.Labels: label} {
+		if value != "" {
+			*to = map[string]string{"istio.io/rev": value}
+		}
+	}
+	return p
+}
+
+// A gateway's istiod is the one that it says itself, as the injection has written it.
+func TestRevisionOfGateways(t *testing.T) {
+	router := func(name string) *corev1.Pod {
+		return podWith("n", name, "c-"+name, "10.0.1.1", true, "proxy", "router")
+	}
+	cs := fake.NewClientset(router("plain"), of(router("injected"), "next", ""), of(router("tagged"), "next", "prod"), of(router("labelled"), "", "next"), of(router("default"), "default", ""))
+	g, err := FollowGateways(t.Context(), cs, NewAccessLogs(cs, nil, limits.Default().Log), nil, limits.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	for name, want := range map[string]string{"plain": "", "injected": "next", "tagged": "next", "labelled": "next", "default": "default", "unknown": ""} {
+		if got := g.revision(Proxy(name, "n")); got != want {
+			t.Errorf("%s: %q, not %q", name, got, want)
+		}
+	}
+}
+
 // A gateway is known by its proxy's arguments, whatever it is called, from when it runs until after its end.
 func TestFollowGateways(t *testing.T) {
 	cs := fake.NewClientset(

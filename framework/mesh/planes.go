@@ -18,6 +18,8 @@ type planes struct {
 	byName  map[string]plane  // by revision
 	away    map[string]bool   // revisions whose istiod was sent away
 	proxies map[string]string // whose proxy is served by which revision; the default one's are not in it
+	// gateways know by which revision those are served that nobody has bound; nil knows of none.
+	gateways *Gateways
 }
 
 // plane is one istiod of a mesh.
@@ -49,13 +51,24 @@ func (p *planes) of(proxies []string) map[string][]string {
 	defer p.mu.Unlock()
 	out := map[string][]string{}
 	for _, name := range proxies {
-		r := p.proxies[name]
-		if r == "" {
-			r = DefaultRevision
-		}
+		r := p.revision(name)
 		out[r] = append(out[r], name)
 	}
 	return out
+}
+
+// revision is the one that serves a proxy. A gateway of an istiod that is none of these is the default one's: somebody else's
+// istiod may have a revision of any name.
+func (p *planes) revision(proxy string) string {
+	if r := p.proxies[proxy]; r != "" {
+		return r
+	}
+	if p.gateways != nil {
+		if r := p.gateways.revision(proxy); p.byName[r].istiod != nil {
+			return r
+		}
+	}
+	return DefaultRevision
 }
 
 // tally is what each istiod had done at one moment, by revision.
@@ -99,11 +112,18 @@ func (c *Changer) Leave(revision string) {
 	delete(c.planes.away, revision)
 }
 
-// Bind says which revision serves a proxy, named as by Proxy. The others are the default one's.
+// Bind says which revision serves a proxy, named as by Proxy. Gateways say it themselves (Follow); the others are the default one's.
 func (c *Changer) Bind(proxy, revision string) {
 	c.planes.mu.Lock()
 	defer c.planes.mu.Unlock()
 	c.planes.proxies[proxy] = revision
+}
+
+// Follow asks these gateways which revision serves each of them, whoever has made it.
+func (c *Changer) Follow(g *Gateways) {
+	c.planes.mu.Lock()
+	defer c.planes.mu.Unlock()
+	c.planes.gateways = g
 }
 
 // Away notes that the istiod of a revision was sent away, or is back. While it is away nobody can tell what its proxies

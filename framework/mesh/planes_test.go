@@ -9,6 +9,7 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/limits"
 )
 
 // two is a Changer over two istiods: the default one serves proxy p.n, that of revision "next" serves q.n.
@@ -80,6 +81,62 @@ func TestDoOnTwo(t *testing.T) {
 				}
 				if passed := time.Since(start); passed < x.earliest || passed > x.earliest+time.Second {
 					t.Errorf("done after %s, and the proxies had the change after %s", passed, x.earliest)
+				}
+			})
+		})
+	}
+}
+
+// A gateway is asked for at the istiod that serves it, which nobody has told but its pod. One of an istiod that is none of the
+// mesh's is the default one's, which does not know it.
+func TestGatewayOnTwo(t *testing.T) {
+	const ms = time.Millisecond
+	deployment := &fixture.Object{Object: map[string]any{
+		"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "gw", "namespace": "n"},
+		"spec": map[string]any{
+			"selector": map[string]any{"matchLabels": map[string]any{"app": "gw"}},
+			"template": map[string]any{"metadata": map[string]any{"annotations": map[string]any{"inject.istio.io/templates": "gateway"}}, "spec": map[string]any{"containers": []any{}}},
+		},
+	}}
+	for name, x := range map[string]struct {
+		revision string
+		serves   string // "first" or "next"
+		away     bool
+		err      string
+		note     string
+	}{
+		"of the further one":       {revision: "next", serves: "next"},
+		"of the default one":       {revision: DefaultRevision, serves: "first"},
+		"it does not say":          {serves: "first"},
+		"of nobody's":              {revision: "elsewhere", serves: "first"},
+		"it is connected to none":  {revision: "next", err: "istiod of revision next: the proxy gw.n is connected to no istiod"},
+		"its istiod was sent away": {revision: "next", away: true, note: "the istiod of revision next is away, so nobody can tell what gw.n has"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, first, next, a, b := two(t)
+				defer func() { <-time.After(time.Minute) }()
+				c.Away("next", x.away)
+				c.Follow(&Gateways{limits: limits.Default(), changed: make(chan struct{}), known: []*gateway{
+					{Gateway: Gateway{Namespace: "n", Pod: "gw", Log: "n/gw", Labels: map[string]string{"app": "gw"}, Revision: x.revision, Ready: true}},
+				}})
+				switch x.serves {
+				case "first":
+					a.proxies["gw.n"] = &fakeProxy{sent: 5, acked: 5}
+				case "next":
+					b.proxies["gw.n"] = &fakeProxy{sent: 5, acked: 5}
+				}
+				first.honest(a, 10*ms)
+				next.honest(b, 10*ms)
+				s, err := c.AwaitGateways(t.Context(), c.planes.gateways, []*fixture.Object{deployment}, nil)
+				if x.err != "" {
+					if err == nil || !strings.Contains(err.Error(), x.err) {
+						t.Errorf("got %v, wanted %q", err, x.err)
+					}
+					return
+				}
+				if err != nil || s.Acknowledged != (x.note == "") || !strings.Contains(s.Note, x.note) {
+					t.Errorf("%+v %v", s, err)
 				}
 			})
 		})

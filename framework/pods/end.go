@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 )
 
@@ -34,7 +35,15 @@ func (p *Pods) End(name string) (end func(context.Context) error, err error) {
 }
 
 func (p *Pods) end(ctx context.Context, pod *Pod) error {
-	objs, err := described(ctx, pod.Client)
+	if err := p.Discard(ctx, pod.Client); err != nil {
+		return err
+	}
+	return p.waitEnded(ctx, pod.Namespace, pod.PodName, types.UID(pod.UID))
+}
+
+// Discard removes the workload of a client, also of one that Start could not start.
+func (p *Pods) Discard(ctx context.Context, c egress.Client) error {
+	objs, err := described(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -44,7 +53,7 @@ func (p *Pods) end(ctx context.Context, pod *Pod) error {
 			return err
 		}
 	}
-	return p.waitEnded(ctx, pod.Namespace, pod.PodName, types.UID(pod.UID))
+	return nil
 }
 
 // waitEnded waits until a pod is gone, which its kubelet says when its processes are.

@@ -40,15 +40,19 @@ func (a *attempt) verified(ctx context.Context, c net.Conn) (net.Conn, error) {
 // answer's headers and trailers.
 func (a *attempt) roundTrip(ctx context.Context, tr *http.Transport, secure func(context.Context, net.Conn) (net.Conn, error), method, url string, body io.Reader, header http.Header) (head, trailer http.Header, err error) {
 	tr.DisableCompression = true
+	// A connection of HTTP/2 may not be idle yet when the answer has been read. Left open, it would end with the attempt's time,
+	// and its port be remembered by conntrack for longer than the engine counts on.
+	var open connections
+	defer open.close()
 	tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		c, err := a.dial(ctx, "tcp4", a.target("80"))
+		c, err := open.add(a.dial(ctx, "tcp4", a.target("80")))
 		if err != nil {
 			return nil, err
 		}
 		return newAskingConn(c).wait(), nil
 	}
 	tr.DialTLSContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		c, err := a.dial(ctx, "tcp4", a.target("443"))
+		c, err := open.add(a.dial(ctx, "tcp4", a.target("443")))
 		if err != nil {
 			return nil, err
 		}
@@ -74,6 +78,37 @@ func (a *attempt) roundTrip(ctx context.Context, tr *http.Transport, secure func
 		return nil, nil, httpError(err)
 	}
 	return resp.Header, resp.Trailer, nil
+}
+
+// connections are those that an attempt has made, all of which end with it.
+type connections struct {
+	mu   sync.Mutex
+	all  []net.Conn
+	over bool
+}
+
+// add keeps a connection that was made, unless that failed; after close, it closes it.
+func (o *connections) add(c net.Conn, err error) (net.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.over {
+		_ = c.Close() // nobody waits for it any more
+		return nil, net.ErrClosed
+	}
+	o.all = append(o.all, c)
+	return c, nil
+}
+
+func (o *connections) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.over = true
+	for _, c := range o.all {
+		_ = c.Close() // most are closed already
+	}
 }
 
 // grpc makes one unary call with an empty message over HTTP/2: in clear text, or over TLS on port 443

@@ -45,43 +45,49 @@ func (p Plan) base() string {
 // noBase is the base of cases that stand on the configuration as it was installed.
 const noBase = "null"
 
-// rank orders cases that run alone. The mesh configuration must not change shortly after endpoints did, so cases that
-// change it stand between those that do neither and those that have endpoints.
-func (p Plan) rank() int {
+// byGroup compares cases by when the group of their base has its turn: further istiods come last, for every change has to wait
+// for them as long as they are there.
+func byGroup(p, q Plan) int {
 	switch {
-	case p.Shares.Endpoints:
-		return 2
-	case p.Case.ChangesMesh():
-		return 1
+	case p.Revisions == q.Revisions:
+		return 0
+	case q.Revisions:
+		return -1
 	}
-	return 0
+	return 1
+}
+
+// byTurn compares cases of one group: those that must be alone come last.
+func byTurn(p, q Plan) int { return cmp.Compare(p.turn(), q.turn()) }
+
+// turn is 0 for a case that may run beside others. The mesh configuration must not change shortly after endpoints did, so of those
+// that run alone, cases that change it stand between those that do neither and those that have endpoints.
+func (p Plan) turn() int {
+	switch {
+	case p.Shares.Alone == "":
+		return 0
+	case p.Shares.Endpoints:
+		return 3
+	case p.Case.ChangesMesh():
+		return 2
+	}
+	return 1
 }
 
 // Order sorts plans into the order in which a scheduler that had all of them at once would begin them. Somebody who
-// submits cases a few at a time should do it in this order: a base is set once then, and the istiods beside the default
-// one, which every change has to wait for, come last.
+// submits cases a few at a time should do it in this order: a base is set once then.
 func Order(plans []Plan) {
-	type place struct{ istiods, base, alone, rank int }
-	bases := map[string]int{noBase: 0}
-	places := map[string]place{}
+	bases := map[string]int{noBase: 0} // in the order in which they come
+	of := map[string]int{}             // by case
 	for _, p := range plans {
-		b, known := bases[p.base()]
-		if !known {
-			b = len(bases)
-			bases[p.base()] = b
+		key := p.base()
+		if _, known := bases[key]; !known {
+			bases[key] = len(bases)
 		}
-		at := place{base: b, rank: p.rank()}
-		if p.Revisions {
-			at.istiods = 1
-		}
-		if p.Shares.Alone != "" {
-			at.alone = 1
-		}
-		places[p.Case.Name] = at
+		of[p.Case.Name] = bases[key]
 	}
 	slices.SortStableFunc(plans, func(p, q Plan) int {
-		a, b := places[p.Case.Name], places[q.Case.Name]
-		return cmp.Or(cmp.Compare(a.istiods, b.istiods), cmp.Compare(a.base, b.base), cmp.Compare(a.alone, b.alone), cmp.Compare(a.alone*a.rank, b.alone*b.rank))
+		return cmp.Or(byGroup(p, q), cmp.Compare(of[p.Case.Name], of[q.Case.Name]), byTurn(p, q))
 	})
 }
 

@@ -170,11 +170,7 @@ func (s *Scheduler) next(ctx context.Context) (base string, ok bool) {
 	if slices.ContainsFunc(s.pending, func(j *job) bool { return j.base == s.base }) {
 		return s.base, true
 	}
-	// Further istiods come last: every change has to wait for them as long as they are there.
-	if i := slices.IndexFunc(s.pending, func(j *job) bool { return !j.plan.Revisions }); i >= 0 {
-		return s.pending[i].base, true
-	}
-	return s.pending[0].base, true
+	return slices.MinFunc(s.pending, func(j, k *job) int { return byGroup(j.plan, k.plan) }).base, true
 }
 
 // round runs the cases of one base that can run side by side now, or, where there are none, one that must be alone.
@@ -431,14 +427,17 @@ func (s *Scheduler) claim(is func(*job) bool) *job {
 // aloneNext takes the case of a base that is to run alone next. Where more may come, the oldest case has its turn.
 func (s *Scheduler) aloneNext(base string) *job {
 	s.mu.Lock()
-	best, closed := -1, s.closed
-	for _, j := range s.pending {
-		if j.base == base && (best < 0 || j.plan.rank() < best) {
-			best = j.plan.rank()
-		}
+	defer s.mu.Unlock()
+	group := slices.DeleteFunc(slices.Clone(s.pending), func(j *job) bool { return j.base != base })
+	if len(group) == 0 {
+		return nil
 	}
-	s.mu.Unlock()
-	return s.claim(func(j *job) bool { return j.base == base && (!closed || j.plan.rank() == best) })
+	next := group[0]
+	if s.closed {
+		next = slices.MinFunc(group, func(j, k *job) int { return byTurn(j.plan, k.plan) })
+	}
+	s.move(next)
+	return next
 }
 
 // begin runs a case in a lane and hands out its result as soon as there is one; it returns when the lane is free.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -223,6 +224,42 @@ func TestOrderOfPlans(t *testing.T) {
 	want := "a, b, everywhere, mode, starts pods, allow, allow too, allow alone, other, skew"
 	if s := strings.Join(got, ", "); s != want {
 		t.Errorf("%s\nwant %s", s, want)
+	}
+}
+
+// Order is the order of a scheduler that has all plans at once, whatever they are.
+func TestOrderIsTheSchedulers(t *testing.T) {
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		var plans []Plan
+		for i := range 12 {
+			p := plain(fmt.Sprintf("%02d", i))
+			if r.IntN(2) == 0 {
+				p = on(p, fmt.Sprint(r.IntN(2)))
+			}
+			p.Revisions = r.IntN(3) == 0
+			if r.IntN(2) == 0 {
+				p.Shares.Alone, p.Shares.Endpoints = "the mesh sees it", r.IntN(3) == 0
+				if r.IntN(3) == 0 {
+					p.Case.Policy = egress.AllowAny
+				}
+			}
+			plans = append(plans, p)
+		}
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake()
+			batch(t.Context(), f, 1, plans)
+			ordered := slices.Clone(plans)
+			Order(ordered)
+			var want []string
+			for _, p := range ordered {
+				want = append(want, "run "+p.Case.Name)
+			}
+			ran := slices.DeleteFunc(f.log, func(l string) bool { return !strings.HasPrefix(l, "run ") })
+			if !slices.Equal(ran, want) {
+				t.Errorf("seed %d: it ran %q, and the order is %q", seed, ran, want)
+			}
+		})
 	}
 }
 

@@ -119,7 +119,7 @@ func (m *Model) answer(o *Outside, index map[string]manifest.Object, h Heard, q 
 	if a.udp() && r.Got == egress.Direct && around.Captured {
 		a.By, a.Because = nil, []why.Reason{{Object: "UDP", What: "is never redirected to a sidecar"}}
 	}
-	a.State = stateOf(r)
+	a.State = q.stateOf(r)
 	elsewhere := q.Kind != Named && q.Kind != Addressed && r.Server != o.server(q.Host)
 	switch a.State {
 	case Unproven:
@@ -192,7 +192,7 @@ var podRE = regexp.MustCompile(`-[a-z0-9]{6,10}-[a-z0-9]{5}$`)
 func gatewayOf(pod string) string { return podRE.ReplaceAllString(pod, "") }
 
 // network are outcomes by which no question fails that the mesh has anything to do with: whatever is asked has a stand-in with a
-// name and a service, and a sidecar accepts every connection.
+// name and a service, and a sidecar accepts every connection. A name that the mesh alone may know is another matter.
 const network = egress.TMO | egress.REF | egress.DNSX
 
 // unconnected says whether an attempt came to nothing before it had a connection to anything.
@@ -210,8 +210,10 @@ func unprovenBy(r egress.ProbeResult) string {
 }
 
 // stateOf is what a probe's result comes to. The judge has proven it, or says why not.
-func stateOf(r egress.ProbeResult) State {
+func (q Question) stateOf(r egress.ProbeResult) State {
 	switch {
+	case q.server != "" && r.Got == egress.DNSX && r.Verdict != egress.Inconclusive:
+		return Fails
 	case r.Got == 0 || r.Verdict == egress.Inconclusive || unconnected(r):
 		return Unproven
 	case egress.Arrived.Has(r.Got):

@@ -65,7 +65,13 @@ func askable(to, as string) (q Question, why string) {
 	if name, is := strings.CutPrefix(host, addressOf); is {
 		q.Kind, q.Host, q.To = Addressed, name, target(sp.scheme, host, port)
 	}
-	return q, internet.NameFault(q.Host)
+	if why := internet.NameFault(q.Host); why != "" {
+		return Question{}, why
+	}
+	if !external(q.Host) {
+		return Question{}, "only an entry of the mesh's can have that name, and none does"
+	}
+	return q, ""
 }
 
 // schemeSpeech is how a URL's scheme is spoken at a port.

@@ -85,7 +85,7 @@ func TestNamesakes(t *testing.T) {
 }
 
 // What is wrong with the version that changes are counted from is told, and nothing is made of it.
-func TestSince(t *testing.T) {
+func TestOfTheBase(t *testing.T) {
 	for name, x := range map[string]struct {
 		spoil func(m *Model, classes []Class, heard []Heard) []Heard // of the base
 		want  string

@@ -19,6 +19,7 @@ type entry struct {
 	resolution string
 	exportTo   []string
 	inside     bool // it stands for pods of the mesh
+	former     bool // it is of another version of the objects than the present one
 }
 
 type entryPort struct {

@@ -54,9 +54,10 @@ func TestExpectedIsAsked(t *testing.T) {
 		"to: ['https://a.example/path']":                                   {"", "paths are not told apart"},
 		"to: ['ftp://a.example']":                                          {"", `scheme "ftp"`},
 		"to: ['tcp://a.example']":                                          {"", "it needs a port"},
-		"to: ['tcp://169.254.169.254:80']":                                 {"", "nobody outside can have that address"},
+		"to: ['tcp://127.0.0.1:80']":                                       {"", "nobody outside can have that address"},
 		"to: ['tcp://unregistered.example:22'], as: a.example":             {"", "only http and https"},
 		"to: ['https://x.svc.cluster.local']":                              {"", "no host can have it"},
+		"to: ['tcp://legacy:5432']":                                        {"", "only an entry of the mesh's"},
 		"to: ['https://lost.example', 'https://a*.example']":               {"named https://lost.example", "https://a*.example is about"},
 		"to: ['tcp://unregistered.example:5432', 'udp://*', '*.no-match']": {"", "*.no-match is about"},
 	} {

@@ -41,6 +41,8 @@ type stand struct {
 	addresses []netip.Addr
 	services  map[uint16]internet.Service
 	called    string // by people; "" is its name
+	// certificate are further names in its certificates: those that the mesh alone knows it by.
+	certificate []string
 }
 
 // planner makes an outside.
@@ -60,12 +62,16 @@ type planner struct {
 // taken by the cluster itself, whichever provider makes it: no host can be there.
 var clusters = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("172.31.255.0/30")}
 
-// NewOutside makes the outside of models, beside the hosts that an internet has anyway. What is expected is asked too; nil expects
-// nothing.
+// NewOutside makes the outside of models, beside the hosts that an internet has anyway. Stand-ins of an earlier outside that it has
+// keep the addresses that were chosen for them: proxies know these by now. What is expected is asked too; nil expects nothing. The first
+// model is the present one: what the others lack is nobody's concern any more.
 func NewOutside(base *internet.Hosts, expected *Expectations, models ...*Model) (*Outside, error) {
 	p := &planner{models: models, base: base, byName: map[string]*stand{}, out: &Outside{names: map[string]string{}}, ports: map[int]string{}, asked: map[string]bool{}}
-	for _, m := range models {
-		p.entries = append(p.entries, m.entries()...)
+	for i, m := range models {
+		for _, e := range m.entries() {
+			e.former = i > 0
+			p.entries = append(p.entries, e)
+		}
 	}
 	p.stranger()
 	for _, e := range p.entries {
@@ -86,10 +92,15 @@ func NewOutside(base *internet.Hosts, expected *Expectations, models ...*Model) 
 		}
 	}
 	p.everywhere()
+	p.metadata()
 	p.expected(expected)
 	guests := &internet.Hosts{}
 	for _, s := range p.stands {
-		guests.Hosts = append(guests.Hosts, s.host())
+		h := s.host()
+		if a, ok := p.former(s); ok {
+			h.Address, h.Chosen = internet.Addresses{a}, true
+		}
+		guests.Hosts = append(guests.Hosts, h)
 	}
 	all, err := base.WithGuests(guests)
 	if err != nil {
@@ -106,7 +117,7 @@ func NewOutside(base *internet.Hosts, expected *Expectations, models ...*Model) 
 }
 
 func (s *stand) host() internet.Host {
-	h := internet.Host{Name: s.names[0], Aliases: s.names[1:]}
+	h := internet.Host{Name: s.names[0], Aliases: s.names[1:], CertificateNames: s.certificate}
 	for _, a := range s.addresses {
 		h.Address = append(h.Address, netip.PrefixFrom(a, a.BitLen()))
 	}
@@ -114,6 +125,21 @@ func (s *stand) host() internet.Host {
 		h.Services = append(h.Services, s.services[port])
 	}
 	return h
+}
+
+// former is the address that was chosen for a stand-in earlier, where no other one has it now.
+func (p *planner) former(s *stand) (netip.Prefix, bool) {
+	if len(s.addresses) > 0 {
+		return netip.Prefix{}, false
+	}
+	for _, h := range p.base.Guests().Hosts {
+		if h.Name != s.names[0] || !h.Chosen || len(h.Address) != 1 {
+			continue
+		}
+		a := h.Address[0].Addr()
+		return h.Address[0], !slices.ContainsFunc(p.stands, func(x *stand) bool { return slices.Contains(x.addresses, a) })
+	}
+	return netip.Prefix{}, false
 }
 
 // stand finds or makes the stand-in of a name.
@@ -229,8 +255,10 @@ func last(r netip.Prefix) netip.Addr {
 	return a
 }
 
-func (p *planner) lack(x manifest.Object, line int, format string, a ...any) {
-	p.out.Lacking = append(p.out.Lacking, input.Mistake{File: x.File, Line: line, What: fmt.Sprintf(format, a...)})
+func (p *planner) lack(e entry, field, format string, a ...any) {
+	if !e.former {
+		p.out.Lacking = append(p.out.Lacking, input.Mistake{File: e.object.File, Line: e.object.LineAt("spec", field), What: fmt.Sprintf(format, a...)})
+	}
 }
 
 // named makes what an entry names, and asks for it.
@@ -243,22 +271,10 @@ func (p *planner) named(e entry) {
 	single := e.single()
 	for _, h := range e.hosts {
 		if !external(h) {
-			lost := ""
-			switch {
-			case ofService(h) && len(e.addresses) == 0 && len(e.endpoints) > 0:
-				lost = "the cluster's own DNS answers it, so that calls of the name, which its endpoints lead out, are not asked"
-			case !ofService(h) && len(e.addresses)+len(e.endpoints) == 0:
-				lost = "without a dot, the cluster's DNS takes it for a Service's"
-			}
-			if lost != "" {
-				p.lack(e.object, e.object.LineAt("spec", "hosts"), "host %q has no stand-in: %s", h, lost)
-			}
-			if lost != "" || ofService(h) || h == "*" {
-				continue
-			}
+			continue // it is a Service's, the mesh's own, or nobody's
 		}
 		if why := internet.NameFault(h); why != "" {
-			p.lack(e.object, e.object.LineAt("spec", "hosts"), "host %q has no stand-in: %s", h, why)
+			p.lack(e, "hosts", "host %q has no stand-in: %s", h, why)
 			continue
 		}
 		if len(stands) > 0 && len(single) > 0 && p.byName[h] == nil { // one machine, of several names
@@ -274,7 +290,7 @@ func (p *planner) named(e entry) {
 	for _, r := range e.addresses {
 		a, ok := within(r)
 		if !ok {
-			p.lack(e.object, e.object.LineAt("spec", "addresses"), "address %s has no stand-in: nobody outside can have it in the dry mesh", r)
+			p.lack(e, "addresses", "address %s has no stand-in: nobody outside can have it in the dry mesh", r)
 			continue
 		}
 		s := p.at(a)
@@ -285,8 +301,11 @@ func (p *planner) named(e entry) {
 		}
 	}
 	var at home
+	for _, h := range e.hosts {
+		at.called = append(at.called, sample(h))
+	}
 	for _, s := range stands {
-		at.called, at.stands = append(at.called, sample(s.name)), append(at.stands, s.names[0])
+		at.stands = append(at.stands, s.names[0])
 	}
 	for _, end := range e.endpoints {
 		if s := p.endpoint(e, end); s != nil {
@@ -312,6 +331,7 @@ func (p *planner) named(e entry) {
 			p.askName(s.name, port, p.speech(e, port), e.object)
 		}
 	}
+	p.ownNames(e)
 }
 
 // single are the single addresses of an entry that a stand-in can have.
@@ -355,7 +375,7 @@ func (p *planner) endpoint(e entry, end endpoint) *stand {
 	var s *stand
 	if a, err := netip.ParseAddr(end.address); err == nil {
 		if !usable(a) {
-			p.lack(e.object, e.object.LineAt("spec", "endpoints"), "endpoint %s has no stand-in: nobody outside can have that address in the dry mesh", a)
+			p.lack(e, "endpoints", "endpoint %s has no stand-in: nobody outside can have that address in the dry mesh", a)
 			return nil
 		}
 		s = p.at(a)
@@ -384,6 +404,15 @@ func (p *planner) routedOnly(h string, x manifest.Object) {
 		s.serve(port, web)
 		p.askName(h, entryPort{number: port}, speak("", port), x)
 	}
+}
+
+// Unasked is the same outside with those questions that another one does not have.
+func (o *Outside) Unasked(other *Outside) *Outside {
+	out := *o
+	out.Questions = slices.DeleteFunc(slices.Clone(o.Questions), func(q Question) bool {
+		return slices.ContainsFunc(other.Questions, func(x Question) bool { return x.Key() == q.Key() })
+	})
+	return &out
 }
 
 // sample is a name below a wildcard; any other name stays.
@@ -419,6 +448,16 @@ func (p *planner) stranger() {
 		p.ask(Question{Kind: Strange, Host: Stranger, Port: x.port, What: x.what, speech: x.sp}, manifest.Object{})
 	}
 }
+
+// metadata asks for the address at which clouds hand out credentials. Where an object names it, that host has it.
+func (p *planner) metadata() {
+	sp := speeches["HTTP"]
+	p.at(internet.Metadata).serve(metadataPort, sp.service)
+	p.ask(Question{Kind: Strange, Host: internet.Metadata.String(), Port: metadataPort, What: "cloud metadata", speech: sp}, manifest.Object{})
+}
+
+// metadataPort is that of HTTP, at every cloud.
+const metadataPort = 80
 
 // udpPort is where the stranger answers datagrams: a port of its own, since a host has one service at each.
 const udpPort = 4433

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -171,7 +172,7 @@ func TestExpectedBelowWildcard(t *testing.T) {
 
 func TestAddresses(t *testing.T) {
 	for in, want := range map[string]string{
-		"10.0.0.0/8": "10.0.0.1", "10.96.0.0/12": "10.97.0.0", "10.244.0.0/16": "", "10.96.0.1": "", "240.240.0.1": "", "127.0.0.1": "", "169.254.169.254": "", "2001:db8::/64": "", "192.168.1.7/24": "192.168.1.1", "0.0.0.0/0": "1.0.0.0",
+		"10.0.0.0/8": "10.0.0.1", "10.96.0.0/12": "10.97.0.0", "10.244.0.0/16": "", "10.96.0.1": "", "240.240.0.1": "", "127.0.0.1": "", "169.254.169.254": "169.254.169.254", "169.254.0.0/16": "", "169.254.169.253": "", "2001:db8::/64": "", "192.168.1.7/24": "192.168.1.1", "0.0.0.0/0": "1.0.0.0",
 	} {
 		p, ok := prefixOf(in)
 		if !ok {
@@ -199,10 +200,10 @@ func TestLacking(t *testing.T) {
 		"no host can be called so":        {entryText("a", `hosts: ["foo_.-x.example"], `+ports), "has no stand-in"},
 		"an address of the cluster":       {entryText("a", "hosts: [a.example], addresses: [10.96.0.5], "+ports), "address 10.96.0.5/32"},
 		"an endpoint that nobody has":     {entryText("a", "hosts: [a.example], endpoints: [{address: 127.0.0.1}], "+ports), "endpoint 127.0.0.1"},
-		"a name without a dot":            {entryText("a", "hosts: [db], "+ports), `host "db" has no stand-in`},
+		"a name without a dot":            {entryText("a", "hosts: [db], "+ports), `host "db" is not asked`},
 		"a name without a dot, at a host": {entryText("a", "hosts: [db], resolution: STATIC, endpoints: [{address: 10.9.9.1}], "+ports), ""},
 		"a Service's name":                {entryText("a", "hosts: [x.shop.svc.cluster.local], "+ports), ""},
-		"a Service's name that leads out": {entryText("a", "hosts: [x.shop.svc.cluster.local], resolution: STATIC, endpoints: [{address: 203.0.113.9}], "+ports), "the cluster's own DNS answers it"},
+		"a Service's name that leads out": {entryText("a", "hosts: [x.shop.svc.cluster.local], resolution: STATIC, endpoints: [{address: 203.0.113.9}], "+ports), "no certificate fits"},
 		"another name of a host":          {service("type: ExternalName, externalName: db.example.com"), "Service shop/db is another name of db.example.com"},
 		"Endpoints of no pods":            {service("ports: [{port: 5432}]") + endpoints, "Endpoints shop/db is not taken over: where Service shop/db leads"},
 		"an EndpointSlice of no pods":     {slice + service("ports: [{port: 5432}]"), "EndpointSlice shop/db-1 is not taken over"},
@@ -213,6 +214,77 @@ func TestLacking(t *testing.T) {
 		r, _, _ := reported(t, registryOnly+nsShop+x.text, strict)
 		if got := r.Mistakes.Error(); (got == "") != (x.want == "") || !strings.Contains(got, x.want) || x.want != "" && (!strings.HasPrefix(got, "standard input:") || r.ExitCode() != exitFault) {
 			t.Errorf("%s: exit %d, %q, want %q", name, r.ExitCode(), got, x.want)
+		}
+	}
+}
+
+// The metadata address is asked as a stranger; where an object names it, as what that names, once.
+func TestMetadata(t *testing.T) {
+	for name, x := range map[string]struct {
+		text string
+		kind QuestionKind
+		at   string // the host that has the address
+	}{
+		"nobody names it":     {entryText("a", "hosts: [a.example], ports: [{number: 443, protocol: TLS}]"), Strange, "address-169-254-169-254.example"},
+		"a range has it":      {entryText("a", "hosts: [a.example], addresses: [169.254.0.0/16], ports: [{number: 443, protocol: TLS}]"), Strange, "address-169-254-169-254.example"},
+		"an entry names it":   {entryText("a", "hosts: [metadata.example], addresses: [169.254.169.254], ports: [{number: 80, protocol: HTTP}]"), Named, "metadata.example"},
+		"an endpoint has it":  {entryText("a", "hosts: [metadata.example], resolution: STATIC, endpoints: [{address: 169.254.169.254}], ports: [{number: 80, protocol: HTTP}]"), Strange, "address-169-254-169-254.example"},
+		"at another port too": {entryText("a", "hosts: [metadata.example], addresses: [169.254.169.254], ports: [{number: 8080, protocol: HTTP}]"), Strange, "metadata.example"},
+	} {
+		o := outsideOf(t, nil, x.text)
+		n := 0
+		for _, q := range o.Questions {
+			if q.To == "http://169.254.169.254" {
+				n++
+				if q.Kind != x.kind {
+					t.Errorf("%s: asked as %s", name, q.Kind)
+				}
+			}
+		}
+		if n != 1 || o.server("169.254.169.254") != x.at {
+			t.Errorf("%s: asked %d times, of %s", name, n, o.server("169.254.169.254"))
+		}
+	}
+}
+
+// Names that no DNS server outside can know are asked, and nobody outside has them.
+func TestOwnNames(t *testing.T) {
+	const db = "ports: [{number: 5432, name: tcp, protocol: TCP}]"
+	for name, x := range map[string]struct{ spec, more, asked, server, lacks string }{
+		"without a dot, at an endpoint": {"hosts: [legacy], resolution: STATIC, endpoints: [{address: 20.0.0.7}], " + db, "", "tcp://legacy:5432", "address-20-0-0-7.example", ""},
+		"at an address":                 {"hosts: [legacy], addresses: [20.0.0.7], resolution: NONE, " + db, "", "tcp://legacy:5432", "address-20-0-0-7.example", ""},
+		"at a host":                     {"hosts: [legacy], resolution: DNS, endpoints: [{address: db.partner.example}], " + db, "", "tcp://legacy:5432", "db.partner.example", ""},
+		"of the cluster":                {"hosts: [db.shop.svc.cluster.local], addresses: [20.0.0.7], " + db, "", "tcp://db.shop.svc.cluster.local:5432", "address-20-0-0-7.example", ""},
+		"below a wildcard":              {`hosts: ["*.db.svc.cluster.local"], addresses: [20.0.0.7], ` + db, "", "tcp://any.db.svc.cluster.local:5432", "address-20-0-0-7.example", ""},
+		"in TLS":                        {"hosts: [legacy], addresses: [20.0.0.7], ports: [{number: 443, name: tls, protocol: TLS}]", "", "https://legacy", "address-20-0-0-7.example", ""},
+		"of the cluster, in TLS":        {"hosts: [web.shop.svc.cluster.local], addresses: [20.0.0.7], ports: [{number: 443, name: tls, protocol: TLS}]", "", "", "", "no certificate fits"},
+		"a Service's":                   {"hosts: [legacy], addresses: [20.0.0.7], " + db, "---\napiVersion: v1\nkind: Service\nmetadata: {name: legacy, namespace: shop}\nspec: {ports: [{port: 1}]}\n", "", "", ""},
+		"nobody's":                      {"hosts: [legacy], resolution: DNS, " + db, "", "", "", "nobody outside has it"},
+		"outside":                       {"hosts: [legacy.example], addresses: [20.0.0.7], " + db, "", "", "", ""},
+	} {
+		o := outsideOf(t, nil, entryText("a", x.spec)+x.more)
+		asked := ""
+		for _, q := range o.Questions {
+			if q.server == "" {
+				continue
+			}
+			asked = q.To
+			h, ok := o.all.Find(q.server)
+			if p := q.Probe("c"); q.server != x.server || p.Destination() != x.server || !ok || len(q.About) != 1 {
+				t.Errorf("%s: %+v leads to %s", name, q, q.server)
+			}
+			if q.speech.scheme == "https" && !slices.Contains(h.CertificateNames, q.Host) {
+				t.Errorf("%s: its certificate is for %v", name, h.CertificateNames)
+			}
+			if _, ok := o.all.Find(q.Host); ok {
+				t.Errorf("%s: somebody outside is called %s", name, q.Host)
+			}
+		}
+		if asked != x.asked {
+			t.Errorf("%s: asked %q", name, asked)
+		}
+		if got := o.Lacking.Error(); !strings.Contains(got, x.lacks) || (got == "") != (x.lacks == "") {
+			t.Errorf("%s: %s", name, got)
 		}
 	}
 }

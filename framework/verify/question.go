@@ -49,6 +49,7 @@ type Question struct {
 	About []Source `json:"about,omitempty"`
 
 	speech speech
+	server string // the stand-in that it leads to, where the name is the mesh's own; "" for what is called
 }
 
 // Source is an object and where it is written.
@@ -248,7 +249,7 @@ const addressOf = "address-of-"
 
 // Probe is the attempt that asks the question from a client.
 func (q Question) Probe(client string) egress.Probe {
-	p := egress.Probe{From: client, URL: target(q.speech.scheme, q.Host, q.Port) + pagePath(q.speech.scheme), Send: q.speech.send, ArrivesAt: egress.ByPhase[string]{}}
+	p := egress.Probe{From: client, URL: target(q.speech.scheme, q.Host, q.Port) + pagePath(q.speech.scheme), Send: q.speech.send, Server: q.server, ArrivesAt: egress.ByPhase[string]{}}
 	for _, ph := range egress.Phases() {
 		p.ArrivesAt[ph] = egress.Anywhere
 	}

@@ -16,6 +16,8 @@ const ReportVersion = 1
 type Report struct {
 	Version int    `json:"version"`
 	Istio   string `json:"istio"`
+	// Others are versions of Istio that were asked the same: what comes out otherwise there is among Surprises.
+	Others []string `json:"others,omitempty"`
 	// Base is the commit that Changes are counted from; "" for none.
 	Base    string             `json:"base,omitempty"`
 	Took    float64            `json:"took"`              // seconds

@@ -83,6 +83,10 @@ func (m *Model) GatewayAPI() bool {
 // Refused notes an object, by its place, that the API server or a webhook did not take.
 func (m *Model) Refused(i int, err error) {
 	x := m.Objects[i]
+	if m.refused == nil {
+		m.refused = map[string]bool{}
+	}
+	m.refused[x.String()] = true
 	m.Mistakes = append(m.Mistakes, input.Mistake{File: x.File, Line: x.Line, What: fmt.Sprintf("%s is refused: %v", x, root(err))})
 }
 

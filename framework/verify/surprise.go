@@ -29,25 +29,26 @@ type seen struct {
 	index    map[string]manifest.Object
 }
 
-// surprises are all kinds. Each rests on answers that were proven; the objects say where they come from.
+// surprises are all kinds, and what each is. Each rests on answers that were proven; the objects say where they come from.
 var surprises = []struct {
 	name string
+	is   string // as docs/verify.md has it
 	find func(*seen) []Surprise
 }{
-	{"allow-any", (*seen).allowAny},
-	{"sidecar-loosens", (*seen).sidecarLoosens},
-	{"no-sidecar", (*seen).noSidecar},
-	{"excluded", (*seen).excluded},
-	{"trusts-name", (*seen).trustsName},
-	{"swallows-port", (*seen).swallowsPort},
-	{"visible-beyond", (*seen).visibleBeyond},
-	{"entries-fight", (*seen).entriesFight},
-	{"around-gateway", (*seen).aroundGateway},
-	{"tls-unverified", (*seen).tlsUnverified},
-	{"plain-for-some", (*seen).plainForSome},
-	{"http-on-tls-port", (*seen).httpOnTLSPort},
-	{"port-name", (*seen).portName},
-	{"no-effect", (*seen).noEffect},
+	{"allow-any", "the mesh lets everything out that no object names", (*seen).allowAny},
+	{"sidecar-loosens", "a Sidecar lets everything out that no object names, in a mesh that does not", (*seen).sidecarLoosens},
+	{"no-sidecar", "a workload has no sidecar", (*seen).noSidecar},
+	{"excluded", "calls of a workload go past its sidecar: excluded ports or ranges, or the sidecar's own user", (*seen).excluded},
+	{"trusts-name", "resolution NONE trusts the server name or the Host that a client shows", (*seen).trustsName},
+	{"swallows-port", "a TCP port without addresses takes every connection to that port", (*seen).swallowsPort},
+	{"visible-beyond", "an entry or a route of one namespace lets out the workloads of others, because it has no `exportTo`", (*seen).visibleBeyond},
+	{"entries-fight", "two entries have one host and port, and differ; or say the same", (*seen).entriesFight},
+	{"around-gateway", "a host is reached through a gateway, and without it", (*seen).aroundGateway},
+	{"tls-unverified", "TLS that the mesh makes takes any certificate", (*seen).tlsUnverified},
+	{"plain-for-some", "a host gets TLS from some workloads and plain text from others", (*seen).plainForSome},
+	{"http-on-tls-port", "an entry says HTTP of a port of TLS", (*seen).httpOnTLSPort},
+	{"port-name", "a port is named for one protocol and has another", (*seen).portName},
+	{"no-effect", "an object for hosts outside by which no call goes", (*seen).noEffect},
 }
 
 // SurpriseNames lists all kinds.

@@ -289,7 +289,7 @@ func (s *seen) noEffect() []Surprise {
 	}
 	var out []Surprise
 	for _, x := range s.m.Objects {
-		if used[x.String()] {
+		if used[x.String()] || s.m.refused[x.String()] {
 			continue
 		}
 		asked, why := s.about(x)

@@ -121,7 +121,7 @@ func (x Row) examples() string {
 	return strings.Join(out, ", ")
 }
 
-const maxExamples = 5
+const maxExamples = 6
 
 func (x Row) journey() string {
 	if x.State == Unproven {
@@ -165,44 +165,56 @@ func byColumn(x Row) string {
 // sections are what follows the table.
 func (r *Report) sections(b *strings.Builder) {
 	for _, s := range r.Surprises {
-		fmt.Fprintf(b, "\nsurprise: %s\n", s.Title)
-		for _, o := range s.Objects {
-			fmt.Fprintf(b, "  %s\n", o)
-		}
-		fmt.Fprintf(b, "  why:    %s\n", s.Why)
-		for _, p := range s.Proof {
-			fmt.Fprintf(b, "  proof:  %s\n", p)
-		}
-		fmt.Fprintf(b, "  remedy: %s\n", s.Remedy)
+		s.write(b)
 	}
 	if len(r.Deviations) > 0 {
 		fmt.Fprintln(b)
 	}
 	for _, d := range r.Deviations {
-		fmt.Fprintf(b, "%s: %s → %s%s: %s\n", d.Kind, d.From, d.To, asText(d.As), d.What)
-		for _, s := range d.By {
-			fmt.Fprintf(b, "  by %s\n", s)
-		}
-		if d.Rule != "" {
-			fmt.Fprintf(b, "  expected in %s\n", d.Rule)
-		}
-		if d.Remedy != "" {
-			fmt.Fprintf(b, "  %s\n", d.Remedy)
-		}
+		d.write(b)
 	}
 	if r.Base != "" {
 		fmt.Fprintf(b, "\nsince %s: %s\n", r.Base, r.changeSummary())
 		for _, c := range r.Changes {
-			fmt.Fprintf(b, "%s: %s → %s%s: was %s, is %s\n", c.Kind, strings.Join(c.From, ", "), c.To, asText(c.As), c.Before, c.After)
-			for _, s := range c.By {
-				fmt.Fprintf(b, "  by %s\n", s)
-			}
+			c.write(b)
 		}
 	}
 	for _, f := range r.Faults {
 		fmt.Fprintln(b, "fault: "+f)
 	}
 	fmt.Fprintln(b)
+}
+
+func (s Surprise) write(b *strings.Builder) {
+	fmt.Fprintf(b, "\nsurprise: %s\n", s.Title)
+	for _, o := range s.Objects {
+		fmt.Fprintf(b, "  %s\n", o)
+	}
+	fmt.Fprintf(b, "  why:    %s\n", s.Why)
+	for _, p := range s.Proof {
+		fmt.Fprintf(b, "  proof:  %s\n", p)
+	}
+	fmt.Fprintf(b, "  remedy: %s\n", s.Remedy)
+}
+
+func (d Deviation) write(b *strings.Builder) {
+	fmt.Fprintf(b, "%s: %s → %s%s: %s\n", d.Kind, d.From, d.To, asText(d.As), d.What)
+	for _, s := range d.By {
+		fmt.Fprintf(b, "  by %s\n", s)
+	}
+	if d.Rule != "" {
+		fmt.Fprintf(b, "  expected in %s\n", d.Rule)
+	}
+	if d.Remedy != "" {
+		fmt.Fprintf(b, "  %s\n", d.Remedy)
+	}
+}
+
+func (c Change) write(b *strings.Builder) {
+	fmt.Fprintf(b, "%s: %s → %s%s: was %s, is %s\n", c.Kind, strings.Join(c.From, ", "), c.To, asText(c.As), c.Before, c.After)
+	for _, s := range c.By {
+		fmt.Fprintf(b, "  by %s\n", s)
+	}
 }
 
 func asText(as string) string {
@@ -218,7 +230,7 @@ func (r *Report) Summary() string {
 	for _, c := range r.Classes {
 		workloads += len(c.Workloads)
 	}
-	s := fmt.Sprintf("%d workloads in %d classes, %d questions each, on Istio %s: %d allowed, %d blocked, %d fail, %d unproven; %d surprises", workloads, len(r.Classes), r.Questions, r.Istio,
+	s := fmt.Sprintf("%d workloads in %d classes, %d questions each, on Istio %s: %d allowed, %d blocked, %d fail, %d unproven; %d surprises", workloads, len(r.Classes), r.Questions, r.versions(),
 		r.Count(Allowed), r.Count(Blocked)+r.Count(Led), r.Count(Fails), r.Count(Unproven), len(r.Surprises))
 	if r.Expected != "" {
 		s += fmt.Sprintf("; %d answers not as %s expects", len(r.Deviations), r.Expected)
@@ -227,6 +239,14 @@ func (r *Report) Summary() string {
 		s += "; the result is partial"
 	}
 	return s + fmt.Sprintf(" (%.1fs)", r.Took)
+}
+
+// versions are those that were asked.
+func (r *Report) versions() string {
+	if len(r.Others) == 0 {
+		return r.Istio
+	}
+	return fmt.Sprintf("%s (compared with %s)", r.Istio, strings.Join(r.Others, ", "))
 }
 
 func (r *Report) changeSummary() string {

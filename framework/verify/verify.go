@@ -38,7 +38,8 @@ type Model struct {
 	// Notices are what is taken over otherwise than written.
 	Notices input.Mistakes
 
-	unasked []Workload // whose stand-ins did not start
+	refused map[string]bool // objects that the mesh did not take
+	unasked []Workload      // whose stand-ins did not start
 }
 
 // Namespace is one of the team's.

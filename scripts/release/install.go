@@ -38,8 +38,9 @@ func (o *options) install(ctx context.Context, proxy, work string) error {
 	if err != nil {
 		return err
 	}
-	if !strings.HasPrefix(says, "egressctl "+o.version+",") {
-		return fmt.Errorf("what `go install %s` has made calls itself %q", what, strings.SplitN(says, "\n", 2)[0])
+	first, _, _ := strings.Cut(says, "\n")
+	if !strings.HasPrefix(first, "egressctl "+o.version+",") || strings.Contains(first, "unknown") {
+		return fmt.Errorf("what `go install %s` has made calls itself %q", what, first)
 	}
 	return o.sameCases(ctx, empty, program)
 }

@@ -9,9 +9,7 @@ package html
 
 import (
 	"bytes"
-	"crypto/sha256"
 	_ "embed" // the parts of the page
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -20,6 +18,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/printable"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/report/csp"
 )
 
 var (
@@ -115,23 +114,12 @@ func Render(r *report.Report) ([]byte, error) {
 	v := viewOf(&shown)
 	v.CSS, v.JS = template.CSS(pageCSS), template.JS(pageJS)
 	v.Data = template.JS(encoded)
-	v.CSP = policy(pageCSS, pageJS)
+	v.CSP = csp.SelfContained(pageCSS, pageJS)
 	var b bytes.Buffer
 	if err := pageTemplate.Execute(&b, v); err != nil {
 		return nil, fmt.Errorf("render %s: %w", report.HTMLFile, err)
 	}
 	return b.Bytes(), nil
-}
-
-// policy forbids every request, and every style and script but the page's own, which it knows by their digests. The
-// empty icon keeps browsers from asking a server for one.
-func policy(css, js string) string {
-	return "default-src 'none'; img-src data:; style-src " + digest(css) + "; script-src " + digest(js) + "; base-uri 'none'; form-action 'none'"
-}
-
-func digest(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
 func viewOf(r *report.Report) view {

@@ -3,12 +3,14 @@ package html
 import (
 	"encoding/xml"
 	"errors"
+	"html"
 	"io"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"mesh-egress-conformance/framework/report/csp"
 	"mesh-egress-conformance/framework/report/reporttest"
 	"mesh-egress-conformance/framework/upgrade"
 )
@@ -76,8 +78,28 @@ func TestPage(t *testing.T) {
 			t.Errorf("the page has %s: %s", what, m)
 		}
 	}
-	if !strings.Contains(page, "default-src &#39;none&#39;") {
-		t.Error("it has no policy")
+	// The policy knows the style as it stands in the page, and allows no script.
+	style := regexp.MustCompile(`(?s)<style>(.*)</style>`).FindStringSubmatch(page)
+	meta := regexp.MustCompile(`Content-Security-Policy" content="([^"]*)"`).FindStringSubmatch(page)
+	if len(style) != 2 || len(meta) != 2 || html.UnescapeString(meta[1]) != csp.SelfContained(style[1], "") {
+		t.Errorf("its policy is %q", meta)
+	}
+}
+
+// A report of the first egressctl that upgraded has no moments; what it has of an incident is shown.
+func TestPageOfAnOlderReport(t *testing.T) {
+	for file, want := range map[string]string{
+		"v1-first.json": `<p>The first attempt: a saw it</p><p class="soft">The egressctl that made this report noted no others.</p>`,
+		"v1-last.json":  `<td class="n">0.250</td><td>a</td><td>a saw it</td>`,
+	} {
+		r, err := upgrade.Read("../testdata/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := Render(r)
+		if page := string(b); err != nil || !strings.Contains(page, want) || strings.Contains(page, "The first 0 of") || strings.Count(page, "noted no others") != 2*strings.Count(file, "first") {
+			t.Errorf("%s: %v\n%s", file, err, page)
+		}
 	}
 }
 

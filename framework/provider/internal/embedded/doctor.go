@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -62,7 +64,33 @@ func (p *Provider) Doctor(ctx context.Context) []cluster.Check {
 	}
 	add("disk space", enoughDisk(p.home.store.Root), "free some space, or set XDG_CACHE_HOME to a larger file system", "")
 	add("memory", enoughMemory(), "close other programs; a cluster needs about 2 GiB", "")
-	return out
+	return append(out, inotifyInstances("/proc"))
+}
+
+const (
+	inotifyUsual = 128 // what Linux gives every user
+	inotifyPeak  = 130 // about what all cases use at most: each proxy, and each log that the kubelet follows, has some
+)
+
+// inotifyInstances says how many inotify instances a cluster may have: each has a user of its own, to whom the kernel charges
+// them. proc is where the proc file system is.
+func inotifyInstances(proc string) cluster.Check {
+	const name = "inotify instances (fs.inotify.max_user_instances)"
+	c := cluster.Check{Name: name, OK: true}
+	n := 0
+	b, err := os.ReadFile(filepath.Join(proc, "sys/fs/inotify/max_user_instances"))
+	if err == nil {
+		n, err = strconv.Atoi(strings.TrimSpace(string(b)))
+	}
+	if err != nil {
+		c.Detail = "how many a cluster may have is not known: " + err.Error()
+	} else {
+		c.Detail = fmt.Sprintf("each cluster by itself may have %d; a run of all cases uses 100 to %d", n, inotifyPeak)
+	}
+	if n < inotifyUsual {
+		c.Warning, c.Remedy = true, "where proxies do not start or logs end, sysctl -w fs.inotify.max_user_instances=512, or run fewer cases at a time"
+	}
+	return c
 }
 
 func asRoot() error {

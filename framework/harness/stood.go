@@ -1,0 +1,307 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/mesh"
+)
+
+// stood is what stands between two examinations.
+type stood struct {
+	config     egress.Object
+	configured bool
+	objects    map[string]*standing // by what tells objects apart
+	clients    []string
+}
+
+// standing is an object that was applied, or refused.
+type standing struct {
+	was     egress.Object // as it was handed in
+	made    []*fixture.Object
+	refused error
+}
+
+// examined is the case as which everything stands: what was told of it to the proxies is known by its name.
+const examined = "verify"
+
+// as is that case, with those clients that have started.
+func (s *stood) as(names []string, unstarted map[string]error) egress.Case {
+	s.clients = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return unstarted[n] != nil })
+	return s.standingCase()
+}
+
+func (s *stood) standingCase() egress.Case {
+	c := egress.Case{Name: examined}
+	for _, n := range s.clients {
+		c.Probes = append(c.Probes, egress.Probe{From: n})
+	}
+	return c
+}
+
+// keyOf is what an API server tells objects apart by.
+func keyOf(o egress.Object) string {
+	x := fixture.Object{Object: o}
+	group := x.GroupVersionKind().Group
+	return strings.Join([]string{group, x.GetKind(), x.GetNamespace(), x.GetName()}, "|")
+}
+
+// delta is what has to be done to what stands, so that others stand.
+type delta struct {
+	apply []int // places of those that are new or differ
+	gone  []string
+	// again are of those that are applied the ones that must go before: what makes pods cannot have other labels.
+	again []string
+}
+
+// differ compares what stands with what is to stand.
+func (s *stood) differ(objs []egress.Object) delta {
+	var d delta
+	wanted := map[string]bool{}
+	for i, o := range objs {
+		key := keyOf(o)
+		wanted[key] = true
+		have := s.objects[key]
+		if have != nil && reflect.DeepEqual(have.was, o) {
+			continue
+		}
+		d.apply = append(d.apply, i)
+		x := fixture.Object{Object: o}
+		if have != nil && len(have.made) > 0 && slices.Contains([]string{"apps", "batch"}, x.GroupVersionKind().Group) {
+			d.again = append(d.again, key)
+		}
+	}
+	for key := range s.objects {
+		if !wanted[key] {
+			d.gone = append(d.gone, key)
+		}
+	}
+	slices.Sort(d.gone)
+	return d
+}
+
+// configure lays a mesh configuration over the installed one, where it is not there already.
+func (s *Session) configure(ctx context.Context, config egress.Object) error {
+	if s.stood.configured && reflect.DeepEqual(s.stood.config, config) {
+		return nil
+	}
+	s.stood.configured = false
+	if err := s.setBase(ctx, config); err != nil {
+		return err
+	}
+	s.stood.config, s.stood.configured = config, true
+	return nil
+}
+
+// stand applies what differs of what is to stand, each object by itself: one that is refused keeps no other from standing. What of it
+// stood before goes then.
+func (r *rules) stand(ctx context.Context, c egress.Case, st Standing, have *stood, out *Examined) error {
+	all := slices.Concat(st.Secrets, st.Objects)
+	d := have.differ(all)
+	if err := r.fall(ctx, c, have, slices.Concat(d.gone, d.again), out); err != nil {
+		return err
+	}
+	theirs := len(st.Secrets)
+	if err := r.raise(ctx, c, all, d.apply, have, theirs, out); err != nil {
+		return err
+	}
+	var refused []string
+	for i, o := range all {
+		x := have.objects[keyOf(o)]
+		if x == nil || x.refused == nil {
+			continue
+		}
+		out.Refused[i-theirs] = x.refused
+		if len(x.made) > 0 {
+			refused = append(refused, keyOf(o))
+		}
+	}
+	for _, key := range refused {
+		x := *have.objects[key]
+		if err := r.fall(ctx, c, have, []string{key}, out); err != nil {
+			return err
+		}
+		x.made = nil
+		have.objects[key] = &x
+	}
+	return nil
+}
+
+// raise applies some of the objects; those before theirs are the harness's own, which must not be refused.
+func (r *rules) raise(ctx context.Context, c egress.Case, all []egress.Object, which []int, have *stood, theirs int, out *Examined) error {
+	var objs []*fixture.Object
+	place := map[*fixture.Object]int{}
+	for _, i := range which {
+		if i < theirs { // with certificates in place of placeholders
+			own, err := r.objects(ctx, all[i:i+1])
+			if err != nil {
+				return err
+			}
+			objs = append(objs, own...)
+			place[own[0]] = i
+			continue
+		}
+		x := &fixture.Object{Object: all[i]}
+		objs = append(objs, x.DeepCopy())
+		place[objs[len(objs)-1]] = i
+	}
+	if len(objs) == 0 {
+		return nil
+	}
+	r.complete(objs)
+	if err := r.places.ensure(ctx, objs); err != nil {
+		return err
+	}
+	var made []*fixture.Object
+	s, err := r.settle(ctx, c, nil, objs, func(ctx context.Context) (mesh.Written, error) {
+		for _, o := range ordered(objs) {
+			i := place[o]
+			x := &standing{was: all[i]}
+			got, err := r.fixtures.Apply(ctx, o.GetNamespace(), o)
+			switch {
+			case err == nil:
+				x.made = got
+				made = append(made, got...)
+			case i >= theirs && fixture.NotTaken(err):
+				x.refused = err
+				if was := have.objects[keyOf(all[i])]; was != nil {
+					x.made = was.made
+				}
+			default:
+				return mesh.Written{Made: made}, err
+			}
+			have.objects[keyOf(all[i])] = x
+		}
+		return mesh.Written{Made: made}, nil
+	})
+	if err != nil {
+		return err
+	}
+	out.settled(s)
+	s, err = r.changer.AwaitGateways(ctx, r.gateways, made, r.proxies(c, nil))
+	out.settled(s)
+	return err
+}
+
+// fall removes some of what stands.
+func (r *rules) fall(ctx context.Context, c egress.Case, have *stood, keys []string, out *Examined) error {
+	var objs []*fixture.Object
+	for _, key := range keys {
+		objs = append(objs, have.objects[key].made...)
+	}
+	if len(objs) > 0 {
+		ch, err := r.take(ctx, c, objs, nil)
+		if err != nil {
+			return err
+		}
+		out.Notes = append(out.Notes, ch.Notes...)
+		r.mu.Lock()
+		t := r.of(c)
+		t.applied = slices.DeleteFunc(slices.Clone(t.applied), func(o *fixture.Object) bool {
+			return slices.ContainsFunc(objs, func(x *fixture.Object) bool { return x.GetUID() == o.GetUID() })
+		})
+		r.mu.Unlock()
+	}
+	for _, key := range keys {
+		delete(have.objects, key)
+	}
+	return nil
+}
+
+// clear removes all that stands.
+func (s *Session) clear(ctx context.Context) error {
+	c := s.stood.standingCase()
+	s.stood = nil
+	if s.env.dead() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Limits.Probe.Restore)
+	defer cancel()
+	r := s.lanes[0].rules
+	r.mu.Lock()
+	objs := r.of(c).applied
+	r.mu.Unlock()
+	if _, err := r.take(ctx, c, objs, nil); err != nil {
+		return fmt.Errorf("what stood could not be removed: %w", err)
+	}
+	r.taken(c)
+	return nil
+}
+
+// moved says whether a guest that stays has other addresses than before.
+func moved(before, now *internet.Hosts) bool {
+	return slices.ContainsFunc(before.Guests().Hosts, func(x internet.Host) bool {
+		return slices.ContainsFunc(x.Names(), func(name string) bool {
+			y, ok := now.Find(name)
+			return ok && y.Guest && !slices.Equal(x.Addresses(), y.Addresses())
+		})
+	})
+}
+
+// SetClients makes others the clients of the session. Those that are alike in all go on; the others end, and are started when they
+// are needed. Nothing may be examined meanwhile.
+func (s *Session) SetClients(ctx context.Context, clients []egress.Client) error {
+	if !s.env.ours {
+		return errors.New("a session on somebody else's cluster keeps the clients that it was opened with")
+	}
+	for _, c := range clients {
+		if err := c.Check(); err != nil {
+			return err
+		}
+	}
+	if err := s.starter.settled(ctx); err != nil {
+		return err
+	}
+	if err := s.starter.replace(ctx, clients); err != nil {
+		return err
+	}
+	s.opts.Clients = clients
+	s.lanes[0].rules.places.clients = clients // which all lanes share
+	s.changer.EndpointsChange()
+	return nil
+}
+
+// replace ends the clients that others do not have in the same way, side by side. Nothing else may be starting.
+func (s *starter) replace(ctx context.Context, clients []egress.Client) error {
+	errs := make([]error, len(s.clients))
+	var all sync.WaitGroup
+	for i, old := range s.clients {
+		if slices.ContainsFunc(clients, func(c egress.Client) bool { return reflect.DeepEqual(c, old) }) {
+			continue
+		}
+		s.mu.Lock()
+		started := s.once[old.Name]
+		delete(s.once, old.Name)
+		s.mu.Unlock()
+		if started != nil {
+			all.Go(func() { errs[i] = s.endNow(ctx, old, started.err == nil) })
+		}
+	}
+	all.Wait()
+	s.clients = clients
+	return errors.Join(errs...)
+}
+
+// endNow ends a client, or removes what there is of one that did not start.
+func (s *starter) endNow(ctx context.Context, c egress.Client, started bool) error {
+	if !started {
+		if err := s.pods.Discard(ctx, c); err != nil {
+			return fmt.Errorf("remove client %q, which did not start: %w", c.Name, err)
+		}
+		return nil
+	}
+	s.logs.Stop(c.Name)
+	end, err := s.pods.End(c.Name)
+	if err != nil {
+		return err
+	}
+	return end(ctx)
+}
