@@ -100,7 +100,7 @@ func (v *verifyFlags) prepare(cmd *cobra.Command, args []string) (*verification,
 		}
 		was := v.version(set, o)
 		x.before = &was
-		clients = append(clients, verify.Apart(was.classes, was.clients(), clients)...)
+		clients = append(clients, was.model.Apart(was.classes, x.now.model, clients)...)
 	}
 	if x.own, err = ownClients(); err != nil {
 		return nil, err
