@@ -12,6 +12,7 @@ import (
 	"mesh-egress-conformance/fixtures"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/harness"
+	"mesh-egress-conformance/framework/input"
 	"mesh-egress-conformance/framework/manifest"
 	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/framework/report"
@@ -50,6 +51,7 @@ type reading struct {
 type judged struct {
 	model   *verify.Model
 	classes []verify.Class
+	notices input.Mistakes // of a former version, which the report of the present one has too
 }
 
 // clients are those who ask.
@@ -90,16 +92,11 @@ func (v *verifyFlags) prepare(cmd *cobra.Command, args []string) (*verification,
 	}
 	clients := x.now.clients()
 	if v.base != "" {
-		set, err := manifest.ReadAt(cmd.Context(), v.base, args, v.read)
+		was, err := v.former(cmd.Context(), args)
 		if err != nil {
 			return nil, err
 		}
-		o, _, err := v.modelOptions()
-		if err != nil {
-			return nil, err
-		}
-		was := v.version(set, o)
-		x.before = &was
+		x.before = was
 		clients = append(clients, was.model.Apart(was.classes, x.now.model, clients)...)
 	}
 	if x.own, err = ownClients(); err != nil {
@@ -142,7 +139,7 @@ func (v *verifyFlags) elsewhere(cmd *cobra.Command, x *verification) ([]elsewher
 
 func (v *verifyFlags) version(set *manifest.Set, o verify.ModelOptions) judged {
 	m := verify.NewModel(set, o)
-	return judged{m, m.Classes(v.every)}
+	return judged{model: m, classes: m.Classes(v.every)}
 }
 
 // ownClients are those that every session has: one of them calls whatever the others call, past all proxies.
@@ -251,6 +248,7 @@ func (x *verification) in(ctx context.Context, s *harness.Session) (*proof, erro
 	out.report.Faults = slices.Concat(notes, out.report.Faults)
 	if x.before != nil {
 		out.report.Since(x.flags.base, x.before.model, was, x.now.model)
+		out.report.Notices = append(out.report.Notices, x.before.notices...)
 	}
 	return out, nil
 }
