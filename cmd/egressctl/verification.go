@@ -13,6 +13,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/input"
+	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/manifest"
 	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/framework/report"
@@ -99,6 +100,9 @@ func (v *verifyFlags) prepare(cmd *cobra.Command, args []string) (*verification,
 		x.before = was
 		clients = append(clients, was.model.Apart(was.classes, x.now.model, clients)...)
 	}
+	if err := x.outside(); err != nil {
+		return nil, err
+	}
 	if x.own, err = ownClients(); err != nil {
 		return nil, err
 	}
@@ -107,6 +111,23 @@ func (v *verifyFlags) prepare(cmd *cobra.Command, args []string) (*verification,
 	}
 	x.harness, err = v.session(cmd, v.o, slices.Concat(x.own, clients))
 	return x, err
+}
+
+// outside makes the outside once before anything starts: what keeps it from being made is told then.
+func (x *verification) outside() error {
+	hosts, err := internet.DefaultHosts()
+	if err == nil {
+		_, err = verify.NewOutside(hosts, x.now.expected, x.models()...)
+	}
+	return err
+}
+
+// models are the versions that are asked, the present one first.
+func (x *verification) models() []*verify.Model {
+	if x.before == nil {
+		return []*verify.Model{x.now.model}
+	}
+	return []*verify.Model{x.now.model, x.before.model}
 }
 
 // elsewhere prepares the same for all versions of --istio but the last, which becomes the version of x.
@@ -224,11 +245,7 @@ type proof struct {
 
 // in verifies in a session.
 func (x *verification) in(ctx context.Context, s *harness.Session) (*proof, error) {
-	models := []*verify.Model{x.now.model}
-	if x.before != nil {
-		models = append(models, x.before.model)
-	}
-	outside, err := outsideFor(ctx, s, x.now.expected, models...)
+	outside, err := outsideFor(ctx, s, x.now.expected, x.models()...)
 	if err != nil {
 		return nil, err
 	}

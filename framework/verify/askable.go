@@ -103,6 +103,8 @@ func (p *planner) expected(e *Expectations) {
 func (p *planner) expect(q Question) {
 	a, err := netip.ParseAddr(q.Host)
 	switch {
+	case err == nil && !p.out.usable(a):
+		return // a host that is there anyway has it: nobody is asked, which is told
 	case err == nil:
 		p.at(a).serve(q.Port, q.speech.service)
 	default:

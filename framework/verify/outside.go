@@ -24,6 +24,7 @@ type Outside struct {
 	names map[string]string
 	all   *internet.Hosts
 	homes []home
+	stay  []internet.Host // that the internet has anyway: nobody else can have their addresses
 }
 
 // home is where calls arrive that an entry is about.
@@ -73,6 +74,7 @@ func NewOutside(base *internet.Hosts, expected *Expectations, models ...*Model) 
 			p.entries = append(p.entries, e)
 		}
 	}
+	p.out.stay = slices.DeleteFunc(slices.Clone(base.Hosts), func(h internet.Host) bool { return h.Guest })
 	p.stranger()
 	for _, e := range p.entries {
 		if !e.inside {
@@ -169,7 +171,11 @@ func (p *planner) at(a netip.Addr) *stand {
 // serve makes a stand-in speak a protocol at a port. What has HTTP or TLS wins over plain bytes.
 func (s *stand) serve(port int, svc internet.Service) {
 	svc.Port = uint16(port) //nolint:gosec // a port
-	if have, ok := s.services[svc.Port]; !ok || have.Kind != internet.Either && svc.Kind == internet.Either {
+	have, ok := s.services[svc.Port]
+	if !ok && len(s.services) >= internet.MaxServices {
+		return // whoever asks for it is told
+	}
+	if !ok || have.Kind != internet.Either && svc.Kind == internet.Either {
 		s.services[svc.Port] = svc
 	}
 }
@@ -212,8 +218,31 @@ func usable(a netip.Addr) bool {
 	return a.Is4() && internet.Ownable(a) && !slices.ContainsFunc(clusters, func(c netip.Prefix) bool { return c.Contains(a) })
 }
 
+// usable says whether a stand-in can have an address.
+func (o *Outside) usable(a netip.Addr) bool { return usable(a) && o.has(a) == "" }
+
+// has is the host that the internet has anyway at an address; "" for none.
+func (o *Outside) has(a netip.Addr) string {
+	for _, h := range o.stay {
+		if slices.ContainsFunc(h.Address, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			return h.Name
+		}
+	}
+	return ""
+}
+
+// lacks says why no stand-in can have an address, or any of a range.
+func (o *Outside) lacks(r netip.Prefix) string {
+	if name := o.has(r.Addr()); name != "" {
+		return "the dry mesh's own " + name + " has it, take another one of the documentation ranges"
+	}
+	return "nobody outside can have it in the dry mesh"
+}
+
 // within finds an address in a range that a stand-in can have.
-func within(r netip.Prefix) (netip.Addr, bool) {
+func (o *Outside) within(r netip.Prefix) (netip.Addr, bool) { return within(r, o.usable) }
+
+func within(r netip.Prefix, usable func(netip.Addr) bool) (netip.Addr, bool) {
 	a := r.Addr()
 	if !r.IsSingleIP() {
 		a = a.Next()
@@ -268,7 +297,7 @@ func (p *planner) named(e entry) {
 		*stand
 	}
 	var stands []called
-	single := e.single()
+	single := e.single(p.out.usable)
 	for _, h := range e.hosts {
 		if !external(h) {
 			continue // it is a Service's, the mesh's own, or nobody's
@@ -288,9 +317,9 @@ func (p *planner) named(e entry) {
 		stands = append(stands, called{h, s})
 	}
 	for _, r := range e.addresses {
-		a, ok := within(r)
+		a, ok := p.out.within(r)
 		if !ok {
-			p.lack(e, "addresses", "address %s has no stand-in: nobody outside can have it in the dry mesh", r)
+			p.lack(e, "addresses", "address %s has no stand-in: %s", r, p.out.lacks(r))
 			continue
 		}
 		s := p.at(a)
@@ -313,7 +342,7 @@ func (p *planner) named(e entry) {
 		}
 	}
 	for _, r := range e.addresses {
-		if a, ok := within(r); ok {
+		if a, ok := p.out.within(r); ok {
 			at.called, at.stands = append(at.called, a.String()), append(at.stands, p.at(a).names[0])
 		}
 	}
@@ -335,7 +364,7 @@ func (p *planner) named(e entry) {
 }
 
 // single are the single addresses of an entry that a stand-in can have.
-func (e entry) single() []netip.Addr {
+func (e entry) single(usable func(netip.Addr) bool) []netip.Addr {
 	var out []netip.Addr
 	for _, r := range e.addresses {
 		if r.IsSingleIP() && usable(r.Addr()) {
@@ -374,8 +403,8 @@ func (p *planner) speech(e entry, port entryPort) speech {
 func (p *planner) endpoint(e entry, end endpoint) *stand {
 	var s *stand
 	if a, err := netip.ParseAddr(end.address); err == nil {
-		if !usable(a) {
-			p.lack(e, "endpoints", "endpoint %s has no stand-in: nobody outside can have that address in the dry mesh", a)
+		if !p.out.usable(a) {
+			p.lack(e, "endpoints", "endpoint %s has no stand-in: %s", a, p.out.lacks(netip.PrefixFrom(a, a.BitLen())))
 			return nil
 		}
 		s = p.at(a)

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -178,7 +179,7 @@ func TestAddresses(t *testing.T) {
 		if !ok {
 			t.Fatal(in)
 		}
-		got, ok := within(p)
+		got, ok := within(p, usable)
 		if ok != (want != "") || ok && got.String() != want {
 			t.Errorf("%s: %v %t, want %s", in, got, ok, want)
 		}
@@ -285,6 +286,50 @@ func TestOwnNames(t *testing.T) {
 		}
 		if got := o.Lacking.Error(); !strings.Contains(got, x.lacks) || (got == "") != (x.lacks == "") {
 			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// What does not fit into an outside is told with its place, and everything else is asked.
+func TestBounds(t *testing.T) {
+	many := func(n int, entry func(i int) string) string {
+		var b strings.Builder
+		for i := range n {
+			b.WriteString(entry(i))
+		}
+		return b.String()
+	}
+	for name, x := range map[string]struct {
+		text, lacks, asks string
+	}{
+		"an address of a host that is there": {entryText("a", "hosts: [a.example], addresses: [198.51.100.10], ports: [{number: 5432, protocol: TCP}]"), "address 198.51.100.10/32 has no stand-in: the dry mesh's own httpbin.org", "tcp://a.example:5432"},
+		"such an endpoint":                   {entryText("a", "hosts: [a.example], resolution: STATIC, endpoints: [{address: 198.51.100.10}], ports: [{number: 5432, protocol: TCP}]"), "endpoint 198.51.100.10 has no stand-in: the dry mesh's own", "tcp://a.example:5432"},
+		"beside such an address":             {entryText("a", "hosts: [a.example], addresses: [198.51.100.9], ports: [{number: 5432, protocol: TCP}]"), "", "tcp://198.51.100.9:5432"},
+		"a range with such an address":       {entryText("a", "hosts: [a.example], addresses: [198.51.100.10/31], ports: [{number: 5432, protocol: TCP}]"), "", "tcp://198.51.100.11:5432"},
+		"many ports": {entryText("a", "hosts: [a.example], ports: ["+many(150, func(i int) string {
+			return fmt.Sprintf("{number: %d, protocol: TCP}, ", 9000+i)
+		})+"]"), "tcp://a.example:9149 is not asked: a host of the dry mesh has at most 100 ports", "tcp://a.example:9000"},
+		"many hosts": {many(450, func(i int) string {
+			return entryText(fmt.Sprint("a", i), fmt.Sprintf("hosts: [a.h%d.example], ports: [{number: 443, protocol: TLS}]", i))
+		}), "", "https://a.h449.example"},
+	} {
+		o := outsideOf(t, nil, x.text)
+		if got := o.Lacking.Error(); !strings.Contains(got, x.lacks) || (got == "") != (x.lacks == "") {
+			t.Errorf("%s: lacks %.300q, want %q", name, got, x.lacks)
+		}
+		if !strings.Contains(asks(o)+"\n", " "+x.asks+"\n") {
+			t.Errorf("%s: %s is not asked", name, x.asks)
+		}
+		for _, q := range o.Questions {
+			host := q.Host
+			if q.server != "" {
+				host = q.server
+			}
+			if h, ok := o.all.Find(host); !ok {
+				t.Errorf("%s: nobody is %s", name, host)
+			} else if _, served := h.Service("tcp", uint16(q.Port)); !served && q.speech.scheme != "udp" {
+				t.Errorf("%s: %s is not served", name, q.Key())
+			}
 		}
 	}
 }

@@ -44,7 +44,7 @@ func (p *planner) ownNames(e entry) {
 // leadsTo is the stand-in of the first endpoint of an entry, or of its first address; nil where there is none.
 func (p *planner) leadsTo(e entry) *stand {
 	for _, end := range e.endpoints {
-		if a, err := netip.ParseAddr(end.address); err == nil && usable(a) {
+		if a, err := netip.ParseAddr(end.address); err == nil && p.out.usable(a) {
 			return p.at(a)
 		}
 		if s := p.byName[strings.ToLower(end.address)]; s != nil {
@@ -52,7 +52,7 @@ func (p *planner) leadsTo(e entry) *stand {
 		}
 	}
 	for _, r := range e.addresses {
-		if a, ok := within(r); ok {
+		if a, ok := p.out.within(r); ok {
 			return p.at(a)
 		}
 	}

@@ -323,7 +323,7 @@ func (s *seen) about(x manifest.Object) ([]Answer, string) {
 		e := entryOf(x)
 		hosts := e.hosts
 		for _, r := range e.addresses {
-			if a, ok := within(r); ok {
+			if a, ok := s.o.within(r); ok {
 				hosts = append(slices.Clone(hosts), a.String())
 			}
 		}
