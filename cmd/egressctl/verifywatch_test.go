@@ -109,8 +109,10 @@ func TestWatching(t *testing.T) {
 		"an object has changed": {[]save{{read: versionOf("two")}}, nil, "two", []string{"saved: a.yaml\n", "every call comes out as before"}, "broken", ""},
 		"only the expectations": {[]save{{read: texts}}, nil, "one", []string{"saved: mesh settings or expectations\n"}, "broken", ""},
 		"a file breaks and is mended": {
-			[]save{{read: versionOf("two", "no YAML")}, {read: versionOf("two", "no YAML")}, {read: versionOf("one")}, {read: versionOf("three")}}, nil, "three",
-			[]string{"broken: b.yaml:2: no YAML\nwhat was proven last counts", "mended: it is what was proven last", "saved: a.yaml"}, "no YAML\nwhat was proven last counts until this is mended\nbroken", "",
+			[]save{{read: versionOf("two", "no YAML")}, {read: versionOf("two", "no YAML")}, {read: versionOf("one")}, {read: versionOf("three")}},
+			nil, "three",
+			[]string{"broken: b.yaml:2: no YAML\nwhat was proven last counts", "mended: it is what was proven last", "saved: a.yaml"},
+			"no YAML\nwhat was proven last counts until this is mended\nbroken", "",
 		},
 		"nothing can be read": {[]save{{err: errors.New("nothing there")}, {read: versionOf("two")}}, nil, "two", []string{"broken: nothing there", "saved: a.yaml"}, "", ""},
 		"a mesh refuses it":   {[]save{{read: versionOf("two"), failed: errors.New("no room")}, {read: versionOf("three")}}, nil, "two three", []string{"saved: a.yaml", "broken: no room", "saved: a.yaml"}, "", ""},
