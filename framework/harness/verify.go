@@ -100,7 +100,7 @@ func (s *Session) Examine(ctx context.Context, st Standing) (_ *Examined, err er
 			return
 		}
 		if down := s.clear(context.WithoutCancel(ctx)); down != nil {
-			out.Notes = append(out.Notes, down.Error())
+			err = errors.Join(err, down) // whatever is examined next would stand beside it
 		}
 	}()
 	if s.stood == nil {

@@ -104,6 +104,8 @@ type Options struct {
 	// Values are files with values for Helm charts, Set single ones (name=value).
 	Values []string
 	Set    []string
+	// File reads one of Values; nil reads the file of that name.
+	File func(path string) ([]byte, error)
 	// Release and Namespace are what Helm charts are rendered for.
 	Release, Namespace string
 }
