@@ -12,6 +12,8 @@ import (
 	"mesh-egress-conformance/fixtures"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/harness"
+	"mesh-egress-conformance/framework/input"
+	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/manifest"
 	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/framework/report"
@@ -50,6 +52,7 @@ type reading struct {
 type judged struct {
 	model   *verify.Model
 	classes []verify.Class
+	notices input.Mistakes // of a former version, which the report of the present one has too
 }
 
 // clients are those who ask.
@@ -90,17 +93,15 @@ func (v *verifyFlags) prepare(cmd *cobra.Command, args []string) (*verification,
 	}
 	clients := x.now.clients()
 	if v.base != "" {
-		set, err := manifest.ReadAt(cmd.Context(), v.base, args, v.read)
+		was, err := v.former(cmd.Context(), args)
 		if err != nil {
 			return nil, err
 		}
-		o, _, err := v.modelOptions()
-		if err != nil {
-			return nil, err
-		}
-		was := v.version(set, o)
-		x.before = &was
-		clients = append(clients, verify.Apart(was.classes, was.clients(), clients)...)
+		x.before = was
+		clients = append(clients, was.model.Apart(was.classes, x.now.model, clients)...)
+	}
+	if err := x.outside(); err != nil {
+		return nil, err
 	}
 	if x.own, err = ownClients(); err != nil {
 		return nil, err
@@ -110,6 +111,23 @@ func (v *verifyFlags) prepare(cmd *cobra.Command, args []string) (*verification,
 	}
 	x.harness, err = v.session(cmd, v.o, slices.Concat(x.own, clients))
 	return x, err
+}
+
+// outside makes the outside once before anything starts: what keeps it from being made is told then.
+func (x *verification) outside() error {
+	hosts, err := internet.DefaultHosts()
+	if err == nil {
+		_, err = verify.NewOutside(hosts, x.now.expected, x.models()...)
+	}
+	return err
+}
+
+// models are the versions that are asked, the present one first.
+func (x *verification) models() []*verify.Model {
+	if x.before == nil {
+		return []*verify.Model{x.now.model}
+	}
+	return []*verify.Model{x.now.model, x.before.model}
 }
 
 // elsewhere prepares the same for all versions of --istio but the last, which becomes the version of x.
@@ -142,7 +160,7 @@ func (v *verifyFlags) elsewhere(cmd *cobra.Command, x *verification) ([]elsewher
 
 func (v *verifyFlags) version(set *manifest.Set, o verify.ModelOptions) judged {
 	m := verify.NewModel(set, o)
-	return judged{m, m.Classes(v.every)}
+	return judged{model: m, classes: m.Classes(v.every)}
 }
 
 // ownClients are those that every session has: one of them calls whatever the others call, past all proxies.
@@ -227,11 +245,7 @@ type proof struct {
 
 // in verifies in a session.
 func (x *verification) in(ctx context.Context, s *harness.Session) (*proof, error) {
-	models := []*verify.Model{x.now.model}
-	if x.before != nil {
-		models = append(models, x.before.model)
-	}
-	outside, err := outsideFor(ctx, s, x.now.expected, models...)
+	outside, err := outsideFor(ctx, s, x.now.expected, x.models()...)
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +264,8 @@ func (x *verification) in(ctx context.Context, s *harness.Session) (*proof, erro
 	}
 	out.report.Faults = slices.Concat(notes, out.report.Faults)
 	if x.before != nil {
-		out.report.Base, out.report.Changes = x.flags.base, verify.Changes(was, out.report.Answers)
+		out.report.Since(x.flags.base, x.before.model, was, x.now.model)
+		out.report.Notices = append(out.report.Notices, x.before.notices...)
 	}
 	return out, nil
 }
@@ -273,9 +288,7 @@ func (x *verification) prove(ctx context.Context, s *harness.Session, now *readi
 	rep := verify.NewReport(now.model, outside, heard)
 	rep.Istio, rep.Timings, rep.Faults = s.Environment().Istio, s.Timings(), notes
 	if now.expected != nil {
-		rep.Expected = x.flags.expectations
-		deviations, idle := now.expected.Judge(rep.Answers)
-		rep.Deviations, rep.Notices = deviations, append(rep.Notices, idle...)
+		rep.Against(now.expected)
 	}
 	return &proof{now, outside, rep}, nil
 }

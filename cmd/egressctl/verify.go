@@ -213,18 +213,24 @@ func settingsFile(file string) (*manifest.Object, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("read the mesh settings: %w", err)
 	}
+	o, err := parseSettings(file, b)
+	return o, string(b), err
+}
+
+// parseSettings reads mesh settings out of a file's text.
+func parseSettings(file string, b []byte) (*manifest.Object, error) {
 	docs, err := input.Documents(file, b)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if len(docs) != 1 {
-		return nil, "", fmt.Errorf("%s: one document with mesh settings is expected, there are %d", file, len(docs))
+		return nil, fmt.Errorf("%s: one document with mesh settings is expected, there are %d", file, len(docs))
 	}
 	o := manifest.Object{File: file, Line: docs[0].Line, Node: docs[0]}
 	if err := input.Decode(docs[0], &o.Fields); err != nil {
-		return nil, "", fmt.Errorf("%s:%d: %w", file, docs[0].Line, err)
+		return nil, fmt.Errorf("%s:%d: %w", file, docs[0].Line, err)
 	}
-	return &o, string(b), nil
+	return &o, nil
 }
 
 // expectations reads a file with expectations, and its text; nil where there is none.

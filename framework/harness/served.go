@@ -13,8 +13,17 @@ import (
 	"mesh-egress-conformance/framework/mesh"
 )
 
-// errUnserved says of an object that nobody in the cluster looks after it.
-var errUnserved = errors.New("nobody here looks after it")
+// unservedError says why nobody in the cluster looks after an object.
+type unservedError struct{ why string }
+
+func (e *unservedError) Error() string { return e.why }
+
+func unserved(format string, a ...any) error { return &unservedError{fmt.Sprintf(format, a...)} }
+
+func isUnserved(err error) bool {
+	var e *unservedError
+	return errors.As(err, &e)
+}
 
 // served refuses what of the Gateway API nobody in the cluster looks after, and returns the others: Gateways of a class that is not
 // there, such as another product's, and routes of Gateways that are not. Istio never says of them that it has seen them.
@@ -43,7 +52,7 @@ func (r *rules) served(ctx context.Context, g given, objs []*fixture.Object) ([]
 	}
 	return slices.DeleteFunc(out, func(o *fixture.Object) bool {
 		missing := unparented(o, gateways)
-		return missing != "" && g.refuse(o, fmt.Errorf("%w: it is a route of Gateway %s, which is not there: add that, or leave the route out", errUnserved, missing))
+		return missing != "" && g.refuse(o, unserved("it is a route of Gateway %s, which is not there: add that, or leave the route out", missing))
 	}), nil
 }
 
@@ -58,13 +67,13 @@ func (r *rules) unclassed(ctx context.Context, o *fixture.Object) (why, err erro
 	class, err := r.fixtures.Get(ctx, &fixture.Object{Object: map[string]any{"apiVersion": mesh.GatewayAPIGroup + "/v1", "kind": "GatewayClass", "metadata": map[string]any{"name": name}}})
 	switch {
 	case apierrors.IsNotFound(err), fixture.NotTaken(err) && !fixture.Unknown(err):
-		return fmt.Errorf("%w: its class %q is not there, and the dry mesh has those of Istio alone", errUnserved, name), nil
+		return unserved("its class %q is not there, and the dry mesh has those of Istio alone", name), nil
 	case err != nil:
 		return nil, fmt.Errorf("find the class of %s: %w", fixture.Describe(o), err)
 	}
 	s, _ := class.Object["spec"].(map[string]any)
 	if by, _ := s["controllerName"].(string); !strings.HasPrefix(by, "istio.io/") {
-		return fmt.Errorf("%w: its class %q is that of %s, and not of Istio", errUnserved, name, by), nil
+		return unserved("its class %q is that of %s, and not of Istio", name, by), nil
 	}
 	return nil, nil
 }

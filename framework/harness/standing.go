@@ -49,7 +49,7 @@ func (g given) refuse(o *fixture.Object, err error) bool {
 	var foreign *fixture.ForeignError
 	switch {
 	case o.GetKind() == "ServiceAccount" && errors.As(err, &foreign): // a stand-in has brought it along
-	case !fixture.NotTaken(err) && !errors.Is(err, errUnserved):
+	case !fixture.NotTaken(err) && !isUnserved(err):
 		return false
 	case i < g.theirs: // whatever names it says so, when it is called
 		g.out.Notes = append(g.out.Notes, "the placeholder of a certificate is not there: "+err.Error())
@@ -92,7 +92,7 @@ func (s *stood) withoutGateways(err error) error {
 		found := false
 		for _, x := range s.objects {
 			if slices.ContainsFunc(x.made, func(o *fixture.Object) bool { return o.GetUID() == e.Object.GetUID() }) {
-				x.refused, found = e, true
+				x.refused, found = errors.New(e.Error()), true // the reason alone does not say what was waited for
 			}
 		}
 		if !found {

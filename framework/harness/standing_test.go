@@ -39,7 +39,7 @@ func TestRefuse(t *testing.T) {
 	}{
 		"one of theirs":                       {1, invalid, true, true, 0},
 		"its namespace":                       {1, fmt.Errorf("make namespace Team_A: %w", invalid), true, true, 0},
-		"nobody looks after it":               {1, fmt.Errorf("%w: its class", errUnserved), true, true, 0},
+		"nobody looks after it":               {1, unserved("its class"), true, true, 0},
 		"a certificate's place":               {0, invalid, true, false, 1},
 		"the API server does not answer":      {1, errors.New("connection refused"), false, false, 0},
 		"nor for a certificate":               {0, errors.New("connection refused"), false, false, 0},

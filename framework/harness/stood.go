@@ -70,7 +70,7 @@ func (s *stood) differ(objs []egress.Object) delta {
 		key := keyOf(o)
 		wanted[key] = true
 		have := s.objects[key]
-		if have != nil && reflect.DeepEqual(have.was, o) && !errors.Is(have.refused, errUnserved) { // whose Gateway may have come
+		if have != nil && reflect.DeepEqual(have.was, o) && !isUnserved(have.refused) { // whose Gateway may have come
 			continue
 		}
 		d.apply = append(d.apply, i)

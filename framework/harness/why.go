@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/why"
@@ -30,7 +32,22 @@ func (s *Session) surroundings(ctx context.Context, q *why.Question) error {
 	}
 	var err error
 	q.Objects, q.Policy, err = s.deciding(ctx)
+	if config, err := mesh.PresentConfig(ctx, s.cs); err == nil { // as for the policy
+		q.ExportTo = exportTo(config)
+	}
 	return err
+}
+
+// exportTo are the namespaces to which ServiceEntries are exported that do not say it; nil is all.
+func exportTo(c mesh.Config) []string {
+	var out []string
+	list, _ := c["defaultServiceExportTo"].([]any)
+	for _, x := range list {
+		if s, ok := x.(string); ok {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // proxyOf fills in what is known of a client and its sidecar.
@@ -43,12 +60,24 @@ func (s *Session) proxyOf(ctx context.Context, client string, q *why.Question) e
 	if !q.Captured {
 		return nil
 	}
+	if q.Labels, err = s.labels(ctx, pod.Namespace, pod.PodName); err != nil {
+		return err
+	}
 	dump, err := s.pages.Page(ctx, pod.Namespace, pod.PodName, "/config_dump", "")
 	if err != nil {
 		return err
 	}
 	q.Config, err = why.ParseConfig(dump)
 	return err
+}
+
+// labels are those of a pod, by which objects select it.
+func (s *Session) labels(ctx context.Context, namespace, name string) (map[string]string, error) {
+	p, err := s.cs.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("read the labels of pod %s/%s: %w", namespace, name, err)
+	}
+	return p.Labels, nil
 }
 
 // deciding are the objects of the cluster that decide about egress, and the mesh-wide policy.

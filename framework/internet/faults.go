@@ -122,8 +122,8 @@ func (h Host) serviceFaults() []string {
 	add := func(s Service, format string, a ...any) {
 		out = append(out, fmt.Sprintf("host %s, port %d: ", h.Name, s.Port)+fmt.Sprintf(format, a...))
 	}
-	if len(h.Services) > maxServices {
-		return []string{fmt.Sprintf("host %s: %d services, at most %d are possible", h.Name, len(h.Services), maxServices)}
+	if len(h.Services) > MaxServices {
+		return []string{fmt.Sprintf("host %s: %d services, at most %d are possible", h.Name, len(h.Services), MaxServices)}
 	}
 	seen := map[string]bool{}
 	for _, s := range h.Services {

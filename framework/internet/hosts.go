@@ -10,11 +10,13 @@ import (
 	"strings"
 )
 
+// MaxServices bounds the services of one host.
+const MaxServices = 100
+
 // Bounds of one internet.
 const (
 	maxHosts     = 1000 // hosts, and client certificates
 	maxAddresses = 100  // addresses and ranges of one host
-	maxServices  = 100  // services of one host
 	maxListeners = 5000 // addresses times services, over all hosts
 )
 
@@ -170,6 +172,10 @@ var documentation = []netip.Prefix{
 	netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24"),
 }
 
+// benchmarks is the range from which missing addresses are chosen when those are all taken: nobody on the internet has it either (RFC
+// 2544).
+var benchmarks = netip.MustParsePrefix("198.18.0.0/15")
+
 // choose gives the hosts from a place on an address where they have none. The first try follows from the host's name
 // alone, so that most keep theirs when the list changes.
 func (m *merger) choose(from int) {
@@ -193,7 +199,7 @@ func (m *merger) choose(from int) {
 			return taken[a] || slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(a) })
 		})
 		if !ok {
-			m.errorf(*x, "host %s: no address is left in %v: give it one of your own", x.Name, documentation)
+			m.errorf(*x, "host %s: no address is left in %v and %s: give it one of your own", x.Name, documentation, benchmarks)
 			continue
 		}
 		taken[a] = true
@@ -201,7 +207,7 @@ func (m *merger) choose(from int) {
 	}
 }
 
-// free finds an address of the documentation ranges that is not taken.
+// free finds an address that is not taken: of the documentation ranges, or of that for benchmarks.
 func free(name string, taken func(netip.Addr) bool) (netip.Addr, bool) {
 	const each = 254 // without the network's own address and the broadcast address
 	f := fnv.New32a()
@@ -214,6 +220,11 @@ func free(name string, taken func(netip.Addr) bool) (netip.Addr, bool) {
 			if a := netip.AddrFrom4(b); !taken(a) {
 				return a, true
 			}
+		}
+	}
+	for a := benchmarks.Addr().Next(); benchmarks.Contains(a); a = a.Next() {
+		if !taken(a) {
+			return a, true
 		}
 	}
 	return netip.Addr{}, false

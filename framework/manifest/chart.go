@@ -106,7 +106,7 @@ func crdsOf(c *chart.Chart) []*chart.File {
 func (r *reader) values() (map[string]any, error) {
 	out := map[string]any{}
 	for _, f := range r.o.Values {
-		b, err := input.ReadFile(f, input.MaxFile)
+		b, err := r.o.file(f)
 		if err != nil {
 			return nil, fmt.Errorf("read the values: %w", err)
 		}
@@ -122,6 +122,13 @@ func (r *reader) values() (map[string]any, error) {
 		}
 	}
 	return out, nil
+}
+
+func (o Options) file(path string) ([]byte, error) {
+	if o.File != nil {
+		return o.File(path)
+	}
+	return input.ReadFile(path, input.MaxFile)
 }
 
 // rendered reads what a template has made: its lines are nobody's.

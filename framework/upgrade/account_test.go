@@ -143,3 +143,15 @@ func TestMarkdownEscapes(t *testing.T) {
 		t.Errorf("%s", md)
 	}
 }
+
+// A leak that is in no count of attempts, such as one at a host that is no target, is one all the same.
+func TestLeaked(t *testing.T) {
+	for _, x := range []struct {
+		r    Report
+		want int
+	}{{Report{}, 0}, {Report{Leaks: 1}, 1}, {Report{LeakSeconds: 0.25}, 1}, {Report{LeakSeconds: 0.25, Faults: []string{"x"}}, 1}, {Report{Faults: []string{"x"}}, 2}} {
+		if got := x.r.ExitCode(); got != x.want {
+			t.Errorf("%+v: exit status %d", x.r, got)
+		}
+	}
+}

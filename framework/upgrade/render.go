@@ -63,7 +63,7 @@ func (r *Report) WriteText(w io.Writer) error {
 func (r *Report) Markdown() []byte {
 	var b strings.Builder
 	verdict := "No blocked traffic got out"
-	if r.Leaks > 0 {
+	if r.Leaked() {
 		verdict = "Blocked traffic got out"
 	} else if len(r.Faults) > 0 {
 		verdict = "Not proven"

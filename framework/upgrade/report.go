@@ -249,10 +249,13 @@ func timeline(r Record, bad []Incident, start time.Time) []TimelineItem {
 // seconds are rounded to milliseconds.
 func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
 
+// Leaked says whether blocked traffic got out at any time: what is no target's, or came between two phases, is in no count.
+func (r *Report) Leaked() bool { return r.Leaks > 0 || r.LeakSeconds > 0 }
+
 // ExitCode is 1 for any leak, else 2 where not all of it can be relied on, else 0.
 func (r *Report) ExitCode() int {
 	switch {
-	case r.Leaks > 0:
+	case r.Leaked():
 		return 1
 	case len(r.Faults) > 0:
 		return 2

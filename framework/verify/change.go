@@ -28,30 +28,49 @@ type Change struct {
 	By     []Source   `json:"by,omitempty"` // objects that decide now; where it is closed, those that decided before
 }
 
+// version is what was heard of the objects at a time.
+type version struct {
+	answers []Answer
+	unasked []Workload // those that could not be asked
+}
+
 // Changes compares the answers of two versions of the objects. A workload that is in one of them alone is compared with nobody
 // getting out.
 func Changes(before, after []Answer) []Change {
+	return changes(version{answers: before}, version{answers: after})
+}
+
+// changes is Changes, without workloads that could not be asked in one of the versions: nothing is known of what they did.
+func changes(before, after version) []Change {
 	type ask struct{ from, to, as string }
+	who := callers(before, after)
 	was, is := map[ask]Answer{}, map[ask]Answer{}
+	names := map[ask]string{}
+	unknown := map[string]bool{}
 	var order []ask
 	for _, x := range []struct {
-		answers []Answer
-		into    map[ask]Answer
+		of   version
+		into map[ask]Answer
 	}{{before, was}, {after, is}} {
-		for _, a := range x.answers {
+		for _, w := range x.of.unasked {
+			unknown[who(w)] = true
+		}
+		for _, a := range x.of.answers {
 			for _, w := range a.class.Members {
-				k := ask{w.Label(), a.To, a.As}
-				if _, have := was[k]; !have {
-					if _, have := is[k]; !have {
-						order = append(order, k)
-					}
+				k := ask{who(w), a.To, a.As}
+				if names[k] == "" {
+					order = append(order, k)
 				}
+				names[k] = w.Label()
 				x.into[k] = a
 			}
 		}
 	}
 	var out []Change
 	for _, k := range order {
+		if unknown[k.from] {
+			continue
+		}
 		old, had := was[k]
 		now, has := is[k]
 		c, differs := change(old, had, now, has)
@@ -66,10 +85,39 @@ func Changes(before, after []Answer) []Change {
 			out = append(out, c)
 			i = len(out) - 1
 		}
-		out[i].From = append(out[i].From, k.from)
+		out[i].From = append(out[i].From, names[k])
 	}
 	slices.SortStableFunc(out, func(a, b Change) int { return changeRank(a.Kind) - changeRank(b.Kind) })
 	return out
+}
+
+// callers tells the workloads of versions apart: by namespace and name, so that one whose kind changes stays who it is; by kind,
+// too, where one version has several of a name.
+func callers(versions ...version) func(Workload) string {
+	several := map[string]bool{}
+	for _, v := range versions {
+		kinds := map[string]string{}
+		note := func(w Workload) {
+			if kind, have := kinds[w.path()]; have && kind != w.Kind {
+				several[w.path()] = true
+			}
+			kinds[w.path()] = w.Kind
+		}
+		for _, w := range v.unasked {
+			note(w)
+		}
+		for _, a := range v.answers {
+			for _, w := range a.class.Members {
+				note(w)
+			}
+		}
+	}
+	return func(w Workload) string {
+		if several[w.path()] {
+			return w.Kind + " " + w.path()
+		}
+		return w.path()
+	}
 }
 
 func changeRank(k ChangeKind) int {
@@ -78,15 +126,15 @@ func changeRank(k ChangeKind) int {
 
 func change(old Answer, had bool, now Answer, has bool) (Change, bool) {
 	c := Change{Before: brief(old, had), After: brief(now, has), By: now.By}
-	open, opens := had && old.State == Allowed, has && now.State == Allowed
+	open, opens := openness(old, had), openness(now, has)
 	switch {
 	case had && has && (old.State == Unproven) != (now.State == Unproven):
 		c.Kind = Unclear
-	case open == opens && c.Before == c.After, !open && !opens:
+	case open == opens && (c.Before == c.After || open == 0):
 		return c, false
-	case opens && !open:
+	case opens > open:
 		c.Kind = Opens
-	case open && !opens:
+	case open > opens:
 		c.Kind, c.By = Closes, old.By
 	default:
 		c.Kind = Redirects
@@ -94,16 +142,30 @@ func change(old Answer, had bool, now Answer, has bool) (Change, bool) {
 	return c, true
 }
 
+// openness is how far an answer is open: not at all, it gets out and fails, or it is answered.
+func openness(a Answer, there bool) int {
+	switch {
+	case !there || !a.out():
+		return 0
+	case a.Arrived:
+		return 1
+	}
+	return 2
+}
+
 // brief is an answer in a few words.
 func brief(a Answer, there bool) string {
 	switch {
 	case !there:
 		return "no such workload"
-	case a.State == Allowed:
+	case a.out():
 		s := "allowed"
-		if a.Passthrough {
+		switch {
+		case a.Arrived:
+			s = "fails (" + a.Outcome.String() + "), gets out"
+		case a.Passthrough:
 			s += " (passthrough)"
-		} else if !a.Registered {
+		case !a.Registered:
 			s += " (past the sidecar)"
 		}
 		s += fmt.Sprintf(" %s, %s", way(a.Via), tlsBy(a.Encrypted))

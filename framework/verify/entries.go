@@ -139,7 +139,12 @@ func policiesOf(x manifest.Object) []map[string]any {
 
 // external says whether a name is outside of the cluster: not a Service's, by its full or short name.
 func external(name string) bool {
-	return strings.Contains(strings.TrimPrefix(name, "*."), ".") && !strings.HasSuffix(name, ".local") && !strings.HasSuffix(name, ".svc") && name != "*"
+	return strings.Contains(strings.TrimPrefix(name, "*."), ".") && !ofService(name) && name != "*"
+}
+
+// ofService says whether a name is one of the cluster's own, which its DNS answers.
+func ofService(name string) bool {
+	return strings.HasSuffix(name, ".cluster.local") || strings.HasSuffix(name, ".svc")
 }
 
 // routed are the hosts outside that VirtualServices name.

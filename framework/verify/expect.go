@@ -3,18 +3,13 @@ package verify
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
-	"net/url"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"sigs.k8s.io/yaml"
 
 	"mesh-egress-conformance/framework/input"
-	"mesh-egress-conformance/framework/internet"
-	"mesh-egress-conformance/framework/manifest"
 )
 
 // Expectations say what may get out. Everything else that is asked must not.
@@ -33,9 +28,21 @@ type Allow struct {
 	// gateway, mesh (either of the last two) or nobody. "" is any.
 	Via       string `json:"via,omitempty"`
 	Encrypted string `json:"encrypted,omitempty"`
+	// Landed are the hosts where it may arrive, with * for any part; left out, what is called, with the addresses and endpoints that
+	// entries give it.
+	Landed []string `json:"landed,omitempty"`
+	// Fails says that it gets there and need not be answered.
+	Fails bool `json:"fails,omitempty"`
 
 	line int
-	used bool
+	use  []use // of each To
+}
+
+// use is what became of one To.
+type use struct {
+	met     bool   // some answer is about it
+	decides bool   // about one of them it decides
+	behind  *Allow // decides about one of them in its place, and demands something else
 }
 
 // byMesh is TLS that the sidecar or a gateway makes.
@@ -60,14 +67,17 @@ func ParseExpectations(file string, b []byte) (*Expectations, error) {
 	for i := range out.Allow {
 		x := &out.Allow[i]
 		at := input.At(list, i)
-		x.line = at.Line
+		x.line, x.As = at.Line, strings.ToLower(x.As)
+		for k, to := range x.To {
+			x.To[k] = plainURL(to)
+		}
 		if len(x.From) == 0 || len(x.To) == 0 {
 			d.Mistake(at, "from and to are lists that name something", `"*" is everybody, and everything`)
 		}
 		if !slices.Contains([]string{"", ByWorkload, BySidecar, ByGateway, ByNobody, byMesh}, x.Encrypted) {
 			d.Mistake(input.At(at, "encrypted"), fmt.Sprintf("encrypted: %q is none of %s, %s, %s, %s and %s", x.Encrypted, ByWorkload, BySidecar, ByGateway, byMesh, ByNobody), "")
 		}
-		for _, pattern := range slices.Concat(x.From, x.To) {
+		for _, pattern := range slices.Concat(x.From, x.To, x.Landed) {
 			if _, err := path.Match(plainSlashes(pattern), ""); err != nil {
 				d.Mistake(at, fmt.Sprintf("%q is no pattern: %v", pattern, err), "")
 			}
@@ -92,48 +102,6 @@ func anyMatches(patterns []string, text string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, text) })
 }
 
-// targets are what expectations name without a pattern: it is asked, whether an object names it or not.
-func (e *Expectations) targets() []Question {
-	var out []Question
-	if e == nil {
-		return nil
-	}
-	for _, x := range e.Allow {
-		for _, to := range x.To {
-			if q, ok := asked(to); ok && x.As == "" {
-				out = append(out, q)
-			}
-		}
-	}
-	return out
-}
-
-// asked is a question that a URL stands for.
-func asked(to string) (Question, bool) {
-	u, err := url.Parse(to)
-	if err != nil || strings.Contains(to, "*") || internet.NameFault(u.Hostname()) != "" || strings.HasPrefix(u.Hostname(), addressOf) {
-		return Question{}, false
-	}
-	if _, err := netip.ParseAddr(u.Hostname()); err == nil { // which an object names, or nobody
-		return Question{}, false
-	}
-	port := defaultPorts[u.Scheme]
-	if p := u.Port(); p != "" {
-		if port, err = strconv.Atoi(p); err != nil {
-			return Question{}, false
-		}
-	}
-	for _, protocol := range []string{"HTTP", "TLS", "GRPC", "UDP", ""} {
-		if sp := speak(protocol, port); sp.scheme == u.Scheme && port > 0 {
-			return Question{Kind: Named, Host: u.Hostname(), Port: port, speech: sp, What: "expected"}, true
-		}
-	}
-	if u.Scheme == plain.scheme && port > 0 { // on a port that everybody knows
-		return Question{Kind: Named, Host: u.Hostname(), Port: port, speech: plain, What: "expected"}, true
-	}
-	return Question{}, false
-}
-
 // DeviationKind is how an answer differs from what is expected.
 type DeviationKind string
 
@@ -156,56 +124,99 @@ type Deviation struct {
 	Remedy string        `json:"remedy,omitempty"`
 }
 
-// Judge compares answers, for every workload of each class, with what is expected. What is unproven deviates from nothing. Lines of the
-// file that nobody's answer is about are noted.
+// Judge compares answers, for every workload of each class, with what is expected. What is unproven deviates from nothing. What the
+// file says and nobody's answer is judged by is a mistake: what it expects is not proven.
 func (e *Expectations) Judge(answers []Answer) ([]Deviation, input.Mistakes) {
 	var out []Deviation
 	for i := range e.Allow {
-		e.Allow[i].used = false
+		e.Allow[i].use = make([]use, len(e.Allow[i].To))
 	}
+	everybody := map[string]Workload{}
 	for _, a := range answers {
 		for _, w := range a.class.Members {
-			if d, ok := e.deviation(w.Label(), a); ok {
+			everybody[w.Label()] = w
+			if d, ok := e.deviation(w, a); ok {
 				out = append(out, d)
 			}
 		}
 	}
-	var idle input.Mistakes
-	for _, x := range e.Allow {
-		if !x.used {
-			idle = append(idle, input.Mistake{File: e.File, Line: x.line, What: fmt.Sprintf("nothing is asked that this is about: no workload is called %s, or no object names %s", strings.Join(x.From, ", "), strings.Join(x.To, ", "))})
-		}
-	}
-	return out, idle
+	return out, e.idle(everybody)
 }
 
-// rule finds the expectation that allows something.
-func (e *Expectations) rule(from string, a Answer) *Allow {
+// idle is what the file says and no answer was judged by.
+func (e *Expectations) idle(everybody map[string]Workload) input.Mistakes {
+	var out input.Mistakes
+	for _, x := range e.Allow {
+		add := func(format string, a ...any) {
+			out = append(out, input.Mistake{File: e.File, Line: x.line, What: fmt.Sprintf(format, a...)})
+		}
+		if !slices.ContainsFunc(sortedKeys(everybody), func(name string) bool { return x.from(everybody[name]) }) {
+			add("nothing is asked that this is about: no workload is called %s", strings.Join(x.From, ", "))
+			continue
+		}
+		for k, u := range x.use {
+			switch {
+			case !u.met:
+				_, why := askable(x.To[k], x.As)
+				add("nothing is asked that %s%s is about: %s", x.To[k], asText(x.As), cmp.Or(why, "no object names anything like it"))
+			case !u.decides && u.behind != nil:
+				add("%s%s is decided about by line %d, which demands something else: what is demanded here is not looked at; the first one that fits counts, so put it before", x.To[k], asText(x.As), u.behind.line)
+			}
+		}
+	}
+	return out
+}
+
+// from says whether an expectation is about a workload. What is said of its name is said of all kinds that have it.
+func (x *Allow) from(w Workload) bool {
+	return anyMatches(x.From, w.path()) || anyMatches(x.From, w.Label())
+}
+
+// rule finds the expectation that decides about something, the first that is about it, and notes which ones are.
+func (e *Expectations) rule(w Workload, a Answer) *Allow {
+	var first *Allow
 	for i := range e.Allow {
 		x := &e.Allow[i]
-		if x.As == a.As && anyMatches(x.From, from) && anyMatches(x.To, a.To) {
-			return x
+		if x.As != a.As || !x.from(w) {
+			continue
+		}
+		for k, to := range x.To {
+			if !matches(to, a.To) {
+				continue
+			}
+			if first == nil {
+				first = x
+			}
+			u := &x.use[k]
+			u.met, u.decides = true, u.decides || first == x
+			if first.demands() != x.demands() {
+				u.behind = first
+			}
 		}
 	}
-	return nil
+	return first
 }
 
-func (e *Expectations) deviation(from string, a Answer) (Deviation, bool) {
-	d := Deviation{From: from, To: a.To, As: a.As, By: a.By}
-	x := e.rule(from, a)
+// demands is what an expectation says of the way, so that two may be compared.
+func (x *Allow) demands() string {
+	return fmt.Sprintf("%q %q %q %t", x.Via, x.Encrypted, x.Landed, x.Fails)
+}
+
+func (e *Expectations) deviation(w Workload, a Answer) (Deviation, bool) {
+	d := Deviation{From: w.Label(), To: a.To, As: a.As, By: a.By}
+	x := e.rule(w, a)
 	if x != nil {
-		x.used = true
 		d.Rule = input.Mistake{File: e.File, Line: x.line}.Where()
 	}
 	switch {
 	case a.State == Unproven:
 		return d, false
-	case x == nil && a.State == Allowed:
+	case x == nil && a.out():
 		d.Kind, d.What = Leak, a.said()
-		d.Remedy = fmt.Sprintf("keep it in, or expect it: add to %s {from: [%s], to: [%q]%s}", e.File, from, a.To, asField(a.As))
+		d.Remedy = fmt.Sprintf("keep it in, or expect it: add to %s {from: [%s], to: [%q]%s%s}", e.File, d.From, a.To, asField(a.As), map[bool]string{true: ", fails: true"}[a.Arrived])
 	case x == nil || a.State == Led:
 		return d, false
-	case a.State != Allowed:
+	case a.State != Allowed && (!a.Arrived || !x.Fails):
 		d.Kind, d.What = Outage, cmp.Or(a.But, a.Words)
 		if len(d.By) == 0 {
 			d.By = a.question.About
@@ -217,10 +228,20 @@ func (e *Expectations) deviation(from string, a Answer) (Deviation, bool) {
 		d.Kind, d.What = Detour, fmt.Sprintf("it goes %s, and is expected %s", way(a.Via), way(x.Via))
 	case x.Encrypted != "" && x.Encrypted != a.Encrypted && (x.Encrypted != byMesh || a.Encrypted != BySidecar && a.Encrypted != ByGateway):
 		d.Kind, d.What = Detour, fmt.Sprintf("it arrives %s, and is expected to arrive %s", tlsBy(a.Encrypted), tlsBy(x.Encrypted))
+	case !x.lands(a):
+		d.Kind, d.What = Detour, fmt.Sprintf("it lands at %s, and is expected at %s", a.Landed, cmp.Or(strings.Join(x.Landed, ", "), a.at))
 	default:
 		return d, false
 	}
 	return d, true
+}
+
+// lands says whether an answer arrived where an expectation has it.
+func (x *Allow) lands(a Answer) bool {
+	if len(x.Landed) == 0 {
+		return !a.astray
+	}
+	return !slices.ContainsFunc(a.landings, func(l string) bool { return !anyMatches(x.Landed, l) })
 }
 
 func asField(as string) string {
@@ -255,7 +276,10 @@ func (a Answer) said() string {
 
 // Present are the expectations that the answers meet.
 func Present(answers []Answer) *Expectations {
-	type way struct{ to, as, via, encrypted string }
+	type way struct {
+		to, as, via, encrypted, landed string
+		fails                          bool
+	}
 	from := map[way][]string{}
 	everybody := map[string][]string{} // by namespace
 	for _, a := range answers {
@@ -263,16 +287,22 @@ func Present(answers []Answer) *Expectations {
 			if !slices.Contains(everybody[w.Namespace], w.Label()) {
 				everybody[w.Namespace] = append(everybody[w.Namespace], w.Label())
 			}
-			if a.State == Allowed {
-				k := way{a.To, a.As, a.Via, a.Encrypted}
+			if a.out() {
+				k := way{a.To, a.As, a.Via, a.Encrypted, "", a.Arrived}
+				if a.Landed != a.at {
+					k.landed = a.Landed
+				}
 				from[k] = append(from[k], w.Label())
 			}
 		}
 	}
 	to := map[string]*Allow{}
 	for k, who := range from {
-		x := Allow{From: together(who, everybody), As: k.as, Via: k.via, Encrypted: k.encrypted}
-		key := fmt.Sprintf("%q %q %q %q", x.From, x.As, x.Via, x.Encrypted)
+		x := Allow{From: together(who, everybody), As: k.as, Via: k.via, Encrypted: k.encrypted, Fails: k.fails}
+		if k.landed != "" {
+			x.Landed = strings.Split(k.landed, ", ")
+		}
+		key := fmt.Sprintf("%q %q %s", x.From, x.As, x.demands())
 		if to[key] == nil {
 			to[key] = &x
 		}
@@ -321,26 +351,4 @@ func (e *Expectations) YAML() ([]byte, error) {
 		return nil, fmt.Errorf("write the expectations: %w", err)
 	}
 	return append([]byte("# What may get out of the mesh. Everything else that egressctl verify asks must not.\n"), b...), nil
-}
-
-// expected makes what the expectations name, and asks for it.
-func (p *planner) expected(e *Expectations) {
-	for _, q := range e.targets() {
-		if p.asked[target(q.speech.scheme, q.Host, q.Port)] || !external(q.Host) { // what only the mesh knows, nobody outside may
-			continue
-		}
-		p.covering(q.Host).serve(q.Port, q.speech.service)
-		p.ask(q, manifest.Object{})
-	}
-}
-
-// covering is the stand-in that answers for a name already, by the name or a wildcard; else one that is made for it.
-func (p *planner) covering(name string) *stand {
-	best := ""
-	for pattern := range p.byName {
-		if p.byName[name] == nil && serves(pattern, name) && len(pattern) > len(best) {
-			best = pattern
-		}
-	}
-	return p.stand(cmp.Or(best, name))
 }

@@ -166,14 +166,42 @@ func TestClasses(t *testing.T) {
 
 func TestApart(t *testing.T) {
 	now, was := modelOf(t, nsShop+cart), modelOf(t, nsShop+strings.ReplaceAll(cart, "version: v1", "version: v0")+deployment("shop", "gone", "app: gone", "traffic.sidecar.istio.io/excludeOutboundPorts: '1'", ""))
-	nowClasses, wasClasses := now.Classes(false), was.Classes(false)
-	more := Apart(wasClasses, was.Clients(wasClasses), now.Clients(nowClasses))
+	wasClasses := was.Classes(false)
+	more := was.Apart(wasClasses, now, now.Clients(now.Classes(false)))
 	var names []string
 	for _, c := range more {
 		names = append(names, c.Name)
 	}
 	if strings.Join(names, " ") != "standin-shop-cart-before standin-shop-gone" || wasClasses[1].Client != "standin-shop-cart-before" {
 		t.Errorf("%v %v", names, wasClasses)
+	}
+}
+
+// What a proxy takes over when its pod starts keeps a pod from answering for two versions.
+func TestApartByProxy(t *testing.T) {
+	mesh := func(config string) string {
+		return "---\napiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nmetadata: {name: mesh}\nspec: {meshConfig: {" + config + "}}\n"
+	}
+	proxy := func(env string) string {
+		return "---\napiVersion: networking.istio.io/v1beta1\nkind: ProxyConfig\nmetadata: {name: p, namespace: shop}\nspec: {environmentVariables: {ISTIO_META_DNS_CAPTURE: '" + env + "'}}\n"
+	}
+	for name, x := range map[string]struct {
+		was, now string
+		apart    bool
+	}{
+		"nothing has changed":                {mesh("defaultConfig: {concurrency: 2}") + proxy("true"), mesh("defaultConfig: {concurrency: 2}") + proxy("true"), false},
+		"the policy has":                     {mesh("outboundTrafficPolicy: {mode: REGISTRY_ONLY}"), mesh("outboundTrafficPolicy: {mode: ALLOW_ANY}"), false},
+		"the mesh's proxies have":            {mesh("defaultConfig: {proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true'}}"), mesh("outboundTrafficPolicy: {mode: ALLOW_ANY}"), true},
+		"the mesh's interception has":        {mesh("defaultConfig: {interceptionMode: NONE}"), mesh("defaultConfig: {interceptionMode: REDIRECT}"), true},
+		"a ProxyConfig has":                  {proxy("true"), proxy("false"), true},
+		"a ProxyConfig has come":             {"", proxy("false"), true},
+		"what no proxy looks at has changed": {mesh("defaultConfig: {tracing: {sampling: 1}}"), mesh("defaultConfig: {tracing: {sampling: 2}}"), false},
+	} {
+		was, now := modelOf(t, nsShop+cart+x.was), modelOf(t, nsShop+cart+x.now)
+		more := was.Apart(was.Classes(false), now, now.Clients(now.Classes(false)))
+		if (len(more) > 0) != x.apart {
+			t.Errorf("%s: %d clients of their own", name, len(more))
+		}
 	}
 }
 

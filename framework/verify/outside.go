@@ -23,6 +23,14 @@ type Outside struct {
 	// names are what people call a stand-in whose name is made up.
 	names map[string]string
 	all   *internet.Hosts
+	homes []home
+	stay  []internet.Host // that the internet has anyway: nobody else can have their addresses
+}
+
+// home is where calls arrive that an entry is about.
+type home struct {
+	called []string // hosts and addresses
+	stands []string // names of stand-ins
 }
 
 // Stranger is the host that no object names.
@@ -48,6 +56,8 @@ type planner struct {
 	out     *Outside
 	ports   map[int]string // that any object names, with the protocol
 	asked   map[string]bool
+	// addressed are questions for the addresses of names, which are not chosen yet.
+	addressed []Question
 }
 
 // taken by the cluster itself, whichever provider makes it: no host can be there.
@@ -64,6 +74,7 @@ func NewOutside(base *internet.Hosts, expected *Expectations, models ...*Model) 
 			p.entries = append(p.entries, e)
 		}
 	}
+	p.out.stay = slices.DeleteFunc(slices.Clone(base.Hosts), func(h internet.Host) bool { return h.Guest })
 	p.stranger()
 	for _, e := range p.entries {
 		if !e.inside {
@@ -99,6 +110,7 @@ func NewOutside(base *internet.Hosts, expected *Expectations, models ...*Model) 
 	}
 	p.out.Guests, p.out.all = all.Guests(), all
 	p.byAddress(all)
+	p.expectedByAddress(all)
 	slices.SortStableFunc(p.out.Questions, func(a, b Question) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), strings.Compare(a.To, b.To), strings.Compare(a.As, b.As))
 	})
@@ -159,7 +171,11 @@ func (p *planner) at(a netip.Addr) *stand {
 // serve makes a stand-in speak a protocol at a port. What has HTTP or TLS wins over plain bytes.
 func (s *stand) serve(port int, svc internet.Service) {
 	svc.Port = uint16(port) //nolint:gosec // a port
-	if have, ok := s.services[svc.Port]; !ok || have.Kind != internet.Either && svc.Kind == internet.Either {
+	have, ok := s.services[svc.Port]
+	if !ok && len(s.services) >= internet.MaxServices {
+		return // whoever asks for it is told
+	}
+	if !ok || have.Kind != internet.Either && svc.Kind == internet.Either {
 		s.services[svc.Port] = svc
 	}
 }
@@ -202,8 +218,31 @@ func usable(a netip.Addr) bool {
 	return a.Is4() && internet.Ownable(a) && !slices.ContainsFunc(clusters, func(c netip.Prefix) bool { return c.Contains(a) })
 }
 
+// usable says whether a stand-in can have an address.
+func (o *Outside) usable(a netip.Addr) bool { return usable(a) && o.has(a) == "" }
+
+// has is the host that the internet has anyway at an address; "" for none.
+func (o *Outside) has(a netip.Addr) string {
+	for _, h := range o.stay {
+		if slices.ContainsFunc(h.Address, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			return h.Name
+		}
+	}
+	return ""
+}
+
+// lacks says why no stand-in can have an address, or any of a range.
+func (o *Outside) lacks(r netip.Prefix) string {
+	if name := o.has(r.Addr()); name != "" {
+		return "the dry mesh's own " + name + " has it, take another one of the documentation ranges"
+	}
+	return "nobody outside can have it in the dry mesh"
+}
+
 // within finds an address in a range that a stand-in can have.
-func within(r netip.Prefix) (netip.Addr, bool) {
+func (o *Outside) within(r netip.Prefix) (netip.Addr, bool) { return within(r, o.usable) }
+
+func within(r netip.Prefix, usable func(netip.Addr) bool) (netip.Addr, bool) {
 	a := r.Addr()
 	if !r.IsSingleIP() {
 		a = a.Next()
@@ -258,7 +297,7 @@ func (p *planner) named(e entry) {
 		*stand
 	}
 	var stands []called
-	single := e.single()
+	single := e.single(p.out.usable)
 	for _, h := range e.hosts {
 		if !external(h) {
 			continue // it is a Service's, the mesh's own, or nobody's
@@ -278,9 +317,9 @@ func (p *planner) named(e entry) {
 		stands = append(stands, called{h, s})
 	}
 	for _, r := range e.addresses {
-		a, ok := within(r)
+		a, ok := p.out.within(r)
 		if !ok {
-			p.lack(e, "addresses", "address %s has no stand-in: nobody outside can have it in the dry mesh", r)
+			p.lack(e, "addresses", "address %s has no stand-in: %s", r, p.out.lacks(r))
 			continue
 		}
 		s := p.at(a)
@@ -290,9 +329,24 @@ func (p *planner) named(e entry) {
 			p.ask(Question{Kind: Named, Host: a.String(), Port: port.number, speech: sp}, e.object)
 		}
 	}
-	for _, end := range e.endpoints {
-		p.endpoint(e, end)
+	var at home
+	for _, h := range e.hosts {
+		at.called = append(at.called, sample(h))
 	}
+	for _, s := range stands {
+		at.stands = append(at.stands, s.names[0])
+	}
+	for _, end := range e.endpoints {
+		if s := p.endpoint(e, end); s != nil {
+			at.stands = append(at.stands, s.names[0])
+		}
+	}
+	for _, r := range e.addresses {
+		if a, ok := p.out.within(r); ok {
+			at.called, at.stands = append(at.called, a.String()), append(at.stands, p.at(a).names[0])
+		}
+	}
+	p.out.homes = append(p.out.homes, at)
 	for _, port := range e.ports {
 		sp := p.speech(e, port)
 		p.ports[port.number] = cmp.Or(p.ports[port.number], port.protocol)
@@ -310,7 +364,7 @@ func (p *planner) named(e entry) {
 }
 
 // single are the single addresses of an entry that a stand-in can have.
-func (e entry) single() []netip.Addr {
+func (e entry) single(usable func(netip.Addr) bool) []netip.Addr {
 	var out []netip.Addr
 	for _, r := range e.addresses {
 		if r.IsSingleIP() && usable(r.Addr()) {
@@ -345,18 +399,19 @@ func (p *planner) speech(e entry, port entryPort) speech {
 	return sp
 }
 
-func (p *planner) endpoint(e entry, end endpoint) {
+// endpoint finds or makes what an endpoint of an entry stands for; nil for nothing.
+func (p *planner) endpoint(e entry, end endpoint) *stand {
 	var s *stand
 	if a, err := netip.ParseAddr(end.address); err == nil {
-		if !usable(a) {
-			p.lack(e, "endpoints", "endpoint %s has no stand-in: nobody outside can have that address in the dry mesh", a)
-			return
+		if !p.out.usable(a) {
+			p.lack(e, "endpoints", "endpoint %s has no stand-in: %s", a, p.out.lacks(netip.PrefixFrom(a, a.BitLen())))
+			return nil
 		}
 		s = p.at(a)
 	} else if name := strings.ToLower(end.address); external(name) && internet.NameFault(name) == "" {
 		s = p.stand(name)
 	} else {
-		return
+		return nil
 	}
 	for _, port := range e.ports {
 		to := port.target
@@ -365,6 +420,7 @@ func (p *planner) endpoint(e entry, end endpoint) {
 		}
 		s.serve(to, p.speech(e, port).service)
 	}
+	return s
 }
 
 // routedOnly asks for a host that a VirtualService names and no entry has.

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -76,6 +77,11 @@ neighbour https://db.corp.example
 neighbour tcp://10.20.0.10:3306
 neighbour tcp://unnamed.corp.example:3306`},
 		"within the cluster": {entryText("a", "hosts: [x.svc.cluster.local, inside], ports: [{number: 80, protocol: HTTP}]") + entryText("b", "hosts: [b.example], workloadSelector: {labels: {app: b}}, ports: [{number: 80, protocol: HTTP}]"), ""},
+		"a name of the team's own": {entryText("a", "hosts: [api.corp.local], ports: [{number: 443, protocol: TLS}]"), `named https://api.corp.local
+address https://address-of-api.corp.local
+neighbour http://api.corp.local
+neighbour https://unnamed.corp.local
+lie https://unregistered.example as api.corp.local`},
 		"a route alone": {"---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, namespace: shop}\nspec: {hosts: [web.example.com, reviews]}\n", `named http://web.example.com
 named https://web.example.com
 lie http://unregistered.example as web.example.com
@@ -147,17 +153,6 @@ func TestUnion(t *testing.T) {
 	}
 }
 
-// What is expected and named by nobody is asked all the same.
-func TestExpectedIsAsked(t *testing.T) {
-	e, err := ParseExpectations("egress.yaml", []byte("allow: [{from: ['*'], to: ['https://address-of-x.example', 'tcp://10.2.3.4:5432', 'tcp://unregistered.example:22', 'https://lost.example', 'tcp://db.example:5432', 'https://*.cdn.example', 'nonsense']}]"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := asks(outsideOf(t, e, nsShop)); got != "named https://lost.example\nnamed tcp://db.example:5432" {
-		t.Error(got)
-	}
-}
-
 // A name below a wildcard that is expected is the wildcard's: what else is asked of that is served, too.
 func TestExpectedBelowWildcard(t *testing.T) {
 	e, err := ParseExpectations("egress.yaml", []byte("allow: [{from: ['*'], to: ['https://any.cdn.example', 'https://img.cdn.example']}]"))
@@ -184,7 +179,7 @@ func TestAddresses(t *testing.T) {
 		if !ok {
 			t.Fatal(in)
 		}
-		got, ok := within(p)
+		got, ok := within(p, usable)
 		if ok != (want != "") || ok && got.String() != want {
 			t.Errorf("%s: %v %t, want %s", in, got, ok, want)
 		}
@@ -194,12 +189,32 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+// What has no stand-in, and every way out that is not asked, is told with its place.
 func TestLacking(t *testing.T) {
-	o := outsideOf(t, nil, nsShop+entryText("a", `hosts: ["foo_.-x.example"], addresses: [10.96.0.5], endpoints: [{address: 127.0.0.1}], ports: [{number: 443, protocol: TLS}]`))
-	text := o.Lacking.Error()
-	for _, want := range []string{"has no stand-in", "address 10.96.0.5/32", "endpoint 127.0.0.1", "standard input:"} {
-		if !strings.Contains(text, want) {
-			t.Errorf("%q is not in %s", want, text)
+	const ports = "ports: [{number: 443, protocol: TLS}]"
+	service := func(spec string) string {
+		return "---\napiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: shop}\nspec: {" + spec + "}\n"
+	}
+	const endpoints = "---\napiVersion: v1\nkind: Endpoints\nmetadata: {name: db, namespace: shop}\nsubsets: [{addresses: [{ip: 203.0.113.9}]}]\n"
+	const slice = "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: db-1, namespace: shop, labels: {kubernetes.io/service-name: db}}\naddressType: IPv4\n"
+	for name, x := range map[string]struct{ text, want string }{
+		"no host can be called so":        {entryText("a", `hosts: ["foo_.-x.example"], `+ports), "has no stand-in"},
+		"an address of the cluster":       {entryText("a", "hosts: [a.example], addresses: [10.96.0.5], "+ports), "address 10.96.0.5/32"},
+		"an endpoint that nobody has":     {entryText("a", "hosts: [a.example], endpoints: [{address: 127.0.0.1}], "+ports), "endpoint 127.0.0.1"},
+		"a name without a dot":            {entryText("a", "hosts: [db], "+ports), `host "db" is not asked`},
+		"a name without a dot, at a host": {entryText("a", "hosts: [db], resolution: STATIC, endpoints: [{address: 10.9.9.1}], "+ports), ""},
+		"a Service's name":                {entryText("a", "hosts: [x.shop.svc.cluster.local], "+ports), ""},
+		"a Service's name that leads out": {entryText("a", "hosts: [x.shop.svc.cluster.local], resolution: STATIC, endpoints: [{address: 203.0.113.9}], "+ports), "no certificate fits"},
+		"another name of a host":          {service("type: ExternalName, externalName: db.example.com"), "Service shop/db is another name of db.example.com"},
+		"Endpoints of no pods":            {service("ports: [{port: 5432}]") + endpoints, "Endpoints shop/db is not taken over: where Service shop/db leads"},
+		"an EndpointSlice of no pods":     {slice + service("ports: [{port: 5432}]"), "EndpointSlice shop/db-1 is not taken over"},
+		"Endpoints of pods":               {service("selector: {app: db}") + endpoints + slice, ""},
+		"Endpoints of nothing":            {endpoints, ""},
+		"TLS of a gateway":                {"---\napiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: p, namespace: shop}\n", "BackendTLSPolicy shop/p is not taken over"},
+	} {
+		r, _, _ := reported(t, registryOnly+nsShop+x.text, strict)
+		if got := r.Mistakes.Error(); (got == "") != (x.want == "") || !strings.Contains(got, x.want) || x.want != "" && (!strings.HasPrefix(got, "standard input:") || r.ExitCode() != exitFault) {
+			t.Errorf("%s: exit %d, %q, want %q", name, r.ExitCode(), got, x.want)
 		}
 	}
 }
@@ -241,11 +256,11 @@ func TestOwnNames(t *testing.T) {
 		"at an address":                 {"hosts: [legacy], addresses: [20.0.0.7], resolution: NONE, " + db, "", "tcp://legacy:5432", "address-20-0-0-7.example", ""},
 		"at a host":                     {"hosts: [legacy], resolution: DNS, endpoints: [{address: db.partner.example}], " + db, "", "tcp://legacy:5432", "db.partner.example", ""},
 		"of the cluster":                {"hosts: [db.shop.svc.cluster.local], addresses: [20.0.0.7], " + db, "", "tcp://db.shop.svc.cluster.local:5432", "address-20-0-0-7.example", ""},
-		"below a wildcard":              {`hosts: ["*.db.local"], addresses: [20.0.0.7], ` + db, "", "tcp://any.db.local:5432", "address-20-0-0-7.example", ""},
+		"below a wildcard":              {`hosts: ["*.db.svc.cluster.local"], addresses: [20.0.0.7], ` + db, "", "tcp://any.db.svc.cluster.local:5432", "address-20-0-0-7.example", ""},
 		"in TLS":                        {"hosts: [legacy], addresses: [20.0.0.7], ports: [{number: 443, name: tls, protocol: TLS}]", "", "https://legacy", "address-20-0-0-7.example", ""},
 		"of the cluster, in TLS":        {"hosts: [web.shop.svc.cluster.local], addresses: [20.0.0.7], ports: [{number: 443, name: tls, protocol: TLS}]", "", "", "", "no certificate fits"},
 		"a Service's":                   {"hosts: [legacy], addresses: [20.0.0.7], " + db, "---\napiVersion: v1\nkind: Service\nmetadata: {name: legacy, namespace: shop}\nspec: {ports: [{port: 1}]}\n", "", "", ""},
-		"nobody's":                      {"hosts: [legacy], resolution: DNS, " + db, "", "", "", ""},
+		"nobody's":                      {"hosts: [legacy], resolution: DNS, " + db, "", "", "", "nobody outside has it"},
 		"outside":                       {"hosts: [legacy.example], addresses: [20.0.0.7], " + db, "", "", "", ""},
 	} {
 		o := outsideOf(t, nil, entryText("a", x.spec)+x.more)
@@ -271,6 +286,50 @@ func TestOwnNames(t *testing.T) {
 		}
 		if got := o.Lacking.Error(); !strings.Contains(got, x.lacks) || (got == "") != (x.lacks == "") {
 			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// What does not fit into an outside is told with its place, and everything else is asked.
+func TestBounds(t *testing.T) {
+	many := func(n int, entry func(i int) string) string {
+		var b strings.Builder
+		for i := range n {
+			b.WriteString(entry(i))
+		}
+		return b.String()
+	}
+	for name, x := range map[string]struct {
+		text, lacks, asks string
+	}{
+		"an address of a host that is there": {entryText("a", "hosts: [a.example], addresses: [198.51.100.10], ports: [{number: 5432, protocol: TCP}]"), "address 198.51.100.10/32 has no stand-in: the dry mesh's own httpbin.org", "tcp://a.example:5432"},
+		"such an endpoint":                   {entryText("a", "hosts: [a.example], resolution: STATIC, endpoints: [{address: 198.51.100.10}], ports: [{number: 5432, protocol: TCP}]"), "endpoint 198.51.100.10 has no stand-in: the dry mesh's own", "tcp://a.example:5432"},
+		"beside such an address":             {entryText("a", "hosts: [a.example], addresses: [198.51.100.9], ports: [{number: 5432, protocol: TCP}]"), "", "tcp://198.51.100.9:5432"},
+		"a range with such an address":       {entryText("a", "hosts: [a.example], addresses: [198.51.100.10/31], ports: [{number: 5432, protocol: TCP}]"), "", "tcp://198.51.100.11:5432"},
+		"many ports": {entryText("a", "hosts: [a.example], ports: ["+many(150, func(i int) string {
+			return fmt.Sprintf("{number: %d, protocol: TCP}, ", 9000+i)
+		})+"]"), "tcp://a.example:9149 is not asked: a host of the dry mesh has at most 100 ports", "tcp://a.example:9000"},
+		"many hosts": {many(450, func(i int) string {
+			return entryText(fmt.Sprint("a", i), fmt.Sprintf("hosts: [a.h%d.example], ports: [{number: 443, protocol: TLS}]", i))
+		}), "", "https://a.h449.example"},
+	} {
+		o := outsideOf(t, nil, x.text)
+		if got := o.Lacking.Error(); !strings.Contains(got, x.lacks) || (got == "") != (x.lacks == "") {
+			t.Errorf("%s: lacks %.300q, want %q", name, got, x.lacks)
+		}
+		if !strings.Contains(asks(o)+"\n", " "+x.asks+"\n") {
+			t.Errorf("%s: %s is not asked", name, x.asks)
+		}
+		for _, q := range o.Questions {
+			host := q.Host
+			if q.server != "" {
+				host = q.server
+			}
+			if h, ok := o.all.Find(host); !ok {
+				t.Errorf("%s: nobody is %s", name, host)
+			} else if _, served := h.Service("tcp", uint16(q.Port)); !served && q.speech.scheme != "udp" {
+				t.Errorf("%s: %s is not served", name, q.Key())
+			}
 		}
 	}
 }

@@ -18,6 +18,9 @@ func (p *planner) ownNames(e entry) {
 		}
 		s := p.leadsTo(e)
 		if s == nil {
+			if !ofService(h) {
+				p.lack(e, "hosts", "host %q is not asked: without a dot nobody outside has it, and the entry gives it no address", h)
+			}
 			continue
 		}
 		fits := internet.NameFault(h) == ""
@@ -41,7 +44,7 @@ func (p *planner) ownNames(e entry) {
 // leadsTo is the stand-in of the first endpoint of an entry, or of its first address; nil where there is none.
 func (p *planner) leadsTo(e entry) *stand {
 	for _, end := range e.endpoints {
-		if a, err := netip.ParseAddr(end.address); err == nil && usable(a) {
+		if a, err := netip.ParseAddr(end.address); err == nil && p.out.usable(a) {
 			return p.at(a)
 		}
 		if s := p.byName[strings.ToLower(end.address)]; s != nil {
@@ -49,7 +52,7 @@ func (p *planner) leadsTo(e entry) *stand {
 		}
 	}
 	for _, r := range e.addresses {
-		if a, ok := within(r); ok {
+		if a, ok := p.out.within(r); ok {
 			return p.at(a)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/input"
 	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/manifest"
 )
@@ -113,9 +114,34 @@ func (p *planner) ask(q Question, asker manifest.Object) {
 		}
 		return
 	}
+	if s := p.called(q); s != nil {
+		if _, served := s.services[uint16(q.Port)]; !served { //nolint:gosec // a port
+			p.full(q, asker)
+			return
+		}
+	}
 	p.asked[q.Key()] = true
 	q.About = about
 	p.out.Questions = append(p.out.Questions, q)
+}
+
+// called is the stand-in that a question is for; nil where it has none of its own.
+func (p *planner) called(q Question) *stand {
+	a, err := netip.ParseAddr(q.Host)
+	for _, s := range p.stands {
+		if err == nil && slices.Contains(s.addresses, a) || q.server == "" && slices.ContainsFunc(s.names, func(n string) bool { return sample(n) == q.Host }) || q.server != "" && s.names[0] == q.server {
+			return s
+		}
+	}
+	return nil
+}
+
+// full notes that a stand-in has as many ports as one can have, and one more is not asked.
+func (p *planner) full(q Question, asker manifest.Object) {
+	p.out.Lacking = append(p.out.Lacking, input.Mistake{
+		File: cmp.Or(asker.File, "the objects"), Line: asker.Line,
+		What: fmt.Sprintf("%s is not asked: a host of the dry mesh has at most %d ports", q.To, internet.MaxServices),
+	})
 }
 
 // askName asks for a host that an object names, and for the stranger by its name. A port whose number everybody knows is
@@ -188,7 +214,7 @@ func (p *planner) sibling(host string) string {
 // beside is the address just outside a range that no entry has.
 func (p *planner) beside(r netip.Prefix) (netip.Addr, bool) {
 	free := func(a netip.Addr) bool {
-		return a.IsValid() && usable(a) && !slices.ContainsFunc(p.entries, func(e entry) bool {
+		return a.IsValid() && p.out.usable(a) && !slices.ContainsFunc(p.entries, func(e entry) bool {
 			return slices.ContainsFunc(e.addresses, func(o netip.Prefix) bool { return o.Contains(a) }) || slices.ContainsFunc(e.endpoints, func(x endpoint) bool { return x.address == a.String() })
 		})
 	}
@@ -230,6 +256,16 @@ func (p *planner) byAddress(all *internet.Hosts) {
 			}
 			sp := p.speech(e, port)
 			p.ask(Question{Kind: Addressed, To: target(sp.scheme, addressOf+sample(h), port.number), What: "the address of " + sample(h), Host: host.Addresses()[0].String(), Port: port.number, speech: sp}, e.object)
+		}
+	}
+}
+
+// expectedByAddress asks for the addresses that expectations name by their hosts.
+func (p *planner) expectedByAddress(all *internet.Hosts) {
+	for _, q := range p.addressed {
+		if host, ok := all.Find(q.Host); ok && len(host.Addresses()) > 0 {
+			q.What, q.Host = "the address of "+q.Host, host.Addresses()[0].String()
+			p.ask(q, manifest.Object{})
 		}
 	}
 }

@@ -53,26 +53,49 @@ const (
 )
 
 // ExitCode is 1 for a leak, an outage or a detour, and for a change that opens something where nothing says what is expected; 2
-// where the result is partial or something is unproven; else 0.
+// where the result is partial or something is unproven, of the version that changes are counted from too; else 0.
 func (r *Report) ExitCode() int {
 	switch {
 	case len(r.Deviations) > 0, r.Expected == "" && r.Opened() > 0:
 		return exitDiffer
-	case r.Partial() || r.Count(Unproven) > 0:
+	case r.Partial() || r.Count(Unproven)+r.changed(Unclear) > 0:
 		return exitFault
 	}
 	return exitFine
 }
 
 // Opened is how many calls a change opens.
-func (r *Report) Opened() int {
+func (r *Report) Opened() int { return r.changed(Opens) }
+
+// changed is how many calls come out otherwise in one way.
+func (r *Report) changed(kind ChangeKind) int {
 	n := 0
 	for _, c := range r.Changes {
-		if c.Kind == Opens {
+		if c.Kind == kind {
 			n += len(c.From)
 		}
 	}
 	return n
+}
+
+// Against compares the answers with what is expected. What the file says and nobody was asked is a mistake of the report's.
+func (r *Report) Against(e *Expectations) {
+	var idle input.Mistakes
+	r.Expected = e.File
+	r.Deviations, idle = e.Judge(r.Answers)
+	r.Mistakes = append(r.Mistakes, idle...).Sorted()
+}
+
+// Since compares the answers with those of a former version of the objects, which a commit names. What could not be taken over of
+// that version is a mistake of the report's too: whatever hangs on it is not proven to be a change.
+func (r *Report) Since(commit string, was *Model, before []Answer, now *Model) {
+	r.Base, r.Changes = commit, changes(version{before, was.unasked}, version{r.Answers, now.unasked})
+	for _, x := range was.Mistakes {
+		if !slices.Contains(r.Mistakes, x) {
+			r.Mistakes = append(r.Mistakes, x)
+		}
+	}
+	r.Mistakes = r.Mistakes.Sorted()
 }
 
 // Partial says whether something of the input was not taken over, or not everything was asked.
@@ -160,7 +183,7 @@ func Crowded(rows []Row) []Row {
 	return out
 }
 
-// decisive are the objects of an answer that a table has room for: those of the input, each by its place.
+// bySources are objects in one line, each with its place.
 func bySources(by []Source) string {
 	var out []string
 	for _, s := range by {
@@ -171,7 +194,7 @@ func bySources(by []Source) string {
 	return strings.Join(out, ", ")
 }
 
-// Classes of a model, for its report.
+// classReports are the classes that were asked.
 func classReports(heard []Heard) []ClassReport {
 	var out []ClassReport
 	for _, h := range heard {

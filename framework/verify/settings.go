@@ -24,6 +24,9 @@ type Settings struct {
 	Line  int
 }
 
+// exportTo is what the mesh says of entries that do not say to which namespaces they are exported; nil is all.
+func (s Settings) exportTo() []string { return texts(s.Config["defaultServiceExportTo"]) }
+
 // meshFields are the parts of the mesh configuration that decide about egress.
 var meshFields = []string{
 	"outboundTrafficPolicy", "defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo", "enableAutoMtls", "protocolDetectionTimeout",

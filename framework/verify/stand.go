@@ -104,16 +104,19 @@ func root(err error) error {
 // Unstarted notes a class whose stand-in did not start.
 func (m *Model) Unstarted(c Class, err error) {
 	w := c.Members[0]
+	m.unasked = append(m.unasked, c.Members...)
 	m.Mistakes = append(m.Mistakes, input.Mistake{File: cmp.Or(w.File, "assumed"), Line: w.Line, What: fmt.Sprintf("the stand-in of %s did not start, and is not asked: %v", w.Label(), err)})
 }
 
 // Apart gives those clients of a former version that a later one has in another way names of their own, in their classes too. It
-// returns those that the later version does not have.
-func Apart(classes []Class, former, later []egress.Client) []egress.Client {
+// returns those that the later version does not have. Where both have a client alike, one pod answers for both, unless the mesh or a
+// ProxyConfig sets its proxy otherwise: what is set there counts when a pod starts.
+func (m *Model) Apart(classes []Class, later *Model, laterClients []egress.Client) []egress.Client {
 	var out []egress.Client
-	for i, k := range former {
-		at := slices.IndexFunc(later, func(x egress.Client) bool { return x.Name == k.Name })
-		if at >= 0 && reflect.DeepEqual(k, later[at]) {
+	proxies := reflect.DeepEqual(m.ofProxies(), later.ofProxies())
+	for i, k := range m.Clients(classes) {
+		at := slices.IndexFunc(laterClients, func(x egress.Client) bool { return x.Name == k.Name })
+		if at >= 0 && proxies && reflect.DeepEqual(k, laterClients[at]) {
 			continue
 		}
 		if at >= 0 {
@@ -121,6 +124,17 @@ func Apart(classes []Class, former, later []egress.Client) []egress.Client {
 			classes[i].Client = k.Name
 		}
 		out = append(out, k)
+	}
+	return out
+}
+
+// ofProxies is all that proxies take over when their pods start, and that is not said by the pods themselves.
+func (m *Model) ofProxies() []any {
+	out := []any{m.Mesh.Config["defaultConfig"]}
+	for _, x := range m.Objects {
+		if x.Kind() == "ProxyConfig" {
+			out = append(out, x.Fields)
+		}
 	}
 	return out
 }

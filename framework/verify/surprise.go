@@ -21,11 +21,12 @@ type Surprise struct {
 
 // seen is what surprises are found in.
 type seen struct {
-	m       *Model
-	o       *Outside
-	heard   []Heard
-	answers []Answer
-	index   map[string]manifest.Object
+	m        *Model
+	o        *Outside
+	heard    []Heard
+	answers  []Answer // that were proven
+	unproven []Answer
+	index    map[string]manifest.Object
 }
 
 // surprises are all kinds, and what each is. Each rests on answers that were proven; the objects say where they come from.
@@ -61,9 +62,13 @@ func SurpriseNames() []string {
 
 // Surprises finds them in what was heard.
 func (m *Model) Surprises(o *Outside, heard []Heard, answers []Answer) []Surprise {
-	s := &seen{m: m, o: o, heard: heard, answers: answers, index: map[string]manifest.Object{}}
-	for _, x := range m.Objects {
-		s.index[x.String()] = x
+	s := &seen{m: m, o: o, heard: heard, index: m.index()}
+	for _, a := range answers {
+		if a.State == Unproven {
+			s.unproven = append(s.unproven, a)
+			continue
+		}
+		s.answers = append(s.answers, a)
 	}
 	out := []Surprise{}
 	for _, kind := range surprises {
@@ -88,7 +93,7 @@ func few(proof []string) []string {
 // proof is an answer as a sentence.
 func (a Answer) proof() string {
 	s := fmt.Sprintf("%s → %s%s: %s", a.From, a.To, asText(a.As), a.Words)
-	if (a.State == Allowed || a.State == Led) && a.Landed != "" {
+	if (a.out() || a.State == Led) && a.Landed != "" {
 		s += ", arrived at " + a.Landed
 	}
 	return s
@@ -117,7 +122,7 @@ func (s *seen) groups(is func(Answer) (objects []Source, ok bool)) []group {
 	return out
 }
 
-// open says whether an answer is one to what nobody names.
+// unnamed says whether an answer is one to what nobody names.
 func (a Answer) unnamed() bool { return a.Kind == Strange || a.Kind == Neighbour || a.Kind == Lie }
 
 // udp is never redirected to a sidecar.
@@ -181,40 +186,6 @@ func (s *seen) noSidecar() []Surprise {
 		})
 	}
 	return out
-}
-
-func (s *seen) excluded() []Surprise {
-	var out []Surprise
-	for _, g := range s.groups(func(a Answer) ([]Source, bool) {
-		return []Source{a.class.Members[0].source()}, a.State == Allowed && a.Outcome == egress.Direct && s.captured(a.class) && !a.udp()
-	}) {
-		out = append(out, Surprise{
-			Title: "calls of a workload go past its sidecar", Objects: g.objects, Proof: g.proof,
-			Why:    s.excludedBy(g.objects[0]),
-			Remedy: "take the exclusion away, and register what is called; what goes past the sidecar goes to everybody at that port or in that range, and no log has it",
-		})
-	}
-	return out
-}
-
-// excludedBy says why calls of a workload are not redirected to its sidecar.
-func (s *seen) excludedBy(of Source) string {
-	for _, w := range s.m.Workloads {
-		if w.source() != of {
-			continue
-		}
-		for _, from := range []map[string]string{w.Annotations, s.m.Mesh.Pods} {
-			for _, k := range sortedKeys(from) {
-				if strings.HasPrefix(k, "traffic.sidecar.istio.io/") {
-					return fmt.Sprintf("%s: %q leaves them to the network", k, from[k])
-				}
-			}
-		}
-		if w.User == sidecarUser {
-			return fmt.Sprintf("it runs as user %d, which is the sidecar's own: what that sends is not redirected", sidecarUser)
-		}
-	}
-	return "they are not redirected to the sidecar"
 }
 
 func (s *seen) trustsName() []Surprise {

@@ -136,3 +136,57 @@ func strictTLS(c Class, q Question) fate {
 	f.tls = true
 	return f
 }
+
+// What was not proven is no proof of anything: neither that an object has no effect, nor that calls fail.
+func TestSurprisesOfTheUnproven(t *testing.T) {
+	for _, name := range SurpriseNames() {
+		text := inputOf(t, name, "found")
+		_, m, o := reported(t, text, strict)
+		heard := hear(t, m, o, strict)
+		for _, h := range heard {
+			for i := range h.Results {
+				h.Results[i] = egress.ProbeResult{Verdict: egress.Inconclusive, Why: "too slow"}
+			}
+		}
+		for _, s := range m.Surprises(o, heard, m.Answers(o, heard)) {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+	nothing := func(Class, Question) fate { return fate{} }
+	_, m, o := reported(t, inputOf(t, "no-effect", "found"), nothing)
+	heard := hear(t, m, o, nothing)
+	at := slices.IndexFunc(o.Questions, func(q Question) bool { return q.Kind == Named })
+	heard[len(heard)-1].Results[at] = egress.ProbeResult{Verdict: egress.Inconclusive}
+	for _, s := range m.Surprises(o, heard, m.Answers(o, heard)) {
+		if s.Name == "no-effect" {
+			t.Errorf("the object may decide about the call that was not proven: %+v", s)
+		}
+	}
+}
+
+// Entries of one host fight where some namespace sees both: by what they say, or what the mesh says for those that say nothing.
+func TestMeet(t *testing.T) {
+	entry := func(ns, exportTo string) string {
+		return "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a, namespace: " + ns + "}\nspec: {hosts: [a.example], " + exportTo + "ports: [{number: 443, protocol: TLS}]}\n"
+	}
+	mesh := func(exportTo string) string {
+		return "---\napiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nmetadata: {name: mesh}\nspec: {meshConfig: {defaultServiceExportTo: [" + exportTo + "]}}\n"
+	}
+	for name, x := range map[string]struct {
+		text string
+		want bool
+	}{
+		"exported to all":                      {entry("one", "") + entry("two", ""), true},
+		"to their own":                         {entry("one", "exportTo: ['.'], ") + entry("two", "exportTo: ['.'], "), false},
+		"to their own by default":              {mesh("'.'") + entry("one", "") + entry("two", ""), false},
+		"to all by default":                    {mesh("'*'") + entry("one", "") + entry("two", ""), true},
+		"to a third by default":                {mesh("three") + entry("one", "") + entry("two", ""), true},
+		"one to all, another one by default":   {mesh("'.'") + entry("one", "exportTo: ['*'], ") + entry("two", ""), true},
+		"one to the other's, another one none": {mesh("'.'") + entry("one", "exportTo: [two], ") + entry("two", ""), true},
+	} {
+		r, _, _ := reported(t, x.text, strict)
+		if got := slices.ContainsFunc(r.Surprises, func(s Surprise) bool { return s.Name == "entries-fight" }); got != x.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

@@ -30,7 +30,7 @@ func (s *seen) entriesFight() []Surprise {
 					proof = append(proof, p)
 				}
 			}
-			if !meet(a, b) || len(proof) == 0 {
+			if !s.meet(a, b) || len(proof) == 0 {
 				continue
 			}
 			if differs == "" {
@@ -81,10 +81,14 @@ func fight(a, b entry) (host string, port int, differs string) {
 }
 
 // meet says whether some namespace sees both entries.
-func meet(a, b entry) bool {
+func (s *seen) meet(a, b entry) bool {
 	to := func(e entry) []string {
 		var out []string
-		for _, t := range e.exportTo {
+		exportTo := e.exportTo
+		if len(exportTo) == 0 {
+			exportTo = s.m.Mesh.exportTo()
+		}
+		for _, t := range exportTo {
 			if t == "." {
 				t = e.object.Namespace()
 			}
@@ -214,7 +218,7 @@ func (s *seen) httpOnTLSPort() []Surprise {
 				}
 				var proof []string
 				for _, a := range s.answers {
-					if a.Kind == Named && a.question.Host == sample(h) && a.question.Port == p.number && a.question.speech.scheme == "https" && a.State != Allowed && s.captured(a.class) {
+					if a.Kind == Named && a.question.Host == sample(h) && a.question.Port == p.number && a.question.speech.scheme == "https" && (a.State == Blocked || a.State == Fails) && s.captured(a.class) {
 						proof = append(proof, a.proof())
 					}
 				}
@@ -245,10 +249,9 @@ func (s *seen) at(e entry, path ...any) Source {
 var said = map[string]string{"http": "HTTP", "http2": "HTTP2", "https": "HTTPS", "tls": "TLS", "grpc": "GRPC", "tcp": "TCP", "mongo": "MONGO", "redis": "REDIS", "mysql": "MYSQL", "udp": "UDP"}
 
 // alike are protocols that mean the same for a proxy.
-var alike = [][]string{{"HTTPS", "TLS"}, {"TCP", "MYSQL", "REDIS", "MONGO"}, {"HTTP", "HTTP2", "GRPC"}}
+var alike = [][]string{{"HTTPS", "TLS"}, {"TCP", "MYSQL", "REDIS", "MONGO"}, {"HTTP", "HTTP2", "HTTP_PROXY", "GRPC", "GRPC-WEB"}}
 
-// portName finds ports whose name says another protocol than they have: of an entry, whose protocol counts, and of a Service, whose
-// name does.
+// portName finds ports of entries whose name says another protocol than they have: the protocol counts.
 func (s *seen) portName() []Surprise {
 	var out []Surprise
 	for _, e := range s.m.entries() {
@@ -305,22 +308,22 @@ func (s *seen) noEffect() []Surprise {
 // about are the answers that an object could have decided, and why it does not; "" where nothing can be said of it.
 func (s *seen) about(x manifest.Object) ([]Answer, string) {
 	asked := func(hosts []string, kinds ...QuestionKind) []Answer {
-		var out []Answer
-		for _, a := range s.answers {
-			if slices.Contains(kinds, a.Kind) && s.captured(a.class) && slices.ContainsFunc(hosts, func(h string) bool {
+		about := func(a Answer) bool {
+			return slices.Contains(kinds, a.Kind) && s.captured(a.class) && slices.ContainsFunc(hosts, func(h string) bool {
 				return h == a.question.Host || serves(h, a.question.Host) || sample(h) == a.question.Host
-			}) {
-				out = append(out, a)
-			}
+			})
 		}
-		return out
+		if slices.ContainsFunc(s.unproven, about) { // it may be what decides about that one
+			return nil
+		}
+		return slices.DeleteFunc(slices.Clone(s.answers), func(a Answer) bool { return !about(a) })
 	}
 	switch x.Kind() {
 	case "ServiceEntry":
 		e := entryOf(x)
 		hosts := e.hosts
 		for _, r := range e.addresses {
-			if a, ok := within(r); ok {
+			if a, ok := s.o.within(r); ok {
 				hosts = append(slices.Clone(hosts), a.String())
 			}
 		}

@@ -127,7 +127,7 @@ func (x Row) journey() string {
 	if x.State == Unproven {
 		return ""
 	}
-	if x.State != Allowed && x.State != Led {
+	if !x.out() && x.State != Led {
 		return "-"
 	}
 	if len(x.More) > 0 {

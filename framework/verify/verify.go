@@ -39,6 +39,7 @@ type Model struct {
 	Notices input.Mistakes
 
 	refused map[string]bool // objects that the mesh did not take
+	unasked []Workload      // whose stand-ins did not start
 }
 
 // Namespace is one of the team's.
@@ -74,6 +75,8 @@ const (
 	space                // a namespace
 	ignored              // left out
 	silent               // left out, and not worth a line: the stand-ins have it, or it is nothing by itself
+	pointing             // at addresses, for a Service
+	untaken              // would matter, and is left out: the result is partial
 )
 
 // kinds are all that matter, by group and kind. What is not here is ignored.
@@ -82,8 +85,8 @@ var kinds = map[string]struct {
 	why  string
 }{
 	"/Namespace": {space, ""}, "/Service": {ruled, ""}, "/Pod": {workload, ""}, "/ServiceAccount": {silent, ""}, "/ConfigMap": {settings, "only the mesh configuration matters"},
-	"/Secret":         {ignored, "Secrets are not read: certificates that work stand in for those that a gateway or DestinationRule names"},
-	"/Endpoints":      {ignored, "the dry mesh makes them of its own pods"},
+	"/Secret":    {ignored, "Secrets are not read: certificates that work stand in for those that a gateway or DestinationRule names"},
+	"/Endpoints": {pointing, ofPods}, "discovery.k8s.io/EndpointSlice": {pointing, ofPods},
 	"apps/Deployment": {workload, ""}, "apps/StatefulSet": {workload, ""}, "apps/DaemonSet": {workload, ""}, "apps/ReplicaSet": {workload, ""},
 	"batch/Job": {workload, ""}, "batch/CronJob": {workload, ""},
 	"networking.istio.io/ServiceEntry": {ruled, ""}, "networking.istio.io/Sidecar": {ruled, ""}, "networking.istio.io/VirtualService": {ruled, ""},
@@ -92,7 +95,8 @@ var kinds = map[string]struct {
 	"security.istio.io/AuthorizationPolicy": {ruled, ""}, "security.istio.io/PeerAuthentication": {ruled, ""}, "security.istio.io/RequestAuthentication": {ruled, ""},
 	"gateway.networking.k8s.io/Gateway": {ruled, ""}, "gateway.networking.k8s.io/HTTPRoute": {ruled, ""}, "gateway.networking.k8s.io/GRPCRoute": {ruled, ""},
 	"gateway.networking.k8s.io/TLSRoute": {ruled, ""}, "gateway.networking.k8s.io/TCPRoute": {ruled, ""}, "gateway.networking.k8s.io/ReferenceGrant": {ruled, ""},
-	"install.istio.io/IstioOperator": {settings, ""}, "sailoperator.io/Istio": {settings, ""}, "operator.istio.io/Istio": {settings, ""},
+	"gateway.networking.k8s.io/BackendTLSPolicy": {untaken, "the TLS that it has a gateway make is not seen"},
+	"install.istio.io/IstioOperator":             {settings, ""}, "sailoperator.io/Istio": {settings, ""}, "operator.istio.io/Istio": {settings, ""},
 	"telemetry.istio.io/Telemetry":        {ignored, "it would change the access log, by which answers are proven; it does not decide about egress"},
 	"extensions.istio.io/WasmPlugin":      {ignored, "its image cannot be fetched"},
 	"networking.k8s.io/NetworkPolicy":     {ignored, "nothing enforces it in the dry mesh: what it blocks is not seen"},
@@ -100,11 +104,15 @@ var kinds = map[string]struct {
 	"autoscaling/HorizontalPodAutoscaler": {ignored, "every workload has one stand-in"},
 }
 
+// ofPods is why objects with addresses are left out.
+const ofPods = "the dry mesh makes them of its own pods"
+
 // NewModel makes a model of objects.
 func NewModel(set *manifest.Set, o ModelOptions) *Model {
 	b := &builder{m: &Model{Mistakes: set.Mistakes, Notices: set.Notices}, o: o, spaces: map[string]*Namespace{}}
 	b.o.Namespace = cmp.Or(o.Namespace, "default")
 	ignoredBy := map[string]*Ignored{}
+	var points []manifest.Object
 	for _, x := range set.Objects {
 		key := x.Group() + "/" + x.Kind()
 		k, known := kinds[key]
@@ -124,7 +132,16 @@ func NewModel(set *manifest.Set, o ModelOptions) *Model {
 			b.rule(b.placed(x))
 		case ignored:
 			ignore(ignoredBy, x, k.why)
+		case pointing:
+			points = append(points, b.placed(x))
+		case untaken:
+			b.mistake(x, x.Line, "%s is not taken over: %s", x, k.why)
 		case silent:
+		}
+	}
+	for _, x := range points {
+		if !b.pointed(x) {
+			ignore(ignoredBy, x, ofPods)
 		}
 	}
 	for _, i := range ignoredBy {
@@ -224,6 +241,9 @@ func (b *builder) namespace(name string) *Namespace {
 func (b *builder) rule(x manifest.Object) {
 	if x.Kind() == "Service" && x.Group() == "" {
 		x = b.service(x)
+		if name := text(x, "spec", "externalName"); name != "" {
+			b.mistake(x, x.LineAt("spec", "externalName"), "%s is another name of %s: calls of the Service's name are not asked", x, name)
+		}
 	}
 	if b.installed(x) {
 		b.notice(x, x.Line, "%s is left out: the dry mesh has its own gateway of that name", x)
@@ -255,6 +275,21 @@ func (b *builder) service(x manifest.Object) manifest.Object {
 		}
 	}
 	return x
+}
+
+// pointed notes an object that leads a Service of no pods somewhere, and says whether it does.
+func (b *builder) pointed(x manifest.Object) bool {
+	service := x.Name()
+	if x.Kind() == "EndpointSlice" {
+		service = text(x, "metadata", "labels", "kubernetes.io/service-name")
+	}
+	for _, s := range b.m.Objects {
+		if s.Kind() == "Service" && s.Group() == "" && s.Namespace() == x.Namespace() && s.Name() == service && len(stringMap(s.At("spec", "selector"))) == 0 {
+			b.mistake(x, x.Line, "%s is not taken over: where %s leads, which selects no pods, is not asked", x, s)
+			return true
+		}
+	}
+	return false
 }
 
 // gateways that an installation of Istio usually has, and the dry mesh too.
@@ -341,11 +376,14 @@ func (b *builder) finish() {
 		b.m.Namespaces = append(b.m.Namespaces, *n)
 	}
 	slices.SortFunc(b.m.Namespaces, func(x, y Namespace) int { return strings.Compare(x.Name, y.Name) })
-	slices.SortFunc(b.m.Workloads, func(x, y Workload) int { return strings.Compare(x.Label(), y.Label()) })
+	slices.SortFunc(b.m.Workloads, func(x, y Workload) int {
+		return cmp.Or(strings.Compare(x.path(), y.path()), strings.Compare(x.Kind, y.Kind))
+	})
 	slices.Sort(b.m.Assumed)
 	for i := range b.m.Workloads {
 		w := &b.m.Workloads[i]
 		w.NamespaceLabels, w.Proxy = b.spaces[w.Namespace].Labels, b.m.proxyConfigs(*w)
+		w.namesake = slices.ContainsFunc(b.m.Workloads, func(x Workload) bool { return x.path() == w.path() && x.Kind != w.Kind })
 	}
 	b.m.Mistakes, b.m.Notices = b.m.Mistakes.Sorted(), b.m.Notices.Sorted()
 }

@@ -29,10 +29,19 @@ type Workload struct {
 	HostNetwork     bool
 	// Proxy are the ProxyConfigs by which its sidecar is injected.
 	Proxy string
+
+	namesake bool // another kind of workload of the namespace has its name
 }
 
-// Label is how people name it.
-func (w Workload) Label() string { return w.Namespace + "/" + w.Name }
+// Label is how people name it: by its kind too, where another kind of workload has its name.
+func (w Workload) Label() string {
+	if w.namesake {
+		return w.path() + " (" + w.Kind + ")"
+	}
+	return w.path()
+}
+
+func (w Workload) path() string { return w.Namespace + "/" + w.Name }
 
 // Workloads that nobody has written, by which what holds for everybody else is seen.
 const (

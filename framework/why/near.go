@@ -67,10 +67,18 @@ func (o Object) port(number int) (protocol string, ok bool) {
 	return protocol, ok
 }
 
-// visibleIn says whether an object is exported to a namespace.
-func (o Object) visibleIn(namespace string) bool {
-	to := o.texts("exportTo")
-	return len(to) == 0 || slices.Contains(to, "*") || slices.Contains(to, namespace) || slices.Contains(to, ".") && o.Namespace == namespace
+// exportTo are the namespaces to which a ServiceEntry is exported, as it says, or the mesh for it; nil is all.
+func (q Question) exportTo(o Object) []string {
+	if to := o.texts("exportTo"); len(to) > 0 {
+		return to
+	}
+	return q.ExportTo
+}
+
+// sees says whether a ServiceEntry is exported to the proxy's namespace.
+func (q Question) sees(o Object) bool {
+	to := q.exportTo(o)
+	return len(to) == 0 || slices.Contains(to, "*") || slices.Contains(to, q.Namespace) || slices.Contains(to, ".") && o.Namespace == q.Namespace
 }
 
 // serviceEntries are those that have a host, or an address.
@@ -98,30 +106,62 @@ func addressHas(address, host string) bool {
 	return address == host
 }
 
-// sidecars are the Sidecar objects that may hold for the client's pod, its own namespace's first.
-func (q Question) sidecars() []Object {
-	var out, mesh []Object
+// sidecar is the Sidecar that holds for the client's pod, of which Istio takes one: of its namespace one that selects it, else one
+// for all of the namespace, else one for all of the mesh.
+func (q Question) sidecar() (Object, bool) {
+	var found Object
+	best := 0
 	for _, o := range q.Objects {
+		if o.Kind != "Sidecar" {
+			continue
+		}
+		rank, selects := 0, o.selector()
 		switch {
-		case o.Kind != "Sidecar":
+		case len(selects) > 0:
+			if o.Namespace == q.Namespace && has(q.Labels, selects) {
+				rank = 3
+			}
 		case o.Namespace == q.Namespace:
-			out = append(out, o)
+			rank = 2
 		case o.Namespace == rootNamespace:
-			mesh = append(mesh, o)
+			rank = 1
+		}
+		if rank > best {
+			found, best = o, rank
 		}
 	}
-	return append(out, mesh...)
+	return found, best > 0
 }
 
-// policyObject is what sets an outbound policy for the client.
-func (q Question) policyObject(policy egress.Policy) string {
-	for _, o := range q.sidecars() {
-		p, _ := o.Spec["outboundTrafficPolicy"].(map[string]any)
-		if mode, ok := p["mode"].(string); ok && mode == string(policy) {
-			return o.String()
+// selector are the labels of pods that an object is for; none is all.
+func (o Object) selector() map[string]string {
+	s, _ := o.Spec["workloadSelector"].(map[string]any)
+	labels, _ := s["labels"].(map[string]any)
+	out := map[string]string{}
+	for k, v := range labels {
+		out[k] = fmt.Sprint(v)
+	}
+	return out
+}
+
+func has(labels, want map[string]string) bool {
+	for k, v := range want {
+		if labels[k] != v {
+			return false
 		}
 	}
-	if q.Policy == policy {
+	return true
+}
+
+// policyObject is what sets an outbound policy for the client: its Sidecar, where that says anything of it, else the mesh.
+func (q Question) policyObject(policy egress.Policy) string {
+	o, _ := q.sidecar()
+	p, _ := o.Spec["outboundTrafficPolicy"].(map[string]any)
+	mode, said := p["mode"].(string)
+	switch {
+	case said && mode == string(policy):
+		return o.String()
+	case !said && q.Policy == policy:
 		return "the mesh configuration (outboundTrafficPolicy)"
 	}
 	return "the outbound policy"
@@ -147,12 +187,16 @@ func (q Question) notUsed(o Object, host string, port int) string {
 	switch {
 	case !has:
 		return fmt.Sprintf("has the host, and no port %d: it has %s", port, strings.Join(o.ports(), ", "))
-	case !o.visibleIn(q.Namespace):
-		return fmt.Sprintf("has the host and port %d, and is not exported to namespace %s (exportTo: %s)", port, q.Namespace, strings.Join(o.texts("exportTo"), ", "))
+	case !q.sees(o):
+		setting := "exportTo"
+		if len(o.texts("exportTo")) == 0 {
+			setting = "the mesh's defaultServiceExportTo"
+		}
+		return fmt.Sprintf("has the host and port %d, and is not exported to namespace %s (%s: %s)", port, q.Namespace, setting, strings.Join(q.exportTo(o), ", "))
 	case slices.Contains(q.Config.ports(host), port):
 		return fmt.Sprintf("has the host and port %d, and the proxy knows it, as %s: the call is none, or came to another address than the proxy has for the host", port, protocol)
 	}
-	for _, s := range q.sidecars() {
+	if s, ok := q.sidecar(); ok {
 		if limits, _ := s.Spec["egress"].([]any); len(limits) > 0 {
 			return fmt.Sprintf("has the host and port %d, and the proxy does not know it: %s limits what it sees (egress.hosts)", port, s)
 		}

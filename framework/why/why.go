@@ -18,13 +18,16 @@ import (
 type Question struct {
 	Probe  egress.Probe
 	Result egress.ProbeResult
-	// Namespace is that of the client's pod; Captured says that it has a sidecar.
+	// Namespace is that of the client's pod, and Labels are its labels; Captured says that it has a sidecar.
 	Namespace string
+	Labels    map[string]string
 	Captured  bool
 	Config    Config   // of the client's sidecar
 	Objects   []Object // of the cluster that decide about egress, as far as they may be read
 	// Policy is the mesh-wide outbound policy; "" where it could not be read.
 	Policy egress.Policy
+	// ExportTo are the namespaces to which the mesh exports ServiceEntries that do not say it (defaultServiceExportTo); nil is all.
+	ExportTo []string
 }
 
 // Answer is why a call came out as it did.
@@ -170,7 +173,7 @@ func (q Question) letOut(a *Answer, s service, l egress.AccessLog, o egress.Obse
 func (q Question) service(a *Answer, s service) {
 	found := false
 	for _, o := range q.serviceEntries(s.host) {
-		if p, ok := o.port(s.port); ok && slices.Contains(o.hosts(), s.host) && o.visibleIn(q.Namespace) {
+		if p, ok := o.port(s.port); ok && slices.Contains(o.hosts(), s.host) && q.sees(o) {
 			found = true
 			a.because(o.String(), "has the host %s with port %d (%s)", s.host, s.port, p)
 		}

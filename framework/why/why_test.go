@@ -49,6 +49,12 @@ func asked(url string, got egress.Outcome, line egress.AccessLog) Question {
 	}
 }
 
+// private is a question in a mesh in which objects are for their own namespaces unless they say otherwise.
+func private(q Question) Question {
+	q.ExportTo = []string{"."}
+	return q
+}
+
 func TestExplain(t *testing.T) {
 	config, have := configured(t)
 	blocked := egress.AccessLog{RouteName: "block_all", ResponseCode: 502, Authority: "httpbin.org", DownstreamLocal: "198.51.100.10:80"}
@@ -75,6 +81,14 @@ func TestExplain(t *testing.T) {
 		"not exported": {asked("https://en.wikipedia.org/", egress.BRST, egress.AccessLog{UpstreamCluster: "BlackHoleCluster", DownstreamLocal: "91.198.174.192:443"}), "", []string{
 			"ServiceEntry egress-control/wiki has the host and port 443, and is not exported to namespace egress-client (exportTo: .)",
 		}, nil},
+		"not exported by default": {private(asked("http://a.example/", egress.B502, egress.AccessLog{RouteName: "block_all", Authority: "a.example", DownstreamLocal: "198.51.100.9:80"})), `
+- {kind: ServiceEntry, namespace: shop, name: a, spec: {hosts: [a.example], ports: [{number: 80, protocol: HTTP}]}}`, []string{
+			"ServiceEntry shop/a has the host and port 80, and is not exported to namespace egress-client (the mesh's defaultServiceExportTo: .)",
+		}, nil},
+		"another's of the host, not exported by default": {private(asked("http://httpbin.org/get", egress.OK, open)), `
+- {kind: ServiceEntry, namespace: shop, name: a, spec: {hosts: [httpbin.org], ports: [{number: 80, protocol: HTTP}]}}`, []string{
+			"ServiceEntry egress-client/open-httpbin has the host httpbin.org",
+		}, []string{"shop/a"}},
 		"a Sidecar hides it": {asked("http://a.example/", egress.B502, egress.AccessLog{RouteName: "block_all", Authority: "a.example:80", DownstreamLocal: "198.51.100.9:80"}), `
 - {kind: ServiceEntry, namespace: shop, name: a, spec: {hosts: ["*.example"], ports: [{number: 80, protocol: HTTP}]}}
 - {kind: Sidecar, namespace: egress-client, name: default, spec: {egress: [{hosts: ["./*"]}], outboundTrafficPolicy: {mode: REGISTRY_ONLY}}}
@@ -130,6 +144,46 @@ func TestExplain(t *testing.T) {
 				t.Errorf("%s: %q is in\n%s", name, not, text)
 			}
 		}
+	}
+}
+
+// Of several Sidecars one holds: Istio takes one that selects the pod before one for the namespace, and that before one for the mesh.
+func TestSidecarOfThePod(t *testing.T) {
+	const (
+		mine    = `{kind: Sidecar, namespace: egress-client, name: mine, spec: {workloadSelector: {labels: {app: a}}, outboundTrafficPolicy: {mode: ALLOW_ANY}}}`
+		others  = `{kind: Sidecar, namespace: egress-client, name: others, spec: {workloadSelector: {labels: {app: b}}, outboundTrafficPolicy: {mode: ALLOW_ANY}}}`
+		silent  = `{kind: Sidecar, namespace: egress-client, name: silent, spec: {workloadSelector: {labels: {app: a}}, egress: [{hosts: ["./*"]}]}}`
+		spaces  = `{kind: Sidecar, namespace: egress-client, name: spaces, spec: {outboundTrafficPolicy: {mode: ALLOW_ANY}}}`
+		root    = `{kind: Sidecar, namespace: istio-system, name: root, spec: {outboundTrafficPolicy: {mode: ALLOW_ANY}}}`
+		strange = `{kind: Sidecar, namespace: other, name: strange, spec: {outboundTrafficPolicy: {mode: ALLOW_ANY}}}`
+		meshes  = "the mesh configuration (outboundTrafficPolicy)"
+	)
+	for name, x := range map[string]struct {
+		objects []string
+		policy  egress.Policy // of the mesh
+		want    string
+	}{
+		"one that selects it":           {[]string{root, spaces, others, mine}, egress.RegistryOnly, "Sidecar egress-client/mine"},
+		"one that selects another":      {[]string{others}, egress.AllowAny, meshes},
+		"one for the namespace":         {[]string{root, others, spaces}, egress.RegistryOnly, "Sidecar egress-client/spaces"},
+		"one for the mesh":              {[]string{others, root}, egress.RegistryOnly, "Sidecar istio-system/root"},
+		"one of another namespace":      {[]string{strange}, egress.AllowAny, meshes},
+		"one that says nothing of it":   {[]string{spaces, silent}, egress.AllowAny, meshes},
+		"what holds says another thing": {[]string{spaces, silent}, egress.RegistryOnly, "the outbound policy"},
+	} {
+		q := asked("https://a.example/", egress.Pass, egress.AccessLog{UpstreamCluster: "PassthroughCluster", DownstreamLocal: "198.51.100.9:443"})
+		q.Labels, q.Policy = map[string]string{"app": "a", "version": "v1"}, x.policy
+		q.Objects = objects(t, "- "+strings.Join(x.objects, "\n- "))
+		if got := Explain(q).Because[0].Object; got != x.want {
+			t.Errorf("%s: %s, want %s", name, got, x.want)
+		}
+	}
+	q := asked("http://a.example/", egress.B502, egress.AccessLog{RouteName: "block_all", Authority: "a.example", DownstreamLocal: "198.51.100.9:80"})
+	q.Labels = map[string]string{"app": "b"}
+	q.Objects = objects(t, "- "+silent+`
+- {kind: ServiceEntry, namespace: shop, name: a, spec: {hosts: [a.example], ports: [{number: 80, protocol: HTTP}]}}`)
+	if text := Explain(q).Text(); strings.Contains(text, "silent") {
+		t.Errorf("a Sidecar for others limits nothing:\n%s", text)
 	}
 }
 

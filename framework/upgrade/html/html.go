@@ -66,7 +66,7 @@ func bad(i upgrade.TimelineItem) bool {
 // headline is the upgrade in one sentence, and the class of its colour.
 func headline(r *upgrade.Report) (class, text string) {
 	switch {
-	case r.Leaks > 0:
+	case r.Leaked():
 		return "leak", fmt.Sprintf("Blocked traffic got out: attempts %d, leak-seconds %.2f", r.Leaks, r.LeakSeconds)
 	case len(r.Faults) > 0:
 		return "unsure", "It is not proven that nothing got out"
