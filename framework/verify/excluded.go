@@ -39,6 +39,9 @@ func (s *seen) excludedBy(a Answer) string {
 	if w.User == sidecarUser {
 		return fmt.Sprintf("it runs as user %d, which is the sidecar's own: what that sends is not redirected", sidecarUser)
 	}
+	if w.Group == sidecarUser {
+		return fmt.Sprintf("it runs as group %d, which is the sidecar's own: what that sends is not redirected", sidecarUser)
+	}
 	notes := s.m.Mesh.annotationsOf(w)
 	addresses := s.o.addresses(a.question.Host)
 	for _, k := range sortedKeys(notes) {

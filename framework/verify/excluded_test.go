@@ -24,6 +24,7 @@ func TestExcludedBy(t *testing.T) {
 		"by the installation":           {"", "", "values: {global: {proxy: {excludeOutboundPorts: '22'}}}", map[string]string{"tcp://unregistered.example:22": ports}},
 		"no longer by the installation": {ports + ": '23'", "", "values: {global: {proxy: {excludeOutboundPorts: '22'}}}", map[string]string{"tcp://unregistered.example:22": "they are not redirected"}},
 		"by user":                       {ports + ": '22'", "securityContext: {runAsUser: 1337}, ", "", map[string]string{"tcp://unregistered.example:25": "user 1337"}},
+		"by group":                      {ports + ": '22'", "securityContext: {runAsGroup: 1337}, ", "", map[string]string{"tcp://unregistered.example:25": "group 1337"}},
 		"by mode":                       {"sidecar.istio.io/interceptionMode: NONE", "", "", map[string]string{"tcp://unregistered.example:25": "interceptionMode"}},
 		"by the proxy's mode":           {"proxy.istio.io/config: '{interceptionMode: NONE}'", "", "", map[string]string{"tcp://unregistered.example:25": "proxy.istio.io/config"}},
 		"by the mesh's mode":            {"", "", "meshConfig: {defaultConfig: {interceptionMode: NONE}}", map[string]string{"tcp://unregistered.example:25": "defaultConfig"}},
