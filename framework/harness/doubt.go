@@ -10,6 +10,9 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"mesh-egress-conformance/framework/egress"
@@ -143,13 +146,26 @@ func (r *rules) nudge(ctx context.Context, c egress.Case) (mesh.Settled, error) 
 	}
 	objs := nudges(r.clients.namespaces(c), r.ours)
 	r.complete(objs)
-	var made []*fixture.Object
+	var hiding, wider, made []*fixture.Object
+	if !r.ours {
+		var err error
+		if hiding, err = r.sidecars(ctx, c); err != nil {
+			return mesh.Settled{}, err
+		}
+		for _, o := range hiding {
+			wider = append(wider, widened(o))
+		}
+	}
 	s, err := r.changer.Do(ctx, mesh.Mutation{Proxies: proxies, Write: func(ctx context.Context) (_ mesh.Written, err error) {
-		made, err = r.fixtures.Apply(ctx, "", objs...)
-		return mesh.Written{Made: made}, err
+		if made, err = r.fixtures.Apply(ctx, "", objs...); err != nil {
+			return mesh.Written{Made: made}, err
+		}
+		others, err := r.fixtures.Apply(ctx, "", wider...)
+		return mesh.Written{Made: slices.Concat(made, others)}, err
 	}})
 	_, gone := r.changer.Do(ctx, mesh.Mutation{Proxies: proxies, Write: func(ctx context.Context) (mesh.Written, error) {
-		return mesh.Written{Removed: made}, r.fixtures.Remove(ctx, made...)
+		again, err := r.fixtures.Apply(ctx, "", hiding...)
+		return mesh.Written{Made: again, Removed: made}, errors.Join(err, r.fixtures.Remove(ctx, made...))
 	}})
 	if gone != nil { // they change nothing for anybody, and go at the end of the session
 		r.mu.Lock()
@@ -163,6 +179,56 @@ func (r *rules) nudge(ctx context.Context, c egress.Case) (mesh.Settled, error) 
 	return s, err
 }
 
+// sidecars are the Sidecars of a case that there are now, as they can be applied again.
+func (r *rules) sidecars(ctx context.Context, c egress.Case) ([]*fixture.Object, error) {
+	r.mu.Lock()
+	applied := slices.Clone(r.of(c).applied)
+	r.mu.Unlock()
+	seen := map[types.UID]bool{}
+	var out []*fixture.Object
+	for _, o := range applied {
+		if o.GetKind() != "Sidecar" || seen[o.GetUID()] {
+			continue
+		}
+		seen[o.GetUID()] = true
+		now, err := r.fixtures.Get(ctx, o)
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return nil, fmt.Errorf("look at %s: %w", fixture.Describe(o), err)
+		case now.GetUID() == o.GetUID() && now.GetDeletionTimestamp() == nil:
+			out = append(out, bare(now))
+		}
+	}
+	return out, nil
+}
+
+// bare is an object without what the API server adds.
+func bare(o *fixture.Object) *fixture.Object {
+	out := &fixture.Object{Object: map[string]any{"apiVersion": o.GetAPIVersion(), "kind": o.GetKind(), "spec": o.DeepCopy().Object["spec"]}}
+	out.SetName(o.GetName())
+	out.SetNamespace(o.GetNamespace())
+	out.SetLabels(o.GetLabels())
+	out.SetAnnotations(o.GetAnnotations())
+	return out
+}
+
+// widened is a Sidecar that imports a host more, which nobody has: it changes nothing for the proxies that it is for, and all of them
+// are told.
+func widened(o *fixture.Object) *fixture.Object {
+	out := o.DeepCopy()
+	listeners, _, err := unstructured.NestedSlice(out.Object, "spec", "egress")
+	if err != nil || len(listeners) == 0 { // it hides nothing
+		return out
+	}
+	if first, ok := listeners[0].(map[string]any); ok {
+		hosts, _ := first["hosts"].([]any)
+		first["hosts"] = append(slices.Clone(hosts), "./nudge.invalid")
+		_ = unstructured.SetNestedSlice(out.Object, listeners, "spec", "egress") // it has a spec
+	}
+	return out
+}
+
 // nudged stands for a case where objects wait to be removed that concern none.
 var nudged = egress.Case{Name: "(nudge)"}
 
@@ -170,7 +236,7 @@ var nudged = egress.Case{Name: "(nudge)"}
 // ServiceEntry istiod works out listeners, routes and the names that sidecars answer for, and beside a VirtualService all
 // clusters too (shouldUseDelta, pilot/pkg/networking/core/cluster.go). A Sidecar may keep them from a proxy, but not an
 // EnvoyFilter, whomever it selects (proxyDependentOnConfig, pilot/pkg/xds/proxy_dependencies.go). On somebody else's cluster
-// nobody is asked for leave to make those.
+// nobody is asked for leave to make those: the Sidecar itself is changed for a moment there, see widened.
 func nudges(namespaces []string, filters bool) []*fixture.Object {
 	var out []*fixture.Object
 	for _, ns := range namespaces {

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"encoding/json"
 	"slices"
 	"testing"
 
@@ -63,6 +64,31 @@ func TestNudges(t *testing.T) {
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("with filters %t: %v, wanted %v", filters, got, want)
+		}
+	}
+}
+
+// A Sidecar that is widened for a moment imports all that it did, and its present state is left alone.
+func TestWidened(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"egress":[{"hosts":["./a.example","istio-system/*"]},{"hosts":["~/*"]}]}`: `{"egress":[{"hosts":["./a.example","istio-system/*","./nudge.invalid"]},{"hosts":["~/*"]}]}`,
+		`{"outboundTrafficPolicy":{"mode":"ALLOW_ANY"}}`:                            `{"outboundTrafficPolicy":{"mode":"ALLOW_ANY"}}`,
+	} {
+		var spec map[string]any
+		if err := json.Unmarshal([]byte(text), &spec); err != nil {
+			t.Fatal(err)
+		}
+		o := &fixture.Object{Object: map[string]any{"apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": map[string]any{
+			"name": "s", "namespace": "a", "uid": "u", "resourceVersion": "1", "managedFields": []any{}, "labels": map[string]any{"l": "m"},
+		}, "spec": spec}}
+		plain := bare(o)
+		got, _ := json.Marshal(widened(plain).Object["spec"])
+		left, _ := json.Marshal(o.Object["spec"])
+		if string(got) != want || string(left) != text {
+			t.Errorf("%s: %s, left %s", text, got, left)
+		}
+		if plain.GetUID() != "" || plain.GetResourceVersion() != "" || plain.GetName() != "s" || plain.GetNamespace() != "a" || plain.GetLabels()["l"] != "m" {
+			t.Errorf("%+v", plain.Object)
 		}
 	}
 }
