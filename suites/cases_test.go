@@ -1,9 +1,8 @@
 package suites_test
 
 import (
-	_ "embed"
+	"embed"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -77,10 +76,15 @@ func TestLoadMore(t *testing.T) {
 	}
 }
 
+// Ginkgo runs this program in another folder.
+//
+//go:embed *.yaml */*.yaml
+var thisFolder embed.FS
+
 // This folder, read as one of the user's, is no addition to itself. One that describes a built-in client is told so, and a
 // checkout that has changed one since the program was built, of that one alone.
 func TestThisFolderAsAnother(t *testing.T) {
-	clients, err := os.ReadFile("clients.yaml")
+	clients, err := thisFolder.ReadFile("clients.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +92,7 @@ func TestThisFolderAsAnother(t *testing.T) {
 	if changed == string(clients) {
 		t.Fatal("clients.yaml has no client other to change")
 	}
-	revisions, err := os.ReadFile("revisions.yaml")
+	revisions, err := thisFolder.ReadFile("revisions.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +107,7 @@ func TestThisFolderAsAnother(t *testing.T) {
 		dir  fs.FS
 		want []string
 	}{
-		"this folder":          {input.Tree("."), nil},
+		"this folder":          {thisFolder, nil},
 		"with one more":        {with(string(clients) + "- {name: mine}\n"), nil},
 		"one was changed":      {with(changed), []string{`client "other" ` + twice}},
 		"one of the user's":    {with("- {name: other, dualStack: true}\n"), []string{`client "other" ` + twice}},
@@ -121,8 +125,8 @@ func TestThisFolderAsAnother(t *testing.T) {
 			}
 		})
 	}
-	f := suites.Read(input.Tree("."))
-	_, all, err := suites.LoadMore(input.Tree("."))
+	f := suites.Read(thisFolder)
+	_, all, err := suites.LoadMore(thisFolder)
 	if own := len(suites.Folder().Clients); err != nil || len(f.Clients) != 0 || len(all) != own {
 		t.Errorf("%d clients, %d in all, %d built in, %v", len(f.Clients), len(all), own, err)
 	}
