@@ -396,7 +396,7 @@ func (s *starter) release(cases []egress.Case) {
 			continue
 		}
 		delete(s.once, name)
-		end, err := s.pods.End(name) // of one that did not start well, there is none
+		end, err := s.ending(name) // of one that did not start well, there is none
 		if err != nil {
 			continue
 		}
@@ -406,12 +406,23 @@ func (s *starter) release(cases []egress.Case) {
 			defer close(ended)
 			ctx, stop := s.alive(s.life)
 			defer stop()
-			s.logs.Stop(name)
 			if err := end(ctx); err != nil && ctx.Err() == nil {
 				s.logf("a client that nobody needs any more: %v", err)
 			}
 		}()
 	}
+}
+
+// ending takes a client out of those that run, and returns what ends it and the following of its log.
+func (s *starter) ending(name string) (func(context.Context) error, error) {
+	end, err := s.pods.End(name)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		s.logs.Stop(name)
+		return end(ctx)
+	}, nil
 }
 
 // unneeded are the clients that none of the cases needs and that may end.

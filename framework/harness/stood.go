@@ -295,8 +295,7 @@ func (s *starter) endNow(ctx context.Context, c egress.Client, started bool) err
 		}
 		return nil
 	}
-	s.logs.Stop(c.Name)
-	end, err := s.pods.End(c.Name)
+	end, err := s.ending(c.Name)
 	if err != nil {
 		return err
 	}

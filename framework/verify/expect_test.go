@@ -162,17 +162,7 @@ func TestFailsThere(t *testing.T) {
 		if strings.Join(got, "\n") != x.want {
 			t.Errorf("%s: %v, want %s", name, got, x.want)
 		}
-		b, err := Present(r.Answers).YAML()
-		if err != nil {
-			t.Fatal(err)
-		}
-		e, err := ParseExpectations("egress.yaml", b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if d, idle := e.Judge(r.Answers); len(d)+len(idle) > 0 {
-			t.Errorf("%s: the present state is not as expected: %v %v\n%s", name, d, idle, b)
-		}
+		presentHolds(t, name, r)
 	}
 	was, _, _ := reported(t, basic, strict)
 	now, _, _ := reported(t, basic, rejects(stranger))
@@ -227,17 +217,7 @@ func TestLanded(t *testing.T) {
 		if (len(got) == 0) != (x.want == "") || x.want != "" && !strings.Contains(strings.Join(got, "\n"), "detour: "+x.want) {
 			t.Errorf("%s: %v, want %s", name, got, x.want)
 		}
-		b, err := Present(r.Answers).YAML()
-		if err != nil {
-			t.Fatal(err)
-		}
-		e, err := ParseExpectations("egress.yaml", b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if d, idle := e.Judge(r.Answers); len(d)+len(idle) > 0 {
-			t.Errorf("%s: the present state is not as expected: %v %v\n%s", name, d, idle, b)
-		}
+		presentHolds(t, name, r)
 	}
 }
 
@@ -260,5 +240,21 @@ func TestIdleRules(t *testing.T) {
 		if got := r.Mistakes.Error(); (got == "") != (x.want == "") || !strings.Contains(got, x.want) || strings.Count(got, "\n") > 0 {
 			t.Errorf("%s: %s", name, got)
 		}
+	}
+}
+
+// presentHolds demands that what is written of the present state expects just that.
+func presentHolds(t *testing.T, name string, r *Report) {
+	t.Helper()
+	b, err := Present(r.Answers).YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := ParseExpectations("egress.yaml", b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, idle := e.Judge(r.Answers); len(d)+len(idle) > 0 {
+		t.Errorf("%s: the present state is not as expected: %v %v\n%s", name, d, idle, b)
 	}
 }

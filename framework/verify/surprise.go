@@ -131,7 +131,7 @@ func (a Answer) udp() bool { return a.question.speech.scheme == "udp" }
 func (s *seen) allowAny() []Surprise {
 	var out []Surprise
 	for _, g := range s.groups(func(a Answer) ([]Source, bool) {
-		of := a.by(func(o string) bool { return !strings.HasPrefix(o, "Sidecar ") })
+		of := a.by(func(o string) bool { return !isA("Sidecar")(o) })
 		return of, a.State == Allowed && a.Passthrough && a.unnamed() && s.m.Mesh.Policy != egress.RegistryOnly && len(of) > 0
 	}) {
 		out = append(out, Surprise{
@@ -146,7 +146,7 @@ func (s *seen) allowAny() []Surprise {
 func (s *seen) sidecarLoosens() []Surprise {
 	var out []Surprise
 	for _, g := range s.groups(func(a Answer) ([]Source, bool) {
-		of := a.by(func(o string) bool { return strings.HasPrefix(o, "Sidecar ") })
+		of := a.by(isA("Sidecar"))
 		return of, a.State == Allowed && a.Passthrough && s.m.Mesh.Policy == egress.RegistryOnly && len(of) > 0
 	}) {
 		out = append(out, Surprise{
@@ -167,6 +167,11 @@ func (a Answer) by(is func(object string) bool) []Source {
 		}
 	}
 	return out
+}
+
+// isA says whether an object, as Source names it, is of a kind.
+func isA(kind string) func(object string) bool {
+	return func(o string) bool { return strings.HasPrefix(o, kind+" ") }
 }
 
 // captured says whether a class has a sidecar.
@@ -191,7 +196,7 @@ func (s *seen) noSidecar() []Surprise {
 func (s *seen) trustsName() []Surprise {
 	var out []Surprise
 	for _, g := range s.groups(func(a Answer) ([]Source, bool) {
-		of := a.by(func(o string) bool { return strings.HasPrefix(o, "ServiceEntry ") })
+		of := a.by(isA("ServiceEntry"))
 		return of, a.Kind == Lie && a.State == Allowed && a.Registered && len(of) > 0
 	}) {
 		out = append(out, Surprise{
@@ -206,7 +211,7 @@ func (s *seen) trustsName() []Surprise {
 func (s *seen) swallowsPort() []Surprise {
 	var out []Surprise
 	for _, g := range s.groups(func(a Answer) ([]Source, bool) {
-		of := a.by(func(o string) bool { return strings.HasPrefix(o, "ServiceEntry ") })
+		of := a.by(isA("ServiceEntry"))
 		return of, a.unnamed() && a.Kind != Lie && (a.State == Allowed && a.Registered || a.State == Led && a.Outcome == egress.OK) && a.question.speech.scheme == plain.scheme && len(of) > 0
 	}) {
 		out = append(out, Surprise{

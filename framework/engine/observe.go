@@ -1,0 +1,54 @@
+package engine
+
+import (
+	"context"
+	"slices"
+
+	"mesh-egress-conformance/framework/egress"
+)
+
+// Observe makes one probe now, changes nothing, and returns it with all witnesses. Any outcome is
+// accepted.
+func (e *Engine) Observe(ctx context.Context, p egress.Probe) egress.ProbeResult {
+	return e.observe(ctx, egress.Case{Name: "probe", Curl: true, Probes: []egress.Probe{p}}, anything)[0]
+}
+
+// passing are failures that a busy machine has for a moment, whatever the mesh does: a name that is not resolved in time,
+// a connection that is not made.
+const passing = egress.TMO | egress.REF | egress.DNSX | egress.Stall
+
+// Examine makes many probes of what stands, changes nothing, and returns each with all witnesses, in their order. Any
+// outcome is accepted that is not passing: one that may be is given time to pass, and is not called proven to be the mesh's
+// where it stays. Attempts of which curl need not be asked are made by the agents.
+func (e *Engine) Examine(ctx context.Context, probes []egress.Probe) []egress.ProbeResult {
+	return e.observe(ctx, egress.Case{Name: "probes", Probes: probes}, anything&^passing)
+}
+
+func (e *Engine) observe(ctx context.Context, c egress.Case, want egress.Outcome) []egress.ProbeResult {
+	e.defaults()
+	c.Probes = slices.Clone(c.Probes)
+	for i := range c.Probes {
+		if c.Probes[i].Wants == (egress.Wants{}) {
+			want := want
+			if c.Probes[i].Server != "" { // a name that the mesh alone may know
+				want |= egress.DNSX
+			}
+			c.Probes[i].Wants = egress.Wants{want, want, want, want}
+		}
+	}
+	res := egress.Result{Phases: []egress.PhaseResult{{Phase: egress.Before}}}
+	r := e.newRun(c)
+	err := r.begin(ctx)
+	if err == nil {
+		err = r.probe(ctx, egress.Before, true)
+	}
+	r.judge(ctx, &res, err)
+	if got := res.Phases[0].Probes; len(got) == len(c.Probes) && len(got) > 0 {
+		return got
+	}
+	out := make([]egress.ProbeResult, len(c.Probes)) // nothing was heard of any
+	for i, p := range c.Probes {
+		out[i] = egress.ProbeResult{Probe: p.String(), From: p.From, Verdict: egress.Inconclusive, Why: res.Why}
+	}
+	return out
+}
