@@ -355,6 +355,9 @@ func TestText(t *testing.T) {
 	if strings.Contains(b.String(), "VIOLATES http-good") {
 		t.Error("a case that conforms is explained")
 	}
+	if end := b.String()[strings.LastIndex(b.String(), "rerun:"):]; !strings.Contains(end, "\nviolates http-bad: ") || !strings.Contains(end, "\ninconclusive http-unsure: ") {
+		t.Errorf("the end of the text does not name what failed:\n%s", end)
+	}
 	r.Cases[2].Unfinished, r.Cases[2].Phases = true, nil
 	b.Reset()
 	if err := r.WriteText(&b, Text{}); err != nil {

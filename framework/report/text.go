@@ -18,8 +18,8 @@ func (r *Report) Summary() string {
 		c.Total, r.Took, c.Conforms, c.Violates, c.Inconclusive, c.Skipped, c.NotApplicable)
 }
 
-// WriteText prints every case that does not conform in full, then the summary; before them the table, where it is asked
-// for. Nothing in it can move the cursor or write over another line. Cases that the run ended before are listed in one
+// WriteText prints every case that does not conform in full, then each in one line, and the summary; before them the table,
+// where it is asked for. Nothing in it can move the cursor or write over another line. Cases that the run ended before are listed in one
 // line, since they have nothing else to say.
 func (r *Report) WriteText(w io.Writer, o Text) error {
 	var b bytes.Buffer
@@ -61,7 +61,18 @@ func (o Text) report(w io.Writer, r *Report) {
 	if r.Shard != nil {
 		fmt.Fprintln(w, r.Shard.words())
 	}
+	o.once(w, r)
 	fmt.Fprintln(w, r.Summary())
+}
+
+// once names every case that was explained once more, in one line each, since what a CI service keeps of a long output
+// is often its end alone.
+func (o Text) once(w io.Writer, r *Report) {
+	for _, c := range r.Cases {
+		if failed(c) {
+			fmt.Fprintf(w, "%s %s: %s\n", c.Verdict, printable.Line(c.Case.Name), printable.Line(o.reason(c)))
+		}
+	}
 }
 
 // failed says whether there is something to explain about a case: it does not conform, and that is not only because the
