@@ -84,8 +84,9 @@ func withoutProxy(o Observation) (Outcome, error) {
 	}
 	switch o.Client.ExitCode {
 	case wire.ExitTimeout:
-		// No line and no arrival: what the control client's answer came by did not carry this client's question.
-		if o.Captured && o.Answered && !o.Blind && len(o.Arrivals) == 0 {
+		// No line and no arrival: what the control client's answer came by did not carry this client's question. Without a
+		// connection it was not the mesh that held it: a question to DNS may have been lost.
+		if o.Captured && o.Client.Local != "" && o.Answered && !o.Blind && len(o.Arrivals) == 0 {
 			return Stall, nil
 		}
 		return onlyClient(o, TMO)

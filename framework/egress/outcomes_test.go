@@ -64,6 +64,7 @@ func TestStalled(t *testing.T) {
 		"at a gateway":                      {Observation{Answered: true, Client: client(28, 0), Captured: true, Mesh: []AccessLog{sent}, Hops: []Hop{{Gateway: "g", Line: &mesh[0]}}}, Stall},
 		"at a gateway that says nothing":    {Observation{Answered: true, Client: client(28, 0), Captured: true, Mesh: []AccessLog{sent}, Hops: []Hop{{Gateway: "g"}}}, disagrees},
 		"the control client waits too":      {Observation{Client: client(28, 0), Captured: true, Mesh: mesh}, disagrees},
+		"it never had a connection":         {Observation{Answered: true, Client: ClientWitness{ExitCode: 28}, Captured: true}, TMO},
 		"that, and no line":                 {Observation{Client: client(28, 0), Captured: true}, TMO},
 		"the client has no sidecar":         {Observation{Answered: true, Client: client(28, 0)}, TMO},
 		"it arrived past the sidecar":       {Observation{Answered: true, Client: client(28, 0), Captured: true, Arrivals: direct}, disagrees},

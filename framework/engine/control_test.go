@@ -2,6 +2,7 @@ package engine
 
 import (
 	"testing"
+	"time"
 
 	"mesh-egress-conformance/framework/egress"
 )
@@ -22,4 +23,19 @@ func TestControlAsClient(t *testing.T) {
 			t.Error(r.Why)
 		}
 	})
+}
+
+// A question to DNS may be lost on its way, of the client as of the control client: neither proves anything by it.
+func TestLostQuestions(t *testing.T) {
+	for _, client := range []string{"client", egress.ControlClient} {
+		for _, n := range []int{1, 2, 4} {
+			bubble(t, func(t *testing.T) {
+				e := engineOf(&world{unanswered: map[string]int{client: n}})
+				e.Patience = time.Second
+				if r := e.Run(t.Context(), theCase()); r.Verdict != egress.Conforms {
+					t.Errorf("%d questions of the client %s are lost: %s (%s)", n, client, r.Verdict, r.Why)
+				}
+			})
+		}
+	}
 }

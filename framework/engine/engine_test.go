@@ -55,6 +55,8 @@ type world struct {
 	lost        bool // the control client does not even get a connection
 	refusals    int  // of the control client's attempts while the rule is there
 
+	unanswered map[string]int // by client: how many of its next questions to DNS get no answer
+
 	pages   map[string]string // of the sidecar's administration interface, by path
 	rejects bool              // the client does not accept the certificate that it is shown
 	slow    bool              // everybody waits in vain
@@ -93,9 +95,15 @@ func (w *world) Do(ctx context.Context, client string, q probe.Request) (Executi
 	id := idRE.FindStringSubmatch(script)[1]
 	w.port++
 	port := 11000 + w.port
-	code, exit := w.request(client, id, port)
-	if w.lost && client == egress.ControlClient {
-		port = 0
+	var code, exit int
+	switch {
+	case w.unanswered[client] > 0:
+		w.unanswered[client]--
+		port, exit = 0, wire.ExitTimeout
+	case w.lost && client == egress.ControlClient:
+		port, exit = 0, wire.ExitRefused
+	default:
+		code, exit = w.request(client, id, port)
 	}
 	rep, err := json.Marshal(map[string]any{"exitcode": exit, "http_code": code, "local_port": port, "remote_ip": "198.51.100.10", "remote_port": 80})
 	if err != nil {
@@ -110,7 +118,7 @@ func (w *world) Do(ctx context.Context, client string, q probe.Request) (Executi
 
 func (w *world) request(client, id string, port int) (code, exit int) {
 	if client == egress.ControlClient {
-		if w.dead || w.lost {
+		if w.dead {
 			return 0, wire.ExitRefused
 		}
 		if w.open && w.refusals > 0 {

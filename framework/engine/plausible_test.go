@@ -17,28 +17,33 @@ func TestPlausible(t *testing.T) {
 		want       egress.Outcome
 		exit, code int
 		plausible  bool
+		local      string
 	}{
-		"an answer":                               {"http://x/", egress.OK, 0, 200, true},
-		"an answer instead of a block":            {"http://x/", egress.Blocked, 0, 200, false},
-		"a block":                                 {"http://x/", egress.Blocked, 0, 502, true},
-		"a block instead of an answer":            {"http://x/", egress.OK, 0, 502, false},
-		"a closed connection":                     {"https://x/", egress.Blocked, 35, 0, true},
-		"a closed connection, not an answer":      {"https://x/", egress.OK, 35, 0, false},
-		"a 403 after the rule that made it":       {"http://x/", egress.OK, 0, 403, false},
-		"the 404 that is provoked":                {"http://x/status/404", egress.OK, 0, 404, true},
-		"an error that is not the provoked one":   {"http://x/status/500", egress.OK, 0, 503, false},
-		"a 404 instead of a block":                {"http://x/", egress.Blocked, 0, 404, false},
-		"the error that is provoked":              {"http://x/status/500", egress.OK, 0, 500, true},
-		"the error that is provoked, not its end": {"http://x/status/500", egress.S503UH, 0, 500, false},
-		"no healthy host":                         {"http://x/status/500", egress.S503UH, 0, 503, true},
-		"either":                                  {"http://x/status/500", egress.S503UH | egress.OK, 0, 500, true},
-		"a refusal":                               {"http://x/", egress.REF, wire.ExitRefused, 0, true},
-		"a timeout instead of a refusal":          {"http://x/", egress.REF, wire.ExitTimeout, 0, false},
-		"a refusal instead of no name":            {"http://x/", egress.DNSX, wire.ExitRefused, 0, false},
-		"a timeout where it may be a block":       {"http://x/", egress.Blocked, wire.ExitTimeout, 0, true},
-		"a status that a rule orders":             {"http://x/", egress.Self, 0, 555, true},
+		"an answer":                               {"http://x/", egress.OK, 0, 200, true, ""},
+		"an answer instead of a block":            {"http://x/", egress.Blocked, 0, 200, false, ""},
+		"a block":                                 {"http://x/", egress.Blocked, 0, 502, true, ""},
+		"a block instead of an answer":            {"http://x/", egress.OK, 0, 502, false, ""},
+		"a closed connection":                     {"https://x/", egress.Blocked, 35, 0, true, ""},
+		"a closed connection, not an answer":      {"https://x/", egress.OK, 35, 0, false, ""},
+		"a 403 after the rule that made it":       {"http://x/", egress.OK, 0, 403, false, ""},
+		"the 404 that is provoked":                {"http://x/status/404", egress.OK, 0, 404, true, ""},
+		"an error that is not the provoked one":   {"http://x/status/500", egress.OK, 0, 503, false, ""},
+		"a 404 instead of a block":                {"http://x/", egress.Blocked, 0, 404, false, ""},
+		"the error that is provoked":              {"http://x/status/500", egress.OK, 0, 500, true, ""},
+		"the error that is provoked, not its end": {"http://x/status/500", egress.S503UH, 0, 500, false, ""},
+		"no healthy host":                         {"http://x/status/500", egress.S503UH, 0, 503, true, ""},
+		"either":                                  {"http://x/status/500", egress.S503UH | egress.OK, 0, 500, true, ""},
+		"a refusal":                               {"http://x/", egress.REF, wire.ExitRefused, 0, true, ""},
+		"a timeout instead of a refusal":          {"http://x/", egress.REF, wire.ExitTimeout, 0, false, ""},
+		"a refusal instead of no name":            {"http://x/", egress.DNSX, wire.ExitRefused, 0, false, ""},
+		"a timeout where it may be a block":       {"http://x/", egress.Blocked, wire.ExitTimeout, 0, true, "10.0.0.1:40000"},
+		"no connection instead of a block":        {"http://x/", egress.Blocked, wire.ExitTimeout, 0, false, ""},
+		"no name instead of a block":              {"http://x/", egress.Blocked, wire.ExitDNS, 0, false, ""},
+		"a stalled connection":                    {"http://x/", egress.Stall, wire.ExitTimeout, 0, true, "10.0.0.1:40000"},
+		"stalled before it was connected":         {"http://x/", egress.Stall, wire.ExitTimeout, 0, false, ""},
+		"a status that a rule orders":             {"http://x/", egress.Self, 0, 555, true, ""},
 	} {
-		x := round{client: egress.ClientWitness{ExitCode: c.exit, HTTPCode: c.code}}
+		x := round{client: egress.ClientWitness{ExitCode: c.exit, HTTPCode: c.code, Local: c.local}}
 		if got := plausible(egress.Probe{URL: c.url}, c.want, x); got != c.plausible {
 			t.Errorf("%s: %v, want %v", name, got, c.plausible)
 		}

@@ -65,16 +65,18 @@ const (
 
 // unconnected says whether the control client had no connection though it should.
 func (t *try) unconnected() bool {
-	c := t.control.client
-	missing := c.ExitCode == wire.ExitDNS || c.ExitCode == wire.ExitRefused || c.ExitCode == wire.ExitTimeout
 	wanted := t.probe.Dead || t.probe.Wants[t.phase]&(egress.DNSX|egress.REF) != 0
-	connects := t.probe.Protocol().Stream
-	return t.control.err == nil && missing && c.Local == "" && connects && !wanted
+	return t.control.err == nil && without(t.control.client) && t.probe.Protocol().Stream && !wanted
 }
+
+// without says whether a client never had a connection, by its own account.
+func without(c egress.ClientWitness) bool { return unreached(c) != 0 && c.Local == "" }
 
 // control makes the attempt from the control client. Names and addresses of the cluster may reach its
 // network later than the proxies: kube-proxy takes a second or more for a new Service, and many times that on a busy
-// machine. So what is missing is asked for again, as long as a result that is not the wanted one is given to change.
+// machine. A question to DNS may be lost on its way, and a resolver waits for five seconds until it asks again, which is
+// longer than an attempt may take to connect. So what is missing is asked for again, as long as a result that is not the
+// wanted one is given to change.
 func (r *run) control(ctx context.Context, t *try) *round {
 	tick := time.NewTicker(controlPause)
 	defer tick.Stop()
@@ -89,7 +91,8 @@ func (r *run) control(ctx context.Context, t *try) *round {
 			p, followed = p.ToServer(), true // the name exists for the mesh alone
 			continue
 		}
-		missing := x.err == nil && (x.client.ExitCode == wire.ExitDNS || x.client.ExitCode == wire.ExitRefused) && !p.Protocol().Question
+		code := x.client.ExitCode
+		missing := x.err == nil && (code == wire.ExitDNS || code == wire.ExitRefused || without(x.client)) && !p.Protocol().Question
 		if !missing || overdue(time.Since(start), patience, tries) || p.Dead || t.probe.Wants[t.phase]&(egress.DNSX|egress.REF) != 0 {
 			return &x
 		}
@@ -329,7 +332,7 @@ func plausible(p egress.Probe, want egress.Outcome, x round) bool {
 		return want&(egress.Cut|egress.Led) != 0
 	case c.Held == probe.HeldOpen:
 		return want&(egress.Open|egress.Pass|egress.Direct|egress.Led) != 0
-	case want&network != 0 && unreached(c) != 0 && !want.Has(unreached(c)): // on a busy machine a refusal may come after a timeout
+	case without(c) && !want.Has(unreached(c)): // the refusal of a mesh is heard by a connection; a lost question to DNS ends like this
 		return false
 	case c.ExitCode != 0:
 		return want&^egress.Arrived != 0 || len(p.Arrivals) > 0
