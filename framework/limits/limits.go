@@ -163,7 +163,7 @@ func (l *Limits) durations() []*time.Duration {
 		&l.Cluster.Death, &l.Cluster.PodDeath, &l.Cluster.Back, &l.Cluster.Close, &l.Cluster.Bundle,
 		&l.Pods.Ready, &l.Pods.Slow, &l.Pods.Connected, &l.Pods.Request,
 		&l.Control.Internet, &l.Control.InternetStart, &l.Control.Renew, &l.Control.GiveUp, &l.Control.Reach, &l.Control.Enforce,
-		&l.Push.Gathering, &l.Push.Sent.Unheard, &l.Push.Change.EndpointEcho, &l.Push.Ask.Answer,
+		&l.Push.Gathering, &l.Push.Sent.Unheard, &l.Push.Change.EndpointEcho, &l.Push.Ask.Answer, &l.Push.Ask.Silence,
 		&l.Push.Sent.Unconcerned.Time, &l.Push.Sent.Next.Time, &l.Push.Rest.Quiet.Time, &l.Push.Rest.Computed.Time, &l.Push.Sent.Acknowledged.Time,
 		&l.Push.Change.Seen.Time, &l.Push.Change.Addresses.Time, &l.Push.Rest.Becomes.Time,
 		&l.Log.Flush, &l.Log.Attach,

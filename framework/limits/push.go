@@ -40,8 +40,8 @@ type Ask struct {
 	Pause time.Duration
 	// Relist is the shortest time between two looks for further replicas of istiod.
 	Relist time.Duration
-	// Answer bounds one question.
-	Answer time.Duration
+	// Answer bounds one question, and Silence the repetitions of one that gets no answer.
+	Answer, Silence time.Duration
 }
 
 // Change bounds what istiod makes of a change before it computes a push.
@@ -89,7 +89,7 @@ func pushLimits(debounce time.Duration) Push {
 	within := func(d time.Duration) Patience { return Patience{d, int(d / (2 * pause))} }
 	return Push{
 		Debounce: debounce, Gathering: debounce * 2 / 5,
-		Ask:    Ask{Pause: pause, Relist: time.Second, Answer: 5 * time.Second},
+		Ask:    Ask{Pause: pause, Relist: time.Second, Answer: 5 * time.Second, Silence: 30 * time.Second},
 		Change: Change{Seen: within(30 * time.Second), Addresses: Patience{3 * time.Second, 50}, EndpointEcho: 10 * time.Second},
 		Sent:   Sent{Soonest: debounce * 3 / 4, Unheard: debounce * 3 / 2, Unconcerned: within(3 * debounce), Next: within(2 * debounce), Acknowledged: within(15 * debounce)},
 		Rest:   Rest{Quiet: within(debounce * 9 / 5), Computed: within(4 * debounce), Becomes: within(60 * time.Second)},

@@ -30,6 +30,7 @@ type fakeMesh struct {
 // fakeReplica is one pod of istiod.
 type fakeReplica struct {
 	away      bool // it is not ready, and does not answer
+	silent    bool // it takes questions, and does not answer
 	noMetrics bool
 	process   int // how often it was started again
 	version   string
@@ -142,7 +143,7 @@ func (f *fakeMesh) istiod(t *testing.T) *Istiod {
 		if f.replicas[pod].noMetrics {
 			metrics = ""
 		}
-		return newReplica("http://"+pod, metrics, &http.Client{Transport: f}, l, func() {}), nil
+		return newReplica("http://"+pod, metrics, &http.Client{Transport: f, Timeout: l.Ask.Answer}, l, func() {}), nil
 	})
 	return f.asker
 }
@@ -152,6 +153,12 @@ func (f *fakeMesh) RoundTrip(q *http.Request) (*http.Response, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r := f.replicas[q.URL.Host]
+	if r != nil && r.silent {
+		f.mu.Unlock()
+		<-q.Context().Done()
+		f.mu.Lock()
+		return nil, q.Context().Err()
+	}
 	if r == nil || r.away {
 		return nil, errors.New("connection reset by peer")
 	}

@@ -180,25 +180,23 @@ func (i *Istiod) lookAgain(ctx context.Context) error {
 	return i.connect(ctx)
 }
 
-// askAll asks every replica one question, once more where the way to one was cut. A replica of which which is nil is
-// not asked.
+// askAll asks every replica one question, once more where the way to one was cut, and again and again for a while where one
+// is silent: on a busy machine it may be slow. A replica of which which is nil is not asked.
 func askAll[T any](ctx context.Context, i *Istiod, which func(*replica) *shared[T]) (map[string]T, error) {
-	replicas, err := i.connected(ctx)
-	if err != nil {
-		return nil, err
+	for start, again := time.Now(), false; ; again = true {
+		replicas, err := i.connected(ctx)
+		if err != nil {
+			return nil, err
+		}
+		answers, lost, err := askEach(ctx, replicas, which)
+		silent := errors.Is(err, context.DeadlineExceeded) && time.Since(start) < i.limits.Ask.Silence
+		if len(lost) == 0 || ctx.Err() != nil || again && !silent {
+			return answers, err
+		}
+		if failed := i.reconnect(ctx, lost); failed != nil {
+			return nil, errors.Join(err, failed)
+		}
 	}
-	answers, lost, err := askEach(ctx, replicas, which)
-	if len(lost) == 0 || ctx.Err() != nil {
-		return answers, err
-	}
-	if again := i.reconnect(ctx, lost); again != nil {
-		return nil, errors.Join(err, again)
-	}
-	if replicas, err = i.connected(ctx); err != nil {
-		return nil, err
-	}
-	answers, _, err = askEach(ctx, replicas, which)
-	return answers, err
 }
 
 // askEach asks replicas side by side; lost are those that did not answer.

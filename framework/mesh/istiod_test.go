@@ -63,6 +63,26 @@ func TestReplaced(t *testing.T) {
 	})
 }
 
+// An istiod that has no processor for a while is waited for, and one that never answers is not waited for without an end.
+func TestSilent(t *testing.T) {
+	for silence, answers := range map[time.Duration]bool{12 * time.Second: true, 24 * time.Second: true, time.Hour: false} {
+		synctest.Test(t, func(t *testing.T) {
+			f, a := newFakeMesh()
+			c, _ := changer(t, f)
+			a.silent = true
+			f.after(silence, func() { a.silent = false })
+			start := time.Now()
+			s, err := c.Do(t.Context(), making(f, func() { f.honest(a, silence, entry("x")) }, entry("x")))
+			if answers && (err != nil || !s.Acknowledged) {
+				t.Errorf("silent for %s: %+v %v", silence, s, err)
+			}
+			if passed := time.Since(start); !answers && (err == nil || passed > time.Minute) {
+				t.Errorf("silent: %v after %s", err, passed)
+			}
+		})
+	}
+}
+
 // A proxy that no replica knows is looked for at replicas that are new.
 func TestScaledUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
