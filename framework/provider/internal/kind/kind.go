@@ -136,6 +136,10 @@ func (p *Provider) config(port int) *v1alpha4.Cluster {
 		KubeadmConfigPatches: []string{
 			"kind: KubeletConfiguration\nfailCgroupV1: false\nserializeImagePulls: false\n",
 			"kind: KubeProxyConfiguration\niptables: {minSyncPeriod: 10ms}\n", // new Services are called at once
+			// The cluster does not outlive the machine's next start, and a disk that others keep busy makes the API server
+			// wait for seconds. Each node image has one of the two versions of kubeadm's configuration.
+			"apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\netcd: {local: {extraArgs: {unsafe-no-fsync: \"true\"}}}\n",
+			"apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\netcd: {local: {extraArgs: [{name: unsafe-no-fsync, value: \"true\"}]}}\n",
 		},
 	}
 	for i := range max(1, p.opts.Nodes) {
