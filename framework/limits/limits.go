@@ -89,8 +89,10 @@ type Control struct {
 
 // Log bounds the wait for lines of access logs.
 type Log struct {
-	// Flush bounds the wait for a line that the proxy surely writes. Envoy flushes every second unless told otherwise.
+	// Flush bounds the wait for a line that the proxy surely writes, through the kubelet of a busy machine too.
 	Flush time.Duration
+	// Line bounds the wait for one that may never come. Envoy flushes every second unless told otherwise.
+	Line time.Duration
 	// Attach bounds the wait for each line by which a log stream shows that it follows. The kubelet may begin to follow
 	// only after that line was written, so it must be short.
 	Attach time.Duration
@@ -135,7 +137,7 @@ func Default() Limits {
 		Pods:    Pods{Ready: 60 * time.Second, Slow: 5 * time.Minute, Connected: 45 * time.Second, Request: 5 * time.Second},
 		Control: Control{Internet: 5 * time.Second, InternetStart: 20 * time.Second, Renew: 20 * time.Second, GiveUp: 300 * time.Millisecond, Reach: 3 * time.Second, Enforce: 30 * time.Second},
 		Push:    pushLimits(debounce),
-		Log:     Log{Flush: 5 * time.Second, Attach: 300 * time.Millisecond},
+		Log:     Log{Flush: 30 * time.Second, Line: 5 * time.Second, Attach: 300 * time.Millisecond},
 		Probe: Probe{
 			Connect: 3 * time.Second, Total: 10 * time.Second, Dead: time.Second, Command: 20 * time.Second, Phase: 3 * time.Second,
 			Restore: 30 * time.Second,
@@ -166,7 +168,7 @@ func (l *Limits) durations() []*time.Duration {
 		&l.Push.Gathering, &l.Push.Sent.Unheard, &l.Push.Change.EndpointEcho, &l.Push.Ask.Answer, &l.Push.Ask.Silence,
 		&l.Push.Sent.Unconcerned.Time, &l.Push.Sent.Next.Time, &l.Push.Rest.Quiet.Time, &l.Push.Rest.Computed.Time, &l.Push.Sent.Acknowledged.Time,
 		&l.Push.Change.Seen.Time, &l.Push.Change.Addresses.Time, &l.Push.Rest.Becomes.Time,
-		&l.Log.Flush, &l.Log.Attach,
+		&l.Log.Flush, &l.Log.Line, &l.Log.Attach,
 		&l.Probe.Connect, &l.Probe.Total, &l.Probe.Dead, &l.Probe.Command, &l.Probe.Phase, &l.Probe.Restore,
 		&l.Page.Block, &l.Page.Retry, &l.Page.Learn, &l.Page.Settle,
 	}

@@ -179,7 +179,7 @@ func (l *AccessLogs) Lines(ctx context.Context, name string, mark int, match fun
 	if !f.Gateway {
 		return f.Lines(mark, match), nil
 	}
-	found, err := f.Wait(ctx, l.limits.Flush, mark, match)
+	found, err := f.Wait(ctx, l.limits.Line, mark, match)
 	if errors.Is(err, ErrNoLine) || errors.Is(err, errEnded) { // a gateway that has ended writes no more
 		return nil, nil
 	}
