@@ -169,6 +169,8 @@ type builder struct {
 	o      ModelOptions
 	spaces map[string]*Namespace
 	meshed []manifest.Object // objects with mesh settings
+
+	injectors []manifest.Object // with the values of the injection webhook
 }
 
 func (b *builder) assume(format string, a ...any) {
