@@ -72,7 +72,8 @@ type Pods struct {
 
 // Control bounds questions to the control plane of the test: the hermetic internet and its names.
 type Control struct {
-	// Internet bounds one request to the hermetic internet's control API, which answers from memory.
+	// Internet bounds one request to the hermetic internet's control API, which answers from memory, and may be slow to get a
+	// processor.
 	Internet time.Duration
 	// InternetStart bounds the start of a hermetic internet that has its own container.
 	InternetStart time.Duration
@@ -137,7 +138,7 @@ func Default() Limits {
 			GatewayAPI: 30 * time.Second, Death: time.Second, PodDeath: 3 * time.Second, Back: 20 * time.Second, Close: 60 * time.Second, Bundle: 15 * time.Second,
 		},
 		Pods:    Pods{Ready: 60 * time.Second, Slow: 5 * time.Minute, Connected: 45 * time.Second, Request: 5 * time.Second},
-		Control: Control{Internet: 5 * time.Second, InternetStart: 20 * time.Second, Renew: 20 * time.Second, GiveUp: 300 * time.Millisecond, Reach: 3 * time.Second, Enforce: 30 * time.Second},
+		Control: Control{Internet: 20 * time.Second, InternetStart: 20 * time.Second, Renew: 20 * time.Second, GiveUp: 300 * time.Millisecond, Reach: 3 * time.Second, Enforce: 30 * time.Second},
 		Push:    pushLimits(debounce),
 		Log:     Log{Flush: 30 * time.Second, Line: 5 * time.Second, Attach: 300 * time.Millisecond},
 		Probe: Probe{
