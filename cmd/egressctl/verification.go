@@ -82,7 +82,7 @@ func (v *verifyFlags) reading(cmd *cobra.Command, args []string) (*reading, erro
 // modelOptions say how to read what the objects leave open; with the text of the file that does.
 func (v *verifyFlags) modelOptions() (verify.ModelOptions, string, error) {
 	mesh, text, err := settingsFile(v.meshConfig)
-	return verify.ModelOptions{Namespace: v.read.Namespace, MeshConfig: mesh}, text, err
+	return verify.ModelOptions{Namespace: v.read.Namespace, MeshConfig: mesh, Running: v.live.running()}, text, err
 }
 
 // prepare reads everything, and starts nothing.

@@ -56,6 +56,14 @@ func (l *liveCluster) under(files *manifest.Set, namespace string) *manifest.Set
 	return verify.Laid(l.snapshot.Name, l.snapshot.Set, files, namespace)
 }
 
+// running are the pods that run in the cluster; none without one.
+func (l *liveCluster) running() map[string]verify.Running {
+	if l == nil {
+		return nil
+	}
+	return l.snapshot.Running
+}
+
 // isAnother fails where the cluster in which objects are to be tried is the one that they were read of: nothing is written there.
 func (l *liveCluster) isAnother(ctx context.Context, ho harness.Options) error {
 	if l == nil {

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"mesh-egress-conformance/framework/manifest"
+	"mesh-egress-conformance/framework/verify"
 )
 
 // makers are the kinds, among those that are read, whose controllers make objects of other kinds that are read.
@@ -33,7 +34,7 @@ func taken(o *unstructured.Unstructured) (manifest.Object, bool) {
 	}
 	x := manifest.Object{Fields: o.Object}
 	if k := o.GetKind(); owner != nil && (k == "Pod" || k == "ReplicaSet") {
-		x.File = owner.Kind + " " + o.GetNamespace() + "/" + owner.Name
+		x.File = ownerOf(o, owner)
 		o.SetName(owner.Name)
 	}
 	strip(o)
@@ -41,6 +42,54 @@ func taken(o *unstructured.Unstructured) (manifest.Object, bool) {
 		x.File = x.String()
 	}
 	return x, true
+}
+
+// ownerOf is the place of an object's owner.
+func ownerOf(o *unstructured.Unstructured, owner *metav1.OwnerReference) string {
+	return owner.Kind + " " + o.GetNamespace() + "/" + owner.Name
+}
+
+// pod is one that runs: whose it is, and whether it has no sidecar.
+type pod struct {
+	whose string
+	bare  bool
+}
+
+// note notes whose a pod is, and whose an owner is itself. A list may be read twice.
+func (r *reader) note(o *unstructured.Unstructured) {
+	owner := metav1.GetControllerOfNoCopy(o)
+	if idle(o, owner) {
+		return
+	}
+	x := manifest.Object{Fields: o.Object}
+	whose := x.String()
+	if owner != nil {
+		whose = ownerOf(o, owner)
+	}
+	switch x.Kind() {
+	case "Pod":
+		r.pods[x.String()] = pod{whose, !verify.HasSidecar(x)}
+	case "ReplicaSet", "Job":
+		r.owners[x.String()] = whose
+	}
+}
+
+// running are the pods by the place of what makes them in the end: of a ReplicaSet's pods that is its Deployment.
+func (r *reader) running() map[string]verify.Running {
+	out := map[string]verify.Running{}
+	for _, p := range r.pods {
+		place := p.whose
+		if owner, owned := r.owners[place]; owned {
+			place = owner
+		}
+		n := out[place]
+		n.Pods++
+		if p.bare {
+			n.Bare++
+		}
+		out[place] = n
+	}
+	return out
 }
 
 func groupOf(apiVersion string) string {

@@ -42,6 +42,8 @@ type Snapshot struct {
 	Name string
 	// Set are the objects without what the API server and controllers have added, and without what others in the set make.
 	Set *manifest.Set
+	// Running are the pods that run, by the place of the workload that makes them.
+	Running map[string]verify.Running
 	// namespace is one of the cluster's, whose uid no other cluster has.
 	namespace string
 	uid       types.UID
@@ -64,7 +66,7 @@ func Take(ctx context.Context, cfg *rest.Config, o Options) (*Snapshot, error) {
 		return nil, fmt.Errorf("read %s: %w", o.Name, err)
 	}
 	set := verify.FromCluster(&manifest.Set{Objects: r.objects, Notices: r.notices}, o.Name)
-	return &Snapshot{Name: o.Name, Set: set, namespace: r.namespace, uid: r.uid}, nil
+	return &Snapshot{Name: o.Name, Set: set, Running: r.running(), namespace: r.namespace, uid: r.uid}, nil
 }
 
 // reader reads one cluster.
@@ -77,6 +79,8 @@ type reader struct {
 	served  []served
 	objects []manifest.Object
 	notices input.Mistakes
+	pods    map[string]pod    // by place
+	owners  map[string]string // the places of what makes pods, and of what makes it
 
 	namespace string // the first that was read, with its uid
 	uid       types.UID
@@ -96,7 +100,7 @@ func (s served) resource() schema.GroupVersionResource {
 func newReader(cfg *rest.Config, o Options) (*reader, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.Timeout = limits.Process().Cluster.List
-	r := &reader{o: o}
+	r := &reader{o: o, pods: map[string]pod{}, owners: map[string]string{}}
 	var err, err2, err3 error
 	r.discovery, err = discovery.NewDiscoveryClientForConfig(cfg)
 	r.clients, err2 = kubernetes.NewForConfig(cfg)
@@ -315,6 +319,7 @@ func (r *reader) take(o *unstructured.Unstructured) {
 	if o.GetKind() == "Namespace" && r.namespace == "" {
 		r.namespace, r.uid = o.GetName(), o.GetUID()
 	}
+	r.note(o)
 	if x, ok := taken(o); ok {
 		r.objects = append(r.objects, x)
 	}

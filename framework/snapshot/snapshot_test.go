@@ -129,7 +129,7 @@ func TestModelOfCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := verify.NewModel(s.Set, verify.ModelOptions{})
+	m := verify.NewModel(s.Set, verify.ModelOptions{Running: s.Running})
 	var got []string
 	for _, w := range m.Workloads {
 		got = append(got, strings.TrimSpace(w.Kind+" "+w.Label()))
@@ -146,8 +146,12 @@ func TestModelOfCluster(t *testing.T) {
 	if m.Mesh.Policy != "REGISTRY_ONLY" || m.Mesh.Where != "ConfigMap istio-system/istio" || m.Mesh.Pods["traffic.sidecar.istio.io/excludeOutboundIPRanges"] != "10.9.0.0/16" {
 		t.Errorf("%+v", m.Mesh)
 	}
-	if fmt.Sprint(m.Workloads[3].Labels, m.Workloads[4].Labels) != "map[app:pay] map[app:queue]" || m.Workloads[3].File != "Rollout shop/pay" || m.Workloads[2].ServiceAccount != "cart" {
+	if fmt.Sprint(m.Workloads[3].Labels, m.Workloads[4].Labels) != "map[app:pay] map[app:queue]" || m.Workloads[3].File != "Rollout shop/pay" || m.Workloads[2].ServiceAccount != "cart" || m.Workloads[4].Running.Pods != 2 {
 		t.Errorf("%+v", m.Workloads)
+	}
+	want := map[string]verify.Running{"Deployment shop/cart": {Pods: 1, Bare: 1}, "Queue shop/queue": {Pods: 2, Bare: 1}, "Pod shop/alone": {Pods: 1, Bare: 1}}
+	if !reflect.DeepEqual(s.Running, want) {
+		t.Errorf("%v, want %v", s.Running, want)
 	}
 	if len(m.Namespaces) != 2 || m.Namespaces[1].Labels["istio-injection"] != "enabled" {
 		t.Errorf("%+v", m.Namespaces)
@@ -344,12 +348,15 @@ func TestKinds(t *testing.T) {
 
 // Ten thousand objects come in pages; a list that the API server has forgotten halfway is read again, each object once.
 func TestPages(t *testing.T) {
-	const entries = 10_000
-	for _, expire := range []int{0, 3} {
+	const entries, pods = 10_000, 2 * pageSize
+	for _, expire := range []int{0, 1, 3} {
 		a := newAPI(t, production)
 		a.expire = expire
 		for i := range entries {
 			a.add(map[string]any{"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": map[string]any{"name": fmt.Sprintf("e%d", i), "namespace": "shop"}, "spec": map[string]any{"hosts": []any{fmt.Sprintf("h%d.example", i)}}})
+		}
+		for i := range pods {
+			a.add(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": fmt.Sprintf("cart-%d", i), "namespace": "shop", "ownerReferences": []any{map[string]any{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-5d8", "controller": true}}}})
 		}
 		s, err := Take(t.Context(), a.start(), prod())
 		if err != nil {
@@ -368,8 +375,11 @@ func TestPages(t *testing.T) {
 				pages++
 			}
 		}
-		if len(seen) < entries+1 || pages != (entries+1+pageSize-1)/pageSize+map[int]int{0: 0, 3: 4}[expire] {
+		if len(seen) < entries+1 || pages != (entries+1+pageSize-1)/pageSize+map[int]int{3: 4}[expire] {
 			t.Errorf("%d objects in %d pages", len(seen), pages)
+		}
+		if n := s.Running["Deployment shop/cart"].Pods; n != pods+1 {
+			t.Errorf("%d pods run", n)
 		}
 		if a.expired != (expire > 0) {
 			t.Error("nothing was forgotten")
