@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -250,7 +249,7 @@ func (r *reader) list(ctx context.Context, s served, namespace string) error {
 			break
 		}
 	}
-	if status := apierrors.APIStatus(nil); errors.As(err, &status) && status.Status().Code == http.StatusNotFound {
+	if apierrors.IsNotFound(err) {
 		return nil // its CustomResourceDefinition has just gone
 	}
 	if err != nil {

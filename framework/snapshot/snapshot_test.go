@@ -212,6 +212,17 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// Where a file has the mesh settings, no ConfigMap is asked for.
+func TestNoSettings(t *testing.T) {
+	a := newAPI(t, production)
+	a.forbidden = []string{"get configmaps istio in namespace istio-system"}
+	o := prod()
+	o.NoSettings = true
+	if _, err := Take(t.Context(), a.start(), o); err != nil || slices.ContainsFunc(a.asked, func(q string) bool { return strings.Contains(q, "configmaps") }) {
+		t.Errorf("%v, asked %v", err, a.asked)
+	}
+}
+
 // Every request of a user who has the role is covered by it: the fake asks it, as an authorizer would.
 func TestRoleIsEnough(t *testing.T) {
 	role := Role()
