@@ -18,7 +18,7 @@ var tiers = [][]string{
 	{"framework/internet", "framework/report/reporttest"},
 	{"framework/casefile", "framework/manifest", "framework/pages", "framework/isolation", "framework/components", "framework/fixture", "framework/kube", "framework/why"},
 	{"framework/cluster", "framework/pods", "framework/check", "framework/release", "framework/verify"},
-	{"framework/mesh", "framework/enforcer"},
+	{"framework/mesh", "framework/enforcer", "framework/snapshot"},
 	{"framework/engine", "framework/schedule", "framework/existing", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},
 	{"framework/report", "framework/provider", "framework/migrate", "framework/upgrade"},
 	{"framework/harness", "framework/matchers", "framework/compare", "framework/report/html", "framework/upgrade/html"},

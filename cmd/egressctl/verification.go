@@ -25,7 +25,8 @@ import (
 type verification struct {
 	flags   *verifyFlags
 	now     *reading
-	before  *judged // nil without --base
+	before  *judged // nil where nothing is compared
+	since   string  // what before is: a commit, or a cluster
 	own     []egress.Client
 	harness harness.Options
 	out     *report.Folder // nil for none
@@ -70,7 +71,7 @@ func (v *verifyFlags) reading(cmd *cobra.Command, args []string) (*reading, erro
 	}
 	x.beside += "\x00" + text
 	v.read.Stdin = standardInput(cmd)
-	x.set = manifest.Read(cmd.Context(), args, v.read)
+	x.set = v.live.under(manifest.Read(cmd.Context(), args, v.read), v.read.Namespace)
 	x.judged = v.version(x.set, o)
 	if len(x.model.Objects)+len(x.model.Workloads) <= 1 && len(x.model.Mistakes) > 0 {
 		return nil, fmt.Errorf("nothing could be read:\n%w", x.model.Mistakes)
@@ -81,7 +82,7 @@ func (v *verifyFlags) reading(cmd *cobra.Command, args []string) (*reading, erro
 // modelOptions say how to read what the objects leave open; with the text of the file that does.
 func (v *verifyFlags) modelOptions() (verify.ModelOptions, string, error) {
 	mesh, text, err := settingsFile(v.meshConfig)
-	return verify.ModelOptions{Namespace: v.read.Namespace, MeshConfig: mesh}, text, err
+	return verify.ModelOptions{Namespace: v.read.Namespace, MeshConfig: mesh, Running: v.live.running()}, text, err
 }
 
 // prepare reads everything, and starts nothing.
@@ -92,12 +93,10 @@ func (v *verifyFlags) prepare(cmd *cobra.Command, args []string) (*verification,
 		return nil, err
 	}
 	clients := x.now.clients()
-	if v.base != "" {
-		was, err := v.former(cmd.Context(), args)
-		if err != nil {
-			return nil, err
-		}
-		x.before = was
+	if err := x.compare(cmd.Context(), args); err != nil {
+		return nil, err
+	}
+	if was := x.before; was != nil {
 		clients = append(clients, was.model.Apart(was.classes, x.now.model, clients)...)
 	}
 	if err := x.outside(); err != nil {
@@ -111,6 +110,24 @@ func (v *verifyFlags) prepare(cmd *cobra.Command, args []string) (*verification,
 	}
 	x.harness, err = v.session(cmd, v.o, slices.Concat(x.own, clients))
 	return x, err
+}
+
+// compare reads what the present state is compared with: the objects at the commit of --base, or those of a cluster without the files.
+func (x *verification) compare(ctx context.Context, args []string) (err error) {
+	v := x.flags
+	switch {
+	case v.base != "":
+		x.since = v.base
+		x.before, err = v.former(ctx, args)
+	case v.live != nil && len(args) > 0 && !v.watch:
+		o, _, err := v.modelOptions()
+		if err != nil {
+			return err
+		}
+		was := v.version(v.live.under(&manifest.Set{}, v.read.Namespace), o)
+		x.since, x.before = v.live.snapshot.Name, &was
+	}
+	return err
 }
 
 // outside makes the outside once before anything starts: what keeps it from being made is told then.
@@ -192,6 +209,9 @@ func (x *verification) run(cmd *cobra.Command, tell func(*verify.Report) error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := x.flags.live.isAnother(ctx, x.harness); err != nil {
+		return nil, err
+	}
 	s, err := harness.Open(ctx, x.harness)
 	if err != nil {
 		return nil, err
@@ -254,7 +274,7 @@ func (x *verification) in(ctx context.Context, s *harness.Session) (*proof, erro
 	if x.before != nil {
 		heard, more, err := x.before.hear(ctx, s, outside, false)
 		if err != nil {
-			return nil, fmt.Errorf("ask of %s: %w", x.flags.base, err)
+			return nil, fmt.Errorf("ask of %s: %w", x.since, err)
 		}
 		was, notes = x.before.model.Answers(outside, heard), more
 	}
@@ -264,7 +284,7 @@ func (x *verification) in(ctx context.Context, s *harness.Session) (*proof, erro
 	}
 	out.report.Faults = slices.Concat(notes, out.report.Faults)
 	if x.before != nil {
-		out.report.Since(x.flags.base, x.before.model, was, x.now.model)
+		out.report.Since(x.since, x.before.model, was, x.now.model)
 		out.report.Notices = append(out.report.Notices, x.before.notices...)
 	}
 	return out, nil

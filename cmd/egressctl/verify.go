@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -36,19 +37,24 @@ type verifyFlags struct {
 	verbose      bool
 	keep         bool
 	watch        bool
+	namespaces   []string
+	printRole    bool
+	live         *liveCluster // nil without --kubeconfig
 }
 
 func verifyCommand(o *options) *cobra.Command {
 	v := &verifyFlags{o: o}
 	cmd := &cobra.Command{
-		Use:   "verify PATHS",
+		Use:   "verify [PATHS]",
 		Short: "Say of your own objects who can get out of the mesh, where and how, and prove it in a mesh of real Istio",
 		Long: "Verify takes Istio's and Kubernetes' objects as a team keeps them: files, folders, standard input (-), kustomize folders, Helm\n" +
 			"charts. It lets them stand in a mesh of its own that has no way out: a stand-in for each workload, with its labels, service\n" +
 			"account and injection settings, a stand-in outside for each host and address that the objects name, and beside each a\n" +
 			"neighbour that nobody names. It calls all of them from all workloads, and says what gets out, by which object (file and\n" +
 			"line), through which gateway, encrypted by whom, and where it lands. docs/verify.md explains the rest.\n\n" +
-			"It uses the running cluster of that name; if there is none it brings one up and takes it down again.\n\n" +
+			"With --kubeconfig (or --context) it takes the objects of a live cluster, which it reads and leaves as it is: --print-role prints\n" +
+			"all that it needs to read there. PATHS beside it are laid over what the cluster has, and the report says what that changes.\n\n" +
+			"The mesh is that of the running cluster named by --name; if there is none it brings one up and takes it down again.\n\n" +
 			"Exit status: 0 everything is proven and as expected; 1 a leak, an outage or a detour from --expectations, or without them a\n" +
 			"change since --base that opens something; 2 the result is partial or something is unproven, or a fault of the harness; 64\n" +
 			"wrong usage. With --watch it is that of the last proof.",
@@ -58,8 +64,10 @@ func verifyCommand(o *options) *cobra.Command {
   egressctl verify ./mesh --expectations egress.yaml          # from then on: exit status 1 on a leak or an outage
   egressctl verify ./mesh --watch                             # while you edit
   egressctl verify ./mesh --istio 1.29,1.31                   # what does an upgrade change?
-  egressctl verify ./mesh --base origin/main --out reports/verify   # what does this branch open, close, redirect?`,
-		Args: usageArgs(cobra.MinimumNArgs(1)),
+  egressctl verify ./mesh --base origin/main --out reports/verify   # what does this branch open, close, redirect?
+  egressctl verify --print-role | kubectl apply -f -          # what the next ones need
+  egressctl verify --kubeconfig prod.yaml                     # a live cluster as it is
+  egressctl verify --kubeconfig prod.yaml ./change            # what would these files change there?`,
 		RunE: func(cmd *cobra.Command, args []string) error { return v.run(cmd, args) },
 	}
 	o.addUpFlags(cmd)
@@ -69,13 +77,14 @@ func verifyCommand(o *options) *cobra.Command {
 		_ = f.MarkHidden(n) // it is there
 	}
 	f.StringVar(&v.meshConfig, "mesh-config", "", "file with the mesh settings, in place of those among the objects: a mesh configuration, a ConfigMap istio, values of Istio's charts, an IstioOperator, or Sail's Istio")
-	f.StringVar(&v.read.Namespace, "namespace", "default", "namespace of objects that name none")
+	f.StringSliceVar(&v.namespaces, "namespace", nil, "namespace of objects that name none (default: default); with --kubeconfig also the only one that is read beside istio-system, and may be given several times")
 	f.StringArrayVar(&v.read.Values, "values", nil, "file with values for Helm charts; may be given several times")
 	f.StringArrayVar(&v.read.Set, "set", nil, "one value for Helm charts, as name=value; may be given several times")
 	f.StringVar(&v.read.Release, "release", "", "name of the release for which Helm charts are rendered (default: the chart's)")
 	f.StringVar(&v.expectations, "expectations", "", "file that says what may get out: everything else must not (docs/verify.md)")
 	f.StringVar(&v.writeTo, "write-expectations", "", "write what gets out at present into this file, as expectations")
 	f.StringVar(&v.base, "base", "", "a commit of the Git repository that PATHS are in: say what has changed since then")
+	f.BoolVar(&v.printRole, "print-role", false, "print the ClusterRole that --kubeconfig needs, and do nothing else")
 	f.StringVar(&v.out, "out", "", "folder for verify.json, verify.md, verify.xml (JUnit) and verify.sarif (for code scanning; its paths are relative to the working directory)")
 	f.BoolVar(&v.watch, "watch", false, "stay, and prove again on every save of a file that was read: print what has changed since; Ctrl-C ends it")
 	f.BoolVar(&v.every, "every-workload", false, "ask every workload, not one of all that no object tells apart")
@@ -89,6 +98,16 @@ func verifyCommand(o *options) *cobra.Command {
 // check finds flags that contradict each other.
 func (v *verifyFlags) check(args []string) error {
 	switch {
+	case v.printRole:
+		return nil
+	case len(args) == 0 && !v.isLive():
+		return errors.New("name files or folders, or a cluster (--kubeconfig FILE)")
+	case v.isLive() && v.base != "":
+		return errors.New("--base is about files, and a cluster has no former commits: leave it out, and name files to see what they would change in the cluster")
+	case len(v.namespaces) > 1 && !v.isLive():
+		return errors.New("--namespace is given several times: without --kubeconfig there is one for all objects that name none")
+	case v.watch && len(args) == 0:
+		return errors.New("--watch proves again when a file is saved: name files or folders to be laid over what the cluster has")
 	case v.table != "open" && v.table != "all":
 		return fmt.Errorf("--table %s: use open or all", v.table)
 	case v.o.internet != "":
@@ -99,8 +118,8 @@ func (v *verifyFlags) check(args []string) error {
 		return fmt.Errorf("--base %s: give a commit, a branch or a tag", v.base)
 	case v.watch && (v.base != "" || v.asJSON || v.writeTo != ""):
 		return errors.New("--watch says what each save changes, as text: leave out --base, --json and --write-expectations (--out has verify.json anew after each)")
-	case strings.Contains(v.o.istio, ",") && (v.watch || v.o.istioSource != "" || v.o.provider == provider.Existing || v.o.place.Kubeconfig != ""):
-		return errors.New("--istio with several versions makes a cluster for each: leave out --watch, --istio-source and --kubeconfig")
+	case strings.Contains(v.o.istio, ",") && (v.watch || v.o.istioSource != "" || v.o.provider == provider.Existing):
+		return errors.New("--istio with several versions makes a cluster for each: leave out --watch, --istio-source and --provider existing")
 	case v.watch && slices.Contains(args, "-"):
 		return errors.New("standard input is not saved again: name files or folders for --watch")
 	}
@@ -116,6 +135,13 @@ func (v *verifyFlags) run(cmd *cobra.Command, args []string) error {
 	start := time.Now()
 	if err := v.check(args); err != nil {
 		return usage(err)
+	}
+	if v.printRole {
+		return printRole(cmd.OutOrStdout())
+	}
+	v.read.Namespace = cmp.Or(append(slices.Clone(v.namespaces), "default")...)
+	if err := v.take(cmd); err != nil {
+		return err
 	}
 	x, err := v.prepare(cmd, args)
 	if err != nil {

@@ -8,10 +8,12 @@ import (
 	"strings"
 	"testing"
 
+	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/framework/verify"
 )
 
 func TestVerifyFlags(t *testing.T) {
+	at := func(kubeconfig string) *options { return &options{place: provider.Options{Kubeconfig: kubeconfig}} }
 	for name, x := range map[string]struct {
 		v    verifyFlags
 		args []string
@@ -30,6 +32,13 @@ func TestVerifyFlags(t *testing.T) {
 		"versions of a source":     {verifyFlags{o: &options{istio: "1.29,1.31", istioSource: "x"}, table: "all"}, []string{"a"}, "makes a cluster for each"},
 		"versions":                 {verifyFlags{o: &options{istio: "1.29,1.31"}, table: "all", base: "main"}, []string{"a"}, ""},
 		"a watch":                  {verifyFlags{o: &options{}, table: "all", watch: true, out: "x", expectations: "e"}, []string{"a"}, ""},
+		"a cluster":                {verifyFlags{o: at("x"), table: "all", namespaces: []string{"a", "b"}}, nil, ""},
+		"files over a cluster":     {verifyFlags{o: at("x"), table: "all", watch: true}, []string{"a"}, ""},
+		"versions of a cluster":    {verifyFlags{o: &options{istio: "1.29,1.31", place: provider.Options{Context: "x"}}, table: "all"}, nil, ""},
+		"nothing":                  {verifyFlags{o: &options{}, table: "all"}, nil, "name files or folders"},
+		"a base of a cluster":      {verifyFlags{o: at("x"), table: "all", base: "main"}, []string{"a"}, "no former commits"},
+		"a watch of a cluster":     {verifyFlags{o: at("x"), table: "all", watch: true}, nil, "when a file is saved"},
+		"namespaces of files":      {verifyFlags{o: &options{}, table: "all", namespaces: []string{"a", "b"}}, []string{"a"}, "several times"},
 		"a flag for a commit":      {verifyFlags{o: &options{}, table: "all", base: "--output=x"}, []string{"a"}, "give a commit"},
 	} {
 		err := x.v.check(x.args)
@@ -60,7 +69,8 @@ func TestVerifyNothing(t *testing.T) {
 		"no mesh settings":     {[]string{good, "--mesh-config", filepath.Join(dir, "none")}, "read the mesh settings", exitFault},
 		"broken expectations":  {[]string{good, "--expectations", good}, "the field allow is missing", exitFault},
 		"no repository":        {[]string{good, "--base", "main"}, "find the Git repository", exitFault},
-		"no path":              {nil, "requires at least 1 arg", exitUsage},
+		"no path":              {nil, "name files or folders, or a cluster", exitUsage},
+		"no cluster":           {[]string{"--kubeconfig", filepath.Join(dir, "none")}, "read the kubeconfig", exitFault},
 		"another's cluster":    {[]string{good, "--provider", "existing"}, "", exitFault},
 		"an unknown version":   {[]string{good, "--istio", "0.8,1.31"}, "0.8", exitUsage},
 		"one version twice":    {[]string{good, "--istio", "1.31,1.31"}, "is in it twice", exitUsage},

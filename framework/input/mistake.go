@@ -28,9 +28,12 @@ func (m Mistake) Where() string {
 	return fmt.Sprintf("%s:%d", m.File, m.Line)
 }
 
-// Error is the mistake in one line.
+// Error is the mistake in one line. A text that begins with its place, as that of an object of a cluster does, has it once.
 func (m Mistake) Error() string {
-	text := m.Where() + ": " + m.What
+	text := m.What
+	if !strings.HasPrefix(text, m.Where()+" ") {
+		text = m.Where() + ": " + text
+	}
 	if m.Remedy != "" {
 		text += "; " + strings.Join(strings.Fields(m.Remedy), " ")
 	}

@@ -38,6 +38,8 @@ type Cluster struct {
 	Node time.Duration
 	// Answer bounds one question to the API server of somebody else's cluster, which may be far away, or gone.
 	Answer time.Duration
+	// List bounds one page of a list of such a cluster: five hundred pods are some MiB.
+	List time.Duration
 	// Chart bounds the installation of one Helm chart, without the start of its pods.
 	Chart time.Duration
 	// GatewayAPI bounds the wait until istiod watches CRDs that it has just been given. It looks for them every few
@@ -132,7 +134,7 @@ func Default() Limits {
 	return Limits{
 		Slowness: 1,
 		Cluster: Cluster{
-			APIServer: 60 * time.Second, Part: 60 * time.Second, Node: 30 * time.Second, Answer: 10 * time.Second, Chart: 2 * time.Minute,
+			APIServer: 60 * time.Second, Part: 60 * time.Second, Node: 30 * time.Second, Answer: 10 * time.Second, List: 60 * time.Second, Chart: 2 * time.Minute,
 			GatewayAPI: 30 * time.Second, Death: time.Second, PodDeath: 3 * time.Second, Back: 20 * time.Second, Close: 60 * time.Second, Bundle: 15 * time.Second,
 		},
 		Pods:    Pods{Ready: 60 * time.Second, Slow: 5 * time.Minute, Connected: 45 * time.Second, Request: 5 * time.Second},
@@ -162,7 +164,7 @@ func (l Limits) Stretched(factor int) Limits {
 // durations are all that stretches.
 func (l *Limits) durations() []*time.Duration {
 	return []*time.Duration{
-		&l.Cluster.APIServer, &l.Cluster.Part, &l.Cluster.Node, &l.Cluster.Answer, &l.Cluster.Chart, &l.Cluster.GatewayAPI,
+		&l.Cluster.APIServer, &l.Cluster.Part, &l.Cluster.Node, &l.Cluster.Answer, &l.Cluster.List, &l.Cluster.Chart, &l.Cluster.GatewayAPI,
 		&l.Cluster.Death, &l.Cluster.PodDeath, &l.Cluster.Back, &l.Cluster.Close, &l.Cluster.Bundle,
 		&l.Pods.Ready, &l.Pods.Slow, &l.Pods.Connected, &l.Pods.Request,
 		&l.Control.Internet, &l.Control.InternetStart, &l.Control.Renew, &l.Control.GiveUp, &l.Control.Reach, &l.Control.Enforce,

@@ -81,6 +81,16 @@ func (o Object) LineAt(path ...any) int {
 // Where is file:line.
 func (o Object) Where() string { return input.Mistake{File: o.File, Line: o.Line}.Where() }
 
+// In is the namespace that the object is in where namespace is that of objects that name none; "" is default.
+func (o Object) In(namespace string) string {
+	return cmp.Or(o.Namespace(), namespace, defaultNamespace)
+}
+
+// Key tells the object from all others of a cluster; namespace is that of In.
+func (o Object) Key(namespace string) string {
+	return o.Group() + "|" + o.Kind() + "|" + o.In(namespace) + "|" + o.Name()
+}
+
 // String names the object for messages.
 func (o Object) String() string {
 	if ns := o.Namespace(); ns != "" {
@@ -295,8 +305,7 @@ func foreign(o Object) bool {
 }
 
 func (r *reader) add(o Object) {
-	namespace := cmp.Or(o.Namespace(), r.o.Namespace, defaultNamespace)
-	key := o.Group() + "|" + o.Kind() + "|" + namespace + "|" + o.Name()
+	key := o.Key(r.o.Namespace)
 	if other, twice := r.seen[key]; twice {
 		r.mistake(o.File, o.Line, "%s is there twice, first in %s: the first one is taken", o, other.Where())
 		return

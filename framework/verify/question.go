@@ -68,9 +68,9 @@ func (s Source) Where() string {
 	return fmt.Sprintf("%s:%d", s.File, s.Line)
 }
 
-// String is the object with its place.
+// String is the object with its place. One of a cluster is its own place.
 func (s Source) String() string {
-	if s.File == "" {
+	if s.File == "" || s.File == s.Object {
 		return s.Object
 	}
 	return s.Object + " (" + s.Where() + ")"

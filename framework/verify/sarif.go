@@ -41,6 +41,7 @@ var rules = []rule{
 	{string(Redirects), sarif.LevelWarning, "the change leads a call another way, or has it encrypted by somebody else", "Say in the file with expectations which gateway it must go through and who must encrypt it (via, encrypted)."},
 	{string(Unclear), sarif.LevelNote, "what the change does to a call was not proven", "Verify again; --verbose prints the steps."},
 	{OtherVersion, sarif.LevelWarning, "a call comes out otherwise in another version of Istio", "An upgrade changes it, and no file shows it. Each result has both answers."},
+	{NotRestarted, sarif.LevelWarning, "pods of a live cluster run without the sidecar that new ones get", "What is blocked for the workload is not blocked for them until they are restarted."},
 	{NotTakenOver, sarif.LevelError, "a part of the input is not taken over, and the result is partial", "Mend the file or the object: everything else was verified without it."},
 }
 

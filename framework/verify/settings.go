@@ -34,8 +34,8 @@ var meshFields = []string{
 	"verifyCertificateAtClient", "proxyHttpPort", "hboneIdleTimeout",
 }
 
-// notTaken are parts that would matter, and that the dry mesh cannot take over.
-var notTaken = []string{"discoverySelectors", "rootNamespace", "trustDomain", "trustDomainAliases", "caCertificates"}
+// notTaken are parts that would matter, and that the dry mesh cannot take over, with what it has itself.
+var notTaken = map[string]any{"discoverySelectors": nil, "rootNamespace": RootNamespace, "trustDomain": "cluster.local", "trustDomainAliases": nil, "caCertificates": nil}
 
 // ofSidecars are an installation's values about all sidecars, with the annotation of a pod that says the same of one.
 var ofSidecars = map[string]string{
@@ -43,17 +43,52 @@ var ofSidecars = map[string]string{
 	"excludeOutboundPorts": "traffic.sidecar.istio.io/excludeOutboundPorts", "includeOutboundPorts": "traffic.sidecar.istio.io/includeOutboundPorts",
 }
 
+// The ConfigMaps of an installation: those of a revision end in its name.
+const (
+	meshConfigMap     = "istio"
+	injectorConfigMap = "istio-sidecar-injector"
+)
+
 // settings takes an object that may have mesh settings, and says whether it has.
 func (b *builder) settings(x manifest.Object) bool {
-	if x.Kind() == "ConfigMap" {
-		name := x.Name()
-		text, has := x.At("data", "mesh").(string)
-		if !has || name != "istio" && !strings.HasPrefix(name, "istio-") || strings.TrimSpace(text) == "" {
-			return false
-		}
+	switch {
+	case hasSettings(x):
+		b.meshed = append(b.meshed, x)
+	case isInjectors(x):
+		b.injectors = append(b.injectors, x)
+	default:
+		return false
 	}
-	b.meshed = append(b.meshed, x)
 	return true
+}
+
+// hasSettings says whether an object, of a kind that can, has mesh settings.
+func hasSettings(x manifest.Object) bool {
+	if x.Kind() != "ConfigMap" {
+		return true
+	}
+	ofMesh := x.Name() == meshConfigMap || strings.HasPrefix(x.Name(), meshConfigMap+"-")
+	return ofMesh && strings.TrimSpace(text(x, "data", "mesh")) != ""
+}
+
+// isInjectors says whether an object is the ConfigMap in which the charts hand their values to the injection webhook.
+func isInjectors(x manifest.Object) bool {
+	ofInjector := x.Name() == injectorConfigMap || strings.HasPrefix(x.Name(), injectorConfigMap+"-")
+	return x.Kind() == "ConfigMap" && ofInjector && text(x, "data", "values") != ""
+}
+
+// injected are the values by which sidecars are injected beside a ConfigMap with the mesh configuration: of the same revision.
+func (b *builder) injected(mesh manifest.Object) (values map[string]any) {
+	for _, x := range b.injectors {
+		if strings.TrimPrefix(x.Name(), injectorConfigMap) != strings.TrimPrefix(mesh.Name(), meshConfigMap) {
+			continue
+		}
+		if err := yaml.Unmarshal([]byte(text(x, "data", "values")), &values); err != nil {
+			b.mistake(x, x.LineAt("data", "values"), "the values of the injection webhook cannot be read: %v", err)
+		}
+		return values
+	}
+	return nil
 }
 
 // meshSettings reads the mesh settings: those of a file of their own, or of the first object that has any.
@@ -95,8 +130,8 @@ func (b *builder) takeSettings(x manifest.Object) {
 			b.m.Mesh.Config[k] = v
 		}
 	}
-	for _, k := range notTaken {
-		if _, ok := config[k]; ok {
+	for _, k := range sortedKeys(notTaken) {
+		if v, ok := config[k]; ok && v != notTaken[k] {
 			b.notice(x, x.Line, "the dry mesh does not take over %s of the mesh settings", k)
 		}
 	}
@@ -140,7 +175,7 @@ func (b *builder) settingsOf(x manifest.Object) (config, values map[string]any) 
 		if err := yaml.Unmarshal([]byte(text), &config); err != nil {
 			b.mistake(x, x.LineAt("data", "mesh"), "the mesh configuration cannot be read: %v", err)
 		}
-		return config, nil
+		return config, b.injected(x)
 	case "IstioOperator":
 		if profile, _ := x.At("spec", "profile").(string); !slices.Contains([]string{"", "default", "minimal", "empty", "demo"}, profile) {
 			b.notice(x, x.LineAt("spec", "profile"), "profile %s is not read: only what the object itself says", profile)

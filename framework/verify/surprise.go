@@ -77,7 +77,7 @@ func (m *Model) Surprises(o *Outside, heard []Heard, answers []Answer) []Surpris
 			out = append(out, x)
 		}
 	}
-	return out
+	return append(out, s.notRestarted()...)
 }
 
 // few are some of many proofs.

@@ -63,6 +63,8 @@ type ModelOptions struct {
 	Namespace string
 	// MeshConfig are the mesh settings of a file of their own; nil for none.
 	MeshConfig *manifest.Object
+	// Running are the pods of workloads of a live cluster, by the place of their objects; nil for files.
+	Running map[string]Running
 }
 
 // role is what becomes of objects of a kind.
@@ -169,6 +171,8 @@ type builder struct {
 	o      ModelOptions
 	spaces map[string]*Namespace
 	meshed []manifest.Object // objects with mesh settings
+
+	injectors []manifest.Object // with the values of the injection webhook
 }
 
 func (b *builder) assume(format string, a ...any) {

@@ -29,6 +29,8 @@ type Workload struct {
 	HostNetwork     bool
 	// Proxy are the ProxyConfigs by which its sidecar is injected.
 	Proxy string
+	// Running are its pods in the cluster that it was read of; none for one of a file.
+	Running Running
 
 	namesake bool // another kind of workload of the namespace has its name
 }
@@ -88,7 +90,7 @@ func (b *builder) workload(x manifest.Object) {
 	meta, spec := append(slices.Clone(path), "metadata"), append(slices.Clone(path), "spec")
 	w := Workload{
 		Namespace: x.Namespace(), Name: x.Name(), Kind: x.Kind(), File: x.File, Line: x.Line,
-		Labels: stringMap(x.At(append(meta, "labels")...)), ServiceAccount: defaultAccount,
+		Labels: stringMap(x.At(append(meta, "labels")...)), ServiceAccount: defaultAccount, Running: b.o.Running[x.File],
 	}
 	if sa, _ := x.At(append(spec, "serviceAccountName")...).(string); sa != "" {
 		w.ServiceAccount = sa
