@@ -27,13 +27,14 @@ kinds=("$@")
 [ $# -gt 0 ] || kinds=(framework/verify/testdata/surprises/*/)
 for ((i = 0; i < ${#kinds[@]}; i += ${SHARE:-1})); do
   dir=${kinds[i]}
-  kind=$(basename "$dir")
+  input=$(basename "$dir")
+  kind=${input%@*} # some kinds have several inputs
   for side in found twin; do
     start=$SECONDS
-    ask "framework/verify/testdata/surprises/$kind/$side.yaml"
-    [ "$status" -eq 0 ] || fail "$kind, $side: exit status $status, unproven: $(unproven) $(head -3 "$out/errors.txt")"
-    if [ "$side" = found ]; then found "$kind" || fail "$kind was not found"; else ! found "$kind" || fail "$kind was found in its twin"; fi
-    echo "$kind, $side: $((SECONDS - start)) s"
+    ask "framework/verify/testdata/surprises/$input/$side.yaml"
+    [ "$status" -eq 0 ] || fail "$input, $side: exit status $status, unproven: $(unproven) $(head -3 "$out/errors.txt")"
+    if [ "$side" = found ]; then found "$kind" || fail "$input: $kind was not found"; else ! found "$kind" || fail "$input: $kind was found in its twin"; fi
+    echo "$input, $side: $((SECONDS - start)) s"
   done
 done
 [ $# -eq 0 ] || exit "$failed"
