@@ -325,7 +325,8 @@ func TestRoutedAt(t *testing.T) {
 	}
 	c := Config{Tables: []Table{
 		{Name: "http.8080", Hosts: []VirtualHost{to("all", "*"), to("wild", "*.example"), to("wilder", "*.b.example"), to("one", "a.b.example")}},
-		{Name: "https.8443.p.g.ns", Hosts: []VirtualHost{to("other", "*")}}, {Name: "inbound"},
+		{Name: "https.8443.p.g.ns", Hosts: []VirtualHost{to("other", "*")}},
+		{Name: "inbound"},
 	}}
 	for authority, want := range map[string]string{"a.b.example": "one", "A.b.example:80": "one", "c.b.example": "wilder", "c.example": "wild", "example": "all", "": ""} {
 		objects, virtual := c.routedAt(egress.AccessLog{Authority: authority, UpstreamCluster: "c", DownstreamLocal: "10.0.0.1:8080"})
