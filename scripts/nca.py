@@ -126,14 +126,21 @@ def ours(report, q):
     return out, text, unstable(a["evidence"])
 
 
+def tells(report, kind):
+    """That egressctl verify says itself of a kind that it does not take it over."""
+    if kind not in [x["kind"] for x in report.get("ignored", [])]:
+        raise Mistake(f"egressctl verify does not say that it ignores {kind}: {report.get('ignored')}")
+    return f"; it says that it ignores {kind}"
+
+
 def enforced(folder, q):
     """The proof by a case."""
     found = [r for r in json.load(open(f"{folder}/report.json"))["cases"] if r["case"]["name"] == q["case"]]
     if len(found) != 1 or found[0]["verdict"] != "conforms":
         raise Mistake(f"case {q['case']} does not conform: {[r['verdict'] for r in found]}")
-    seen = [p["probes"][0] for p in found[0]["phases"]]
-    outcomes = ", ".join(f"{p['got']} ({p['phase']})" for p in seen)
-    return f"with the policy enforced, case {q['case']}: {outcomes}; {unstable(seen[1]['evidence'])}"
+    phases = found[0]["phases"]
+    outcomes = ", ".join(f"{p['probes'][0]['got']} ({p['phase']})" for p in phases)
+    return f"with the policy enforced, case {q['case']}: {outcomes}; {unstable(phases[1]['probes'][0]['evidence'])}"
 
 
 def same_policy(inputs, name, q):
@@ -162,12 +169,14 @@ def row(inputs, answers, name, q):
         said = f"**yes**: {code(lines)}"
     else:
         said = f"**no**; what it has to the outside: {code(lines)}"
-    got, text, proof = ours(json.load(open(f"{answers}/{name}.json")), q)
+    report = json.load(open(f"{answers}/{name}.json"))
+    got, text, proof = ours(report, q)
     if (yes == got) != (q["right"] == "both"):
         raise Mistake(f"{name}: NCA says {yes}, egressctl {got}, and {q['right']} is said to be right: {q['ask']}")
     said += warned(open(f"{answers}/{name}.warnings").read(), q)
     if q["right"] == "NCA":
         same_policy(inputs, name, q)
+        text += tells(report, "NetworkPolicy.networking.k8s.io")
         proof += "<br>" + enforced(f"{answers}/{name}.cases", q)
     what = f"[{name}](../{inputs}/{name}/mesh.yaml): {cell(q['ask'])}"
     return f"| {what} | {said.replace('|', chr(92) + '|')} | **{'yes' if got else 'no'}**: {cell(text)} | {cell(proof)} | **{q['right']}**: {cell(q['because'])} |", yes == got
