@@ -112,6 +112,10 @@ live: build ## --internet live on embedded and kind, against a namespace that pl
 parity: build ## all cases on embedded and on kind; fails where a verdict or an outcome differs
 	$(BIN)/egressctl parity --write reports/parity.md
 
+.PHONY: nca
+nca: build ## the questions of docs/nca.md, to NCA and to egressctl verify, and are their answers the ones that it has (root; installs NCA by pip)
+	scripts/verify-nca.sh
+
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## gofumpt, golangci-lint
 	$(BIN)/golangci-lint run ./...

@@ -2,10 +2,10 @@
 # Each surprise of `egressctl verify` is found in its small input and not in the twin of that, in a dry mesh of real Istio; and what a
 # change opens, a leak and an outage have the exit statuses that docs/verify.md says. A live cluster is read by somebody who may do
 # what that page says and nothing else, and left as it was. Usage: scripts/verify-verify.sh [SURPRISE...]
-# SHARE=N takes every Nth surprise. LIVE=only asks of a live cluster alone.
+# SHARE=N takes every Nth surprise, and asks one version of Istio. LIVE=only asks of a live cluster alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bin=${EGRESSCTL:-bin/egressctl}
+bin=$(realpath "${EGRESSCTL:-bin/egressctl}")
 name=${NAME:-verify-verify}
 out=$(mktemp -d)
 live=$name-live
@@ -16,10 +16,13 @@ fail() { echo "FAIL: $*"; failed=1; }
 
 "$bin" up --name "$name" >"$out/up.txt" 2>&1 || { cat "$out/up.txt"; exit 2; }
 
-# ask ARGS: verify in the running mesh; its status is in $status, what it says in $out/said.json.
+# ask ARGS: verify in the running mesh, started in folder $from; its status is in $status, what it says in $out/said.json.
+from=.
 ask() {
   status=0
+  cd "$from"
   "$bin" verify --name "$name" --json "$@" >"$out/said.json" 2>"$out/errors.txt" || status=$?
+  cd "$OLDPWD"
   if [ "$status" -gt 2 ] || ! [ -s "$out/said.json" ]; then cat "$out/errors.txt"; fi
 }
 found() { grep -q "\"name\": \"$1\"" "$out/said.json"; }
@@ -90,13 +93,14 @@ kinds=("$@")
 [ $# -gt 0 ] || kinds=(framework/verify/testdata/surprises/*/)
 for ((i = 0; i < ${#kinds[@]}; i += ${SHARE:-1})); do
   dir=${kinds[i]}
-  kind=$(basename "$dir")
+  input=$(basename "$dir")
+  kind=${input%@*} # some kinds have several inputs
   for side in found twin; do
     start=$SECONDS
-    ask "framework/verify/testdata/surprises/$kind/$side.yaml"
-    [ "$status" -eq 0 ] || fail "$kind, $side: exit status $status, unproven: $(unproven) $(head -3 "$out/errors.txt")"
-    if [ "$side" = found ]; then found "$kind" || fail "$kind was not found"; else ! found "$kind" || fail "$kind was found in its twin"; fi
-    echo "$kind, $side: $((SECONDS - start)) s"
+    ask "framework/verify/testdata/surprises/$input/$side.yaml"
+    [ "$status" -eq 0 ] || fail "$input, $side: exit status $status, unproven: $(unproven) $(head -3 "$out/errors.txt")"
+    if [ "$side" = found ]; then found "$kind" || fail "$input: $kind was not found"; else ! found "$kind" || fail "$input: $kind was found in its twin"; fi
+    echo "$input, $side: $((SECONDS - start)) s"
   done
 done
 [ $# -eq 0 ] || exit "$failed"
@@ -111,23 +115,84 @@ expect 0 "the present state is written" "$repo/mesh" --write-expectations "$repo
 expect 0 "it is as expected" "$repo/mesh" --expectations "$repo/egress.yaml"
 as add . && as commit -q -m "as it was"
 expect 0 "nothing has changed" "$repo/mesh" --base main
-cat >>"$repo/mesh/all.yaml" <<'WIDE'
+# wide RESOLUTION: an entry that opens all below example.com.
+wide() {
+  cat <<WIDE
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: wide, namespace: shop}
-spec: {hosts: ["*.example.com"], exportTo: ["."], resolution: NONE, ports: [{number: 443, name: tls, protocol: TLS}]}
+spec: {hosts: ["*.example.com"], exportTo: ["."], resolution: ${1:-NONE}, ports: [{number: 443, name: tls, protocol: TLS}]}
 WIDE
+}
+wide >>"$repo/mesh/all.yaml"
 expect 1 "a wildcard opens something" "$repo/mesh" --base main
 grep -q '"kind": "opens"' "$out/said.json" || fail "it is not told what is opened"
-expect 1 "and is a leak" "$repo/mesh" --expectations "$repo/egress.yaml"
+from=$repo
+expect 1 "and is a leak" mesh --expectations egress.yaml --out "$out/reports"
+from=.
 grep -q '"kind": "leak"' "$out/said.json" || fail "it is not told that it is a leak"
+
+# For code scanning the leak is at the line of the object that lets it out, in a file relative to where the repository is checked out.
+line=$(grep -n '{name: wide,' "$repo/mesh/all.yaml" | cut -d: -f1)
+python3 - "$out/reports/verify.sarif" "$((line - 2))" <<'SARIF' || fail "verify.sarif does not have the leak: $(head -c 2000 "$out/reports/verify.sarif")"
+import json, sys
+log = json.load(open(sys.argv[1]))
+run, = log["runs"]
+places = [r["locations"][0]["physicalLocation"] for r in run["results"] if r["ruleId"] == "leak"]
+assert log["version"] == "2.1.0" and places
+assert all(p["artifactLocation"]["uri"] == "mesh/all.yaml" and p["region"]["startLine"] == int(sys.argv[2]) for p in places), places
+assert "leak" in [r["id"] for r in run["tool"]["driver"]["rules"]] and run["invocations"][0]["executionSuccessful"]
+SARIF
+echo "verify.sarif: the leak is at line $((line - 2)) of mesh/all.yaml"
+
 expect 0 "with the file updated" "$repo/mesh" --write-expectations "$repo/egress-new.yaml"
 expect 0 "it is expected" "$repo/mesh" --base main --expectations "$repo/egress-new.yaml"
 sed -i 's/img.cdn.example/gone.cdn.example/' "$repo/mesh/all.yaml"
 expect 1 "an entry that goes is an outage" "$repo/mesh" --expectations "$repo/egress-new.yaml"
 grep -q '"kind": "outage"' "$out/said.json" || fail "it is not told that it is an outage"
+
+# Under --watch each save is told with what it changes: a wildcard opens something, a broken file changes nothing, and with the wildcard gone
+# all is as before. It ends with the status of the last proof.
+cp framework/verify/testdata/surprises/trusts-name/twin.yaml "$repo/mesh/all.yaml"
+"$bin" verify --name "$name" "$repo/mesh" --expectations "$repo/egress.yaml" --watch >"$out/watch.txt" 2>"$out/watch-errors.txt" &
+watch=$!
+# told WHAT PATTERN: waits until the watching has said it.
+told() {
+  for ((n = 0; n < 600; n++)); do
+    if grep -qE "$2" "$out/watch.txt" "$out/watch-errors.txt"; then echo "watch: $1"; return; fi
+    kill -0 "$watch" 2>/dev/null || break
+    sleep 0.1
+  done
+  fail "watch: $1: it did not say \"$2\" but: $(tail -n 20 "$out/watch.txt" "$out/watch-errors.txt")"
+}
+told "it stands" '^watching what was read'
+cp "$repo/mesh/all.yaml" "$out/before.yaml"
+wide >>"$repo/mesh/all.yaml"
+told "a wildcard opens something" '^opens: shop/.* → https://.*example\.com: was blocked'
+told "and is a leak" '^leak'
+echo 'broken: [' >"$repo/mesh/broken.yaml"
+told "a file is broken" '^broken: .*broken\.yaml:1'
+rm "$repo/mesh/broken.yaml"
+told "and mended" '^mended'
+cp "$out/before.yaml" "$repo/mesh/all.yaml"
+told "the wildcard goes" '^closes: shop/.* → https://.*example\.com'
+kill -INT "$watch" 2>/dev/null || true
+status=0
+wait "$watch" || status=$?
+[ "$status" -eq 0 ] || fail "watch: exit status $status after a last proof that was as expected: $(cat "$out/watch-errors.txt")"
+
 echo 'broken: [' >"$repo/mesh/broken.yaml"
 expect 2 "a broken file makes it partial" "$repo/mesh"
+rm "$repo/mesh/broken.yaml"
 live
+[ "${SHARE:-1}" -eq 1 ] || exit "$failed"
+
+# Two versions of Istio that differ: DYNAMIC_DNS leads to what a wildcard stands for since 1.30. Each has a cluster of its own.
+wide DYNAMIC_DNS >>"$repo/mesh/all.yaml"
+expect 0 "two versions are asked" "$repo/mesh" --istio 1.29,1.31
+found other-version || fail "it is not told that 1.29 and 1.31 differ"
+grep -q 'in Istio 1.29 ' "$out/said.json" || fail "it is not told what 1.29 does"
+expect 0 "two versions that do alike" framework/verify/testdata/surprises/trusts-name/twin.yaml --istio 1.29,1.31
+! found other-version || fail "versions differ in what they do alike: $(grep -A12 '"other-version"' "$out/said.json")"
 exit "$failed"

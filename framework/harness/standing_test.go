@@ -3,6 +3,7 @@ package harness
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -11,6 +12,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/mesh"
+	"mesh-egress-conformance/framework/why"
 )
 
 // giving are objects of these kinds that somebody has given, with a Secret of ours before them.
@@ -85,6 +87,34 @@ func TestTell(t *testing.T) {
 	out.tell("b", Heard{}, errors.New("no answer"))
 	if len(out.Heard) != 1 || len(out.Heard["a"].Results) != 1 || len(out.Unheard) != 1 || out.Unheard["b"] == nil {
 		t.Errorf("%+v", out)
+	}
+}
+
+// The gateways are read by which calls went last, once each; one that cannot be read keeps no other from it.
+func TestHopsConfigs(t *testing.T) {
+	via := func(names ...string) egress.ProbeResult {
+		r := egress.ProbeResult{Observations: []egress.Observation{{Hops: []egress.Hop{{Gateway: "ns/earlier"}}}, {}}}
+		for _, n := range names {
+			r.Observations[1].Hops = append(r.Observations[1].Hops, egress.Hop{Gateway: n})
+		}
+		return r
+	}
+	gateways := []mesh.Gateway{
+		{Namespace: "ns", Pod: "a", Log: "ns/a (start 2)"}, {Namespace: "ns", Pod: "b", Log: "ns/b"}, {Namespace: "ns", Pod: "c", Log: "ns/c"}, {Namespace: "ns", Pod: "earlier", Log: "ns/earlier"},
+	}
+	var read []string
+	got, err := hopsConfigs([]egress.ProbeResult{via("ns/a (start 2)"), via("ns/a (start 2)", "ns/b"), via("ns/gone"), via(), {}}, gateways, func(namespace, pod string) (why.Config, error) {
+		read = append(read, namespace+"/"+pod)
+		if pod == "b" {
+			return why.Config{}, errors.New("no answer")
+		}
+		return why.Config{Clusters: []why.Cluster{{Name: pod}}}, nil
+	})
+	if strings.Join(read, " ") != "ns/a ns/b" || len(got) != 1 || got["ns/a (start 2)"].Clusters[0].Name != "a" {
+		t.Errorf("read %v: %v", read, got)
+	}
+	if err == nil || !strings.Contains(err.Error(), "gateway ns/b has, whose rules are not named without it: no answer") || !strings.Contains(err.Error(), "gateway ns/gone has") {
+		t.Error(err)
 	}
 }
 

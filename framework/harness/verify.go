@@ -183,11 +183,15 @@ func (s *Session) ask(ctx context.Context, c egress.Case, st Standing, out *Exam
 	if err != nil {
 		return err
 	}
+	gateways, err := s.hopsOf(ctx, results)
+	if err != nil {
+		out.Notes = append(out.Notes, err.Error())
+	}
 	heard := make([]Heard, len(c.Probes))
 	errs := make([]error, len(c.Probes))
 	var wg sync.WaitGroup
 	for i, x := range c.Probes {
-		heard[i] = Heard{Results: results[i*len(st.Probes) : (i+1)*len(st.Probes)], Around: why.Question{Objects: objects, Policy: policy}}
+		heard[i] = Heard{Results: results[i*len(st.Probes) : (i+1)*len(st.Probes)], Around: why.Question{Objects: objects, Policy: policy, Gateways: gateways}}
 		wg.Go(func() { errs[i] = s.sidecarOf(ctx, x.From, &heard[i].Around) })
 	}
 	wg.Wait()

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,6 +32,7 @@ func (s *Session) surroundings(ctx context.Context, q *why.Question) error {
 		return err
 	}
 	var err error
+	q.Gateways, _ = s.hopsOf(ctx, []egress.ProbeResult{q.Result}) // the answer says of which one it is not known
 	q.Objects, q.Policy, err = s.deciding(ctx)
 	if config, err := mesh.PresentConfig(ctx, s.cs); err == nil { // as for the policy
 		q.ExportTo = exportTo(config)
@@ -63,12 +65,51 @@ func (s *Session) proxyOf(ctx context.Context, client string, q *why.Question) e
 	if q.Labels, err = s.labels(ctx, pod.Namespace, pod.PodName); err != nil {
 		return err
 	}
-	dump, err := s.pages.Page(ctx, pod.Namespace, pod.PodName, "/config_dump", "")
-	if err != nil {
-		return err
-	}
-	q.Config, err = why.ParseConfig(dump)
+	q.Config, err = s.configOf(ctx, pod.Namespace, pod.PodName)
 	return err
+}
+
+// configOf is what a proxy has.
+func (s *Session) configOf(ctx context.Context, namespace, pod string) (why.Config, error) {
+	dump, err := s.pages.Page(ctx, namespace, pod, "/config_dump", "")
+	if err != nil {
+		return why.Config{}, err
+	}
+	return why.ParseConfig(dump)
+}
+
+// hopsOf is what the gateways have by which calls went, by the names that hops have. One that does not say it is missing, and the
+// error says so.
+func (s *Session) hopsOf(ctx context.Context, results []egress.ProbeResult) (map[string]why.Config, error) {
+	return hopsConfigs(results, s.followed.All(), func(namespace, pod string) (why.Config, error) { return s.configOf(ctx, namespace, pod) })
+}
+
+// hopsConfigs is hopsOf, among these gateways.
+func hopsConfigs(results []egress.ProbeResult, gateways []mesh.Gateway, read func(namespace, pod string) (why.Config, error)) (map[string]why.Config, error) {
+	met := map[string]bool{}
+	for _, r := range results {
+		for _, h := range why.Hops(r) {
+			met[h.Gateway] = true
+		}
+	}
+	out := map[string]why.Config{}
+	var errs []error
+	for _, g := range gateways {
+		if !met[g.Log] {
+			continue
+		}
+		delete(met, g.Log)
+		c, err := read(g.Namespace, g.Pod)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("read what the proxy of gateway %s has, whose rules are not named without it: %w", g.Log, err))
+			continue
+		}
+		out[g.Log] = c
+	}
+	for name := range met {
+		errs = append(errs, fmt.Errorf("read what the proxy of gateway %s has, whose rules are not named without it: the gateway is not there any more", name))
+	}
+	return out, errors.Join(errs...)
 }
 
 // labels are those of a pod, by which objects select it.

@@ -59,6 +59,7 @@ type Answer struct {
 	class    Class
 	landings []string // the hosts of Landed
 	astray   bool     // one of them is none that an entry has for what was called
+	unread   bool     // it went by a gateway of which nobody knows by which objects
 	at       string   // what was called, as Landed would name it
 }
 
@@ -110,6 +111,7 @@ func (m *Model) answer(o *Outside, index map[string]manifest.Object, h Heard, q 
 	around := h.Around
 	around.Probe, around.Result, around.ExportTo = q.Probe(h.Class.Client), r, m.Mesh.exportTo()
 	reason := why.Explain(around)
+	a.unread = around.Unread(r)
 	a.Because, a.But, a.Nearly = reason.Because, reason.But, reason.Nearly
 	for _, b := range reason.Because {
 		if s := m.source(index, h.Class, b.Object); !slices.Contains(a.By, s) {

@@ -3,6 +3,8 @@ package verify
 import (
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,6 +23,8 @@ type fate struct {
 	landed  string // the host that was called, if ""
 	tls     bool
 	gateway string
+	sends   string // the cluster that the gateway sent it on by
+	rule    string // the DestinationRule by which the gateway does; "" where what it has could not be read
 	cluster string // that the sidecar's line names; "" is that of the host
 	arrives bool   // though it fails
 	also    string // a second host at which attempts landed
@@ -44,10 +48,40 @@ func hear(t *testing.T, m *Model, o *Outside, says mesh) []Heard {
 				}
 			}
 		}
+		h.Around.Config.Tables = routesOf(m, o)
+		h.Around.Gateways = map[string]why.Config{}
 		for _, q := range o.Questions {
-			h.Results = append(h.Results, result(o, q, says(c, q)))
+			f := says(c, q)
+			h.Results = append(h.Results, result(o, q, f))
+			if f.rule != "" {
+				h.Around.Gateways[f.gateway] = why.Config{Clusters: []why.Cluster{{Name: f.sends, Object: f.rule}}}
+			}
 		}
 		out = append(out, h)
+	}
+	return out
+}
+
+// routesOf are the tables of a sidecar: a VirtualService for its hosts leads to whatever its routes name.
+func routesOf(m *Model, o *Outside) []why.Table {
+	var out []why.Table
+	for _, x := range m.Objects {
+		if x.Kind() != "VirtualService" || x.At("spec", "gateways") != nil {
+			continue
+		}
+		for _, route := range mappings(x.At("spec", "http")) {
+			for _, to := range mappings(route["route"]) {
+				d, _ := to["destination"].(map[string]any)
+				p, _ := d["port"].(map[string]any)
+				subset, _ := d["subset"].(string)
+				r := why.Route{Object: x.String(), Clusters: []string{fmt.Sprintf("outbound|%v|%s|%s", p["number"], subset, d["host"])}}
+				for _, q := range o.Questions {
+					if slices.Contains(texts(x.At("spec", "hosts")), q.Host) {
+						out = append(out, why.Table{Hosts: []why.VirtualHost{{Name: q.Host + ":" + port(q), Domains: []string{q.Host}, Routes: []why.Route{r}}}})
+					}
+				}
+			}
+		}
 	}
 	return out
 }
@@ -70,6 +104,7 @@ func result(o *Outside, q Question, f fate) egress.ProbeResult {
 		x.Arrivals = []egress.Arrival{{Server: r.Server, Peer: line.UpstreamLocal, Local: line.UpstreamHost, TLS: f.tls}}
 		if f.gateway != "" {
 			hop := line
+			hop.UpstreamCluster = f.sends
 			x.Hops = []egress.Hop{{Gateway: f.gateway, Line: &hop}}
 		}
 		if line.UpstreamCluster == "" && f.got == egress.OK {

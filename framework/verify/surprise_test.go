@@ -33,10 +33,16 @@ func TestEverySurpriseHasItsInput(t *testing.T) {
 		}
 	}
 	for _, e := range entries {
-		if !slices.Contains(SurpriseNames(), e.Name()) {
+		if !slices.Contains(SurpriseNames(), kindOf(e.Name())) {
 			t.Errorf("no surprise is called %s", e.Name())
 		}
 	}
+}
+
+// kindOf is the surprise that an input is for: a kind may have several, whose names go on after an @.
+func kindOf(input string) string {
+	kind, _, _ := strings.Cut(input, "@")
+	return kind
 }
 
 // everything says that all that is not in shop, and all that nobody names, comes out alike.
@@ -98,8 +104,9 @@ func TestSurprises(t *testing.T) {
 		"http-on-tls-port": {func(c Class, q Question) fate {
 			return map[bool]fate{true: {got: egress.OK}}[q.Kind == Named && q.speech.scheme == "http" && c.Members[0].Namespace == "shop"]
 		}, strict, false},
-		"port-name": {strict, strict, false},
-		"no-effect": {func(Class, Question) fate { return fate{} }, strict, false},
+		"port-name":         {strict, strict, false},
+		"no-effect":         {func(Class, Question) fate { return fate{} }, strict, false},
+		"no-effect@gateway": {byGateway("DestinationRule shop/tls"), byGateway("DestinationRule shop/tls"), false},
 	} {
 		for side, says := range map[string]mesh{"found": x.found, "twin": x.twin} {
 			_, m, o := reported(t, inputOf(t, name, side), says)
@@ -111,7 +118,7 @@ func TestSurprises(t *testing.T) {
 			r := NewReport(m, o, heard)
 			var found []Surprise
 			for _, s := range r.Surprises {
-				if s.Name == name {
+				if s.Name == kindOf(name) {
 					found = append(found, s)
 				}
 			}
@@ -125,6 +132,38 @@ func TestSurprises(t *testing.T) {
 				if s.Title == "" || s.Why == "" || s.Remedy == "" || len(s.Proof) == 0 || len(s.Objects) == 0 || !strings.Contains(bySources(s.Objects), "standard input:") {
 					t.Errorf("%s does not say all of it: %+v", name, s)
 				}
+			}
+		}
+	}
+}
+
+// byGateway is a mesh whose egress gateway sends on by a rule, which makes TLS.
+func byGateway(rule string) mesh {
+	return or(func(_ Class, q Question) fate {
+		return map[bool]fate{true: {
+			got: egress.OK, tls: true, cluster: "outbound|443|api|istio-egressgateway.istio-system.svc.cluster.local",
+			gateway: "istio-system/istio-egressgateway-55d74b9d84-pqv8q", sends: "outbound|80||api.example", rule: rule,
+		}}[q.Kind == Named && q.Port == 80]
+	})
+}
+
+// A rule by which a gateway alone goes is told, and has an effect; of two, the other one has none. Where nobody knows what the gateway
+// has, nothing is said of either.
+func TestRulesOfGateways(t *testing.T) {
+	for rule, want := range map[string]string{"DestinationRule shop/tls": "DestinationRule istio-system/tls", "DestinationRule istio-system/tls": "DestinationRule shop/tls", "": ""} {
+		r, _, _ := reported(t, inputOf(t, "no-effect@gateway", "found"), byGateway(rule))
+		var none []string
+		for _, s := range r.Surprises {
+			if s.Name == "no-effect" && strings.HasSuffix(s.Objects[0].Object, "/tls") {
+				none = append(none, s.Objects[0].Object)
+			}
+		}
+		if strings.Join(none, " ") != want {
+			t.Errorf("the gateway goes by %q: no effect has %v, want %s", rule, none, want)
+		}
+		for _, a := range r.Answers {
+			if a.Via == "istio-system/istio-egressgateway" && rule != "" && (!strings.Contains(bySources(a.By), rule+" (standard input:") || a.Encrypted != ByGateway) {
+				t.Errorf("the gateway's rule %s is not told: %s, TLS by %s", rule, bySources(a.By), a.Encrypted)
 			}
 		}
 	}

@@ -313,7 +313,8 @@ func (s *seen) about(x manifest.Object) ([]Answer, string) {
 				return h == a.question.Host || serves(h, a.question.Host) || sample(h) == a.question.Host
 			})
 		}
-		if slices.ContainsFunc(s.unproven, about) { // it may be what decides about that one
+		hidden := func(a Answer) bool { return about(a) && a.unread }
+		if slices.ContainsFunc(s.unproven, about) || slices.ContainsFunc(s.answers, hidden) { // it may be what decides about that one
 			return nil
 		}
 		return slices.DeleteFunc(slices.Clone(s.answers), func(a Answer) bool { return !about(a) })

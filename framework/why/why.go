@@ -22,8 +22,10 @@ type Question struct {
 	Namespace string
 	Labels    map[string]string
 	Captured  bool
-	Config    Config   // of the client's sidecar
-	Objects   []Object // of the cluster that decide about egress, as far as they may be read
+	Config    Config // of the client's sidecar
+	// Gateways are the configurations of the proxies on the way, by the names that hops have; those that could not be read are missing.
+	Gateways map[string]Config
+	Objects  []Object // of the cluster that decide about egress, as far as they may be read
 	// Policy is the mesh-wide outbound policy; "" where it could not be read.
 	Policy egress.Policy
 	// ExportTo are the namespaces to which the mesh exports ServiceEntries that do not say it (defaultServiceExportTo); nil is all.
@@ -119,7 +121,7 @@ func (q Question) decided(a *Answer, l egress.AccessLog, o egress.Observation) {
 	s, registered := serviceOf(l.UpstreamCluster)
 	switch {
 	case registered:
-		q.letOut(a, s, l, o, host)
+		q.letOut(a, s, l, o, host, cmp.Or(port, s.port))
 	case l.UpstreamCluster == passthrough:
 		a.because(q.policyObject(egress.AllowAny), "lets everything out that no object names (ALLOW_ANY)")
 		q.missing(a, host, port)
@@ -144,29 +146,41 @@ func (q Question) target(l egress.AccessLog) (host string, port int) {
 	return host, port
 }
 
-// letOut says which objects the cluster of a call comes from.
-func (q Question) letOut(a *Answer, s service, l egress.AccessLog, o egress.Observation, host string) {
+// letOut says which objects the cluster of a call to a host and port comes from. A route may lead it to another port.
+func (q Question) letOut(a *Answer, s service, l egress.AccessLog, o egress.Observation, host string, port int) {
 	q.service(a, s)
-	objects, virtual := q.Config.routed(host, s.port, l.UpstreamCluster)
-	for _, x := range objects {
-		a.because(x, "has the route that the request took (virtual host %s)", virtual)
-	}
+	objects, virtual := q.Config.routed(host, port, l.UpstreamCluster)
+	a.routedBy(objects, virtual)
 	for _, x := range q.Config.chained(l.UpstreamCluster) {
 		a.because(x, "has the route that the connection took")
 	}
-	if c, ok := q.Config.cluster(l.UpstreamCluster); ok && c.Object != "" {
-		what := "says how the proxy connects to it"
-		if s.subset != "" {
-			what += fmt.Sprintf(", and has the subset %s", s.subset)
-		}
-		a.because(c.Object, "%s", what)
-	}
+	a.connectedBy(q.Config, l.UpstreamCluster, "the proxy")
 	for _, h := range o.Hops {
 		q.hop(a, h)
 	}
 	if !egress.Arrived.Has(q.Result.Got) {
 		a.But = strings.TrimSuffix(q.Result.Got.Meaning()+"; "+failure(l), "; ")
 	}
+}
+
+// routedBy names the objects with the route that a request took.
+func (a *Answer) routedBy(objects []string, virtual string) {
+	for _, x := range objects {
+		a.because(x, "has the route that the request took (virtual host %s)", virtual)
+	}
+}
+
+// connectedBy names the object that says how a proxy connects to a cluster.
+func (a *Answer) connectedBy(c Config, cluster, who string) {
+	x, ok := c.cluster(cluster)
+	if !ok || x.Object == "" {
+		return
+	}
+	what := "says how " + who + " connects to it"
+	if s, ok := serviceOf(cluster); ok && s.subset != "" {
+		what += fmt.Sprintf(", and has the subset %s", s.subset)
+	}
+	a.because(x.Object, "%s", what)
 }
 
 // service names what put a host and port into the registry.
@@ -186,26 +200,6 @@ func (q Question) service(a *Answer, s service) {
 		return
 	}
 	a.because("the registry", "has the host %s with port %d; the object that it comes from could not be read", s.host, s.port)
-}
-
-// hop says what a gateway on the way did.
-func (q Question) hop(a *Answer, h egress.Hop) {
-	if h.Line == nil {
-		a.because("gateway "+h.Gateway, "was given the connection, and its log does not say what became of it")
-		return
-	}
-	if policy, denied := deniedBy(*h.Line); denied {
-		a.because("gateway "+h.Gateway, "was given it")
-		q.denied(a, policy)
-		return
-	}
-	a.because("gateway "+h.Gateway, "was given it, and sent it on by cluster %q", h.Line.UpstreamCluster)
-	if s, ok := serviceOf(h.Line.UpstreamCluster); ok {
-		if namespace, _, named := strings.Cut(h.Gateway, "/"); named { // whose proxies see other objects than the client's
-			q.Namespace = namespace
-		}
-		q.service(a, s)
-	}
 }
 
 // kubernetesService splits the name of a Service.
