@@ -35,11 +35,11 @@ expect() { # STATUS WHAT ARGS
 }
 
 k() { "$bin" kubectl --name "$live" -- "$@"; }
-# everything is each object of the live cluster with its version, but for what controllers write by themselves all the time.
+# everything is each object of the live cluster with its version, but for what controllers write by themselves all the time: istiod's locks are ConfigMaps.
 everything() {
   k api-resources --verbs list -o name | grep -vE '^(events|leases|componentstatuses|bindings|pods.metrics)' | while read -r kind; do
-    k get "$kind" -A -o jsonpath='{range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name} {.metadata.uid} {.metadata.resourceVersion}{"\n"}{end}'
-  done | sort
+    k get "$kind" -A -o jsonpath='{range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name} {.metadata.uid} {.metadata.resourceVersion} {.metadata.annotations.control-plane\.alpha\.kubernetes\.io/leader}{"\n"}{end}'
+  done | grep -v holderIdentity | sort
 }
 
 # A live cluster, with its Istio, its gateways and what a team has in it, by a token that has the role of docs/verify.md alone.
