@@ -222,7 +222,7 @@ func TestRunOnATerminal(t *testing.T) {
 		got := term.String()
 		for _, want := range []string{
 			"components: istiod done after 1s", "components in the cache", `a warning with \x1b]0;a title\x07 and a\x0dreturn`,
-			"violates       http-serviceentry", `it is \x1b[2Jnot so`, "3 cases in", "2 conform, 1 violate", "report: ",
+			"violates       http-serviceentry", "VIOLATES http-serviceentry", `violates http-serviceentry: it is \x1b[2Jnot so`, "3 cases in", "2 conform, 1 violate", "report: ",
 		} {
 			if strings.Count(got, want) != 1 {
 				t.Errorf("%d columns: %q stands there %d times", columns, want, strings.Count(got, want))

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/input"
 	"mesh-egress-conformance/framework/manifest"
 )
@@ -15,6 +16,7 @@ import (
 func FromCluster(set *manifest.Set, name string) *manifest.Set {
 	p := &pruner{name: name, out: &manifest.Set{Mistakes: slices.Clone(set.Mistakes), Notices: slices.Clone(set.Notices), Folders: set.Folders}}
 	p.gateways(set.Objects)
+	p.harnesses(set.Objects)
 	for _, x := range set.Objects {
 		if isIstiod(x) {
 			p.istiod(x)
@@ -24,6 +26,7 @@ func FromCluster(set *manifest.Set, name string) *manifest.Set {
 		}
 	}
 	p.tell("of Kubernetes itself, which no sidecar is for", p.systems)
+	p.tell("namespaces that egressctl has made there", p.own)
 	p.tell("of the installation of Istio, of which the dry mesh has its own", p.installation)
 	p.out.Mistakes, p.out.Notices = p.out.Mistakes.Sorted(), p.out.Notices.Sorted()
 	return p.out
@@ -36,6 +39,7 @@ type pruner struct {
 	// proxies are the labels of the gateways' pods in RootNamespace.
 	proxies               []map[string]string
 	systems, installation []string
+	own                   []string // namespaces that a harness has made there
 }
 
 // roleOf is what becomes of an object.
@@ -56,6 +60,16 @@ func (p *pruner) gateways(all []manifest.Object) {
 	}
 }
 
+// harnesses finds the namespaces of runs, and those that a cluster of the harness's own comes with.
+func (p *pruner) harnesses(all []manifest.Object) {
+	for _, x := range all {
+		labels := stringMap(x.At("metadata", "labels"))
+		if roleOf(x) == space && (labels[fixture.RunLabel] != "" || labels[fixture.ClusterLabel] != "") {
+			p.own = append(p.own, x.Name())
+		}
+	}
+}
+
 // isProxy says whether the pods of a workload are gateways.
 func isProxy(x manifest.Object) bool {
 	path := templates[x.Kind()]
@@ -72,6 +86,7 @@ func (p *pruner) dropped(x manifest.Object) bool {
 	where, what := x.Namespace(), roleOf(x)
 	running := what == workload || what == pointing || x.Kind() == "Service" && x.Group() == ""
 	switch {
+	case slices.Contains(p.own, where), what == space && slices.Contains(p.own, x.Name()):
 	case what == space && (uninjected(x.Name()) || x.Name() == RootNamespace):
 		return true // which every cluster has
 	case running && uninjected(where), running && where == defaultNamespace && x.Name() == apiServer:

@@ -71,6 +71,8 @@ func service(namespace, name, selector string) string {
 // What belongs to Kubernetes or to the installation is left out, and gateways and rules that live there are not.
 func TestFromCluster(t *testing.T) {
 	in := clustered(t, nsShop+cart+entryWide+meshMap+
+		"---\napiVersion: v1\nkind: Namespace\nmetadata: {name: egress-client, labels: {mesh-egress-conformance/cluster: up}}\n"+deployment("egress-client", "sleep", "app: sleep", "", "")+service("egress-client", "sleep", "app: sleep")+
+		"---\napiVersion: v1\nkind: Namespace\nmetadata: {name: egress-run, labels: {mesh-egress-conformance/run: run-1}}\n"+strings.ReplaceAll(entryWide, "namespace: shop", "namespace: egress-run")+
 		"---\napiVersion: v1\nkind: Namespace\nmetadata: {name: kube-system}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: istio-system}\n"+
 		service("default", "kubernetes", "")+service("default", "other", "a: b")+service("kube-system", "kube-dns", "a: b")+service("istio-system", "istiod", "app: istiod")+service("istio-system", "kiali", "app: kiali")+
 		service("istio-system", "istio-egressgateway", "istio: egressgateway")+service("istio-system", "partner", "istio: partner")+
@@ -89,7 +91,7 @@ func TestFromCluster(t *testing.T) {
 	if len(got.Mistakes) > 0 {
 		t.Error(got.Mistakes)
 	}
-	for _, x := range []string{"cluster prod: Deployment istio-system/istiod runs pilot:1.29.2", "Service default/kubernetes", "Deployment kube-system/coredns", "Service istio-system/kiali", "Deployment istio-system/kiali"} {
+	for _, x := range []string{"cluster prod: Deployment istio-system/istiod runs pilot:1.29.2", "Service default/kubernetes", "Deployment kube-system/coredns", "namespaces that egressctl has made there: egress-client, egress-run", "Service istio-system/kiali", "Deployment istio-system/kiali"} {
 		if !strings.Contains(got.Notices.Error(), x) {
 			t.Errorf("%q is not in %s", x, got.Notices.Error())
 		}
