@@ -112,8 +112,9 @@ func (v Version) object() Version { return Version{Kind: v.Kind, Namespace: v.Na
 
 func parseConfig(configz []byte) (config, error) {
 	var have []struct {
-		Kind     string `json:"kind"`
-		Metadata struct {
+		APIVersion string `json:"apiVersion"`
+		Kind       string `json:"kind"`
+		Metadata   struct {
 			Name       string `json:"name"`
 			Namespace  string `json:"namespace"`
 			UID        string `json:"uid"`
@@ -128,6 +129,9 @@ func parseConfig(configz []byte) (config, error) {
 	}
 	c := config{}
 	for _, h := range have {
+		if strings.HasPrefix(h.APIVersion, GatewayAPIGroup+"/") {
+			continue // its Gateway is not Istio's, though both may have one name, and its objects are known by their status
+		}
 		v := Version{Kind: h.Kind, Namespace: h.Metadata.Namespace, Name: h.Metadata.Name, UID: h.Metadata.UID, Generation: h.Metadata.Generation, Addressed: len(h.Status.Addresses) > 0}
 		c[v.object()] = v
 	}
