@@ -271,7 +271,8 @@ func (e *expected) add(o *fixture.Object, v Version) {
 	case !listed(o):
 		e.unconcerned++
 	default:
-		v.Kind, v.Namespace, v.Name, v.Revision = o.GetKind(), o.GetNamespace(), o.GetName(), o.GetLabels()[egress.RevisionLabel]
+		v.Group, v.Kind, v.Namespace, v.Name = o.GroupVersionKind().Group, o.GetKind(), o.GetNamespace(), o.GetName()
+		v.Revision = o.GetLabels()[egress.RevisionLabel]
 		e.versions = append(e.versions, v)
 	}
 }

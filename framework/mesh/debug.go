@@ -94,9 +94,9 @@ func parseSync(b []byte) (push, error) {
 // Version identifies one version of one object. The resource version would not do: istiod itself
 // writes a ServiceEntry's status (allocated addresses), which changes it.
 type Version struct {
-	Kind, Namespace, Name string
-	UID                   string // "" means that the object must be absent
-	Generation            int64
+	Group, Kind, Namespace, Name string
+	UID                          string // "" means that the object must be absent
+	Generation                   int64
 	// Revision is the only one whose istiod looks at the object, as its label says; "" for every istiod.
 	Revision string
 	// Addressed says that istiod has written the addresses that it allocates into the object's status,
@@ -108,7 +108,9 @@ type Version struct {
 type config map[Version]Version
 
 // object is a version's key.
-func (v Version) object() Version { return Version{Kind: v.Kind, Namespace: v.Namespace, Name: v.Name} }
+func (v Version) object() Version {
+	return Version{Group: v.Group, Kind: v.Kind, Namespace: v.Namespace, Name: v.Name}
+}
 
 func parseConfig(configz []byte) (config, error) {
 	var have []struct {
@@ -129,10 +131,8 @@ func parseConfig(configz []byte) (config, error) {
 	}
 	c := config{}
 	for _, h := range have {
-		if strings.HasPrefix(h.APIVersion, GatewayAPIGroup+"/") {
-			continue // its Gateway is not Istio's, though both may have one name, and its objects are known by their status
-		}
-		v := Version{Kind: h.Kind, Namespace: h.Metadata.Namespace, Name: h.Metadata.Name, UID: h.Metadata.UID, Generation: h.Metadata.Generation, Addressed: len(h.Status.Addresses) > 0}
+		group, _, _ := strings.Cut(h.APIVersion, "/")
+		v := Version{Group: group, Kind: h.Kind, Namespace: h.Metadata.Namespace, Name: h.Metadata.Name, UID: h.Metadata.UID, Generation: h.Metadata.Generation, Addressed: len(h.Status.Addresses) > 0}
 		c[v.object()] = v
 	}
 	return c, nil

@@ -89,7 +89,7 @@ func (f *fakeMesh) after(d time.Duration, do func()) {
 // hold makes a replica hold objects.
 func (r *fakeReplica) hold(objs ...*fixture.Object) {
 	for _, o := range objs {
-		v := Version{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName(), UID: string(o.GetUID()), Generation: o.GetGeneration()}
+		v := Version{Group: o.GroupVersionKind().Group, Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName(), UID: string(o.GetUID()), Generation: o.GetGeneration()}
 		r.held[fixture.Describe(o)] = v
 	}
 }
@@ -214,7 +214,7 @@ func (r *fakeReplica) configz() any {
 		if v.UID == "" {
 			continue
 		}
-		o := object{"kind": v.Kind, "metadata": object{"name": v.Name, "namespace": v.Namespace, "uid": v.UID, "generation": v.Generation}}
+		o := object{"apiVersion": v.Group + "/v1", "kind": v.Kind, "metadata": object{"name": v.Name, "namespace": v.Namespace, "uid": v.UID, "generation": v.Generation}}
 		if v.Addressed {
 			o["status"] = object{"addresses": []any{object{"value": "240.240.0.1"}}}
 		}

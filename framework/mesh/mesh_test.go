@@ -76,7 +76,7 @@ func TestHolds(t *testing.T) {
 	configz := []byte(`[{"apiVersion":"networking.istio.io/v1","kind":"ServiceEntry","metadata":{"name":"a","namespace":"n","uid":"u","generation":2}},
 		{"apiVersion":"networking.istio.io/v1","kind":"Gateway","metadata":{"name":"g","namespace":"n","uid":"of Istio","generation":1}},
 		{"apiVersion":"gateway.networking.k8s.io/v1","kind":"Gateway","metadata":{"name":"g","namespace":"n","uid":"of the Gateway API","generation":1}}]`)
-	v := Version{Kind: "ServiceEntry", Namespace: "n", Name: "a", UID: "u", Generation: 2}
+	v := Version{Group: "networking.istio.io", Kind: "ServiceEntry", Namespace: "n", Name: "a", UID: "u", Generation: 2}
 	for name, x := range map[string]struct {
 		change func(*Version)
 		want   bool
@@ -91,7 +91,7 @@ func TestHolds(t *testing.T) {
 		"no addresses yet": {func(v *Version) { v.Addressed = true }, false},
 		"another kind":     {func(v *Version) { v.Kind = "Sidecar" }, false},
 		"of two groups": {func(v *Version) {
-			*v = Version{Kind: "Gateway", Namespace: "n", Name: "g", UID: "of Istio", Generation: 1}
+			*v = Version{Group: "networking.istio.io", Kind: "Gateway", Namespace: "n", Name: "g", UID: "of Istio", Generation: 1}
 		}, true},
 		"another namspace": {func(v *Version) { v.Namespace = "m" }, false},
 	} {
