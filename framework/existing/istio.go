@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/kube"
 	"mesh-egress-conformance/framework/mesh"
 )
 
@@ -22,7 +23,7 @@ var istiodMaps = []string{"istio-ca-root-cert", "istio-ca-crl"}
 // PrepareInstall makes Istio's namespace, which is a run's. It fails where that namespace is there already, where an
 // Istio has left what a new istiod would overwrite, and for a user who is not the cluster's administrator.
 func PrepareInstall(ctx context.Context, cs kubernetes.Interface, c *fixture.Client) error {
-	admin, err := allowed(ctx, cs, authv1.ResourceAttributes{Verb: "*", Group: "*", Resource: "*"})
+	admin, err := kube.May(ctx, cs, authv1.ResourceAttributes{Verb: "*", Group: "*", Resource: "*"})
 	if err != nil {
 		return err
 	}

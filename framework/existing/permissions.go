@@ -11,9 +11,9 @@ import (
 	"strings"
 
 	authv1 "k8s.io/api/authorization/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"mesh-egress-conformance/framework/kube"
 	"mesh-egress-conformance/framework/mesh"
 )
 
@@ -56,16 +56,6 @@ var useful = []permission{
 	{[]string{"get", "create", "patch"}, "telemetry.istio.io", "telemetries", "", "needed where sidecars write no access log"},
 }
 
-// allowed asks the API server whether this user may do something.
-func allowed(ctx context.Context, cs kubernetes.Interface, what authv1.ResourceAttributes) (bool, error) {
-	r := &authv1.SelfSubjectAccessReview{Spec: authv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &what}}
-	got, err := cs.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, r, metav1.CreateOptions{})
-	if err != nil {
-		return false, fmt.Errorf("ask the API server what this user may do: %w", err)
-	}
-	return got.Status.Allowed, nil
-}
-
 // Preflight asks the API server whether this user may do what a run does. The error names everything
 // that is missing.
 func Preflight(ctx context.Context, cs kubernetes.Interface) error {
@@ -73,16 +63,13 @@ func Preflight(ctx context.Context, cs kubernetes.Interface) error {
 	for _, p := range permissions {
 		res, sub, _ := strings.Cut(p.resource, "/")
 		for _, verb := range p.verbs {
-			may, err := allowed(ctx, cs, authv1.ResourceAttributes{Verb: verb, Group: p.group, Resource: res, Subresource: sub, Namespace: p.namespace})
+			what := authv1.ResourceAttributes{Verb: verb, Group: p.group, Resource: res, Subresource: sub, Namespace: p.namespace}
+			may, err := kube.May(ctx, cs, what)
 			if err != nil {
 				return err
 			}
 			if !may {
-				where := "in the whole cluster"
-				if p.namespace != "" {
-					where = "in namespace " + p.namespace
-				}
-				missing = append(missing, fmt.Sprintf("%s %s %s (%s)", verb, strings.TrimPrefix(p.group+"/"+p.resource, "/"), where, p.why))
+				missing = append(missing, fmt.Sprintf("%s (%s)", kube.Permission(what), p.why))
 			}
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
+	"mesh-egress-conformance/framework/kube"
 	"mesh-egress-conformance/framework/verify"
 )
 
@@ -154,7 +155,7 @@ func (a *api) review(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewDecoder(r.Body).Decode(&x); err != nil {
 		a.t.Error(err)
 	}
-	x.Status.Allowed = !slices.Contains(a.forbidden, says(*x.Spec.ResourceAttributes))
+	x.Status.Allowed = !slices.Contains(a.forbidden, kube.Permission(*x.Spec.ResourceAttributes))
 	reply(w, x)
 }
 

@@ -2,18 +2,21 @@ package snapshot
 
 import (
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"mesh-egress-conformance/framework/manifest"
 	"mesh-egress-conformance/framework/verify"
 )
 
 // makers are the kinds, among those that are read, whose controllers make objects of other kinds that are read.
-var makers = []string{"apps/DaemonSet", "apps/Deployment", "apps/ReplicaSet", "apps/StatefulSet", "batch/CronJob", "batch/Job", "gateway.networking.k8s.io/Gateway"}
+var makers = []schema.GroupKind{
+	{Group: "apps", Kind: "DaemonSet"}, {Group: "apps", Kind: "Deployment"}, {Group: "apps", Kind: "ReplicaSet"}, {Group: "apps", Kind: "StatefulSet"},
+	{Group: "batch", Kind: "CronJob"}, {Group: "batch", Kind: "Job"}, {Group: "gateway.networking.k8s.io", Kind: "Gateway"},
+}
 
 // What the API server and controllers write into objects beside what somebody has written, by the place where it is.
 var (
@@ -29,7 +32,7 @@ var (
 // nothing. One whose owner is of a kind that is not read is called by its owner's name, which stays when it is made anew.
 func taken(o *unstructured.Unstructured) (manifest.Object, bool) {
 	owner := metav1.GetControllerOfNoCopy(o)
-	if owner != nil && slices.Contains(makers, groupOf(owner.APIVersion)+"/"+owner.Kind) || idle(o, owner) {
+	if owner != nil && slices.Contains(makers, schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind).GroupKind()) || idle(o, owner) {
 		return manifest.Object{}, false
 	}
 	x := manifest.Object{Fields: o.Object}
@@ -90,14 +93,6 @@ func (r *reader) running() map[string]verify.Running {
 		out[place] = n
 	}
 	return out
-}
-
-func groupOf(apiVersion string) string {
-	group, _, versioned := strings.Cut(apiVersion, "/")
-	if !versioned {
-		return ""
-	}
-	return group
 }
 
 // idle says whether an object that would make calls makes none: a pod that has ended, is going or is the kubelet's own, and the former

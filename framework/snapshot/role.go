@@ -11,6 +11,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"mesh-egress-conformance/framework/kube"
 	"mesh-egress-conformance/framework/verify"
 )
 
@@ -101,12 +102,12 @@ func refused(missing []string) error {
 // lacking is what of a kind may not be read.
 func (r *reader) lacking(ctx context.Context, s served) ([]string, error) {
 	ask := authv1.ResourceAttributes{Verb: "list", Group: s.Group, Version: s.version, Resource: s.Name}
-	all, err := r.may(ctx, ask)
+	all, err := kube.May(ctx, r.clients, ask)
 	if err != nil || all && (s.namespaced || len(r.o.Namespaces) == 0) {
 		return nil, err
 	}
 	if len(r.o.Namespaces) == 0 {
-		return []string{says(ask)}, nil
+		return []string{kube.Permission(ask)}, nil
 	}
 	var missing []string
 	for _, ns := range r.places() {
@@ -118,12 +119,12 @@ func (r *reader) lacking(ctx context.Context, s served) ([]string, error) {
 			}
 			one.Verb, one.Name = "get", ns
 		}
-		may, err := r.may(ctx, one)
+		may, err := kube.May(ctx, r.clients, one)
 		if err != nil {
 			return nil, err
 		}
 		if !may {
-			missing = append(missing, says(one))
+			missing = append(missing, kube.Permission(one))
 		}
 	}
 	return missing, nil
@@ -134,36 +135,13 @@ func (r *reader) unreadable(ctx context.Context, names []string) ([]string, erro
 	var missing []string
 	for _, name := range names {
 		ask := authv1.ResourceAttributes{Verb: "get", Version: "v1", Resource: configMaps, Namespace: verify.RootNamespace, Name: name}
-		may, err := r.may(ctx, ask)
+		may, err := kube.May(ctx, r.clients, ask)
 		if err != nil {
 			return nil, err
 		}
 		if !may {
-			missing = append(missing, says(ask))
+			missing = append(missing, kube.Permission(ask))
 		}
 	}
 	return missing, nil
-}
-
-// may asks whether this user may do something.
-func (r *reader) may(ctx context.Context, what authv1.ResourceAttributes) (bool, error) {
-	review := &authv1.SelfSubjectAccessReview{Spec: authv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &what}}
-	got, err := r.clients.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
-	if err != nil {
-		return false, fmt.Errorf("ask what this user may read: %w", err)
-	}
-	return got.Status.Allowed, nil
-}
-
-// says is a permission in words.
-func says(a authv1.ResourceAttributes) string {
-	where := "in the whole cluster"
-	if a.Namespace != "" {
-		where = "in namespace " + a.Namespace
-	}
-	what := strings.TrimPrefix(a.Group+"/"+a.Resource, "/")
-	if a.Name != "" && a.Name != a.Namespace {
-		what += " " + a.Name
-	}
-	return fmt.Sprintf("%s %s %s", a.Verb, what, where)
 }
