@@ -14,8 +14,13 @@ import (
 
 // makers are the kinds, among those that are read, whose controllers make objects of other kinds that are read.
 var makers = []schema.GroupKind{
-	{Group: "apps", Kind: "DaemonSet"}, {Group: "apps", Kind: "Deployment"}, {Group: "apps", Kind: "ReplicaSet"}, {Group: "apps", Kind: "StatefulSet"},
-	{Group: "batch", Kind: "CronJob"}, {Group: "batch", Kind: "Job"}, {Group: "gateway.networking.k8s.io", Kind: "Gateway"},
+	{Group: "apps", Kind: "DaemonSet"},
+	{Group: "apps", Kind: "Deployment"},
+	{Group: "apps", Kind: "ReplicaSet"},
+	{Group: "apps", Kind: "StatefulSet"},
+	{Group: "batch", Kind: "CronJob"},
+	{Group: "batch", Kind: "Job"},
+	{Group: "gateway.networking.k8s.io", Kind: "Gateway"},
 }
 
 // What the API server and controllers write into objects beside what somebody has written, by the place where it is.
