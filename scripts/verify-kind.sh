@@ -33,6 +33,10 @@ until_true() { # SECONDS COMMAND...
 }
 node_is_there() { [[ -n $(docker ps -aq --filter label=io.x-k8s.kind.cluster=egress-verify) ]] || ! kill -0 "$pid" 2>/dev/null; }
 all_gone() { [[ -z $(containers) ]] && ! docker network inspect mesh-egress >/dev/null 2>&1; }
+left() { # what is there, and what the watcher said of it
+  docker ps -a --no-trunc --format '{{.Names}} {{.Status}} {{.Networks}} {{.Command}}'; docker network ls; pgrep -af 'docker|egressctl|runc' || true
+  cat "${XDG_CACHE_HOME:-$HOME/.cache}"/mesh-egress-conformance/locks/kind-verify.log /run/mesh-egress-dockerd/log || true
+} >&2
 # begin_run: until its node is being made.
 begin_run() {
   : >"$work/log" # what an earlier part has written is not this one's
@@ -44,7 +48,7 @@ watcher() { pgrep -f "^egressctl __egress-kind-watch .* verify$"; }
 begin_run
 kill -9 "$pid"; wait "$pid" 2>/dev/null || true
 # As long as the watcher may take: docker commands of the killed run go on by themselves (removeTimeout, kind/watch.go).
-until_true 180 all_gone || die "a killed run has left its cluster"
+until_true 180 all_gone || { left; die "a killed run has left its cluster"; }
 echo "ok  kind: a killed run leaves no cluster"
 begin_run
 kill -9 "$(watcher)"; kill -9 "$pid"; wait "$pid" 2>/dev/null || true

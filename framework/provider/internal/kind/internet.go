@@ -24,6 +24,7 @@ import (
 // before the nodes and marks a cluster as ours: it carries the cluster's name and facts as labels.
 const (
 	ownLabel    = "mesh-egress-conformance"
+	kindLabel   = "io.x-k8s.kind.cluster" // kind's own, on every node
 	factsLabel  = "mesh-egress-conformance.facts"
 	controlPort = "8098"
 	programPath = "/egressctl"

@@ -284,11 +284,17 @@ func (p *Provider) remove(ctx context.Context, name string) error {
 	return p.removeAll(ctx, name)
 }
 
-// removeAll removes a cluster that is known to be ours.
+// removeAll removes a cluster that is known to be ours. Nodes are removed as kind's own Delete does it, which takes no
+// context: a docker command that hangs must end with the caller's patience.
 func (p *Provider) removeAll(ctx context.Context, name string) error {
-	err := withEnvironment(network, func() error { return library().Delete(clusterName(name), p.kubeconfig(name)) })
+	nodes, err := docker(ctx, nil, "ps", "-aq", "--filter", "label="+kindLabel+"="+clusterName(name))
 	if err != nil {
-		return fmt.Errorf("remove the nodes of kind cluster %s: %w", name, err)
+		return err
+	}
+	if nodes != "" {
+		if _, err := docker(ctx, nil, append([]string{"rm", "--force", "--volumes"}, strings.Fields(nodes)...)...); err != nil {
+			return fmt.Errorf("remove the nodes of kind cluster %s: %w", name, err)
+		}
 	}
 	if _, err := docker(ctx, nil, "rm", "--force", "--volumes", internetName(name)); err != nil {
 		return fmt.Errorf("remove the internet of kind cluster %s: %w", name, err)

@@ -51,6 +51,9 @@ type watcher struct {
 
 func (p *Provider) lockFile(name string) string { return p.store.LockFile("kind-" + name) }
 
+// watchLog is what the watcher of a killed run could not do; the run's terminal is not its to write to.
+func (p *Provider) watchLog(name string) string { return p.lockFile(name) + ".log" }
+
 // livesOn is the file that says that a cluster lives on without its owner.
 func (p *Provider) livesOn(name string) string {
 	return filepath.Join(filepath.Dir(p.kubeconfig(name)), "lives-on")
@@ -152,6 +155,12 @@ func (p *Provider) startWatcher(name string, lock *os.File) (*watcher, error) {
 	cmd.Dir = "/"
 	cmd.Stdin = r
 	cmd.ExtraFiles = []*os.File{lock}
+	said, err := os.OpenFile(p.watchLog(name), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	defer said.Close()
+	cmd.Stderr = said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // neither Ctrl-C nor the terminal's end is its business
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the process that removes the cluster of a killed run: %w", err), w.Close())
@@ -187,18 +196,20 @@ func watchMain(root, name string) error {
 const (
 	// removeTimeout bounds the removal of a killed run's cluster; Docker may be busy making it.
 	removeTimeout = 3 * time.Minute
+	// commandTimeout bounds one round of docker commands of that: one that waits for what Docker is making may be
+	// answered never, and the next one at once.
+	commandTimeout = 40 * time.Second
 	// lateStart is how long a docker command of the killed run may take to have its container made: the
 	// command outlives the run, and what it makes appears after the first removal.
 	lateStart = 5 * time.Second
 )
 
-// removeForGood removes a cluster until nothing of it has appeared again for a while.
+// removeForGood removes a cluster until nothing of it has appeared again for a while, and nothing has failed.
 func (p *Provider) removeForGood(ctx context.Context, name string) error {
 	for quiet := time.Now(); time.Since(quiet) < lateStart; {
-		there, err := anything(ctx, name)
-		if err != nil || there {
-			quiet = time.Now()
-			err = errors.Join(err, p.removeAll(ctx, name)) // tried again below: Docker may still be making it
+		was, err := p.removeOnce(ctx, name)
+		if was || err != nil {
+			quiet = time.Now() // tried again: Docker may still be making it, and refuses what is half made
 		}
 		select {
 		case <-ctx.Done():
@@ -206,7 +217,18 @@ func (p *Provider) removeForGood(ctx context.Context, name string) error {
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
-	return removeNetworks(ctx)
+	return nil
+}
+
+// removeOnce removes what is there now of a cluster, and says whether there was anything.
+func (p *Provider) removeOnce(ctx context.Context, name string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	there, err := anything(ctx, name)
+	if err != nil || !there {
+		return there, errors.Join(err, removeNetworks(ctx))
+	}
+	return true, p.removeAll(ctx, name)
 }
 
 // anything says whether there is a container of a cluster of ours of that name. Its nodes carry kind's label alone; that
@@ -216,6 +238,6 @@ func anything(ctx context.Context, name string) (bool, error) {
 	if err != nil || ours {
 		return ours, err
 	}
-	nodes, err := docker(ctx, nil, "ps", "-aq", "--filter", "label=io.x-k8s.kind.cluster="+clusterName(name), "--filter", "network="+network)
+	nodes, err := docker(ctx, nil, "ps", "-aq", "--filter", "label="+kindLabel+"="+clusterName(name), "--filter", "network="+network)
 	return nodes != "", err
 }
