@@ -55,6 +55,7 @@ func runCommand(o *options) *cobra.Command {
 	}
 	o.addUpFlags(cmd)
 	o.addAlsoFlag(cmd)
+	cmd.Flags().Lookup("also-istio").Usage += "; left out: those that the cases want and the cache has"
 	f := cmd.Flags()
 	f.BoolVar(&r.keep, "keep", false, "leave a cluster that this run brought up")
 	f.StringVar(&r.sabotage, "sabotage", "", "break the world on purpose: allow-any or internet-down")
@@ -123,6 +124,7 @@ func (r *runFlags) run(cmd *cobra.Command) error {
 		return usage(err)
 	}
 	ho.Lanes, ho.StrictCluster = r.lanes, r.strict
+	ho.AlsoCached = !cmd.Flags().Changed("also-istio")
 	if r.pause {
 		ho.Lanes, ho.OnFail = 1, newPause(cmd, r.o.kubectlLine()).wait
 	}

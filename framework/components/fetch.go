@@ -23,8 +23,10 @@ type Options struct {
 	Source      Source // "" means Auto
 	Hub         string // registry that mirrors the official ones, e.g. "registry.example.com/mirror"
 	// Also are further versions, as Istio names one, whose istiod and proxy can run in the cluster beside its own.
-	Also     []string
-	Progress Progress
+	Also []string
+	// AlsoCached are further ones, minor versions that Also does not have: those count of which every part is in the cache.
+	AlsoCached []string
+	Progress   Progress
 }
 
 // Progress hears about parts that are not in the cache. Calls may come from several goroutines.
@@ -101,7 +103,7 @@ func fetch(ctx context.Context, st *Store, cat *Catalogue, o Options) (*Set, err
 	if err := f.images(ctx); err != nil {
 		return nil, err
 	}
-	for _, version := range o.Also {
+	for _, version := range slices.Concat(o.Also, f.cached()) {
 		if err := f.also(ctx, version); err != nil {
 			return nil, err
 		}

@@ -51,6 +51,34 @@ func (f *fetcher) also(ctx context.Context, version string) error {
 	return nil
 }
 
+// cached are the versions of AlsoCached that can be in the set without anything being made.
+func (f *fetcher) cached() []string {
+	var out []string
+	for _, version := range f.opts.AlsoCached {
+		istio, err := f.cat.FindIstio(version)
+		if err != nil || istio.ChartsOf != "" && f.set.Source == Build || f.set.room(istio, version) != nil || slices.ContainsFunc(f.opts.Also, func(asked string) bool {
+			i, err := f.cat.FindIstio(asked)
+			return err == nil && i.Version == istio.Version
+		}) {
+			continue
+		}
+		one := &fetcher{opts: f.opts, cat: f.cat, set: &Set{Istio: istio, Source: f.set.Source}}
+		recipes := []Recipe{moduleRecipe(istio.Module)}
+		for _, p := range f.cat.istioParts(istio) {
+			if p.Name == "istioctl" {
+				continue
+			}
+			if r, err := one.recipe(p, f.set.Source); err == nil {
+				recipes = append(recipes, r)
+			}
+		}
+		if !slices.ContainsFunc(recipes, func(r Recipe) bool { _, err := f.store.Lookup(r); return err != nil }) {
+			out = append(out, version)
+		}
+	}
+	return out
+}
+
 // room says why a further Istio cannot be in the set: each minor version can be there once, since that is how revisions
 // name them.
 func (s *Set) room(i Istio, asked string) error {

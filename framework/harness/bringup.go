@@ -24,7 +24,15 @@ import (
 
 // bringUp makes a cluster and installs Istio. Clients and gateways go on starting in the background.
 func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *components.Store) error {
-	set, err := components.Fetch(ctx, store, s.opts.components())
+	o := s.opts.components()
+	if s.opts.AlsoCached {
+		istio, err := components.Find(ctx, o)
+		if err != nil {
+			return err
+		}
+		o.AlsoCached = versionsFor(s.opts.Cases, s.opts.Clients, istio.Version)
+	}
+	set, err := components.Fetch(ctx, store, o)
 	if err != nil {
 		return err
 	}

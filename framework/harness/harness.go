@@ -37,11 +37,13 @@ type Options struct {
 	// Releases is a folder with Istio releases beside those of the catalogue; "" is the user's own.
 	Releases string
 	// Also are further Istio versions whose istiod and proxy can run beside the cluster's own (egress.Revision.Version).
-	Also   []string
-	Source components.Source
-	Hub    string
-	Port   int
-	Lanes  int // how many cases may run side by side; 0 means DefaultLanes
+	Also []string
+	// AlsoCached has a cluster that is brought up carry those, too, that clients of Cases are bound to and that are in the cache.
+	AlsoCached bool
+	Source     components.Source
+	Hub        string
+	Port       int
+	Lanes      int // how many cases may run side by side; 0 means DefaultLanes
 	// Watch lets a session into a cluster in which a run is at work. It only observes.
 	Watch bool
 	// StrictCluster refuses a cluster of the harness's own in which something is that it has not installed.

@@ -30,6 +30,35 @@ func versionsOf(v egress.Revision, f cluster.Facts) (istiod, proxy cluster.Istio
 	return istiod, proxy, err
 }
 
+// versionsFor are the versions beside that of a cluster to which clients of cases are bound.
+func versionsFor(cases []egress.Case, clients []egress.Client, own string) []string {
+	var out []string
+	for _, c := range cases {
+		for _, n := range c.Clients() {
+			i := slices.IndexFunc(clients, func(x egress.Client) bool { return x.Name == n })
+			if i < 0 || clients[i].Istiod == nil {
+				continue
+			}
+			istiod, proxy, err := clients[i].Istiod.Versions(own)
+			if err != nil {
+				continue // which the case is skipped for
+			}
+			for _, v := range []string{istiod, proxy} {
+				if v != own && !slices.Contains(out, v) {
+					out = append(out, v)
+				}
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b string) int {
+		if egress.Older(a, b) {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
 // CarriesIstios demands that a running cluster has the images of Istio versions, as --also-istio names them.
 func CarriesIstios(c cluster.Cluster, versions []string) error {
 	f := c.Facts()

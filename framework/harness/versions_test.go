@@ -49,6 +49,30 @@ func TestLacksVersions(t *testing.T) {
 	}
 }
 
+func TestVersionsFor(t *testing.T) {
+	all := []egress.Client{
+		{Name: "plain"},
+		{Name: "old", Istiod: &egress.Revision{Name: "proxy-old", Proxy: "N-1"}},
+		{Name: "new", Istiod: &egress.Revision{Name: "istiod-old", Version: "N-2", Proxy: "own"}},
+		{Name: "flags", Istiod: &egress.Revision{Name: "flags"}},
+	}
+	cases := func(clients ...string) []egress.Case {
+		var out []egress.Case
+		for _, n := range clients {
+			out = append(out, egress.Case{Probes: []egress.Probe{{From: n}}})
+		}
+		return out
+	}
+	for want, x := range map[string][]egress.Case{"": cases("plain", "flags", "nobody"), "1.30": cases("old", "plain", "old"), "1.29 1.30": cases("old", "new")} {
+		if got := strings.Join(versionsFor(x, all, "1.31"), " "); got != want {
+			t.Errorf("%q, wanted %q", got, want)
+		}
+	}
+	if got := versionsFor(cases("old"), all, "unknown"); got != nil {
+		t.Errorf("of an unknown version: %v", got)
+	}
+}
+
 func TestVersionsOf(t *testing.T) {
 	f := carries("1.29", "1.30")
 	i, p, err := versionsOf(egress.Revision{Name: "x", Version: "N-1", Proxy: "1.29"}, f)
