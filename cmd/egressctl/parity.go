@@ -14,9 +14,9 @@ import (
 
 func parityCommand(o *options) *cobra.Command {
 	var (
-		providers, old []string
-		out, to        string
-		sel            selection
+		providers, old, oneAlone []string
+		out, to                  string
+		sel                      selection
 	)
 	cmd := &cobra.Command{
 		Use:     "parity",
@@ -61,7 +61,7 @@ func parityCommand(o *options) *cobra.Command {
 				return usage(errors.New("give two providers, or two reports"))
 			}
 			var text bytes.Buffer
-			same, err := compare.WriteParity(&text, columns[0], columns[1])
+			same, err := compare.WriteParity(&text, columns[0], columns[1], oneAlone...)
 			if err != nil {
 				return err
 			}
@@ -85,6 +85,7 @@ func parityCommand(o *options) *cobra.Command {
 	f := cmd.Flags()
 	f.StringSliceVar(&providers, "providers", []string{"embedded", "kind"}, "two providers")
 	f.StringSliceVar(&old, "reports", nil, "two report.json of earlier runs, to compare without running anything")
+	f.StringSliceVar(&oneAlone, "one-alone", nil, "cases that one of the two alone can carry: that the other skips them is no difference (that it does not is one)")
 	f.StringVar(&out, "out", "reports/out/parity", "folder for the two reports")
 	f.StringVar(&to, "write", "", "also write the comparison into this file (Markdown)")
 	sel.addFlags(cmd)

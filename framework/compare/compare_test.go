@@ -383,6 +383,21 @@ func TestParity(t *testing.T) {
 	}
 }
 
+// What one place alone can carry is named, and the list of it stays true.
+func TestParityOneAlone(t *testing.T) {
+	a := column(t, "1.31", ran("both", egress.Conforms, ok), ran("here", egress.Conforms, ok), ran("bad", egress.Violates, ok), ran("none", egress.Skipped, ok))
+	b := column(t, "1.31", ran("both", egress.Conforms, ok), ran("here", egress.Skipped, ok), ran("bad", egress.Skipped, ok), ran("none", egress.Skipped, ok))
+	for named, want := range map[string]int{"": 2, "here": 1, "here bad": 1, "here both": 2, "here none": 2} {
+		if _, all := Parity(a, b, strings.Fields(named)...); len(all) != want {
+			t.Errorf("%q: %v, wanted %d", named, all, want)
+		}
+	}
+	var text strings.Builder
+	if _, err := WriteParity(&text, a, b, "here"); err != nil || !strings.Contains(text.String(), "- here: skipped on ") {
+		t.Errorf("%v: %s", err, text.String())
+	}
+}
+
 // reports are what old and new versions of egressctl have written, one of each schema: testdata/v1-first.json by the
 // first one, testdata/v1-last.json by the last before v2.
 func reports(t testing.TB) []string {

@@ -11,8 +11,9 @@ import (
 
 // Parity compares runs of the same cases in two places: verdicts, and the outcome of every probe in every phase. What is
 // skipped in one of them counts as a difference too, and so does what is inconclusive, in both too: it says nothing, so
-// there is nothing in which they agree. The name of each difference is its case's.
-func Parity(a, b *Column) (names []string, all []Difference) {
+// there is nothing in which they agree. The name of each difference is its case's. Of the cases in oneAlone it is known that one
+// place alone can carry them: that the other skips them is no difference, and that none does is one.
+func Parity(a, b *Column, oneAlone ...string) (names []string, all []Difference) {
 	add := func(name string, d ...Difference) {
 		for _, x := range d {
 			names, all = append(names, name), append(all, x)
@@ -24,6 +25,9 @@ func Parity(a, b *Column) (names []string, all []Difference) {
 		switch {
 		case y == nil:
 			add(x.Name, Difference{From: string(x.Verdict), To: notRun})
+		case slices.Contains(oneAlone, x.Name) && (x.Verdict == egress.Skipped) != (y.Verdict == egress.Skipped) && (x.Verdict == egress.Conforms || y.Verdict == egress.Conforms):
+		case slices.Contains(oneAlone, x.Name) && x.Verdict == y.Verdict:
+			add(x.Name, Difference{What: "in both places alike, though named as one that one place alone can carry:", From: string(x.Verdict), To: string(y.Verdict)})
 		case x.Verdict == egress.Inconclusive && y.Verdict == egress.Inconclusive:
 			add(x.Name, Difference{From: string(x.Verdict), To: string(y.Verdict)})
 		default:
@@ -43,9 +47,9 @@ const notRun = "not run"
 
 // WriteParity writes what a comparison of places came to as Markdown, and says whether they agree. Faults of a run are
 // in it; whether they forbid a comparison is the caller's business.
-func WriteParity(w io.Writer, a, b *Column) (same bool, err error) {
+func WriteParity(w io.Writer, a, b *Column, oneAlone ...string) (same bool, err error) {
 	here, there := line(a.Environment.Provider), line(b.Environment.Provider)
-	names, all := Parity(a, b)
+	names, all := Parity(a, b, oneAlone...)
 	var real, either []string
 	for i, d := range all {
 		text := fmt.Sprintf("- %s: %s\n", line(names[i]), line(d.String()))
@@ -85,6 +89,11 @@ func WriteParity(w io.Writer, a, b *Column) (same bool, err error) {
 		s.WriteString(d)
 	}
 	for _, c := range []*Column{a, b} {
+		for _, x := range c.Cases {
+			if x.Verdict == egress.Skipped && slices.Contains(oneAlone, x.Name) && !slices.Contains(names, x.Name) {
+				fmt.Fprintf(&s, "- %s: skipped on %s, as is known: %s\n", line(x.Name), line(c.Environment.Provider), line(x.Why))
+			}
+		}
 		for _, f := range c.Faults {
 			fmt.Fprintf(&s, "- FAULT of the run on %s: %s\n", line(c.Environment.Provider), line(f))
 		}
