@@ -62,6 +62,7 @@ type editor struct {
 
 	words   []word
 	rebuilt bool
+	wrong   error // the first value of an object that has not the shape that its field has
 }
 
 // word is a scalar of the text that was replaced.

@@ -2,6 +2,7 @@ package migrate_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -161,6 +162,43 @@ func TestEgressRules(t *testing.T) {
 }
 
 // What cannot be read for what it says it is: file, line, reason.
+// entry is a ServiceEntry of a version, with fields of its spec.
+func entry(version, fields string) string {
+	return "apiVersion: networking.istio.io/" + version + "\nkind: ServiceEntry\nmetadata: {name: x}\nspec:\n  " + fields + "\n"
+}
+
+// Every group and version that Istio has had: migrated, or left with the reason. What is current stays silent.
+func TestVersions(t *testing.T) {
+	legacy := rule("a.example", "[{port: 80, protocol: http}]")
+	for in, want := range map[string]string{
+		strings.Replace(legacy, "config.istio.io/v1alpha2", "istio.io/v1alpha1", 1):            "ServiceEntry",
+		strings.Replace(legacy, "config.istio.io/v1alpha2", "networking.istio.io/v1alpha1", 1): "ServiceEntry",
+		entry("v1alpha1", "hosts: [a.example]"):                                                "networking.istio.io/v1\n",
+		"apiVersion: istio.io/v1alpha1\nkind: IstioConfig\nmetadata: {name: x}\n":              "left as it is: no current object of Istio does what istio.io/v1alpha1 IstioConfig did",
+		"apiVersion: authentication.istio.io/v1alpha1\nkind: Policy\nmetadata: {name: x}\n":    "PeerAuthentication",
+		"apiVersion: rbac.istio.io/v1alpha1\nkind: ServiceRole\nmetadata: {name: x}\n":         "AuthorizationPolicy",
+		"apiVersion: telemetry.istio.io/v1alpha1\nkind: Telemetry\nmetadata: {name: x}\n":      "",
+	} {
+		r, err := migrate.File("rules.yaml", []byte(in))
+		if err != nil {
+			t.Errorf("%s: %v", in, err)
+			continue
+		}
+		left := strings.Contains(want, " ") || want == "PeerAuthentication" || want == "AuthorizationPolicy"
+		if all := fmt.Sprint(string(r.YAML), r.Notes); !strings.Contains(all, want) || (r.Left > 0) != left || want == "" && len(r.Notes) > 0 {
+			t.Errorf("%s: %d left, %s", in, r.Left, all)
+		}
+	}
+}
+
+// A number that is written as text is one that istiod took once; the API server does not.
+func TestNumberAsText(t *testing.T) {
+	r, err := migrate.File("rules.yaml", []byte(entry("v1alpha3", "hosts: [a.example]\n  ports:\n  - {number: \"80\", name: http, protocol: HTTP} # the usual one")))
+	if err != nil || !strings.Contains(string(r.YAML), "number: 80,") || !strings.Contains(string(r.YAML), "# the usual one") || len(r.Notes) != 1 {
+		t.Errorf("%v %v\n%s", err, r.Notes, r.YAML)
+	}
+}
+
 func TestMalformed(t *testing.T) {
 	good := rule("a", "[{port: 80, protocol: http}]")
 	for want, in := range map[string]string{
@@ -171,15 +209,26 @@ func TestMalformed(t *testing.T) {
 		"rules.yaml:6: EgressRule \"r\": protocol \"car": rule("a", "[{port: 80, protocol: carrier-pigeon}]"),
 		`rules.yaml:4: EgressRule "r": spec.destination`: rule("", "[]"),
 		"EgressRule without a name: metadata.name":       strings.Replace(good, "name: r, ", "", 1),
-		"rules.yaml:9":                                        good + "---\nkind: EgressRule\nmetadata: {name: b, name: c}",
-		"this is no YAML":                                     good + "---\n{",
-		`rules.yaml:13: EgressRul`:                            good + "---\n" + rule("a", "[{port: 80, protocol: x}]"),
-		"rules.yaml:3: this document does not begin":          utf16("a: 1\n---\nb: 2\n"),
-		"leave out %YAML":                                     "%YAML 1.1\n---\n" + good,
-		`rules.yaml:5: RouteRule "x": field "routes"`:         "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {name: x}\nspec:\n  routes: []\n  destination: {name: a}\n",
-		`rules.yaml:4: RouteRule "x": spec.destination must`:  "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {name: x}\nspec: {}\n",
-		`rules.yaml:6: DestinationPolicy "x": field "maxConn`: "apiVersion: config.istio.io/v1alpha2\nkind: DestinationPolicy\nmetadata: {name: x}\nspec:\n  destination: {name: a}\n  circuitBreaker: {simpleCb: {maxConn: 1}}\n",
-		`rules.yaml:4: ExternalService "x": spec.hosts`:       "apiVersion: networking.istio.io/v1alpha3\nkind: ExternalService\nmetadata: {name: x}\nspec: {ports: []}\n",
+		"rules.yaml:9":                                                    good + "---\nkind: EgressRule\nmetadata: {name: b, name: c}",
+		"this is no YAML":                                                 good + "---\n{",
+		`rules.yaml:13: EgressRul`:                                        good + "---\n" + rule("a", "[{port: 80, protocol: x}]"),
+		"rules.yaml:3: this document does not begin":                      utf16("a: 1\n---\nb: 2\n"),
+		"leave out %YAML":                                                 "%YAML 1.1\n---\n" + good,
+		`rules.yaml:5: RouteRule "x": field "routes"`:                     "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {name: x}\nspec:\n  routes: []\n  destination: {name: a}\n",
+		`rules.yaml:4: RouteRule "x": spec.destination must`:              "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {name: x}\nspec: {}\n",
+		`rules.yaml:6: DestinationPolicy "x": field "maxConn`:             "apiVersion: config.istio.io/v1alpha2\nkind: DestinationPolicy\nmetadata: {name: x}\nspec:\n  destination: {name: a}\n  circuitBreaker: {simpleCb: {maxConn: 1}}\n",
+		`rules.yaml:6: ServiceEntry "x": number must be a whole number`:   entry("v1alpha3", "hosts: [a.example]\n  ports: [{number: eighty, protocol: HTTP, name: http}]"),
+		`rules.yaml:5: ServiceEntry "x": hosts must be a list`:            entry("v1beta1", "hosts: a.example"),
+		`rules.yaml:5: ServiceEntry "x": hosts[1] must be text`:           entry("v1beta1", "hosts: [a.example, 7]"),
+		`rules.yaml:5: ServiceEntry "x": labels.app must be text`:         entry("v1", "endpoints: [{address: 1.2.3.4, labels: {app: 1}}]"),
+		`rules.yaml:5: ServiceEntry "x": ports[0] must be a mapping`:      entry("v1alpha3", "ports: [80]"),
+		`rules.yaml:5: ServiceEntry "x": resolution must be text`:         entry("v1alpha3", "resolution: [DNS]"),
+		`rules.yaml:4: ServiceEntry "x": spec must be a mapping`:          "apiVersion: networking.istio.io/v1alpha3\nkind: ServiceEntry\nmetadata: {name: x}\nspec: [nonsense]\n",
+		`rules.yaml:5: VirtualService "x": http must be a list`:           strings.Replace(entry("v1alpha3", "http: nonsense"), "ServiceEntry", "VirtualService", 1),
+		`rules.yaml:5: VirtualService "x": timeout must be text`:          strings.Replace(entry("v1alpha3", "http: [{timeout: 5}]"), "ServiceEntry", "VirtualService", 1),
+		`rules.yaml:5: DestinationRule "x": maxConnections must be a who`: strings.Replace(entry("v1alpha3", "trafficPolicy: {connectionPool: {tcp: {maxConnections: many}}}"), "ServiceEntry", "DestinationRule", 1),
+		`rules.yaml:5: Sidecar "x": captureMode must be text`:             strings.Replace(entry("v1", "egress: [{captureMode: true}]"), "ServiceEntry", "Sidecar", 1),
+		`rules.yaml:4: ExternalService "x": spec.hosts`:                   "apiVersion: networking.istio.io/v1alpha3\nkind: ExternalService\nmetadata: {name: x}\nspec: {ports: []}\n",
 	} {
 		if _, err := migrate.File("rules.yaml", []byte(in)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)

@@ -42,11 +42,18 @@ func (e *editor) networking(n *input.Node, kind string) error {
 	}
 	e.replace(input.Value(n, "apiVersion"), current)
 	e.replace(input.Value(n, "kind"), kind)
-	if spec != nil {
+	e.wrong = nil
+	if spec != nil && spec.ShortTag() != "!!null" {
+		if spec.Kind != yamlv3.MappingNode {
+			return e.mistake(spec, "spec must be a mapping")
+		}
 		if kind == "DestinationRule" && index(spec, "host") < 0 { // its name before 0.8
 			e.rename(spec, "name", "host")
 		}
 		e.fields(spec, message.ProtoReflect().Descriptor())
+		if e.wrong != nil {
+			return e.wrong
+		}
 	}
 	if len(e.words) > before || e.rebuilt && !rebuilt {
 		e.res.Changed++
@@ -74,6 +81,7 @@ func (e *editor) fields(m *input.Node, d protoreflect.MessageDescriptor) {
 		switch {
 		case step != nil && step(e, m, key, value):
 		case f != nil:
+			e.shape(key.Value, value, f)
 			e.value(value, f)
 		case reserved(d, key.Value):
 			e.note(key, "%s was removed from the API and has no successor, so it is left out", key.Value)

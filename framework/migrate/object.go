@@ -10,6 +10,7 @@ import (
 )
 
 const (
+	firstGroup  = "istio.io" // of Istio 0.1
 	legacyGroup = "config.istio.io"
 	group       = "networking.istio.io"
 	current     = group + "/v1"
@@ -17,6 +18,12 @@ const (
 
 // legacyTypes are the kinds as Istio 0.1 named them, in a field type.
 var legacyTypes = map[string]string{"egress-rule": "EgressRule", "route-rule": "RouteRule", "destination-policy": "DestinationPolicy"}
+
+// gone are groups about other things than routing, with what took their place (release notes of Istio 1.6).
+var gone = map[string]string{
+	"authentication.istio.io": "PeerAuthentication and RequestAuthentication of security.istio.io/v1 say the same",
+	"rbac.istio.io":           "AuthorizationPolicy of security.istio.io/v1 says the same",
+}
 
 // any migrates an object, or the items of a list of objects. It returns further objects that belong behind it.
 func (e *editor) any(n, resolved *input.Node) ([]*input.Node, error) {
@@ -51,7 +58,7 @@ func (e *editor) object(n, resolved *input.Node) ([]*input.Node, error) {
 		kind = legacy
 	}
 	e.label = kind + " " + name(n)
-	legacy := g == legacyGroup || g == "" && v == ""
+	legacy := g == legacyGroup || g == firstGroup || g == group && v == "v1alpha1" || g == "" && v == ""
 	switch {
 	case legacy && kind == "EgressRule":
 		return e.egressRule(n, resolved)
@@ -59,11 +66,15 @@ func (e *editor) object(n, resolved *input.Node) ([]*input.Node, error) {
 		return nil, e.routeRule(n, resolved)
 	case legacy && kind == "DestinationPolicy":
 		return nil, e.destinationPolicy(n, resolved)
-	case g == legacyGroup:
+	case gone[g] != "":
 		e.res.Left++
-		e.note(n, "left as it is: no current object of Istio does what %s/%s %s did", g, v, kind)
+		e.note(n, "left as it is: no Istio since 1.6 reads %s; %s", g+"/"+v, gone[g])
 		return nil, nil
-	case g == group && (v == "v1alpha3" || v == "v1beta1" || v == "v1"):
+	case g == legacyGroup || g == firstGroup:
+		e.res.Left++
+		e.note(n, "left as it is: no current object of Istio does what %s %s did", g+"/"+v, kind)
+		return nil, nil
+	case g == group && (v == "v1alpha1" || v == "v1alpha3" || v == "v1beta1" || v == "v1"):
 		return nil, e.networking(n, kind)
 	}
 	return nil, nil
