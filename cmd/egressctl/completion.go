@@ -10,6 +10,7 @@ import (
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/input"
+	"mesh-egress-conformance/framework/pages"
 	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/suites"
 )
@@ -61,6 +62,43 @@ func addCompletion(o *options, cmd *cobra.Command) error {
 		}
 	}
 	return nil
+}
+
+// groupExamples are those of commands that only group others, and of those that cobra makes.
+var groupExamples = map[string]string{
+	"egressctl": "  egressctl run                                 # everything, in a cluster of its own\n  egressctl run --cases ./egress                # cases of your own\n" +
+		"  egressctl verify ./mesh                       # what do these objects let out?\n  egressctl matrix --istio 1.30,1.31            # what does an upgrade change?\n  egressctl why https://api.example --from client",
+	"egressctl components": "  egressctl components list\n  egressctl components fetch --istio 1.30\n  egressctl components prune",
+	"egressctl docs":       "  egressctl docs list\n  egressctl docs run tcp-egress",
+	"egressctl image":      "  egressctl image load ./nginx.tar",
+	"egressctl report":     "  egressctl report html reports/out/report.json\n  egressctl report schema",
+	"egressctl completion": "  source <(egressctl completion bash)",
+
+	"egressctl completion bash":       "  egressctl completion bash >/etc/bash_completion.d/egressctl",
+	"egressctl completion zsh":        "  egressctl completion zsh >\"${fpath[1]}/_egressctl\"",
+	"egressctl completion fish":       "  egressctl completion fish >~/.config/fish/completions/egressctl.fish",
+	"egressctl completion powershell": "  egressctl completion powershell | Out-String | Invoke-Expression",
+}
+
+// addExamples gives commands that have no example theirs.
+func addExamples(cmd *cobra.Command) {
+	if e := groupExamples[cmd.CommandPath()]; e != "" {
+		cmd.Example = e
+	}
+	for _, sub := range cmd.Commands() {
+		addExamples(sub)
+	}
+}
+
+// pageNames offers the names of pages.
+func pageNames(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	lib, err := openLibrary()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer lib.Close()
+	names, _ := pages.Names(lib.fs()) // nothing is offered where there are none
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // listOf are the words that a list with commas, of which the last may be incomplete, can become.

@@ -91,13 +91,10 @@ func docsRunCommand(o *options) *cobra.Command {
 		Long: "Run shows a page up to its next commands, asks, runs them, and says where they print something else than the page has.\n" +
 			"egressctl up brings the cluster up; the page cleans up in its last steps.\n\n" +
 			"Exit status: 0 all as the page says, 1 something differs or was left behind, 2 a fault, 64 wrong usage.",
-		Example: "  egressctl up\n  egressctl docs run tcp-egress\n  egressctl docs run tcp-egress --yes",
-		Args:    usageArgs(cobra.ExactArgs(1)),
+		Example:           "  egressctl up\n  egressctl docs run tcp-egress\n  egressctl docs run tcp-egress --yes",
+		ValidArgsFunction: pageNames,
+		Args:              usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f, ok := cmd.InOrStdin().(*os.File)
-			if !yes && (!ok || !term.IsTerminal(int(f.Fd()))) {
-				return usage(errors.New("nobody is there to be asked before each step: use a terminal, or --yes"))
-			}
 			lib, err := openLibrary()
 			if err != nil {
 				return err
@@ -106,6 +103,10 @@ func docsRunCommand(o *options) *cobra.Command {
 			list, err := lib.sound(args)
 			if err != nil {
 				return err
+			}
+			f, ok := cmd.InOrStdin().(*os.File)
+			if !yes && (!ok || !term.IsTerminal(int(f.Fd()))) {
+				return usage(errors.New("nobody is there to be asked before each step: use a terminal, or --yes"))
 			}
 			c, err := o.pagesCluster(cmd)
 			if err != nil {

@@ -54,6 +54,7 @@ func TestDocsMistakes(t *testing.T) {
 		{[]string{"docs", "verify", "goof"}, exitUsage, []string{`no page is named "goof"; did you mean good?`}},
 		{[]string{"docs", "update", "goof"}, exitUsage, []string{"no page is named"}},
 		{[]string{"docs", "run", "good"}, exitUsage, []string{"use a terminal, or --yes"}},
+		{[]string{"docs", "run", "goof"}, exitUsage, []string{`no page is named "goof"; did you mean good?`}},
 		{[]string{"docs", "run"}, exitUsage, []string{"accepts 1 arg"}},
 		{[]string{"docs", "verfy"}, exitUsage, []string{`unknown command "verfy"`}},
 		{[]string{"docs", "run", "good", "--yes"}, exitFault, []string{"no such cluster"}},

@@ -28,7 +28,8 @@ func docsVerifyCommand(o *options) *cobra.Command {
 			"or the named ones in it, and takes it down. Mistakes in pages, such as an included file that has changed, are told\n" +
 			"with file and line before anything runs.\n\n" +
 			"Exit status: 0 all as the pages say, 1 something differs (the diff says what) or was left in the cluster,\n2 mistakes in pages or a fault, 64 wrong usage.",
-		Example: "  egressctl docs verify\n  egressctl docs verify tcp-egress --istio 1.30",
+		Example:           "  egressctl docs verify\n  egressctl docs verify tcp-egress --istio 1.30",
+		ValidArgsFunction: pageNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.withPages(cmd, args, (*library).sound, func(l *library, c cluster.Cluster, list []*pages.Page) error {
 				wrong := 0
@@ -94,7 +95,8 @@ func docsUpdateCommand(o *options) *cobra.Command {
 		Long: "Update does what verify does, and writes into the pages what has come out: read the change before you commit it. A page\n" +
 			"whose commands end with another exit status than it says, or that leaves something in the cluster, is not written.\n\n" +
 			"Exit status: 0 written, 1 a page was not written, 2 mistakes in pages or a fault, 64 wrong usage.",
-		Example: "  egressctl docs update tcp-egress && git diff docs/pages",
+		Example:           "  egressctl docs update tcp-egress && git diff docs/pages",
+		ValidArgsFunction: pageNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.withPages(cmd, args, (*library).loaded, func(l *library, c cluster.Cluster, list []*pages.Page) error {
 				failed := 0

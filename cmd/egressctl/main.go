@@ -167,6 +167,12 @@ func rootCommandWith(how conductor) *cobra.Command {
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no steps and no progress: results, warnings and errors alone")
 	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), runCommand(o), selftestCommand(o), parityCommand(o), compareCommand(), matrixCommand(o), upgradeCommand(o), reportCommand(), mergeCommand(), cleanCommand(o), listCommand(o), explainCommand(o), openCommand(), checkCommand(o), verifyCommand(o), probeCommand(o), whyCommand(o),
 		kubectlCommand(o), istioctlCommand(o), kubeconfigCommand(o), envCommand(o), imageCommand(o), certificatesCommand(o), logsCommand(o), shellCommand(o), doctorCommand(o), componentsCommand(o), migrateCommand(), versionCommand(o), docsCommand(o))
+	addExamples(root)
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) { // completion's commands are made when the program runs
+		addExamples(root)
+		help(cmd, args)
+	})
 	if err := addCompletion(o, root); err != nil {
 		panic(err) // a flag has two lists of values: a mistake in this program
 	}

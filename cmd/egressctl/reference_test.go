@@ -76,16 +76,21 @@ func TestHelpHasExamples(t *testing.T) {
 			for _, sub := range c.Commands() {
 				look(sub)
 			}
-			return
 		}
-		if !strings.Contains(c.Example, "egressctl "+strings.TrimPrefix(c.CommandPath(), "egressctl ")) {
+		if !strings.Contains(c.Example, c.CommandPath()+" ") && !strings.Contains(c.Example+"\n", c.CommandPath()+"\n") {
 			t.Errorf("%s has no example", c.CommandPath())
 		}
 		if c.Short == "" || strings.HasSuffix(c.Short, ".") {
 			t.Errorf("%s: %q", c.CommandPath(), c.Short)
 		}
 	}
-	look(rootCommand())
+	root := rootCommand()
+	root.InitDefaultCompletionCmd()
+	addExamples(root)
+	look(root)
+	if _, out, _ := egressctl(t, "completion", "bash", "--help"); !strings.Contains(out, "/etc/bash_completion.d/") {
+		t.Errorf("completion has no example:\n%s", out)
+	}
 }
 
 // What lists something does so for programs too.
@@ -119,6 +124,8 @@ func TestCompletion(t *testing.T) {
 		"up --provider emb":               "embedded",
 		"run --istio 1.3":                 "1.31",
 		"components fetch --source imag":  "image",
+		"docs run tcp":                    "tcp-egress",
+		"docs verify gift":                "gift-shop",
 	} {
 		_, out, _ := egressctl(t, append([]string{"__complete"}, strings.Fields(args)...)...)
 		if !strings.Contains(fmt.Sprintf("\n%s", out), "\n"+want) {

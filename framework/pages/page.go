@@ -131,19 +131,30 @@ func Load(root fs.FS, names ...string) ([]*Page, error) {
 	return out, found.Sorted().Err()
 }
 
-// find lists the files of pages. A page is named with or without its folder and .md.
-func find(root fs.FS, names []string) ([]string, error) {
-	all, err := fs.Glob(root, Dir+"/*.md")
+// Names are those of all pages of a tree, in order. An error says that there is none.
+func Names(root fs.FS) ([]string, error) {
+	files, err := fs.Glob(root, Dir+"/*.md")
 	if err != nil {
 		return nil, fmt.Errorf("list the pages: %w", err)
 	}
-	if len(all) == 0 {
+	if len(files) == 0 {
 		return nil, fmt.Errorf("no page is in %s", Dir)
 	}
-	var out []string
-	var known []string
-	for _, f := range all {
-		known = append(known, name(f))
+	for i, f := range files {
+		files[i] = name(f)
+	}
+	return files, nil
+}
+
+// find lists the files of pages. A page is named with or without its folder and .md.
+func find(root fs.FS, names []string) ([]string, error) {
+	known, err := Names(root)
+	if err != nil {
+		return nil, err
+	}
+	var all, out []string
+	for _, n := range known {
+		all = append(all, path.Join(Dir, n+".md"))
 	}
 	for _, n := range names {
 		f := path.Join(Dir, name(n)+".md")
@@ -152,7 +163,7 @@ func find(root fs.FS, names []string) ([]string, error) {
 			if near := input.Near(name(n), known); near != "" {
 				text += "; did you mean " + near + "?"
 			}
-			return nil, errors.New(text + " egressctl docs list shows them")
+			return nil, errors.New(text + " (egressctl docs list shows them all)")
 		}
 		if !slices.Contains(out, f) {
 			out = append(out, f)
