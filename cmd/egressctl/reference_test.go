@@ -77,7 +77,7 @@ func TestHelpHasExamples(t *testing.T) {
 				look(sub)
 			}
 		}
-		if !strings.Contains(c.Example, c.CommandPath()+" ") && !strings.Contains(c.Example+"\n", c.CommandPath()+"\n") {
+		if !strings.Contains(c.Example, strings.TrimSpace(c.CommandPath())) {
 			t.Errorf("%s has no example", c.CommandPath())
 		}
 		if c.Short == "" || strings.HasSuffix(c.Short, ".") {
