@@ -220,6 +220,10 @@ func byFlags(l AccessLog, c ClientWitness) Outcome {
 			if have == f.flag && (says(outcomes[f.out].status) || l.ResponseCode == 0) {
 				return f.out
 			}
+			// A route of the Gateway API has 500 for it: cluster_not_found_response_code (Istio's route conversion).
+			if f.out == S503NC && have == f.flag && says(http.StatusInternalServerError) && l.ResponseDetails == "cluster_not_found" {
+				return f.out
+			}
 		}
 	}
 	switch {

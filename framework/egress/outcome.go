@@ -67,7 +67,7 @@ var outcomes = map[Outcome]outcomeInfo{
 	BRST:     {"BRST", "blocked (reset)", "blocked as bytes: connection accepted, then closed", 0},
 	S503UH:   {"503UH", "refused (503, no healthy endpoint)", "503, no healthy upstream host", 503},
 	S503UF:   {"503UF", "failed (503, no connection or TLS)", "503, connection or TLS failure to the upstream", 503},
-	S503NC:   {"503NC", "refused (503, no such cluster)", "503, cluster not found", 503},
+	S503NC:   {"503NC", "refused (503, no such cluster)", "503, cluster not found; 500 by a route of the Gateway API", 503},
 	S503UO:   {"503UO", "refused (503, circuit breaker)", "503, circuit breaker overflow", 503},
 	S404NR:   {"404NR", "refused (404, no route)", "404, no route", 404},
 	S504UT:   {"504UT", "failed (504, timeout in the proxy)", "504, upstream request timeout", 504},
