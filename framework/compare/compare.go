@@ -307,7 +307,7 @@ func (c *Comparison) pair() {
 
 func pairOf(gone, begun Change) Change {
 	out := begun
-	out.Case = gone.Case + ", then " + begun.Case
+	out.Case = gone.Case + then + begun.Case
 	out.Parts = append(slices.Clone(gone.Parts), begun.Parts...)
 	out.Class, out.Kind = Behaviour, ""
 	if gone.Parts[0].From == string(egress.Conforms) && begun.Parts[0].To == string(egress.Violates) {

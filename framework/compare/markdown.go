@@ -25,7 +25,7 @@ func (c *Comparison) WriteMarkdown(w io.Writer) error {
 	}
 	s.WriteString("\n")
 	for _, col := range c.Columns {
-		for _, f := range col.troubles() {
+		for _, f := range col.Troubles() {
 			fmt.Fprintf(&s, "- **%s**: %s\n", md(col.Name), md(f))
 		}
 	}
