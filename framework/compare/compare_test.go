@@ -367,7 +367,7 @@ func TestJUnitIsValid(t *testing.T) {
 	a.Name, b.Name, b.Faults, b.Cases[0].Why = hostile, hostile+" too", []string{hostile}, hostile
 	for name, c := range map[string]*Comparison{
 		"most things": worse(t), "hostile": compared(t, nil, a, b), "no run": compared(t, nil, NoRun("1.30", errors.New("x")), NoRun("1.31", errors.New(hostile))),
-		"no case": compared(t, nil, NoRun("1.30", errors.New("")), column(t, "1.31")),
+		"no case": compared(t, nil, NoRun("1.30", errors.New("y")), column(t, "1.31")),
 	} {
 		for _, strict := range []bool{false, true} {
 			x, err := c.JUnit(strict)

@@ -150,9 +150,9 @@ func (c *Comparison) take(r Row) error {
 	}
 	for i, v := range r.Verdicts {
 		col := c.Columns[i]
-		x := Case{Name: r.Name, Area: r.Area, Claim: r.Claim, Verdict: egress.Verdict(v), Unfinished: v == noRun}
+		x := Case{Name: r.Name, Area: r.Area, Claim: r.Claim, Verdict: egress.Verdict(v), Unfinished: v == Unrun}
 		switch {
-		case v == noCase, x.Unfinished && col.Failed != "":
+		case v == NoCase, x.Unfinished && col.Failed != "":
 			continue
 		case x.Unfinished:
 			x.Verdict = egress.Inconclusive
@@ -181,5 +181,5 @@ func (c *Comparison) says(column string, x *Change) string {
 			return cell(col, x.Case)
 		}
 	}
-	return noCase
+	return NoCase
 }

@@ -31,7 +31,7 @@ func schema(t *testing.T) *jsonschema.Schema {
 	}
 	reporttest.Property(t, s, "Change", "class").Enum = classes
 	reporttest.Property(t, s, "Change", "kind").Enum = classes
-	words := []any{noRun, noCase}
+	words := []any{Unrun, NoCase}
 	for _, v := range verdicts {
 		words = append(words, string(v))
 	}

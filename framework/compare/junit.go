@@ -41,13 +41,13 @@ func (c *Comparison) add(s *junit.Suite, col *Column, name string, strict bool) 
 	}
 	tc := junit.Case{Name: line(name), Classname: "compare." + s.Name}
 	for _, ch := range c.Changes {
-		if of := ch.Of(); ch.To != col.Name || of[len(of)-1] != name {
+		if of := ch.Names(); ch.To != col.Name || of[len(of)-1] != name {
 			continue
 		}
 		words := fmt.Sprintf("%s → %s: %s", line(ch.From), line(ch.To), line(ch.words()))
 		why := &junit.Why{Message: words, Type: string(ch.Class), Text: printable.Text(ch.What + "\n" + ch.Why)}
 		switch {
-		case ch.fails(strict):
+		case ch.Fails(strict):
 			tc.Failure = why
 		case ch.open():
 			tc.Error = why

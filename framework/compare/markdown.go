@@ -46,7 +46,7 @@ func (c *Comparison) WriteMarkdown(w io.Writer) error {
 	if len(c.Unseen) > 0 {
 		s.WriteString("\n## Known changes that no case has shown\n\n")
 		for _, k := range c.Unseen {
-			fmt.Fprintf(&s, "- since %s: %s (%s); cases %s\n", md(k.Since), md(k.What), md(k.by()), md(strings.Join(k.Cases, ", ")))
+			fmt.Fprintf(&s, "- since %s: %s (%s); cases %s\n", md(k.Since), md(k.What), md(k.By()), md(strings.Join(k.Cases, ", ")))
 		}
 	}
 	fmt.Fprintf(&s, "\n## All cases\n\n| case | %s |\n|---|%s\n", strings.Join(names, " | "), strings.Repeat("---|", len(c.Columns)))

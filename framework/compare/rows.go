@@ -32,8 +32,8 @@ type Attempt struct {
 
 // What a row has in place of a verdict.
 const (
-	noRun  = "no run"
-	noCase = "-"
+	Unrun = "no run" // the column has no run, or it ended before the case did
+	NoCase   = "-"      // the column's run is of other cases
 )
 
 // Rows are all cases, in the order of Cases.
@@ -111,8 +111,8 @@ func (a Attempt) differs(cases []*Case) bool {
 
 func alike(a, b *egress.Outcome) bool { return a == b || a != nil && b != nil && *a == *b }
 
-// Of names the cases that a change is of: one, or the two that are the same claim of different versions, the later one last.
-func (c Change) Of() []string { return strings.Split(c.Case, then) }
+// Names are those of the change's cases: one, or the two that are the same claim of different versions, the later one last.
+func (c Change) Names() []string { return strings.Split(c.Case, then) }
 
 // then joins two cases that are one claim.
 const then = ", then "
