@@ -15,7 +15,7 @@ import (
 var tiers = [][]string{
 	{"framework/probe/wire"},
 	{"framework/egress", "framework/limits", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "framework/terminal", "framework/terminal/terminaltest", "framework/report/csp", "framework/report/junit", "framework/report/page", "fixtures", "samples", "docs"},
-	{"framework/internet", "framework/report/reporttest"},
+	{"framework/internet", "framework/report/reporttest", "framework/report/browsertest"},
 	{"framework/casefile", "framework/manifest", "framework/pages", "framework/isolation", "framework/components", "framework/fixture", "framework/kube", "framework/why"},
 	{"framework/cluster", "framework/pods", "framework/check", "framework/release", "framework/verify"},
 	{"framework/mesh", "framework/enforcer", "framework/snapshot"},

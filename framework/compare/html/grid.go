@@ -13,8 +13,8 @@ import (
 	"mesh-egress-conformance/framework/report"
 )
 
-// many is so many cases that the grid begins with those that have changed.
-const many = 40
+// manyCases is so many that the grid begins with those that have changed.
+const manyCases = 40
 
 // area is the cases of one area: a table of its own.
 type area struct {
@@ -107,7 +107,7 @@ func (v *view) grid(c *compare.Comparison, columns []string) {
 		v.Classes = append(v.Classes, tally{class, tallies[class], meanings[class]})
 	}
 	v.Verdicts = slices.Sorted(maps.Keys(verdicts))
-	v.Only = len(c.Cases) > many && changed > 0
+	v.Only = len(c.Cases) > manyCases && changed > 0
 }
 
 // row is one case. The worst change decides where it stands, and those that are explained come behind all others.

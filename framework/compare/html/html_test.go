@@ -353,7 +353,7 @@ func TestOnlyWhatChanged(t *testing.T) {
 	for _, x := range []struct {
 		cases, changed int
 		want           bool
-	}{{many, 1, false}, {many + 1, 1, true}, {many + 1, 0, false}} {
+	}{{manyCases, 1, false}, {manyCases + 1, 1, true}, {manyCases + 1, 0, false}} {
 		var a, b []egress.Result
 		for i := range x.cases {
 			name := fmt.Sprintf("case-%03d", i)

@@ -18,7 +18,7 @@ const filterCases = (page) => {
     let n = 0;
     for (const b of bodies) {
       if (words.length && b.text === undefined) b.text = (b.area + " " + page.words(b) + " " + b.body.textContent).toLowerCase();
-      const shown = (!area || b.area === area) && page.shows(fields, b) && words.every((w) => b.text.includes(w));
+      const shown = (!area || b.area === area) && Boolean(page.shows(fields, b)) && words.every((w) => b.text.includes(w));
       if (b.body.hidden === shown) b.body.hidden = !shown;
       if (shown) { n++; left.add(b.area); }
     }

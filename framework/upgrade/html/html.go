@@ -14,6 +14,7 @@ import (
 
 	"mesh-egress-conformance/framework/printable"
 	"mesh-egress-conformance/framework/report/csp"
+	"mesh-egress-conformance/framework/report/page"
 	"mesh-egress-conformance/framework/upgrade"
 )
 
@@ -24,8 +25,11 @@ var (
 	//go:embed page.html.tmpl
 	pageText string
 	//go:embed page.css
-	pageCSS string
+	ownCSS string
 )
+
+// pageCSS is the style as it stands in the page.
+var pageCSS = page.CSS + ownCSS
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"s": func(f float64) string { return fmt.Sprintf("%.2f", f) }}).Parse(pageText))
 
