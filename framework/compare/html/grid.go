@@ -58,13 +58,15 @@ type change struct {
 // attempt is one probe in one phase, of which not all columns have the same.
 type attempt struct {
 	Phase, Probe string
+	Want         string    // where all columns have wanted the same
 	Cells        []outcome // by column
 }
 
 // outcome is what came of an attempt in a column.
 type outcome struct {
-	Column, Got, Want string // Want where it is said in other words
-	Bad               bool   // it is none of the wanted ones
+	Column, Got string
+	Want        string // where columns have wanted different things
+	Bad         bool   // it is none of the wanted ones
 }
 
 // grid fills in what is shown of each case.
@@ -174,16 +176,22 @@ func differs(r compare.Row, from, to int, parts []string) string {
 
 func attemptOf(a compare.Attempt, columns []string) attempt {
 	out := attempt{Phase: a.Phase.String(), Probe: printable.Text(a.Probe)}
+	wants := map[egress.Outcome]bool{}
 	for i, got := range a.Got {
 		x := outcome{Column: columns[i], Got: "–"}
 		if got != nil && a.Want[i] != nil {
 			want := *a.Want[i]
-			x.Got, x.Bad = got.Words(), !want.Has(*got)
-			if words := want.Words(); words != x.Got {
-				x.Want = words
-			}
+			x.Got, x.Want, x.Bad = got.Words(), want.Words(), !want.Has(*got)
+			out.Want, wants[want] = x.Want, true
 		}
 		out.Cells = append(out.Cells, x)
+	}
+	if len(wants) > 1 {
+		out.Want = "by version"
+		return out
+	}
+	for i := range out.Cells {
+		out.Cells[i].Want = ""
 	}
 	return out
 }
