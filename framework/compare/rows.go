@@ -32,8 +32,8 @@ type Attempt struct {
 
 // What a row has in place of a verdict.
 const (
-	Unrun = "no run" // the column has no run, or it ended before the case did
-	NoCase   = "-"      // the column's run is of other cases
+	Unrun  = "no run" // the column has no run, or it ended before the case did
+	NoCase = "-"      // the column's run is of other cases
 )
 
 // Rows are all cases, in the order of Cases.

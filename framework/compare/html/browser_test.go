@@ -171,7 +171,7 @@ func TestLoad(t *testing.T) {
 	chromium := browsertest.Start(t)
 	for _, changed := range []int{0, 100, 1000} {
 		url := write(t, many(t, 1000, 5, changed))
-		load, filtered := browsertest.Load(t, chromium, url, "case-0042", 1)
+		load, filtered := browsertest.Load(t, chromium, url, "case-0042", 1, loadMax)
 		st, err := os.Stat(strings.TrimPrefix(url, "file://"))
 		if err != nil {
 			t.Fatal(err)

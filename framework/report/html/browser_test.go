@@ -200,7 +200,7 @@ func TestLoad(t *testing.T) {
 		most time.Duration // 0 for no limit
 	}{{"1000 cases", many(1000), loadMax}, {"1000 cases with five times the witnesses", fivefold(many(1000)), loadMax}, {"5000 cases", many(5000), 0}} {
 		url := write(t, c.r)
-		load, filtered := browsertest.Load(t, chromium, url, "case-0123", 1)
+		load, filtered := browsertest.Load(t, chromium, url, "case-0123", 1, c.most)
 		st, err := os.Stat(strings.TrimPrefix(url, "file://"))
 		if err != nil {
 			t.Fatal(err)
