@@ -93,7 +93,7 @@ faults: build ## kill, interrupt and starve real clusters in every way of script
 	scripts/verify-faults.sh
 
 .PHONY: html
-html: ## the page for people in a real headless Chromium, junit.xml against its schema; screenshots in reports/out (apt)
+html: ## the pages for people in a real headless Chromium, JUnit XML against its schema; screenshots in reports/out (apt)
 	scripts/verify-html.sh
 
 .PHONY: kind

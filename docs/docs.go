@@ -21,3 +21,10 @@ var ReportSchema []byte
 //
 //go:embed upgrade.schema.json
 var UpgradeSchema []byte
+
+// ComparisonSchema is the JSON Schema (2020-12) of comparison.json. It is generated from the Go types:
+//
+//	go test ./framework/compare -run TestSchema -update
+//
+//go:embed comparison.schema.json
+var ComparisonSchema []byte

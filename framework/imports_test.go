@@ -14,15 +14,15 @@ import (
 // tiers, lowest first: a package may import only packages of lower tiers, and those listed beside it.
 var tiers = [][]string{
 	{"framework/probe/wire"},
-	{"framework/egress", "framework/limits", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "framework/terminal", "framework/terminal/terminaltest", "framework/report/csp", "fixtures", "samples", "docs"},
-	{"framework/internet", "framework/report/reporttest"},
+	{"framework/egress", "framework/limits", "framework/probe", "framework/lockfile", "framework/procgroup", "framework/input", "framework/printable", "framework/terminal", "framework/terminal/terminaltest", "framework/report/csp", "framework/report/junit", "framework/report/page", "fixtures", "samples", "docs"},
+	{"framework/internet", "framework/report/reporttest", "framework/report/browsertest"},
 	{"framework/casefile", "framework/manifest", "framework/pages", "framework/isolation", "framework/components", "framework/fixture", "framework/kube", "framework/why"},
 	{"framework/cluster", "framework/pods", "framework/check", "framework/release", "framework/verify"},
 	{"framework/mesh", "framework/enforcer", "framework/snapshot"},
 	{"framework/engine", "framework/schedule", "framework/existing", "framework/live", "framework/provider/internal/embedded", "framework/provider/internal/existing", "framework/provider/internal/kind"},
 	{"framework/report", "framework/provider", "framework/migrate", "framework/upgrade"},
 	{"framework/harness", "framework/matchers", "framework/compare", "framework/report/html", "framework/upgrade/html"},
-	{"framework/remote", "suites"},
+	{"framework/remote", "suites", "framework/compare/html"},
 	{"cmd/egressctl", "samples/e2e", "scripts/world", "scripts/release"},
 }
 

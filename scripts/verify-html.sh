@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The page for people in a real headless Chromium, and junit.xml against its schema. What is lacking is installed with apt.
-# Screenshots (light, dark, phone) are kept in reports/out: of reports/out/report.json where a run has left one.
+# The pages for people in a real headless Chromium, and JUnit XML against its schema. What is lacking is installed with apt.
+# Screenshots (light, dark, phone) are kept in reports/out: of reports/out/report.json and of the comparison of the last matrix
+# where a run has left them, else of small ones.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,12 +13,24 @@ if ((${#lacking[@]})); then
   apt-get update -qq && apt-get install -y -qq --no-install-recommends "${lacking[@]}" >/dev/null
 fi
 
-said=$(go test -count=1 -v -run '^TestJUnit' ./framework/report) || { echo "$said" >&2; exit 1; }
-grep -q -- '--- PASS: TestJUnitIsValid' <<<"$said" || { echo "junit.xml was not checked against its schema" >&2; exit 1; }
-echo "ok  junit.xml is valid, and another module's parser reads it"
+junit=(./framework/report ./framework/compare ./framework/verify)
+said=$(go test -count=1 -v -run '^TestJUnit' "${junit[@]}") || { echo "$said" >&2; exit 1; }
+if (($(grep -c -- '--- PASS: TestJUnitIsValid' <<<"$said") != ${#junit[@]})); then
+  echo "$said" >&2
+  echo "the JUnit XML of one of ${junit[*]} was not checked against its schema" >&2
+  exit 1
+fi
+echo "ok  the JUnit XML of runs, comparisons and verify is valid, and another module's parser reads it"
 
 mkdir -p reports/out
 export SCREENSHOTS=$PWD/reports/out
 if [[ -z ${REPORT:-} && -f reports/out/report.json ]]; then export REPORT=$PWD/reports/out/report.json; fi
-go test -count=1 -tags browser -timeout 20m -v ./framework/report/html
-echo "ok  screenshots: reports/out/report-{light,dark,phone}*.png"
+if [[ -z ${COMPARISON:-} && -f reports/out/matrix/comparison.json ]]; then export COMPARISON=$PWD/reports/out/matrix/comparison.json; fi
+# One after another: two browsers at once would measure each other.
+go test -count=1 -tags browser -timeout 20m -p 1 -v ./framework/report/html ./framework/compare/html ./framework/upgrade/html
+for page in report comparison upgrade; do
+  for view in light dark phone; do
+    [[ -s reports/out/$page-$view.png ]] || { echo "reports/out/$page-$view.png was not made" >&2; exit 1; }
+  done
+done
+echo "ok  screenshots: reports/out/{report,comparison,upgrade}-{light,dark,phone}*.png"

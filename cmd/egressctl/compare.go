@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"mesh-egress-conformance/framework/compare"
+	"mesh-egress-conformance/framework/compare/html"
 	"mesh-egress-conformance/framework/input"
 	"mesh-egress-conformance/framework/report"
 	"mesh-egress-conformance/suites"
@@ -53,7 +56,12 @@ func compareCommand() *cobra.Command {
 			}
 			var to *report.Folder
 			if out != "" {
-				if to, err = report.OpenFolder(out); err != nil {
+				for _, a := range args {
+					if seenFrom(out, a) == report.JSONFile {
+						return usage(fmt.Errorf("%s is in the folder of --out, from which the report.json of an earlier run is removed: name another folder", a))
+					}
+				}
+				if to, err = openComparison(out); err != nil {
 					return err
 				}
 				defer to.Close()
@@ -62,11 +70,14 @@ func compareCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			for i, c := range columns {
+				c.Page = pageBeside(args[i], out)
+			}
 			return how.finish(cmd, columns, known, to)
 		},
 	}
 	how.addFlags(cmd)
-	cmd.Flags().StringVar(&out, "out", "", "folder for comparison.json, comparison.md and junit.xml")
+	cmd.Flags().StringVar(&out, "out", "", "folder for comparison.html, comparison.json, comparison.md and junit.xml")
 	return cmd
 }
 
@@ -102,7 +113,7 @@ func (o *comparing) finish(cmd *cobra.Command, columns []*compare.Column, known 
 		return err
 	}
 	if to != nil && !o.asJSON {
-		fmt.Fprintf(cmd.OutOrStdout(), "comparison: %s, %s, %s\n", to.Join(comparisonJSON), to.Join(comparisonMD), to.Join(comparisonJUnit))
+		fmt.Fprintf(cmd.OutOrStdout(), "comparison: %s, %s, %s, %s\n", to.Join(comparisonJSON), to.Join(html.File), to.Join(comparisonMD), to.Join(comparisonJUnit))
 	}
 	if code := c.ExitCode(o.strict); code != exitOK {
 		return &exitError{code: code}
@@ -126,11 +137,56 @@ const (
 	comparisonJUnit = "junit.xml"
 )
 
+// openComparison opens the folder of a comparison. What an earlier one has left there goes: it would be taken for this one's.
+func openComparison(dir string) (*report.Folder, error) {
+	to, err := report.OpenFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, old := range []string{comparisonJSON, html.File, comparisonMD} {
+		err = errors.Join(err, to.RemoveAll(old))
+	}
+	if err != nil {
+		to.Close()
+		return nil, fmt.Errorf("what an earlier comparison has left in %s cannot be removed: %w", dir, err)
+	}
+	return to, nil
+}
+
+// pageBeside is the page of the run whose report.json is given, as seen from a folder: report.json has report.html beside it, and
+// old.json old.html. It is "" where there is none, or no folder.
+func pageBeside(reportJSON, folder string) string {
+	page := strings.TrimSuffix(reportJSON, filepath.Ext(reportJSON)) + ".html"
+	if st, err := os.Stat(page); err != nil || !st.Mode().IsRegular() || folder == "" {
+		return ""
+	}
+	return seenFrom(folder, page)
+}
+
+// seenFrom is a file's path relative to a folder; "" where there is no such path.
+func seenFrom(folder, file string) string {
+	from, err := filepath.Abs(folder)
+	to, err2 := filepath.Abs(file)
+	if errors.Join(err, err2) != nil {
+		return ""
+	}
+	rel, err := filepath.Rel(from, to)
+	if err != nil {
+		return ""
+	}
+	return filepath.ToSlash(rel)
+}
+
 func writeComparison(c *compare.Comparison, to *report.Folder, strict bool) error {
 	j, err := c.JSON()
 	if err == nil {
 		err = to.Write(comparisonJSON, j)
 	}
+	page, failed := html.Render(c)
+	if failed == nil {
+		failed = to.Write(html.File, page)
+	}
+	err = errors.Join(err, failed)
 	var md bytes.Buffer
 	err = errors.Join(err, c.WriteMarkdown(&md), to.Write(comparisonMD, md.Bytes()))
 	x, err2 := c.JUnit(strict)

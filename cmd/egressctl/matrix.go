@@ -54,7 +54,7 @@ func matrixCommand(o *options) *cobra.Command {
 	f.Lookup("also-istio").Usage += "; each version has the others of them"
 	f.Lookup("istio").Usage = "Istio versions, oldest first, such as 1.29,1.30,1.31 (default: all of the component catalogue)"
 	m.how.addFlags(cmd)
-	f.StringVar(&m.out, "out", "reports/out/matrix", "folder for comparison.json, comparison.md and junit.xml, and for each version's reports")
+	f.StringVar(&m.out, "out", "reports/out/matrix", "folder for comparison.html, comparison.json, comparison.md and junit.xml, and for each version's reports")
 	f.StringVar(&m.baselines, "baselines", "", "also write each version's baseline below this folder, as VERSION/PROVIDER.json")
 	f.IntVar(&m.atOnce, "side-by-side", defaultAtOnce, "how many clusters may run at once, where memory allows")
 	f.IntVar(&m.lanes, "lanes", 0, fmt.Sprintf("how many cases may run side by side in each cluster (0 means %d)", harness.DefaultLanes))
@@ -77,7 +77,7 @@ func (m *matrix) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	to, err := report.OpenFolder(m.out)
+	to, err := openComparison(m.out)
 	if err != nil {
 		return err
 	}
@@ -96,6 +96,7 @@ func (m *matrix) run(cmd *cobra.Command) error {
 			if err != nil {
 				return err
 			}
+			col.Page = pageBeside(filepath.Join(c.out, report.JSONFile), m.out)
 			all = append(all, col)
 		}
 	}

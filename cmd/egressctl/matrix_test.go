@@ -15,8 +15,10 @@ import (
 	"time"
 
 	"mesh-egress-conformance/framework/compare"
+	"mesh-egress-conformance/framework/compare/html"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/report/reporttest"
 )
 
 func TestMatrixUsage(t *testing.T) {
@@ -159,9 +161,15 @@ func TestBaselines(t *testing.T) {
 	if code != 1 || !strings.Contains(stdout, "regression") || !strings.Contains(stdout, "1 regression") {
 		t.Errorf("exit %d\n%s\n%s", code, stdout, stderr)
 	}
-	for _, f := range []string{comparisonJSON, comparisonMD, comparisonJUnit} {
-		if b, err := os.ReadFile(filepath.Join(out, f)); err != nil || !bytes.Contains(b, []byte("regression")) {
+	for _, f := range []string{comparisonJSON, html.File, comparisonMD, comparisonJUnit} {
+		b, err := os.ReadFile(filepath.Join(out, f))
+		if err != nil || !bytes.Contains(b, []byte("regression")) || !strings.Contains(stdout, filepath.Join(out, f)) {
 			t.Errorf("%s: %v\n%s", f, err, b)
+		}
+		if f == comparisonJSON {
+			if err := reporttest.ValidateComparison(b); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 	if code, stdout, _ = egressctl(t, "compare", at("1.31"), at("1.30")); code != 0 || !strings.Contains(stdout, "1 fixed") {

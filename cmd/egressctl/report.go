@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"mesh-egress-conformance/docs"
+	"mesh-egress-conformance/framework/compare"
+	comparehtml "mesh-egress-conformance/framework/compare/html"
 	"mesh-egress-conformance/framework/input"
 	"mesh-egress-conformance/framework/report"
 	"mesh-egress-conformance/framework/report/html"
@@ -27,24 +29,60 @@ func reportCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
-		renderCommand("html", "Render a report.json or an upgrade.json as one page for people", rendering(html.Page.File, report.Read, html.Page.Make), rendering(upgradehtml.File, upgrade.Read, upgradehtml.Render)),
-		renderCommand("markdown", "Render a report.json or an upgrade.json as the summary for the page of a CI job", rendering(report.Summary.File, report.Read, report.Summary.Make), rendering(upgradeMarkdown, upgrade.Read, func(r *upgrade.Report) ([]byte, error) { return r.Markdown(), nil })),
+		renderCommand("html", "as one page for people", forms{
+			ofRun:        rendering(html.Page.File, report.Read, html.Page.Make),
+			ofUpgrade:    rendering(upgradehtml.File, upgrade.Read, upgradehtml.Render),
+			ofComparison: form{comparehtml.File, comparisonPage},
+		}),
+		renderCommand("markdown", "as the summary for the page of a CI job", forms{
+			ofRun:     rendering(report.Summary.File, report.Read, report.Summary.Make),
+			ofUpgrade: rendering(upgradeMarkdown, upgrade.Read, func(r *upgrade.Report) ([]byte, error) { return r.Markdown(), nil }),
+			ofComparison: rendering(comparisonMD, compare.ReadComparison, func(c *compare.Comparison) ([]byte, error) {
+				var b bytes.Buffer
+				err := c.WriteMarkdown(&b)
+				return b.Bytes(), err
+			}),
+		}),
 		&cobra.Command{
-			Use:       "schema [report|upgrade]",
-			Short:     "Print the JSON Schema of report.json, or of upgrade.json",
-			Example:   "  egressctl report schema > report.schema.json\n  egressctl report schema upgrade > upgrade.schema.json",
-			ValidArgs: []string{"report", "upgrade"},
+			Use:       "schema [report|upgrade|comparison]",
+			Short:     "Print the JSON Schema of report.json, of upgrade.json, or of comparison.json",
+			Example:   "  egressctl report schema > report.schema.json\n  egressctl report schema upgrade > upgrade.schema.json\n  egressctl report schema comparison > comparison.schema.json",
+			ValidArgs: []string{"report", "upgrade", "comparison"},
 			Args:      usageArgs(cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs)),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				schema := docs.ReportSchema
-				if slices.Contains(args, "upgrade") {
+				switch {
+				case slices.Contains(args, "upgrade"):
 					schema = docs.UpgradeSchema
+				case slices.Contains(args, "comparison"):
+					schema = docs.ComparisonSchema
 				}
 				_, err := cmd.OutOrStdout().Write(schema)
 				return err
 			},
 		})
 	return cmd
+}
+
+// comparisonPage renders a comparison.json for the folder of out, which may be another one than its own: the runs' own pages are
+// linked where they are still there.
+func comparisonPage(file, out string) ([]byte, error) {
+	c, err := compare.ReadComparison(file)
+	if err != nil {
+		return nil, err
+	}
+	for _, col := range c.Columns {
+		if col.Link() == "" {
+			col.Page = ""
+			continue
+		}
+		page := filepath.Join(filepath.Dir(file), filepath.FromSlash(col.Page))
+		col.Page = ""
+		if st, err := os.Stat(page); err == nil && st.Mode().IsRegular() {
+			col.Page = seenFrom(filepath.Dir(out), page)
+		}
+	}
+	return comparehtml.Render(c)
 }
 
 // stepSummary is the variable with which GitHub Actions names the file whose Markdown a job's page shows; steps append to it.
@@ -89,12 +127,26 @@ func appendSummary(text []byte) error {
 // form is a form of one kind of report.
 type form struct {
 	file   string // its name, beside the report
-	render func(report string) ([]byte, error)
+	render func(report, out string) ([]byte, error)
+}
+
+// forms are those of all kinds of report.
+type forms struct{ ofRun, ofUpgrade, ofComparison form }
+
+// of is the form of a kind of report, by its schema; one that is not known is taken for a run's, whose reader says what it is.
+func (f forms) of(schema string) form {
+	switch {
+	case upgrade.IsSchema(schema):
+		return f.ofUpgrade
+	case compare.IsSchema(schema):
+		return f.ofComparison
+	}
+	return f.ofRun
 }
 
 // rendering is the form that write writes of what read reads.
 func rendering[R any](file string, read func(string) (R, error), write func(R) ([]byte, error)) form {
-	return form{file, func(path string) ([]byte, error) {
+	return form{file, func(path, _ string) ([]byte, error) {
 		r, err := read(path)
 		if err != nil {
 			return nil, err
@@ -103,20 +155,20 @@ func rendering[R any](file string, read func(string) (R, error), write func(R) (
 	}}
 }
 
-// renderCommand reads the report of a run or of an upgrade, and writes it in another form, beside it unless told otherwise.
-func renderCommand(name, short string, ofRun, ofUpgrade form) *cobra.Command {
+// renderCommand reads the report of a run, of an upgrade or of a comparison, and writes it in another form, beside it unless told
+// otherwise.
+func renderCommand(name, as string, forms forms) *cobra.Command {
 	var out string
+	short := "Render a report.json, an upgrade.json or a comparison.json " + as
 	cmd := &cobra.Command{
-		Use:     name + " REPORT.json",
-		Short:   short,
-		Long:    short + ". No cluster is needed.\n\nExit status: 0 it is written, 2 it could not be read or written, 64 wrong usage.",
-		Example: "  egressctl report " + name + " reports/out/report.json\n  egressctl report " + name + " old.json -o page\n  egressctl report " + name + " reports/out/upgrade/upgrade.json",
-		Args:    usageArgs(cobra.ExactArgs(1)),
+		Use:   name + " REPORT.json",
+		Short: short,
+		Long:  short + ". No cluster is needed.\n\nExit status: 0 it is written, 2 it could not be read or written, 64 wrong usage.",
+		Example: "  egressctl report " + name + " reports/out/report.json\n  egressctl report " + name + " old.json -o page\n  egressctl report " + name + " reports/out/upgrade/upgrade.json\n" +
+			"  egressctl report " + name + " reports/out/matrix/comparison.json",
+		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			as := ofRun
-			if upgrade.IsSchema(schemaOf(args[0])) {
-				as = ofUpgrade
-			}
+			as := forms.of(schemaOf(args[0]))
 			if out == "" {
 				out = filepath.Join(filepath.Dir(args[0]), as.file)
 			}
@@ -124,7 +176,7 @@ func renderCommand(name, short string, ofRun, ofUpgrade form) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			b, err := as.render(args[0])
+			b, err := as.render(args[0], out)
 			if err != nil {
 				return err
 			}
@@ -135,7 +187,7 @@ func renderCommand(name, short string, ofRun, ofUpgrade form) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&out, "output", "o", "", "the file to write (default: "+ofRun.file+" or "+ofUpgrade.file+" beside the report)")
+	cmd.Flags().StringVarP(&out, "output", "o", "", fmt.Sprintf("the file to write (default: %s, %s or %s beside the report)", forms.ofRun.file, forms.ofUpgrade.file, forms.ofComparison.file))
 	return cmd
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/report/html"
 	"mesh-egress-conformance/framework/report/reporttest"
 	"mesh-egress-conformance/framework/upgrade"
 )
@@ -59,6 +60,7 @@ func TestReportCommand(t *testing.T) {
 		{[]string{"report", "html", at("report.json"), "-o", at("report.json/x")}, exitFault, ""},
 		{[]string{"report", "schema"}, exitOK, ""},
 		{[]string{"report", "schema", "upgrade"}, exitOK, ""},
+		{[]string{"report", "schema", "comparison"}, exitOK, ""},
 		{[]string{"report", "schema", "nonsense"}, exitUsage, ""},
 		{[]string{"report", "html"}, exitUsage, ""},
 		{[]string{"report", "htm", at("report.json")}, exitUsage, ""},
@@ -156,4 +158,78 @@ func TestStepSummary(t *testing.T) {
 	if _, err := openReports(t.TempDir()); err == nil || !strings.Contains(err.Error(), stepSummary) {
 		t.Errorf("a summary that cannot be written is not told before the run: %v", err)
 	}
+}
+
+// A comparison links to the pages of its runs where these lie beside it, and so does its page when it is made again elsewhere.
+func TestPagesOfAComparison(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name ...string) string { return filepath.Join(append([]string{dir}, name...)...) }
+	for _, v := range []string{"1.30", "1.31"} {
+		verdict := map[string]egress.Verdict{"1.30": egress.Conforms, "1.31": egress.Violates}[v]
+		if _, err := ran(v, verdict).WriteAll(folder(t, at("all", v)), html.Page); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old, newer := at("all", "1.30", "report.json"), at("all", "1.31", "report.json")
+	if code, _, stderr := egressctl(t, "compare", old, newer, "--out", at("all", "1.31")); code != exitUsage || !strings.Contains(stderr, "name another folder") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	if code, _, stderr := egressctl(t, "compare", old, newer, "--out", at("all")); code != 1 {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	if err := os.Remove(at("all", "1.30", "report.html")); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		what     string
+		args     []string
+		file     string
+		has, not string
+	}{
+		{"as it was written", nil, at("all", "comparison.html"), `href="./1.30/report.html#case=c"`, ""},
+		{"again", []string{"html", at("all", "comparison.json")}, at("all", "comparison.html"), `href="./1.31/report.html#case=c"`, "1.30/report.html"},
+		{"elsewhere", []string{"html", at("all", "comparison.json"), "-o", at("other", "page.html")}, at("other", "page.html"), `href="./../all/1.31/report.html"`, "1.30/report.html"},
+		{"too far away", []string{"html", at("all", "comparison.json"), "-o", at("a", "b", "page.html")}, at("a", "b", "page.html"), "1.31", "report.html"},
+		{"Markdown", []string{"markdown", at("all", "comparison.json")}, at("all", "comparison.md"), "## regression", ""},
+	} {
+		if x.args != nil {
+			if code, _, stderr := egressctl(t, append([]string{"report"}, x.args...)...); code != exitOK {
+				t.Errorf("%s: exit %d, %s", x.what, code, stderr)
+			}
+		}
+		b, err := os.ReadFile(x.file)
+		if err != nil || !strings.Contains(string(b), x.has) || x.not != "" && strings.Contains(string(b), x.not) {
+			t.Errorf("%s: %v\n%s", x.what, err, b)
+		}
+	}
+	if code, stdout, stderr := egressctl(t, "open", at("all"), "--print"); code != exitOK || strings.TrimSpace(stdout) != at("all", "comparison.html") {
+		t.Errorf("exit %d %s %s", code, stdout, stderr)
+	}
+	if err := os.Remove(at("all", "comparison.html")); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := egressctl(t, "open", at("all"), "--print"); code != exitFault || !strings.Contains(stderr, "egressctl report html "+at("all", "comparison.json")+" makes the page") {
+		t.Errorf("exit %d %s", code, stderr)
+	}
+	spoiled := at("all", "spoiled.json")
+	b, err := os.ReadFile(at("all", "comparison.json"))
+	if err == nil {
+		err = os.WriteFile(spoiled, bytes.Replace(b, []byte("comparison/v1"), []byte("comparison/v9"), 1), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := egressctl(t, "report", "html", spoiled); code != exitFault || !strings.Contains(stderr, "a newer one") {
+		t.Errorf("exit %d %s", code, stderr)
+	}
+}
+
+func folder(t *testing.T, dir string) *report.Folder {
+	t.Helper()
+	to, err := report.OpenFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(to.Close)
+	return to
 }

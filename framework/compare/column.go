@@ -32,7 +32,9 @@ type Column struct {
 	Faults      []string
 	// Failed says why there was no run; "" where there was one.
 	Failed string
-	Cases  []Case
+	// Page is the file of the run's own page, relative to the folder of the comparison; "" where it is not known.
+	Page  string
+	Cases []Case
 }
 
 // Case is one case with what came of it in one run.

@@ -271,7 +271,7 @@ func (c *Change) know(by []int, known []Known, seen map[int]bool) {
 	var what, source, issues []string
 	for _, i := range by {
 		seen[i] = true
-		what, source = append(what, known[i].What), append(source, known[i].by())
+		what, source = append(what, known[i].What), append(source, known[i].By())
 		if known[i].Issue != "" {
 			issues = append(issues, known[i].Issue)
 		}
@@ -307,7 +307,7 @@ func (c *Comparison) pair() {
 
 func pairOf(gone, begun Change) Change {
 	out := begun
-	out.Case = gone.Case + ", then " + begun.Case
+	out.Case = gone.Case + then + begun.Case
 	out.Parts = append(slices.Clone(gone.Parts), begun.Parts...)
 	out.Class, out.Kind = Behaviour, ""
 	if gone.Parts[0].From == string(egress.Conforms) && begun.Parts[0].To == string(egress.Violates) {
@@ -337,9 +337,9 @@ func (c *Comparison) Of(class Class) []Change {
 	return out
 }
 
-// fails says whether the change is one that a user must not miss: a regression, and when strict any other, that nobody
+// Fails says whether the change is one that a user must not miss: a regression, and when strict any other, that nobody
 // has explained.
-func (c Change) fails(strict bool) bool {
+func (c Change) Fails(strict bool) bool {
 	return c.Class == Regression || strict && !c.told() && c.Class != Unproven
 }
 
@@ -352,7 +352,7 @@ func (c *Comparison) ExitCode(strict bool) int {
 	code := 0
 	for _, x := range c.Changes {
 		switch {
-		case x.fails(strict):
+		case x.Fails(strict):
 			return 1
 		case x.open():
 			code = 2

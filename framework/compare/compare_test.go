@@ -16,6 +16,7 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/report/reporttest"
 )
 
 // ran is the result of a case with one probe, which wants and gets an outcome in each phase.
@@ -330,11 +331,17 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestJUnit(t *testing.T) {
-	c := compared(t, nil,
+// worse is a comparison in which most things occur.
+func worse(t *testing.T) *Comparison {
+	t.Helper()
+	return compared(t, nil,
 		column(t, "1.30", ran("worse", egress.Conforms, ok, ok), ran("better", egress.Violates, ok, b5), ran("open", egress.Conforms, ok, ok), ran("same", egress.Conforms, ok, ok)),
 		column(t, "1.31", ran("worse", egress.Violates, ok, b5), ran("better", egress.Conforms, ok, ok), ran("open", egress.Inconclusive, ok, 0), ran("same", egress.Conforms, ok, ok)),
 		NoRun("1.32", errors.New("no such image")))
+}
+
+func TestJUnit(t *testing.T) {
+	c := worse(t)
 	for strict, failures := range map[bool]int{false: 1, true: 2} {
 		b, err := c.JUnit(strict)
 		if err != nil {
@@ -349,6 +356,27 @@ func TestJUnit(t *testing.T) {
 		}
 		if f := x.TestSuites[0].TestCases[0].Failure; f == nil || !strings.Contains(f.Message, "1.30 → 1.31: conforms → violates: because of worse") {
 			t.Errorf("%+v", f)
+		}
+	}
+}
+
+// CI systems take the document, whatever names and reasons are.
+func TestJUnitIsValid(t *testing.T) {
+	validate := reporttest.JUnit(t)
+	a, b := column(t, "1.30", ran("worse", egress.Conforms, ok, ok)), column(t, "1.31", ran("worse", egress.Violates, ok, b5))
+	a.Name, b.Name, b.Faults, b.Cases[0].Why = hostile, hostile+" too", []string{hostile}, hostile
+	for name, c := range map[string]*Comparison{
+		"most things": worse(t), "hostile": compared(t, nil, a, b), "no run": compared(t, nil, NoRun("1.30", errors.New("x")), NoRun("1.31", errors.New(hostile))),
+		"no case": compared(t, nil, NoRun("1.30", errors.New("y")), column(t, "1.31")),
+	} {
+		for _, strict := range []bool{false, true} {
+			x, err := c.JUnit(strict)
+			if err == nil {
+				err = validate(x)
+			}
+			if err != nil {
+				t.Errorf("%s: %v\n%s", name, err, x)
+			}
 		}
 	}
 }

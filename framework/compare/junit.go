@@ -1,72 +1,59 @@
 package compare
 
 import (
-	"encoding/xml"
 	"fmt"
 	"strings"
 
-	"github.com/onsi/ginkgo/v2/reporters"
-
 	"mesh-egress-conformance/framework/printable"
+	"mesh-egress-conformance/framework/report/junit"
 )
 
 // JUnit renders the comparison as JUnit XML: one suite for each column after the first, one test case for each case of
 // it. A regression that nobody has explained is a failure, and when strict any change is that nobody has; what is not
 // proven is an error, and so is a column without a run, under the name "run".
 func (c *Comparison) JUnit(strict bool) ([]byte, error) {
-	var all reporters.JUnitTestSuites
+	var all []junit.Suite
 	for i, col := range c.Columns {
-		s := reporters.JUnitTestSuite{Name: printable.Text(col.Name), Package: "compare", Time: col.Seconds}
+		s := junit.Suite{Name: printable.Text(col.Name), Time: junit.Seconds(col.Seconds)}
 		if i > 0 {
 			for _, name := range c.Cases {
 				c.add(&s, col, name, strict)
 			}
 		}
-		if t := col.troubles(); len(t) > 0 && (col.Failed != "" || len(col.Faults) > 0 || col.unfinished() > 0) {
-			s.TestCases = append(s.TestCases, reporters.JUnitTestCase{
-				Name: "run", Classname: "compare." + s.Name, Status: "fault",
-				Error: &reporters.JUnitError{Type: "fault", Message: line(t[0]), Description: printable.Text(strings.Join(t, "\n"))},
+		if t := col.Troubles(); len(t) > 0 && (col.Failed != "" || len(col.Faults) > 0 || col.unfinished() > 0) {
+			s.Cases = append(s.Cases, junit.Case{
+				Name: "run", Classname: "compare." + s.Name,
+				Error: &junit.Why{Message: line(t[0]), Type: "fault", Text: printable.Text(strings.Join(t, "\n"))},
 			})
-			s.Errors++
 		}
-		s.Tests = len(s.TestCases)
-		if s.Tests == 0 {
-			continue
+		if len(s.Cases) > 0 {
+			all = append(all, s)
 		}
-		all.TestSuites = append(all.TestSuites, s)
-		all.Tests, all.Failures, all.Errors, all.Disabled = all.Tests+s.Tests, all.Failures+s.Failures, all.Errors+s.Errors, all.Disabled+s.Skipped
 	}
-	b, err := xml.MarshalIndent(all, "", "  ")
-	if err != nil {
-		return nil, fmt.Errorf("encode the comparison as JUnit XML: %w", err)
-	}
-	return append([]byte(xml.Header), append(b, '\n')...), nil
+	return junit.Write("comparison", all...)
 }
 
 // add adds what a case does otherwise in a column than before.
-func (c *Comparison) add(s *reporters.JUnitTestSuite, col *Column, name string, strict bool) {
+func (c *Comparison) add(s *junit.Suite, col *Column, name string, strict bool) {
 	x := col.find(name)
 	if x == nil || x.Unfinished {
 		return
 	}
-	tc := reporters.JUnitTestCase{Name: line(name), Classname: "compare." + s.Name, Status: string(x.Verdict)}
+	tc := junit.Case{Name: line(name), Classname: "compare." + s.Name}
 	for _, ch := range c.Changes {
-		if ch.To != col.Name || ch.Case != name && !strings.HasSuffix(ch.Case, ", then "+name) {
+		if of := ch.Names(); ch.To != col.Name || of[len(of)-1] != name {
 			continue
 		}
-		tc.Status = string(ch.Class)
 		words := fmt.Sprintf("%s → %s: %s", line(ch.From), line(ch.To), line(ch.words()))
-		full := printable.Text(ch.What + "\n" + ch.Why)
+		why := &junit.Why{Message: words, Type: string(ch.Class), Text: printable.Text(ch.What + "\n" + ch.Why)}
 		switch {
-		case ch.fails(strict):
-			tc.Failure = &reporters.JUnitFailure{Type: string(ch.Class), Message: words, Description: full}
-			s.Failures++
+		case ch.Fails(strict):
+			tc.Failure = why
 		case ch.open():
-			tc.Error = &reporters.JUnitError{Type: string(ch.Class), Message: words, Description: full}
-			s.Errors++
+			tc.Error = why
 		default:
-			tc.SystemOut = strings.TrimSpace(words + "\n" + line(ch.Source))
+			tc.SystemOut = strings.TrimSpace(fmt.Sprintf("%s %s\n%s", ch.Class, words, line(ch.Source)))
 		}
 	}
-	s.TestCases = append(s.TestCases, tc)
+	s.Cases = append(s.Cases, tc)
 }

@@ -111,8 +111,8 @@ func says(side, text string, got egress.Outcome) bool {
 	return side == text
 }
 
-// by is who explains it.
-func (k Known) by() string {
+// By is who explains it.
+func (k Known) By() string {
 	s := k.Source
 	if s == "" {
 		s = "not announced, see " + k.Evidence

@@ -25,7 +25,7 @@ func (c *Comparison) WriteMarkdown(w io.Writer) error {
 	}
 	s.WriteString("\n")
 	for _, col := range c.Columns {
-		for _, f := range col.troubles() {
+		for _, f := range col.Troubles() {
 			fmt.Fprintf(&s, "- **%s**: %s\n", md(col.Name), md(f))
 		}
 	}
@@ -46,7 +46,7 @@ func (c *Comparison) WriteMarkdown(w io.Writer) error {
 	if len(c.Unseen) > 0 {
 		s.WriteString("\n## Known changes that no case has shown\n\n")
 		for _, k := range c.Unseen {
-			fmt.Fprintf(&s, "- since %s: %s (%s); cases %s\n", md(k.Since), md(k.What), md(k.by()), md(strings.Join(k.Cases, ", ")))
+			fmt.Fprintf(&s, "- since %s: %s (%s); cases %s\n", md(k.Since), md(k.What), md(k.By()), md(strings.Join(k.Cases, ", ")))
 		}
 	}
 	fmt.Fprintf(&s, "\n## All cases\n\n| case | %s |\n|---|%s\n", strings.Join(names, " | "), strings.Repeat("---|", len(c.Columns)))

@@ -40,11 +40,11 @@ func (c *Comparison) WriteText(w io.Writer, o Text) error {
 	c.changes(&b, o)
 	if o.Unseen {
 		for _, k := range c.Unseen {
-			fmt.Fprintf(&b, "not seen: %s (since %s, %s): %s\n", line(k.What), line(k.Since), line(k.by()), line(strings.Join(k.Cases, ", ")))
+			fmt.Fprintf(&b, "not seen: %s (since %s, %s): %s\n", line(k.What), line(k.Since), line(k.By()), line(strings.Join(k.Cases, ", ")))
 		}
 	}
 	for _, col := range c.Columns {
-		for _, f := range col.troubles() {
+		for _, f := range col.Troubles() {
 			fmt.Fprintf(&b, "%s: %s\n", line(col.Name), line(f))
 		}
 	}
@@ -57,8 +57,8 @@ func (c *Comparison) WriteText(w io.Writer, o Text) error {
 
 func line(s string) string { return printable.Line(s) }
 
-// troubles are what a column says besides verdicts.
-func (c *Column) troubles() []string {
+// Troubles are what a column says besides verdicts.
+func (c *Column) Troubles() []string {
 	var out []string
 	if c.Failed != "" {
 		out = append(out, "NO RUN: "+c.Failed)
@@ -80,7 +80,7 @@ func (c *Comparison) heads(w io.Writer) {
 	t := newTable(w, "", "Istio", "Envoy", "provider", "cases", "conform", "violate", "inconclusive", "skipped", "not applicable", "s")
 	for _, col := range c.Columns {
 		if col.Failed != "" {
-			t.AppendRow(table.Row{line(col.Name), "no run"})
+			t.AppendRow(table.Row{line(col.Name), Unrun})
 			continue
 		}
 		e, n := col.Environment, col.Counts
@@ -121,9 +121,9 @@ func cell(col *Column, name string) string {
 	x := col.find(name)
 	switch {
 	case col.Failed != "" || x != nil && x.Unfinished:
-		return "no run"
+		return Unrun
 	case x == nil:
-		return "-"
+		return NoCase
 	}
 	return string(x.Verdict)
 }

@@ -1,11 +1,7 @@
 package report
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"os"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -17,97 +13,16 @@ import (
 )
 
 // schema is the JSON Schema of report.json, from the Go types and their comments.
-func schema(t *testing.T) []byte {
+func schema(t *testing.T) *jsonschema.Schema {
 	t.Helper()
-	t.Chdir("../..")
-	r := &jsonschema.Reflector{Anonymous: true, Mapper: asWritten}
-	for _, dir := range []string{"framework/egress", "framework/report"} {
-		if err := r.AddGoComments(strings.TrimSuffix(reflect.TypeFor[Report]().PkgPath(), "/framework/report"), dir); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s := r.Reflect(&Report{})
+	s := reporttest.Reflect(t, &Report{}, "framework/egress", "framework/report")
 	s.Title = "report.json of mesh-egress-conformance"
-	for name, d := range s.Definitions {
-		nullable(d)
-		if name == "Report" {
-			if p, ok := d.Properties.Get("schema"); ok {
-				p.Const = Schema
-			}
-		}
-	}
-	b, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return append(b, '\n')
-}
-
-// asWritten is the schema of types that are not written as their kind says; nil for all others.
-func asWritten(t reflect.Type) *jsonschema.Schema {
-	text := func(pattern, description string) *jsonschema.Schema {
-		return &jsonschema.Schema{Type: "string", Pattern: pattern, Description: description}
-	}
-	switch t {
-	case reflect.TypeFor[egress.Outcome]():
-		return text(outcomeText, "An outcome, several joined by |, the class blocked or reached, or none.")
-	case reflect.TypeFor[egress.Wants]():
-		return text(`^\S+( \S+){0,3}$`, "Wanted outcomes: one for all phases, or those of before, applied and removed, or of all four phases.")
-	case reflect.TypeFor[egress.Phase]():
-		return &jsonschema.Schema{Type: "string", Enum: phaseNames()}
-	case reflect.TypeFor[egress.Verdict]():
-		return &jsonschema.Schema{Type: "string", Enum: []any{string(egress.Conforms), string(egress.Violates), string(egress.Inconclusive), string(egress.Skipped), string(egress.NotApplicable)}}
-	case reflect.TypeFor[egress.Duration]():
-		return text(`^-?[0-9][0-9a-zµ.]*$`, "A duration as Go writes it, such as 1m30s.")
-	case reflect.TypeFor[egress.Share]():
-		return text(`%`, "A share of attempts, such as 30%, >=30% or 30%..70%.")
-	case reflect.TypeFor[egress.Count]():
-		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "integer"}, text(`^\d+\.\.\d+$`, "")}, Description: "A number, or a range such as 2..5."}
-	}
-	if t.Kind() == reflect.Map && t.Key() == reflect.TypeFor[egress.Phase]() {
-		byPhase := &jsonschema.Schema{Type: "object", Properties: jsonschema.NewProperties(), AdditionalProperties: jsonschema.FalseSchema}
-		for _, ph := range egress.Phases() {
-			value := (&jsonschema.Reflector{Anonymous: true, DoNotReference: true, Mapper: asWritten}).ReflectFromType(t.Elem())
-			value.Version = ""
-			byPhase.Properties.Set(ph.String(), value)
-		}
-		return byPhase
-	}
-	return nil
-}
-
-const outcomeText = `^([0-9A-Z]+|blocked|reached|none)?(\|[0-9A-Z]+)*$`
-
-func phaseNames() []any {
-	var out []any
-	for _, ph := range egress.Phases() {
-		out = append(out, ph.String())
-	}
-	return out
-}
-
-// nullable lets lists that are always written be null, as Go writes an empty one.
-func nullable(s *jsonschema.Schema) {
-	for _, name := range s.Required {
-		if p, ok := s.Properties.Get(name); ok && p.Type == "array" {
-			list := *p
-			list.Description = ""
-			s.Properties.Set(name, &jsonschema.Schema{Description: p.Description, AnyOf: []*jsonschema.Schema{&list, {Type: "null"}}})
-		}
-	}
+	reporttest.Property(t, s, "Report", "schema").Const = Schema
+	return s
 }
 
 func TestSchemaIsThatOfTheTypes(t *testing.T) {
-	const file = "docs/report.schema.json" // schema has changed the folder
-	want := schema(t)
-	if *update {
-		if err := os.WriteFile(file, want, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if have, err := os.ReadFile(file); err != nil || !bytes.Equal(have, want) {
-		t.Errorf("%s is not that of the Go types (%v): go test ./framework/report -run TestSchema -update", file, err)
-	}
+	reporttest.Published(t, "report.schema.json", schema(t), *update)
 }
 
 // complete is a report in which as much as possible is set.

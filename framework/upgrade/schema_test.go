@@ -1,11 +1,7 @@
 package upgrade
 
 import (
-	"bytes"
-	"encoding/json"
 	"flag"
-	"os"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -17,51 +13,17 @@ import (
 var update = flag.Bool("update", false, "write docs/upgrade.schema.json anew")
 
 // schema is the JSON Schema of upgrade.json, from the Go types and their comments.
-func schema(t *testing.T) []byte {
+func schema(t *testing.T) *jsonschema.Schema {
 	t.Helper()
-	t.Chdir("../..")
-	r := &jsonschema.Reflector{Anonymous: true}
-	if err := r.AddGoComments(strings.TrimSuffix(reflect.TypeFor[Report]().PkgPath(), "/framework/upgrade"), "framework/upgrade"); err != nil {
-		t.Fatal(err)
-	}
-	s := r.Reflect(&Report{})
+	s := reporttest.Reflect(t, &Report{}, "framework/upgrade")
 	s.Title = "upgrade.json of mesh-egress-conformance"
-	for _, d := range s.Definitions {
-		for _, name := range d.Required { // Go writes an empty list as null
-			if p, ok := d.Properties.Get(name); ok && p.Type == "array" {
-				list := *p
-				list.Description = ""
-				d.Properties.Set(name, &jsonschema.Schema{Description: p.Description, AnyOf: []*jsonschema.Schema{&list, {Type: "null"}}})
-			}
-		}
-	}
-	property := func(of, name string) *jsonschema.Schema {
-		p, ok := s.Definitions[of].Properties.Get(name)
-		if !ok {
-			t.Fatalf("%s has no %s", of, name)
-		}
-		return p
-	}
-	property("Report", "schema").Const = Schema
-	property("TimelineItem", "kind").Enum = []any{ItemPhase, ItemEvent, ItemDrop, ItemLeak}
-	b, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return append(b, '\n')
+	reporttest.Property(t, s, "Report", "schema").Const = Schema
+	reporttest.Property(t, s, "TimelineItem", "kind").Enum = []any{ItemPhase, ItemEvent, ItemDrop, ItemLeak}
+	return s
 }
 
 func TestSchemaIsThatOfTheTypes(t *testing.T) {
-	const file = "docs/upgrade.schema.json" // schema has changed the folder
-	want := schema(t)
-	if *update {
-		if err := os.WriteFile(file, want, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if have, err := os.ReadFile(file); err != nil || !bytes.Equal(have, want) {
-		t.Errorf("%s is not that of the Go types (%v): go test ./framework/upgrade -run TestSchema -update", file, err)
-	}
+	reporttest.Published(t, "upgrade.schema.json", schema(t), *update)
 }
 
 // valid demands that a report is written as its schema has it.

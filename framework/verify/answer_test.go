@@ -11,6 +11,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/input"
 	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/report/reporttest"
 	"mesh-egress-conformance/framework/why"
 )
 
@@ -414,5 +415,31 @@ func TestRenderings(t *testing.T) {
 	}
 	if r.ExitCode() != exitFault {
 		t.Error("a partial result is not fine")
+	}
+}
+
+// CI systems take verify.xml, whatever names and reasons are.
+func TestJUnitIsValid(t *testing.T) {
+	validate := reporttest.JUnit(t)
+	whole, _, _ := reported(t, basic, strict)
+	spoiled, _, _ := reported(t, basic, strict)
+	const hostile = "\x1b[31m\u202e\x00\xff<b>\n]]>"
+	spoiled.Faults, spoiled.Mistakes = []string{hostile}, input.Mistakes{{File: hostile, What: hostile}}
+	spoiled.Answers[0].State, spoiled.Answers[0].Unproven, spoiled.Answers[0].Evidence = Unproven, hostile, hostile
+	from := spoiled.Answers[1]
+	spoiled.Expected, spoiled.Deviations = hostile, []Deviation{{Kind: Leak, From: from.From, To: from.To, As: from.As, What: hostile}}
+	for name, r := range map[string]*Report{"whole": whole, "spoiled": spoiled, "empty": {}} {
+		b, err := r.JUnit()
+		if err == nil {
+			err = validate(b)
+		}
+		if err != nil {
+			t.Errorf("%s: %v\n%s", name, err, b)
+		}
+		for _, element := range []string{"<failure", "<error"} {
+			if n := strings.Count(string(b), element); (n > 0) != (name == "spoiled") {
+				t.Errorf("%s: %d %s", name, n, element)
+			}
+		}
 	}
 }

@@ -1,11 +1,11 @@
 package verify
 
 import (
-	"encoding/xml"
 	"fmt"
 	"strings"
 
 	"mesh-egress-conformance/framework/printable"
+	"mesh-egress-conformance/framework/report/junit"
 )
 
 // Markdown is verify.md: what a pull request changes, what is not as expected, what is surprising, what gets out.
@@ -94,83 +94,38 @@ func cell(s string) string {
 	return strings.NewReplacer("|", `\|`, "<", "&lt;", "\n", " ", "`", "'", "*", `\*`, "_", `\_`).Replace(printable.Line(s))
 }
 
-// The elements of JUnit's form, as report/junit.go has them.
-type (
-	junitSuites struct {
-		XMLName  xml.Name   `xml:"testsuites"`
-		Name     string     `xml:"name,attr"`
-		Tests    int        `xml:"tests,attr"`
-		Failures int        `xml:"failures,attr"`
-		Errors   int        `xml:"errors,attr"`
-		Suite    junitSuite `xml:"testsuite"`
-	}
-	junitSuite struct {
-		Name     string      `xml:"name,attr"`
-		Tests    int         `xml:"tests,attr"`
-		Failures int         `xml:"failures,attr"`
-		Errors   int         `xml:"errors,attr"`
-		Time     string      `xml:"time,attr"`
-		Cases    []junitCase `xml:"testcase"`
-	}
-	junitCase struct {
-		Name      string    `xml:"name,attr"`
-		Classname string    `xml:"classname,attr"`
-		Error     *junitWhy `xml:"error"`
-		Failure   *junitWhy `xml:"failure"`
-	}
-	junitWhy struct {
-		Message string `xml:"message,attr"`
-		Type    string `xml:"type,attr"`
-		Text    string `xml:",chardata"`
-	}
-)
-
 // JUnit is verify.xml: one test case for each question of each workload. A deviation is a failure, what is unproven an error; where
 // nothing is expected, what a change opens is a failure. What could not be taken over is the error of one more.
 func (r *Report) JUnit() ([]byte, error) {
 	r = printable.Copy(r)
-	failed := map[string]junitWhy{}
+	failed := map[string]junit.Why{}
 	for _, d := range r.Deviations {
-		failed[d.From+" "+d.To+asText(d.As)] = junitWhy{Message: fmt.Sprintf("%s: %s", d.Kind, d.What), Type: string(d.Kind), Text: bySources(d.By)}
+		failed[d.From+" "+d.To+asText(d.As)] = junit.Why{Message: fmt.Sprintf("%s: %s", d.Kind, d.What), Type: string(d.Kind), Text: bySources(d.By)}
 	}
 	for _, c := range r.Changes {
 		if r.Expected != "" || c.Kind != Opens {
 			continue
 		}
 		for _, from := range c.From {
-			failed[from+" "+c.To+asText(c.As)] = junitWhy{Message: fmt.Sprintf("opens: was %s, is %s", c.Before, c.After), Type: string(c.Kind), Text: bySources(c.By)}
+			failed[from+" "+c.To+asText(c.As)] = junit.Why{Message: fmt.Sprintf("opens: was %s, is %s", c.Before, c.After), Type: string(c.Kind), Text: bySources(c.By)}
 		}
 	}
-	s := junitSuite{Name: "egress", Time: fmt.Sprintf("%.3f", r.Took)}
-	add := func(c junitCase) {
-		s.Tests++
-		if c.Error != nil {
-			s.Errors++
-		}
-		if c.Failure != nil {
-			s.Failures++
-		}
-		s.Cases = append(s.Cases, c)
-	}
+	s := junit.Suite{Name: "egress", Time: junit.Seconds(r.Took)}
 	for _, a := range r.Answers {
 		for _, w := range r.workloadsOf(a.From) {
-			c := junitCase{Name: a.To + asText(a.As), Classname: "egress." + w}
+			c := junit.Case{Name: a.To + asText(a.As), Classname: "egress." + w}
 			if f, is := failed[w+" "+c.Name]; is {
 				c.Failure = &f
 			} else if a.State == Unproven {
-				c.Error = &junitWhy{Message: a.Unproven, Type: string(Unproven), Text: a.Evidence}
+				c.Error = &junit.Why{Message: a.Unproven, Type: string(Unproven), Text: a.Evidence}
 			}
-			add(c)
+			s.Cases = append(s.Cases, c)
 		}
 	}
 	if all := append(lines(r.Mistakes), r.Faults...); len(all) > 0 {
-		add(junitCase{Name: "input", Classname: "egress.verify", Error: &junitWhy{Message: all[0], Type: "partial", Text: strings.Join(all, "\n")}})
+		s.Cases = append(s.Cases, junit.Case{Name: "input", Classname: "egress.verify", Error: &junit.Why{Message: all[0], Type: "partial", Text: strings.Join(all, "\n")}})
 	}
-	b, err := xml.MarshalIndent(junitSuites{Name: s.Name, Tests: s.Tests, Failures: s.Failures, Errors: s.Errors, Suite: s}, "", "  ")
-	if err != nil {
-		return nil, fmt.Errorf("encode the report as JUnit: %w", err)
-	}
-	return append([]byte(xml.Header), append(b, '\n')...), nil
+	return junit.Write(s.Name, s)
 }
 
 // workloadsOf are all of the class whose first one is named.

@@ -19,15 +19,22 @@ import (
 	"mesh-egress-conformance/framework/printable"
 	"mesh-egress-conformance/framework/report"
 	"mesh-egress-conformance/framework/report/csp"
+	"mesh-egress-conformance/framework/report/page"
 )
 
 var (
 	//go:embed page.html.tmpl
 	pageText string
 	//go:embed page.css
-	pageCSS string
+	ownCSS string
 	//go:embed page.js
-	pageJS string
+	ownJS string
+)
+
+// The style and the script as they stand in the page.
+var (
+	pageCSS = page.CSS + ownCSS
+	pageJS  = page.FilterJS + ownJS
 )
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"inc": func(n int) int { return n + 1 }}).Parse(pageText))

@@ -1,4 +1,3 @@
-"use strict";
 // The table is plain HTML already. This filters it, and shows what the witnesses of a cell have seen. Texts of the
 // report are put into text nodes only.
 (() => {
@@ -12,36 +11,13 @@
   const marks = { conforms: "✓", violates: "✗", inconclusive: "?", skipped: "–", "not-applicable": "–" };
 
   // Filters.
-  const form = $("filter");
-  const bodies = [...document.querySelectorAll(".area tbody")].map((body) => ({
-    body, area: body.closest(".area").dataset.area, verdict: body.dataset.v, labels: body.dataset.l.split(" "), text: undefined,
-  }));
-  const areas = [...document.querySelectorAll(".area")];
-  const filter = () => {
-    const words = $("f-text").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const area = $("f-area").value, label = $("f-label").value;
-    const verdicts = [...form.querySelectorAll("[name=verdict]:checked")].map((i) => i.value);
-    const left = new Set();
-    let n = 0;
-    for (const b of bodies) {
-      if (words.length && b.text === undefined) b.text = (b.area + " " + b.verdict + " " + b.labels.join(" ") + " " + b.body.textContent).toLowerCase();
-      const shown = (!area || b.area === area) && (!label || b.labels.includes(label)) &&
-        (!verdicts.length || verdicts.includes(b.verdict)) && words.every((w) => b.text.includes(w));
-      if (b.body.hidden === shown) b.body.hidden = !shown;
-      if (shown) { n++; left.add(b.area); }
-    }
-    for (const a of areas) a.hidden = !left.has(a.dataset.area);
-    $("nothing").hidden = n > 0;
-    $("f-reset").hidden = !(words.length || area || label || verdicts.length);
-    $("f-count").textContent = n === bodies.length ? n + " cases" : n + " of " + bodies.length + " cases";
-  };
-  form.addEventListener("input", filter);
-  form.addEventListener("reset", () => setTimeout(filter)); // the fields have their first values only then
-  form.addEventListener("submit", (e) => e.preventDefault());
-  for (const a of document.querySelectorAll(".glance a")) {
-    a.addEventListener("click", () => { if (document.getElementById(a.hash.slice(1)).hidden) form.reset(); });
-  }
-  filter();
+  filterCases({
+    of: (body) => ({ verdict: body.dataset.v, labels: body.dataset.l.split(" ") }),
+    words: (b) => b.verdict + " " + b.labels.join(" "),
+    fields: (form) => ({ label: $("f-label").value, verdicts: [...form.querySelectorAll("[name=verdict]:checked")].map((i) => i.value) }),
+    any: (f) => f.label || f.verdicts.length,
+    shows: (f, b) => (!f.label || b.labels.includes(f.label)) && (!f.verdicts.length || f.verdicts.includes(b.verdict)),
+  });
 
   // Witnesses.
   let data;

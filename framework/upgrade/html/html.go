@@ -14,6 +14,7 @@ import (
 
 	"mesh-egress-conformance/framework/printable"
 	"mesh-egress-conformance/framework/report/csp"
+	"mesh-egress-conformance/framework/report/page"
 	"mesh-egress-conformance/framework/upgrade"
 )
 
@@ -24,8 +25,11 @@ var (
 	//go:embed page.html.tmpl
 	pageText string
 	//go:embed page.css
-	pageCSS string
+	ownCSS string
 )
+
+// pageCSS is the style as it stands in the page.
+var pageCSS = page.CSS + ownCSS
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"s": func(f float64) string { return fmt.Sprintf("%.2f", f) }}).Parse(pageText))
 
@@ -98,6 +102,7 @@ func facts(r *upgrade.Report) []fact {
 const (
 	chartLeft  = 110.0 // for the names of targets
 	chartWidth = 1000.0
+	chartRight = 14.0 // for half of the last second's text
 	rowHeight  = 22.0
 	headHeight = 34.0 // for the names of phases
 	footHeight = 20.0 // for the seconds
@@ -132,7 +137,7 @@ type box struct {
 }
 
 func chartOf(r *upgrade.Report) chart {
-	c := chart{Width: chartLeft + chartWidth}
+	c := chart{Width: chartLeft + chartWidth + chartRight}
 	total := max(r.Took, 0.001)
 	x := func(at float64) float64 {
 		return round(chartLeft + chartWidth*min(1, max(0, at/total)))
