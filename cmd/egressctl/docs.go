@@ -90,6 +90,8 @@ func docsRunCommand(o *options) *cobra.Command {
 		Short: "Follow a page step by step in the running cluster",
 		Long: "Run shows a page up to its next commands, asks, runs them, and says where they print something else than the page has.\n" +
 			"egressctl up brings the cluster up; the page cleans up in its last steps.\n\n" +
+			"A page with objects of the Gateway API says below its title: " + needsGatewayAPI + "\n" +
+			"Run adds them to a running cluster that lacks them, which stays so.\n\n" +
 			"Exit status: 0 all as the page says, 1 something differs or was left behind, 2 a fault, 64 wrong usage.",
 		Example:           "  egressctl up\n  egressctl docs run tcp-egress\n  egressctl docs run tcp-egress --yes",
 		ValidArgsFunction: pageNames,
@@ -110,6 +112,9 @@ func docsRunCommand(o *options) *cobra.Command {
 			}
 			c, err := o.pagesCluster(cmd)
 			if err != nil {
+				return err
+			}
+			if err := lib.provide(cmd.Context(), cmd.ErrOrStderr(), c, list); err != nil {
 				return err
 			}
 			guide := &guide{page: list[0], w: cmd.OutOrStdout()}
@@ -212,7 +217,11 @@ func (l *library) sound(names []string) ([]*pages.Page, error) {
 	}
 	var wrong input.Mistakes
 	for _, p := range list {
-		wrong = append(wrong, p.Stale...)
+		untold, err := l.untold(p)
+		if err != nil {
+			return nil, err
+		}
+		wrong = append(append(wrong, p.Stale...), untold...)
 	}
 	if len(wrong) > 0 {
 		return nil, mistakesIn(wrong)

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"mesh-egress-conformance/framework/cluster"
-	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/pages"
 )
 
@@ -25,7 +24,7 @@ func docsVerifyCommand(o *options) *cobra.Command {
 		Use:   "verify [PAGE...]",
 		Short: "Run pages, and fail where their commands print something else than they have",
 		Long: "Verify brings a cluster up (named docs, unless --name says otherwise; one that runs is used and left alone), runs all pages\n" +
-			"or the named ones in it, and takes it down. Mistakes in pages, such as an included file that has changed, are told\n" +
+			"or the named ones in it, and takes it down. A cluster without the Gateway API gets it if a page needs it. Mistakes in pages, such as an included file that has changed, are told\n" +
 			"with file and line before anything runs.\n\n" +
 			"Exit status: 0 all as the pages say, 1 something differs (the diff says what) or was left in the cluster,\n2 mistakes in pages or a fault, 64 wrong usage.",
 		Example:           "  egressctl docs verify\n  egressctl docs verify tcp-egress --istio 1.30",
@@ -144,8 +143,13 @@ func (l *library) update(w io.Writer, out pages.Outcome, f cluster.Facts) (writt
 		tellLeft(w, out)
 		return false, nil
 	}
+	needs, err := l.needs(out.Page)
+	if err != nil {
+		return false, err
+	}
 	stamp := &pages.Stamp{
-		Date: time.Now().UTC().Format(time.DateOnly), On: []string{"Istio " + f.IstioTag, "Envoy " + f.Envoy, "Kubernetes " + strings.TrimPrefix(f.Kubernetes, "v")},
+		Needs: needs,
+		Date:  time.Now().UTC().Format(time.DateOnly), On: []string{"Istio " + f.IstioTag, "Envoy " + f.Envoy, "Kubernetes " + strings.TrimPrefix(f.Kubernetes, "v")},
 		Place: fmt.Sprintf("%s cluster, %s internet", f.Provider, f.Internet),
 	}
 	text := out.Page.Rewrite(out.Results, stamp)
@@ -179,15 +183,13 @@ func (o *options) withPages(cmd *cobra.Command, names []string, read func(*libra
 	if !cmd.Flags().Changed("name") {
 		o.name = pagesClusterName
 	}
-	_, err = o.cluster(cmd)
-	running := err == nil
 	down, err := o.ensureCluster(cmd)
 	if err != nil {
 		return err
 	}
 	c, err := o.pagesCluster(cmd)
-	if err == nil && !running {
-		err = harness.AddGatewayAPI(cmd.Context(), c)
+	if err == nil {
+		err = lib.provide(cmd.Context(), cmd.ErrOrStderr(), c, list)
 	}
 	if err == nil {
 		err = do(lib, c, list)

@@ -62,18 +62,18 @@ func (l *Loaded) At(what string, path ...any) input.Mistake {
 
 // Demand is what a probe demands, on all Istio versions or on some, with its path in the case.
 type Demand struct {
-	ArrivesAt          egress.ByPhase[string]
-	Arrival, AccessLog egress.ByPhase[map[string]string]
-	path               []any
+	ArrivesAt                      egress.ByPhase[string]
+	Arrival, AccessLog, GatewayLog egress.ByPhase[map[string]string]
+	path                           []any
 }
 
 // Demands are those of all probes.
 func (l *Loaded) Demands() []Demand {
 	var out []Demand
 	for i, p := range l.Case.Probes {
-		out = append(out, Demand{p.ArrivesAt, p.Arrival, p.AccessLog, []any{"probes", i}})
+		out = append(out, Demand{p.ArrivesAt, p.Arrival, p.AccessLog, p.GatewayLog, []any{"probes", i}})
 		for k, v := range p.Versions {
-			out = append(out, Demand{v.ArrivesAt, v.Arrival, v.AccessLog, []any{"probes", i, "versions", k}})
+			out = append(out, Demand{v.ArrivesAt, v.Arrival, v.AccessLog, nil, []any{"probes", i, "versions", k}})
 		}
 	}
 	return out

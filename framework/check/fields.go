@@ -43,6 +43,7 @@ func (c *checker) arrival(l *casefile.Loaded) {
 func (c *checker) accessLog(l *casefile.Loaded) {
 	for _, d := range l.Demands() {
 		c.fields(l, d, "accessLog", d.AccessLog, accessLogFields, nil, "")
+		c.fields(l, d, "gatewayLog", d.GatewayLog, accessLogFields, nil, "")
 	}
 }
 
@@ -61,7 +62,7 @@ func (c *checker) fields(l *casefile.Loaded, d casefile.Demand, where string, by
 
 // other words for fields of the witnesses, as other tools call them.
 var otherWords = map[string]string{
-	"servername": "sni", "server_name": "sni", "cluster": "upstream_cluster", "route": "route_name", "flags": "response_flags",
+	"servername": "sni", "server_name": "sni", "sni": "requested_server_name", "cluster": "upstream_cluster", "route": "route_name", "flags": "response_flags",
 	"code": "response_code", "status_code": "response_code", "details": "response_code_details", "upstream": "upstream_host", "certificate": "clientCert",
 }
 

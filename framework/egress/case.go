@@ -130,9 +130,11 @@ type Probe struct {
 	// SameOutput demands that the output is the same in all phases.
 	SameOutput bool `json:"sameOutput,omitempty"`
 	// Arrival has regular expressions for fields of the arrival, such as sni, alpn, host, clientCert or
-	// "header x-forwarded-proto"; AccessLog for fields of the sidecar's access log line.
-	Arrival   ByPhase[map[string]string] `json:"arrival,omitempty"`
-	AccessLog ByPhase[map[string]string] `json:"accessLog,omitempty"`
+	// "header x-forwarded-proto"; AccessLog for fields of the sidecar's access log line, GatewayLog for those of the line of the
+	// last gateway on the way.
+	Arrival    ByPhase[map[string]string] `json:"arrival,omitempty"`
+	AccessLog  ByPhase[map[string]string] `json:"accessLog,omitempty"`
+	GatewayLog ByPhase[map[string]string] `json:"gatewayLog,omitempty"`
 	// Arrivals is how many arrivals one attempt causes.
 	Arrivals ByPhase[int] `json:"arrivals,omitempty"`
 	// Counts is by how much one attempt makes counters of the client's sidecar grow, by Envoy's names for them, such
@@ -396,7 +398,7 @@ func (c Case) checkWants(p Probe) error {
 
 func (p Probe) patterns() []string {
 	out := slices.Collect(maps.Values(p.Output))
-	for _, m := range []ByPhase[map[string]string]{p.Arrival, p.AccessLog} {
+	for _, m := range []ByPhase[map[string]string]{p.Arrival, p.AccessLog, p.GatewayLog} {
 		for _, fields := range m {
 			out = append(out, slices.Collect(maps.Values(fields))...)
 		}

@@ -364,8 +364,16 @@ func (o Observation) Line() *AccessLog {
 // Last is the line of the proxy that was the last on the way: the sidecar's, or that of the last gateway. It is nil
 // where that proxy has no line.
 func (o Observation) Last() *AccessLog {
+	if len(o.Hops) > 0 {
+		return o.GatewayLine()
+	}
+	return o.Line()
+}
+
+// GatewayLine is the line of the last gateway on the way; nil where there was none, or where it has no line.
+func (o Observation) GatewayLine() *AccessLog {
 	if n := len(o.Hops); n > 0 {
 		return o.Hops[n-1].Line
 	}
-	return o.Line()
+	return nil
 }

@@ -129,6 +129,33 @@ func TestGateways(t *testing.T) {
 	}
 }
 
+// What a case demands of a gateway's line is asked of the last gateway on the way.
+func TestGatewayLine(t *testing.T) {
+	for name, x := range map[string]struct {
+		gateways int
+		want     map[string]string
+		verdict  egress.Verdict
+		why      string
+	}{
+		"as wanted":  {2, map[string]string{"upstream_host": "^" + siteAddr + "$"}, egress.Conforms, ""},
+		"another":    {2, map[string]string{"upstream_cluster": "^outbound.8443.*next$"}, egress.Violates, "the gateway's line has upstream_cluster"},
+		"no gateway": {0, map[string]string{"upstream_host": "."}, egress.Violates, "the gateway's line is missing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newRouted(x.gateways)
+			e := engineOf(w.world)
+			e.Mesh = w
+			c := theCase()
+			c.Probes = []egress.Probe{egress.GET("client", "http://httpbin.org/").Want(egress.OK, egress.OK, egress.OK)}
+			c.Probes[0].GatewayLog = egress.ByPhase[map[string]string]{egress.Applied: x.want}
+			w.stubborn = true
+			if r := e.Run(t.Context(), c); r.Verdict != x.verdict || !strings.Contains(r.Why, x.why) {
+				t.Errorf("%s (%s), wanted %s (%s)", r.Verdict, r.Why, x.verdict, x.why)
+			}
+		})
+	}
+}
+
 // Two pods may have had one address after another; the one that has a line of the connection is meant.
 func TestGatewayAddressUsedAgain(t *testing.T) {
 	w := newRouted(1)

@@ -377,6 +377,10 @@ func (r *run) details(p *egress.ProbeResult, t *try, fail func(egress.Verdict, s
 			fail(egress.Violates, "%s", why)
 			return
 		}
+		if why := unlike("the gateway's line", o.GatewayLine(), t.probe.GatewayLog[t.phase]); why != "" {
+			fail(egress.Violates, "%s", why)
+			return
+		}
 		if why := unlike("the arrival", a, t.probe.Arrival[t.phase]); why != "" {
 			fail(egress.Violates, "%s", why)
 			return

@@ -139,17 +139,35 @@ func (s *MeshStore) write(ctx context.Context, text, installed []byte) (changed 
 	if !changed && noted == differs {
 		return false, nil
 	}
+	asInstalled := sameAs(installed, cm.Annotations[installedAnnotation], cm.Data["mesh"])
+	put := string(text)
 	if differs {
-		metav1.SetMetaDataAnnotation(&cm.ObjectMeta, installedAnnotation, string(installed))
+		metav1.SetMetaDataAnnotation(&cm.ObjectMeta, installedAnnotation, asInstalled)
 	} else {
 		delete(cm.Annotations, installedAnnotation)
+		put = asInstalled
 	}
 	if cm.Data == nil {
 		cm.Data = map[string]string{}
 	}
-	cm.Data["mesh"] = string(text)
+	cm.Data["mesh"] = put
 	_, err = s.cs.CoreV1().ConfigMaps(SystemNamespace).Update(ctx, cm, metav1.UpdateOptions{})
 	return changed, err
+}
+
+// sameAs is the first of several texts that says what a configuration does, in words that may be others; the configuration's own text if
+// none does. So what is restored is what was there, to the byte.
+func sameAs(config []byte, texts ...string) string {
+	for _, t := range texts {
+		mc, err := parseMesh(t)
+		if err != nil || t == "" {
+			continue
+		}
+		if b, err := yaml.Marshal(mc); err == nil && bytes.Equal(b, config) {
+			return t
+		}
+	}
+	return string(config)
 }
 
 // Merge returns a copy of a configuration with a patch laid over it: objects are merged, everything

@@ -6,6 +6,7 @@
 package pages
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,6 +36,7 @@ type Page struct {
 
 	source   []byte
 	includes []include
+	named    []string // files and folders that commands name
 	stamp    span
 }
 
@@ -72,8 +74,33 @@ func (p *Page) VerifiedOn() string {
 	return ""
 }
 
+// StampLine is the line of the place that says what the page was verified on.
+func (p *Page) StampLine() int { return 1 + bytes.Count(p.source[:p.stamp.from], []byte("\n")) }
+
+// Files are the files that the page includes or its commands name, sorted; of a folder all that lie in it. root is where they lie.
+func (p *Page) Files(root fs.FS) ([]string, error) {
+	var out []string
+	for _, i := range p.includes {
+		out = append(out, i.file)
+	}
+	for _, n := range p.named {
+		err := fs.WalkDir(root, n, func(file string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				out = append(out, file)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list what the commands of %s name: %w", p.File, err)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
 // include is a block with the text of a file.
 type include struct {
+	file string
 	text string // of the file
 	have string // in the page
 	at   span   // of the block with its fences; empty where it is missing

@@ -193,7 +193,9 @@ func (p *parser) command(b block) {
 	for _, f := range fileRE.FindAllString(b.content, -1) {
 		if _, err := fs.Stat(p.root, f); err != nil {
 			p.mistake(b.at.from, fmt.Sprintf("the commands name %s: %s", f, reason(err)), "name a file or a folder of the repository")
+			continue
 		}
+		p.page.named = append(p.page.named, f)
 	}
 	s.Before = p.shown(b.at.from)
 	p.told = b.at.to
@@ -248,7 +250,7 @@ func (p *parser) include(d directive, i include) {
 		p.mistake(d.at.from, fmt.Sprintf("include: %s: %s", d.rest, reason(err)), "name a file of the repository")
 		return
 	}
-	i.text = ended(string(text))
+	i.file, i.text = d.rest, ended(string(text))
 	p.page.includes = append(p.page.includes, i)
 	if i.text != i.have {
 		p.stale(d.at.from, fmt.Sprintf("the block is not %s as it is now", d.rest))

@@ -21,6 +21,7 @@ type Stamp struct {
 	Date  string   // of the run, as 2006-01-02
 	On    []string // what it ran on, such as "Istio 1.31.0"
 	Place string   // what kind of cluster that was; "" says nothing of it
+	Needs string   // a sentence that says what the page's commands need besides; "" for nothing
 }
 
 // text is the quote that the page gets.
@@ -30,6 +31,9 @@ func (s Stamp) text(p *Page) string {
 		out += " (" + s.Place + ")"
 	}
 	out += ".\n> `egressctl docs update` has written this, the YAML and the outputs below.\n"
+	if s.Needs != "" {
+		out += "> " + s.Needs + "\n"
+	}
 	var names []string
 	for _, m := range p.Masks {
 		if n := "`" + m.Name + "`"; !slices.Contains(names, n) {
