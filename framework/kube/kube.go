@@ -11,19 +11,19 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/streaming/pkg/httpstream"
 )
 
 // Forward forwards a loopback port of this machine to a port on a pod's own loopback address, until
 // stop is called. It may be called more than once.
 func Forward(ctx context.Context, cfg *rest.Config, cs kubernetes.Interface, namespace, pod string, port int) (local int, stop func(), err error) {
 	u := cs.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("portforward").URL()
-	dialer, err := portforward.NewSPDYOverWebsocketDialer(u, cfg)
+	dialer, err := portforward.NewSPDYOverWebsocketDialerForStreaming(u, cfg)
 	if err == nil {
 		local, stop, err = forward(ctx, dialer, "127.0.0.1", port)
 	}
@@ -39,7 +39,7 @@ func forward(ctx context.Context, dialer httpstream.Dialer, address string, port
 	end, ready := make(chan struct{}), make(chan struct{})
 	stop = sync.OnceFunc(func() { close(end) })
 	var said strings.Builder // written by ForwardPorts alone, and only before it is ready or has ended
-	fw, err := portforward.NewOnAddresses(dialer, []string{address}, []string{"0:" + strconv.Itoa(port)}, end, ready, io.Discard, &said)
+	fw, err := portforward.NewOnAddressesForStreaming(dialer, []string{address}, []string{"0:" + strconv.Itoa(port)}, end, ready, io.Discard, &said)
 	if err != nil {
 		return 0, nil, err
 	}
