@@ -11,7 +11,20 @@ import (
 
 // decoderOf decodes what stands in a file of cases. also are fields of its documents that are read elsewhere.
 func decoderOf(file string, also ...string) *input.Decoder {
-	return &input.Decoder{File: file, Also: also, Special: byPhase}
+	return &input.Decoder{File: file, Also: also, Special: byPhase, Former: former}
+}
+
+// former are fields that cases had once.
+var former = map[string]string{
+	"exclusive": "leave it out: what may run beside a case is derived from its objects",
+	"ground":    "baseMeshConfig",
+	"hits":      "arrivals",
+	"lands":     "arrivesAt",
+	"logs":      "accessLog",
+	"mesh":      "meshConfig",
+	"seen":      "observed",
+	"sees":      "arrival",
+	"steady":    "sameOutput",
 }
 
 // byPhase takes one value for all phases, or a map by phase, as egress.ByPhase does, with the line of what is wrong.

@@ -45,11 +45,14 @@ var rules = []rule{
 	{"hosts", "hosts that the internet does not have", (*checker).hosts},
 	{"ports", "ports that nothing serves, and URLs that lack one", (*checker).ports},
 	{"places", "arrivesAt, within and dns that no arrival can match", (*checker).places},
+	{"certificates", "names for which the host that they lead to has no certificate", (*checker).certificates},
 	{"arrival", "fields that the arrival log does not have", (*checker).arrival},
 	{"accessLog", "fields that the access log does not have", (*checker).accessLog},
 	{"placeholders", "placeholders that nothing replaces", (*checker).placeholders},
 	{"meshConfig", "mesh configuration that Istio does not know", (*checker).meshConfig},
 	{"objects", "objects that the API server would refuse", (*checker).objects},
+	{"entries", "ServiceEntries that Istio's webhook refuses", (*checker).entries},
+	{"protocols", "entries whose protocol is not that of the probe", (*checker).protocols},
 	{"delete", "objects that the case deletes and never applies", (*checker).deleted},
 	{"namespaces", "objects that no client of the case can see", (*checker).namespaces},
 }
@@ -72,6 +75,7 @@ func Folder(f *casefile.Folder, env Environment) (mistakes, notices input.Mistak
 		// Without the hosts that do not fit, every probe that calls one would be a mistake too.
 		c.env.Hosts, wrong = f.Internet(env.Hosts)
 		c.mistakes = append(c.mistakes, wrong...)
+		c.clusterRanges(f)
 	}
 	for _, k := range env.Clients {
 		c.known[k.Name] = k

@@ -299,11 +299,12 @@ func (in *Internet) Asked(ctx context.Context, name string) (int, error) {
 	return all, err
 }
 
-// Close ends the port-forwards; the pods stay.
+// Close ends the port-forwards; the pods stay. A second call does nothing.
 func (in *Internet) Close() error {
 	for _, p := range in.parts {
-		if p != nil {
+		if p != nil && p.stop != nil {
 			p.stop()
+			p.stop = nil
 		}
 	}
 	return nil

@@ -29,3 +29,17 @@ func TestBeginParts(t *testing.T) {
 		}
 	}
 }
+
+// Session.Close may be called twice, and a part that never began has nothing to stop.
+func TestCloseTwice(t *testing.T) {
+	stopped := 0
+	in := &Internet{parts: []*part{{stop: func() { stopped++ }}, nil, {}}}
+	for range 2 {
+		if err := in.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if stopped != 1 {
+		t.Errorf("stopped %d times", stopped)
+	}
+}

@@ -59,7 +59,7 @@ func TestIstiodDoesNotReturn(t *testing.T) {
 	s := &scales{err: errors.New("no image")}
 	r := &rules{
 		revisions: s, clients: clients{pods: pods.New(pods.Options{})}, traces: map[string]*trace{"c": {scaled: []string{"away"}}},
-		doubts: newDoubts(),
+		doubts: newDoubts(), changer: &lyingWorld{},
 	}
 	c, next := egress.Case{Name: "c"}, egress.Case{Name: "next"}
 	if _, err := r.Remove(t.Context(), c); err == nil || !strings.Contains(err.Error(), "case c: no image") {

@@ -21,12 +21,26 @@ import (
 	"mesh-egress-conformance/framework/mesh"
 )
 
+// objectClient makes and removes objects, as fixture.Client does.
+type objectClient interface {
+	Apply(ctx context.Context, namespace string, objs ...*fixture.Object) ([]*fixture.Object, error)
+	Get(ctx context.Context, o *fixture.Object) (*fixture.Object, error)
+	Refused(ctx context.Context, namespace string, o *fixture.Object, away bool) (reason string, err error)
+	Remove(ctx context.Context, objs ...*fixture.Object) error
+}
+
+// meshChanger makes changes and waits until proxies have them, as mesh.Changer does.
+type meshChanger interface {
+	Do(ctx context.Context, m mesh.Mutation) (mesh.Settled, error)
+	AwaitGateways(ctx context.Context, g *mesh.Gateways, made []*fixture.Object, proxies []string) (mesh.Settled, error)
+}
+
 // rules is engine.Rules over the API server and istiod, for one lane.
 type rules struct {
 	clients  clients
-	fixtures *fixture.Client
+	fixtures objectClient // a fixture.Client
 	files    fs.FS
-	changer  *mesh.Changer // shared by all lanes
+	changer  meshChanger // a mesh.Changer, shared by all lanes
 	gateways *mesh.Gateways
 	// revisions are the istiods that a case may send away.
 	revisions scaler

@@ -1,10 +1,22 @@
 package harness
 
 import (
+	"context"
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/limits"
+	"mesh-egress-conformance/framework/pods"
 )
 
 // Clients that no case to come needs may end, but for those that every lane has, the control client, and those that have endpoints.
@@ -31,5 +43,131 @@ func TestUnneeded(t *testing.T) {
 		if got := unneeded(clients, x.cases); !slices.Equal(got, x.want) {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// starting is a starter of some clients, of which the pods in cs run already.
+func starting(t *testing.T, cs *fake.Clientset, clients ...egress.Client) *starter {
+	t.Helper()
+	for i := range clients {
+		clients[i].Default()
+	}
+	s := newStarter(clients, limits.Default(), t.Logf, func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithCancel(ctx) })
+	s.cs, s.pods = cs, pods.New(pods.Options{Clientset: cs, Owner: fixture.RunOwner("run-1")})
+	t.Cleanup(s.end)
+	return s
+}
+
+// bareClient is a client without a sidecar, whose log nobody follows, and its pod that runs already.
+func bareClient(t *testing.T, cs *fake.Clientset, name string) egress.Client {
+	t.Helper()
+	c := egress.Client{Name: name, Workload: name, Injection: egress.NoInjection}
+	c.Default()
+	if err := cs.Tracker().Add(&corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: name, Labels: map[string]string{"app": name, fixture.RunLabel: "run-1"}},
+		Status:     corev1.PodStatus{PodIP: "10.244.0.12", Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func probingFrom(client string, needs ...egress.Feature) egress.Case {
+	return egress.Case{Name: "of " + client, Needs: needs, Probes: []egress.Probe{{From: client, URL: "http://httpbin.org/"}}}
+}
+
+// A client that does not start is the end of the cases that need it, each of which hears why, and of no others. It is tried once.
+func TestClientDoesNotStart(t *testing.T) {
+	cs := fake.NewClientset()
+	s := starting(t, cs, bareClient(t, cs, "control"), bareClient(t, cs, "good"), egress.Client{Name: "bad", Injection: egress.NoInjection})
+	tried := 0
+	cs.PrependReactor("list", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		if a.GetNamespace() != "egress-bad" {
+			return false, nil, nil
+		}
+		tried++
+		return true, nil, errors.New("no image")
+	})
+	for _, x := range []struct{ client, why string }{{"good", ""}, {"bad", "no image"}, {"bad", "no image"}, {"nobody", `client "nobody" is not defined`}} {
+		err := s.ready(t.Context(), 0, probingFrom(x.client))
+		if (err == nil) != (x.why == "") || err != nil && !strings.Contains(err.Error(), x.why) {
+			t.Errorf("%s: %v", x.client, err)
+		}
+	}
+	if tried != 1 {
+		t.Errorf("tried %d times", tried)
+	}
+	if _, err := s.pods.Get("good"); err != nil {
+		t.Error(err)
+	}
+}
+
+// The gateways are started once, for whoever asks first; all others wait for them, and hear why they did not come.
+func TestGatewaysAskedTwice(t *testing.T) {
+	cs := fake.NewClientset()
+	s := starting(t, cs, bareClient(t, cs, "control"), bareClient(t, cs, "a"))
+	started, release := 0, make(chan struct{})
+	s.gateways = func(context.Context) error {
+		started++
+		<-release
+		return errors.New("the egress gateway has no endpoints")
+	}
+	first, second := s.startGateways(), s.startGateways()
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := first.wait(over); !errors.Is(err, context.Canceled) || first.over() {
+		t.Errorf("it did not wait: %v", err)
+	}
+	close(release)
+	for _, err := range []error{first.wait(t.Context()), second.wait(t.Context()), s.ready(t.Context(), 0, probingFrom("a", egress.EgressGateway)), s.lookup(gatewaysStartup).wait(t.Context())} {
+		if err == nil || err.Error() != "the egress gateway has no endpoints" {
+			t.Error(err)
+		}
+	}
+	if err := s.ready(t.Context(), 0, probingFrom("a")); err != nil || started != 1 {
+		t.Errorf("a case without a gateway: %v; started %d times", err, started)
+	}
+	if err := s.lookup(gatewayAPIStartup).wait(t.Context()); err == nil || !strings.Contains(err.Error(), "was never started") {
+		t.Error(err)
+	}
+}
+
+// Cases begin when those that have endpoints have started, gateways among them, well or not; other clients may still start.
+func TestPrepareWaitsForEndpoints(t *testing.T) {
+	cs := fake.NewClientset()
+	served := bareClient(t, cs, "server")
+	served.Service = true
+	s := starting(t, cs, bareClient(t, cs, "control"), served, bareClient(t, cs, "client"))
+	slow := &startup{done: make(chan struct{})}
+	s.once["client"] = slow
+	s.gateways = func(context.Context) error { return errors.New("they did not come") }
+	cases := []egress.Case{probingFrom("server", egress.EgressGateway), probingFrom("client"), probingFrom("nobody")}
+	if err := s.prepare(t.Context(), cases); err != nil {
+		t.Fatal(err)
+	}
+	if !s.lookup("server").over() || !s.lookup(gatewaysStartup).over() || s.lookup("client").over() || !s.waits(0, cases[1]) || s.waits(0, cases[0]) {
+		t.Error("what has endpoints was not waited for, or what has none was")
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.settled(ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("a client is still starting: %v", err)
+	}
+	close(slow.done)
+	if err := s.settled(t.Context()); err != nil || s.waits(0, cases[1]) {
+		t.Error(err)
+	}
+}
+
+// What is still starting ends with the session, which waits for it.
+func TestCloseEndsWhatStarts(t *testing.T) {
+	s := starting(t, fake.NewClientset())
+	s.gatewayAPI = func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	u := s.startGatewayAPI()
+	if err := s.close(t.Context()); err != nil || !u.over() || !errors.Is(u.err, context.Canceled) {
+		t.Errorf("%v, %v", err, u.err)
 	}
 }

@@ -17,6 +17,9 @@ type Decoder struct {
 	File   string
 	Also   []string // fields of the outermost mapping that are read elsewhere
 	Hidden []string // fields of Go structs that do not exist for the file
+	// Former are fields that there were once, with what to do now: the name of another field, or a sentence. A name is said
+	// only where there is such a field.
+	Former map[string]string
 	// Special decodes values that are written in a way of their own, and says whether it has; nil for none.
 	Special func(d *Decoder, n *Node, field string, v reflect.Value) bool
 	Found   Mistakes
@@ -116,11 +119,7 @@ func (d *Decoder) fields(n *Node, field string, v reflect.Value) {
 			continue
 		}
 		if !ok {
-			remedy := "allowed: " + strings.Join(names, ", ")
-			if near := Near(key.Value, names); near != "" {
-				remedy = fmt.Sprintf("did you mean %s? %s", near, remedy)
-			}
-			d.Mistake(key, fmt.Sprintf("field %q is unknown", key.Value), remedy)
+			d.Mistake(key, fmt.Sprintf("field %q is unknown", key.Value), d.instead(key.Value, names))
 			continue
 		}
 		if value.ShortTag() == "!!null" { // a field without a value is left as it is
@@ -128,4 +127,19 @@ func (d *Decoder) fields(n *Node, field string, v reflect.Value) {
 		}
 		d.Into(value, key.Value, f)
 	}
+}
+
+// instead says what to write in place of a field that is none of those known.
+func (d *Decoder) instead(field string, known []string) string {
+	remedy := "allowed: " + strings.Join(known, ", ")
+	now, former := d.Former[field]
+	switch near := Near(field, known); {
+	case former && slices.Contains(known, now):
+		return fmt.Sprintf("it is called %s now", now)
+	case former && strings.Contains(now, " "):
+		return now
+	case near != "":
+		return fmt.Sprintf("did you mean %s? %s", near, remedy)
+	}
+	return remedy
 }

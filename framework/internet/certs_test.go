@@ -201,3 +201,42 @@ func useTLS(addr string, cfg *tls.Config, k Kind) error {
 	}
 	return err
 }
+
+// What Certifies says is what a client finds that verifies.
+func TestCertifies(t *testing.T) {
+	for _, x := range []struct {
+		host Host
+		name string
+		want bool
+	}{
+		{Host{Name: "good.example"}, "good.example", true},
+		{Host{Name: "good.example"}, "GOOD.example", true},
+		{Host{Name: "good.example"}, "evil.example", false},
+		{Host{Name: "good.example", Aliases: []string{"b.example"}}, "b.example", true},
+		{Host{Name: "good.example", CertificateNames: []string{"*.shop.example"}}, "a.shop.example", true},
+		{Host{Name: "good.example", CertificateNames: []string{"*.shop.example"}}, "a.b.shop.example", false},
+		{Host{Name: "good.example", CertificateNames: []string{"*.shop.example"}}, "shop.example", false},
+		{Host{Name: "*.s3.example"}, "a.b.s3.example", true},
+		{Host{Name: "*.s3.example"}, "s3.example", false},
+		{Host{Name: "range.example", Address: Addresses{netip.MustParsePrefix("10.20.0.0/16")}}, "other.example", false},
+	} {
+		if got := x.host.Certifies(x.name); got != x.want {
+			t.Errorf("%s for %s: %v", x.host.Name, x.name, got)
+		}
+		ca, err := NewCA("test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := ca.Leaf(Sound, certified(x.host, x.name, nil)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := x509.ParseCertificate(leaf.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cert.VerifyHostname(x.name); (err == nil) != x.want {
+			t.Errorf("%s called %s: %v", x.host.Name, x.name, err)
+		}
+	}
+}

@@ -296,6 +296,11 @@ func (h *Hosts) Find(name string) (Host, bool) {
 	return h.Hosts[best], true
 }
 
+// Covers says whether a host name, or a wildcard such as *.example.com, stands for a name.
+func Covers(host, name string) bool {
+	return strings.EqualFold(host, name) || below(strings.ToLower(host), strings.ToLower(name))
+}
+
 // below says that a name is one of those that a wildcard stands for.
 func below(wildcard, name string) bool {
 	suffix, is := strings.CutPrefix(wildcard, "*")
@@ -317,6 +322,11 @@ func (h *Hosts) owner(a netip.Addr) (Host, netip.Prefix, bool) {
 		return Host{}, by, false
 	}
 	return h.Hosts[best], by, true
+}
+
+// ClusterRanges are what embedded and kind clusters have for pods and Services, whatever host is asked for.
+func ClusterRanges() []netip.Prefix {
+	return []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("10.96.0.0/16")}
 }
 
 // Collides says which hosts have addresses in ranges that belong to others, such as a cluster's pods, Services and

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"mesh-egress-conformance/framework/egress"
@@ -89,7 +90,7 @@ func certified(h Host, asked string, local net.Addr) []string {
 			out = append(out, p.Addr().String())
 		}
 	}
-	if len(h.Ranges()) > 0 {
+	if len(h.Ranges()) > 0 && local != nil {
 		if at, err := netip.ParseAddrPort(local.String()); err == nil {
 			out = append(out, at.Addr().Unmap().String())
 		}
@@ -101,6 +102,15 @@ func certified(h Host, asked string, local net.Addr) []string {
 		}
 	}
 	return out
+}
+
+// Certifies says whether the certificate that a host shows to whoever asks for a name is valid for it, as far as names go.
+func (h Host) Certifies(name string) bool {
+	return slices.ContainsFunc(certified(h, name, nil), func(n string) bool {
+		wildcard, rest, _ := strings.Cut(n, ".")
+		_, tail, _ := strings.Cut(name, ".")
+		return strings.EqualFold(n, name) || wildcard == "*" && tail != "" && strings.EqualFold(rest, tail)
+	})
 }
 
 // loggedOf finds the logged connection below others; nil if there is none.
