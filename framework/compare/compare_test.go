@@ -2,10 +2,12 @@ package compare
 
 import (
 	"bytes"
+	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -426,8 +428,9 @@ func TestParityOneAlone(t *testing.T) {
 	}
 }
 
-// reports are what old and new versions of egressctl have written, one of each schema: testdata/v1-first.json by the
-// first one, testdata/v1-last.json by the last before v2.
+// reports are what old and new versions of egressctl have written: testdata/v1-first.json by the first one, v1-last.json
+// by the last before v2, v2-first.json and v2-last.json by those at both ends of its first days, v2-today.json by one that
+// says what components and clients there were.
 func reports(t testing.TB) []string {
 	t.Helper()
 	all, err := filepath.Glob("testdata/v*.json")
@@ -440,11 +443,24 @@ func reports(t testing.TB) []string {
 // A report of each schema compares with each other one; of the same cases nothing has changed.
 func TestEverySchema(t *testing.T) {
 	files := reports(t)
+	have := map[string]bool{}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var head struct{ Schema string }
+		if err := json.Unmarshal(b, &head); err != nil {
+			t.Fatalf("%s: %v", f, err)
+		}
+		version, _, _ := strings.Cut(filepath.Base(f), "-")
+		if path.Base(head.Schema) != version {
+			t.Errorf("%s is of schema %s: its name says %s", f, head.Schema, version)
+		}
+		have[head.Schema] = true
+	}
 	for _, s := range schemas {
-		if !slices.ContainsFunc(files, func(f string) bool {
-			b, err := os.ReadFile(f)
-			return err == nil && bytes.Contains(b, []byte(s))
-		}) {
+		if !have[s] {
 			t.Errorf("no report of schema %s", s)
 		}
 	}
