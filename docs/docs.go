@@ -21,3 +21,10 @@ var ReportSchema []byte
 //
 //go:embed upgrade.schema.json
 var UpgradeSchema []byte
+
+// VerifySchema is the JSON Schema (2020-12) of verify.json. It is generated from the Go types:
+//
+//	go test ./framework/verify -run TestSchema -update
+//
+//go:embed verify.schema.json
+var VerifySchema []byte

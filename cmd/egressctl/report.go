@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,22 +31,25 @@ func reportCommand() *cobra.Command {
 		renderCommand("html", "Render a report.json or an upgrade.json as one page for people", rendering(html.Page.File, report.Read, html.Page.Make), rendering(upgradehtml.File, upgrade.Read, upgradehtml.Render)),
 		renderCommand("markdown", "Render a report.json or an upgrade.json as the summary for the page of a CI job", rendering(report.Summary.File, report.Read, report.Summary.Make), rendering(upgradeMarkdown, upgrade.Read, func(r *upgrade.Report) ([]byte, error) { return r.Markdown(), nil })),
 		&cobra.Command{
-			Use:       "schema [report|upgrade]",
-			Short:     "Print the JSON Schema of report.json, or of upgrade.json",
+			Use:       "schema [report|upgrade|verify]",
+			Short:     "Print the JSON Schema of report.json, or of upgrade.json or verify.json",
 			Example:   "  egressctl report schema > report.schema.json\n  egressctl report schema upgrade > upgrade.schema.json",
-			ValidArgs: []string{"report", "upgrade"},
+			ValidArgs: slices.Sorted(maps.Keys(published)),
 			Args:      usageArgs(cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs)),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				schema := docs.ReportSchema
-				if slices.Contains(args, "upgrade") {
-					schema = docs.UpgradeSchema
+				of := "report"
+				if len(args) > 0 {
+					of = args[0]
 				}
-				_, err := cmd.OutOrStdout().Write(schema)
+				_, err := cmd.OutOrStdout().Write(published[of])
 				return err
 			},
 		})
 	return cmd
 }
+
+// published are the JSON Schemas of docs, by what they are of.
+var published = map[string][]byte{"report": docs.ReportSchema, "upgrade": docs.UpgradeSchema, "verify": docs.VerifySchema}
 
 // stepSummary is the variable with which GitHub Actions names the file whose Markdown a job's page shows; steps append to it.
 const stepSummary = "GITHUB_STEP_SUMMARY"

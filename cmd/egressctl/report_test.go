@@ -59,6 +59,7 @@ func TestReportCommand(t *testing.T) {
 		{[]string{"report", "html", at("report.json"), "-o", at("report.json/x")}, exitFault, ""},
 		{[]string{"report", "schema"}, exitOK, ""},
 		{[]string{"report", "schema", "upgrade"}, exitOK, ""},
+		{[]string{"report", "schema", "verify"}, exitOK, ""},
 		{[]string{"report", "schema", "nonsense"}, exitUsage, ""},
 		{[]string{"report", "html"}, exitUsage, ""},
 		{[]string{"report", "htm", at("report.json")}, exitUsage, ""},

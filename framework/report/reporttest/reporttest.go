@@ -20,6 +20,7 @@ type published struct {
 var (
 	ofRuns     = publish("report.schema.json", docs.ReportSchema)
 	ofUpgrades = publish("upgrade.schema.json", docs.UpgradeSchema)
+	ofVerify   = publish("verify.schema.json", docs.VerifySchema)
 )
 
 func publish(file string, text []byte) published {
@@ -47,6 +48,9 @@ func Validate(report []byte) error { return ofRuns.validate(report) }
 
 // ValidateUpgrade checks the text of an upgrade.json against docs/upgrade.schema.json, as Validate does.
 func ValidateUpgrade(report []byte) error { return ofUpgrades.validate(report) }
+
+// ValidateVerify checks the text of a verify.json against docs/verify.schema.json, as Validate does.
+func ValidateVerify(report []byte) error { return ofVerify.validate(report) }
 
 func (p published) validate(report []byte) error {
 	s, err := p.compile()
