@@ -12,14 +12,7 @@ if ! command -v shellcheck >/dev/null; then
   echo "installing shellcheck"
   apt-get update -qq && apt-get install -y -qq --no-install-recommends shellcheck >/dev/null
 fi
-# Kept from one call to the next; another list of versions makes another.
-packages=(check-jsonschema==0.39.0 tree-sitter==0.26.1 tree-sitter-groovy==0.1.2)
-venv=$PWD/bin/lint-$(printf '%s\n' "${packages[@]}" | sha256sum | cut -c 1-12)
-if [[ ! -e $venv/complete ]]; then
-  rm -rf "$venv" && python3 -m venv "$venv"
-  "$venv/bin/pip" install -q --disable-pip-version-check "${packages[@]}" >"$work/pip" 2>&1 || { cat "$work/pip" >&2; die "pip cannot install ${packages[*]}"; }
-  touch "$venv/complete"
-fi
+venv=$(scripts/validators.sh)
 
 gitlab() { "$venv/bin/check-jsonschema" --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci "$1"; }
 groovy() {
