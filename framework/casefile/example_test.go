@@ -38,3 +38,26 @@ func ExampleLoad_mistakes() {
 	// Output:
 	// bank.yaml:4: field "ulr" is unknown
 }
+
+// Where each thing that a folder says is written, for tools that look at cases.
+func ExampleFolder() {
+	folder := casefile.Load(fstest.MapFS{
+		"clients.yaml":      {Data: []byte("- name: shop\n  namespace: shop\n  revision: canary\n")},
+		"revisions.yaml":    {Data: []byte("- name: canary\n")},
+		"payments/dns.yaml": {Data: []byte("claim: c\nsource: s\nfixtures: [bank.yaml]\nprobes: [{from: shop, url: \"https://httpbin.org/\", want: OK}]\n")},
+		"bank.yaml":         {Data: []byte("apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: bank}\n")},
+	})
+	var clients []casefile.Client = folder.Clients
+	var revisions []casefile.Revision = folder.Revisions
+	var loaded *casefile.Loaded = folder.Loaded[0]
+	var document casefile.Document = loaded.Objects[0]
+	fmt.Println(clients[0].Name, "is described in", clients[0].File)
+	fmt.Println(revisions[0].Name, "is described in", revisions[0].File)
+	fmt.Println("an object of", loaded.Case.Name, "comes from", document.File)
+	fmt.Println(folder.Mistakes.Err())
+	// Output:
+	// shop is described in clients.yaml
+	// canary is described in revisions.yaml
+	// an object of payments-dns comes from bank.yaml
+	// <nil>
+}

@@ -24,7 +24,8 @@ spec:
 		return
 	}
 	fmt.Print(string(r.YAML))
-	for _, n := range r.Notes {
+	var notes []migrate.Note = r.Notes
+	for _, n := range notes {
 		fmt.Println(n.Line, "has a note")
 	}
 	// Output:
