@@ -47,13 +47,14 @@ func ExampleFolder() {
 		"payments/dns.yaml": {Data: []byte("claim: c\nsource: s\nfixtures: [bank.yaml]\nprobes: [{from: shop, url: \"https://httpbin.org/\", want: OK}]\n")},
 		"bank.yaml":         {Data: []byte("apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: bank}\n")},
 	})
-	var clients []casefile.Client = folder.Clients
-	var revisions []casefile.Revision = folder.Revisions
-	var loaded *casefile.Loaded = folder.Loaded[0]
-	var document casefile.Document = loaded.Objects[0]
-	fmt.Println(clients[0].Name, "is described in", clients[0].File)
-	fmt.Println(revisions[0].Name, "is described in", revisions[0].File)
-	fmt.Println("an object of", loaded.Case.Name, "comes from", document.File)
+	client := func(c casefile.Client) { fmt.Println(c.Name, "is described in", c.File) }
+	istiod := func(r casefile.Revision) { fmt.Println(r.Name, "is described in", r.File) }
+	object := func(of *casefile.Loaded, d casefile.Document) {
+		fmt.Println("an object of", of.Case.Name, "comes from", d.File)
+	}
+	client(folder.Clients[0])
+	istiod(folder.Revisions[0])
+	object(folder.Loaded[0], folder.Loaded[0].Objects[0])
 	fmt.Println(folder.Mistakes.Err())
 	// Output:
 	// shop is described in clients.yaml

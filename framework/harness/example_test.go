@@ -73,8 +73,8 @@ func ExampleRun_Case() {
 		return
 	}
 	defer folder.Close()
-	var session *harness.Session // of harness.Open
-	var run *harness.Run = session.Begin(ctx, cases, folder)
+	var session *harness.Session             // of harness.Open
+	run := session.Begin(ctx, cases, folder) // a *harness.Run
 	for _, c := range cases {
 		fmt.Println(c.Name, run.Case(ctx, c, func(e schedule.Event) { fmt.Println(e.Stage) }).Verdict)
 	}

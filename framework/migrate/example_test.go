@@ -24,9 +24,9 @@ spec:
 		return
 	}
 	fmt.Print(string(r.YAML))
-	var notes []migrate.Note = r.Notes
-	for _, n := range notes {
-		fmt.Println(n.Line, "has a note")
+	tell := func(n migrate.Note) { fmt.Println(n.Line, "has a note") }
+	for _, n := range r.Notes {
+		tell(n)
 	}
 	// Output:
 	// # Searches leave the mesh.
