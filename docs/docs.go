@@ -28,3 +28,10 @@ var UpgradeSchema []byte
 //
 //go:embed comparison.schema.json
 var ComparisonSchema []byte
+
+// VerifySchema is the JSON Schema (2020-12) of verify.json. It is generated from the Go types:
+//
+//	go test ./framework/verify -run TestSchema -update
+//
+//go:embed verify.schema.json
+var VerifySchema []byte

@@ -9,6 +9,7 @@ make --no-print-directory lint verify
 
 stage "unit tests"
 make --no-print-directory race unit-rest
+scripts/lint-recipes.sh
 
 stage "machine"
 make --no-print-directory build suites.test bin/ginkgo
@@ -19,7 +20,7 @@ stage "kills and interrupts leave nothing behind" # alone, since the whole machi
 scripts/verify-faults.sh
 
 stage "sabotage, samples, own hosts, pages, Ginkgo, live, existing clusters, kind, somebody's own mesh, the pages in a browser, two versions, an upgrade: two at a time, each output when it ends"
-SHARE=4 make --no-print-directory -j2 -Otarget $(printf 'verify-%s ' selftest kind existing samples sabotage ginkgo live hosts docs verify html matrix upgrade)
+SHARE=4 make --no-print-directory -j2 -Otarget verify-{selftest,kind,existing,samples,sabotage,ginkgo,live,hosts,docs,verify,html,matrix,upgrade}
 
 stage "conformance, as Ginkgo specs in six processes"
 rc=0

@@ -62,7 +62,7 @@ cp "$root"/boot/initrd.img-* "$work/initrd"
 rm -rf "$root"
 
 echo "== boot"
-accel=(-accel tcg,thread=multi)
+accel=(-accel 'tcg,thread=multi')
 [[ ${KVM:-} ]] && accel=(-accel kvm)
 timeout "${LIMIT:-2400}" qemu-system-x86_64 "${accel[@]}" -cpu max -smp 2 -m 6144 -nographic -no-reboot -net none \
   -kernel "$work/vmlinuz" -initrd "$work/initrd" -drive "file=$work/disk,if=virtio,format=raw,cache=unsafe" \

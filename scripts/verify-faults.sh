@@ -3,7 +3,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if (($# == 0)); then
-  set -- $(cd scripts/faults && ls *.sh | grep -v '^lib.sh$' | sed 's/\.sh$//')
+  for t in scripts/faults/*.sh; do
+    t=$(basename "$t" .sh)
+    [[ $t == lib ]] || set -- "$@" "$t"
+  done
 fi
 for t in "$@"; do
   echo "-- $t"

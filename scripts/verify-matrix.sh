@@ -11,7 +11,7 @@ oldest=${versions[0]} newest=${versions[-1]} all=$(IFS=,; echo "${versions[*]}")
 at=(--provider embedded --name verify-matrix) enough=10
 if [[ -n ${SHARE:-} ]]; then
   all=$oldest,$newest enough=5
-  at+=(--area res,vis,k8s,cb)
+  at+=(--area 'res,vis,k8s,cb')
 fi
 matrix() { # EXIT WHAT FLAGS...
   local rc=0 start=$SECONDS

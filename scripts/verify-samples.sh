@@ -3,7 +3,7 @@
 # runs the sample of a user's own case on a good and on a broken mesh, and the sample of a team's own Ginkgo suite.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cluster=samples
+cluster=${NAME:-samples}
 trap 'bin/egressctl down --name "$cluster" >/dev/null 2>&1 || true; rm -rf "${out:-}"' EXIT
 k() { bin/egressctl kubectl --name "$cluster" -- "$@"; }
 
@@ -27,9 +27,19 @@ own() { # EXIT FLAGS...
   bin/egressctl run --name "$cluster" --strict-cluster=false --cases samples/cases --out "$out" "${@:2}" >"$out/log" 2>&1 || rc=$?
   [[ $rc == "$1" ]] || { tail -n 40 "$out/log" >&2; echo "a case of one's own ${*:2}: exit $rc, wanted $1" >&2; exit 1; }
 }
-own 0
-own 1 --sabotage allow-any
-own 2 --sabotage internet-down
+# The report of every exit status is as its schema has it; one that lacks its counts, and one of another schema, are not.
+validator=$(scripts/validators.sh)/bin/check-jsonschema
+bin/egressctl report schema >"$out/schema.json"
+schema() { "$validator" --schemafile "$out/schema.json" "$1" >"$out/said" 2>&1; }
+reported() { schema "$out/report.json" || { cut -c 1-300 "$out/said" >&2; echo "report.json is not as its schema has it: $1" >&2; exit 1; }; }
+own 0; reported "conforms"
+for spoil in 's/"counts":/"count":/' 's|report/v2"|report/v9"|'; do
+  sed "$spoil" "$out/report.json" >"$out/spoiled.json"
+  ! schema "$out/spoiled.json" || { echo "the schema takes a report after $spoil" >&2; exit 1; }
+done
+own 1 --sabotage allow-any; reported "violated"
+own 2 --sabotage internet-down; reported "inconclusive"
+echo "ok  report.json of each run is as docs/report.schema.json has it, and no spoiled one is"
 echo "ok  a case of one's own conforms, and is violated on a broken mesh"
 
 # The team's suite knows the cluster by a kubeconfig alone, as somebody else's.

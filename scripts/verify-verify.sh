@@ -14,6 +14,8 @@ trap 'down "$name"; [ ! -e "$out/live" ] || down "$live"; rm -rf "$out"' EXIT
 failed=0
 fail() { echo "FAIL: $*"; failed=1; }
 
+validator=$(scripts/validators.sh)/bin/check-jsonschema
+"$bin" report schema verify >"$out/schema.json"
 "$bin" up --name "$name" >"$out/up.txt" 2>&1 || { cat "$out/up.txt"; exit 2; }
 
 # ask ARGS: verify in the running mesh, started in folder $from; its status is in $status, what it says in $out/said.json.
@@ -34,6 +36,7 @@ expect() { # STATUS WHAT ARGS
   shift 2
   ask "$@"
   [ "$status" -eq "$want" ] || fail "$what: exit status $status, wanted $want, unproven: $(unproven) $(head -3 "$out/errors.txt")"
+  "$validator" --schemafile "$out/schema.json" "$out/said.json" >"$out/invalid.txt" 2>&1 || fail "$what: verify.json is not as its schema has it: $(head -n 5 "$out/invalid.txt" | cut -c 1-300)"
   echo "$what: exit status $status"
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,20 +45,17 @@ func reportCommand() *cobra.Command {
 			}),
 		}),
 		&cobra.Command{
-			Use:       "schema [report|upgrade|comparison]",
-			Short:     "Print the JSON Schema of report.json, of upgrade.json, or of comparison.json",
-			Example:   "  egressctl report schema > report.schema.json\n  egressctl report schema upgrade > upgrade.schema.json\n  egressctl report schema comparison > comparison.schema.json",
-			ValidArgs: []string{"report", "upgrade", "comparison"},
+			Use:       "schema [report|upgrade|comparison|verify]",
+			Short:     "Print the JSON Schema of report.json, or of upgrade.json, comparison.json or verify.json",
+			Example:   "  egressctl report schema > report.schema.json\n  egressctl report schema upgrade > upgrade.schema.json",
+			ValidArgs: slices.Sorted(maps.Keys(published)),
 			Args:      usageArgs(cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs)),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				schema := docs.ReportSchema
-				switch {
-				case slices.Contains(args, "upgrade"):
-					schema = docs.UpgradeSchema
-				case slices.Contains(args, "comparison"):
-					schema = docs.ComparisonSchema
+				of := "report"
+				if len(args) > 0 {
+					of = args[0]
 				}
-				_, err := cmd.OutOrStdout().Write(schema)
+				_, err := cmd.OutOrStdout().Write(published[of])
 				return err
 			},
 		})
@@ -84,6 +82,9 @@ func comparisonPage(file, out string) ([]byte, error) {
 	}
 	return comparehtml.Render(c)
 }
+
+// published are the JSON Schemas of docs, by what they are of.
+var published = map[string][]byte{"report": docs.ReportSchema, "upgrade": docs.UpgradeSchema, "comparison": docs.ComparisonSchema, "verify": docs.VerifySchema}
 
 // stepSummary is the variable with which GitHub Actions names the file whose Markdown a job's page shows; steps append to it.
 const stepSummary = "GITHUB_STEP_SUMMARY"

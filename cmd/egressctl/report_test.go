@@ -61,6 +61,7 @@ func TestReportCommand(t *testing.T) {
 		{[]string{"report", "schema"}, exitOK, ""},
 		{[]string{"report", "schema", "upgrade"}, exitOK, ""},
 		{[]string{"report", "schema", "comparison"}, exitOK, ""},
+		{[]string{"report", "schema", "verify"}, exitOK, ""},
 		{[]string{"report", "schema", "nonsense"}, exitUsage, ""},
 		{[]string{"report", "html"}, exitUsage, ""},
 		{[]string{"report", "htm", at("report.json")}, exitUsage, ""},

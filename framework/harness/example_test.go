@@ -5,11 +5,15 @@ import (
 	"fmt"
 	"os"
 
+	"mesh-egress-conformance/framework/cluster"
+	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/input"
+	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/schedule"
 	"mesh-egress-conformance/suites"
 )
 
@@ -53,4 +57,61 @@ func ExampleSession_Observe() {
 		return
 	}
 	fmt.Println(r.Got)
+}
+
+// Case by case, as a suite of one's own does it: each is run when the suite comes to it, and the report has all.
+func ExampleRun_Case() {
+	ctx := context.Background()
+	cases, _, err := suites.Load()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	folder, err := report.OpenFolder("reports")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer folder.Close()
+	var session *harness.Session             // of harness.Open
+	run := session.Begin(ctx, cases, folder) // a *harness.Run
+	for _, c := range cases {
+		fmt.Println(c.Name, run.Case(ctx, c, func(e schedule.Event) { fmt.Println(e.Stage) }).Verdict)
+	}
+	fmt.Println(run.End(ctx).Summary())
+}
+
+// A cluster that lives on when the program ends; harness.Open with the same name finds it.
+func ExampleUp() {
+	ctx := context.Background()
+	_, clients, err := suites.Load()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	hosts, err := internet.DefaultHosts()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	options := harness.Options{
+		Provider: provider.Auto, Name: "mine", Istio: "1.31", Source: components.Source("auto"), Hosts: hosts,
+		Internet: cluster.InternetKind("hermetic"), Profile: cluster.Profile(""), Clients: clients, Log: os.Stderr,
+	}
+	session, err := harness.Up(ctx, options)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := session.Keep(); err != nil {
+		fmt.Println(err)
+	}
+}
+
+// What runs that were killed have left in somebody's cluster goes away, and nothing else does.
+func ExampleClean() {
+	removed, err := harness.Clean(context.Background(), harness.Options{
+		Provider: provider.Existing, Place: provider.Options{Kubeconfig: os.Getenv("KUBECONFIG")}, Log: os.Stderr,
+	}, "") // a run's name removes that one's alone
+	fmt.Println(removed, err)
 }

@@ -24,8 +24,9 @@ spec:
 		return
 	}
 	fmt.Print(string(r.YAML))
+	tell := func(n migrate.Note) { fmt.Println(n.Line, "has a note") }
 	for _, n := range r.Notes {
-		fmt.Println(n.Line, "has a note")
+		tell(n)
 	}
 	// Output:
 	// # Searches leave the mesh.

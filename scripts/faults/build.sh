@@ -23,7 +23,7 @@ for sig in KILL TERM INT; do
   # A command beside it must not touch the folder of the build.
   before=$(ls "$home/work")
   XDG_CACHE_HOME=$work/cache "$tool" components list >/dev/null || die "SIG$sig: a command beside the build"
-  [[ $(ls "$home/work" | grep -cxFf <(echo "$before")) -gt 0 ]] || die "SIG$sig: a command beside the build has removed its folder"
+  [[ $(grep -cxFf <(echo "$before") <(ls "$home/work")) -gt 0 ]] || die "SIG$sig: a command beside the build has removed its folder"
   kill -$sig "$pid"
   rc=0; wait "$pid" 2>/dev/null || rc=$?
   [[ $sig == KILL || $rc == 2 ]] || die "SIG$sig: exit $rc, wanted 2"
@@ -40,7 +40,7 @@ unset GOCACHE
 copy=$work/copy/mesh-egress-conformance
 mkdir -p "$copy"
 cp -al "$cache/parts" "$copy/" 2>/dev/null || { rm -rf "$copy/parts"; cp -a "$cache/parts" "$copy/"; }
-entry=$(XDG_CACHE_HOME=$work/copy "$tool" components verify | grep -c '^ok  envoy') || die "no Envoy in the cache"
+XDG_CACHE_HOME=$work/copy "$tool" components verify | grep -c '^ok  envoy' >/dev/null || die "no Envoy in the cache"
 envoy=$(ls -d "$copy"/parts/envoy-* | sort -V | tail -n 1) # that of the newest Istio, which is fetched below
 version=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["version"])' "$envoy/manifest.json")
 

@@ -62,8 +62,6 @@ nothing_left "etcd dies" 5
 
 CGO_ENABLED=0 go test -c -o "$work/suites.test" ./suites
 : >"$work/log"
-start=$SECONDS
-: >"$work/log"
 (cd suites && exec "$work/suites.test" -test.v -cluster fault -lanes 1 -out "$work/out" -ginkgo.v -ginkgo.no-color -ginkgo.label-filter source -ginkgo.junit-report "$work/ginkgo.xml") >"$work/log" 2>&1 &
 pid=$!
 kill_etcd "$pid" "crash under Ginkgo"

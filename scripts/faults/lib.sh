@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # For the fault tests beside it: sourced, never run. Each of them kills, interrupts, starves or misuses real clusters,
 # and demands clear errors and that nothing is left on the machine: no process, namespace, mount, link, cgroup or file.
 # NAME (default fault) names the cluster. Other clusters on the machine are neither touched nor judged.
@@ -8,7 +9,8 @@ name=${NAME:-fault}
 work=$(mktemp -d)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/mesh-egress-conformance
 dir=$cache/clusters/$name
-# A test that fails must not leave the run that it had started.
+# A test that fails must not leave the run that it had started, nor the folder of its own, if it has one.
+# shellcheck disable=SC2154
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work" "${own:-}"' EXIT
 
 die() { echo "FAULT TEST FAILED: $*" >&2; [[ -f $work/log ]] && tail -n 30 "$work/log" >&2; exit 1; }

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// install demands that the go command installs the program from a proxy of files, in a folder that has nothing else, and
-// that it knows its version and the same cases as the program that was built of the checkout.
+// install demands that the go command installs the program from a proxy of files, in a folder that has nothing else; that it knows
+// its version and the same cases as the program that was built of the checkout, and runs one; and that the library can be imported.
 func (o *options) install(ctx context.Context, proxy, work string) error {
 	empty, bin := filepath.Join(work, "empty"), filepath.Join(o.out, "installed")
 	if err := errors.Join(os.MkdirAll(empty, 0o755), os.MkdirAll(bin, 0o755)); err != nil {
@@ -42,7 +42,7 @@ func (o *options) install(ctx context.Context, proxy, work string) error {
 	if !strings.HasPrefix(first, "egressctl "+o.version+",") || strings.Contains(first, "unknown") {
 		return fmt.Errorf("what `go install %s` has made calls itself %q", what, first)
 	}
-	return o.sameCases(ctx, empty, program)
+	return errors.Join(o.sameCases(ctx, empty, program), o.imported(ctx, env, work), o.rehearse(ctx, program, work))
 }
 
 // sameCases compares the cases of the installed program with those of the one for this machine; without one, that there

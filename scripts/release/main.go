@@ -5,7 +5,7 @@
 // Programs, an image archive for each architecture, an SBOM for each program, and SHA256SUMS are made of the commit that
 // is checked out. Each program and image is built twice, in two folders, and must have the same bytes. The module is laid
 // into a proxy of files, under the path that it would be published by, from which `go install` must make a program that
-// works in an empty folder. docs/release.md tells a publisher what is left to do.
+// works in an empty folder, and a module elsewhere must import the library. docs/release.md tells a publisher what is left to do.
 package main
 
 import (
@@ -29,6 +29,7 @@ type options struct {
 	path    string // module path that it is published by
 	out     string // folder of the results
 	sbom    string // program cyclonedx-gomod
+	try     bool   // run a case with the installed program
 }
 
 func main() {
@@ -37,6 +38,7 @@ func main() {
 	flag.StringVar(&o.path, "module", "example.com/mesh-egress-conformance", "module path to publish by: the go command installs only what has a host name there")
 	flag.StringVar(&o.out, "out", "dist", "folder for the results; what an earlier release left in it is removed")
 	flag.StringVar(&o.sbom, "sbom", "bin/cyclonedx-gomod", "program that writes SBOMs (make bin/cyclonedx-gomod)")
+	flag.BoolVar(&o.try, "run", false, "run a case with the installed program, in an embedded cluster: root on Linux, with the component cache filled")
 	here := flag.Bool("rename", false, "do nothing but rename the module of this checkout to -module; see what it did with git diff")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

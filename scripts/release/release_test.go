@@ -10,10 +10,15 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/zip"
+
+	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/report"
 )
 
 func TestCheckOptions(t *testing.T) {
@@ -285,5 +290,41 @@ func TestEmptied(t *testing.T) {
 	}
 	if _, err := os.Stat(old); err == nil {
 		t.Error("what an earlier release left is still there")
+	}
+}
+
+func TestLacking(t *testing.T) {
+	entry := func(name, version string) components.Entry {
+		return components.Entry{Manifest: components.Manifest{Name: name, Version: version}}
+	}
+	parts, istio := []components.Part{{Name: "etcd", Version: "v3"}}, components.Istio{Release: "1.31.0"}
+	full := []components.Entry{entry("etcd", "v3"), entry("image-pilot", "1.31.0"), entry("image-proxyv2", "1.31.0")}
+	for want, have := range map[string][]components.Entry{
+		"":                     full,
+		"etcd v3":              {entry("etcd", "v2"), full[1], full[2]},
+		"image-proxyv2 1.31.0": {full[0], full[1], entry("image-proxyv2", "1.30.0")},
+		"etcd v3, image-pilot 1.31.0, image-proxyv2 1.31.0": nil,
+	} {
+		if got := strings.Join(lacking(parts, istio, have), ", "); got != want {
+			t.Errorf("want %q, got %q", want, got)
+		}
+	}
+}
+
+// Only a run of the one case that conforms, without a fault, proves that the program works.
+func TestProven(t *testing.T) {
+	of := func(name string, v egress.Verdict, faults ...string) *report.Report {
+		return report.New(report.Environment{}, time.Now(), []egress.Result{{Case: egress.Case{Name: name}, Verdict: v}}, faults...)
+	}
+	if err := proven(of(rehearsed, egress.Conforms)); err != nil {
+		t.Error(err)
+	}
+	for what, r := range map[string]*report.Report{
+		"violated": of(rehearsed, egress.Violates), "skipped": of(rehearsed, egress.Skipped), "another case": of("other", egress.Conforms),
+		"a fault": of(rehearsed, egress.Conforms, "etcd died"), "none": report.New(report.Environment{}, time.Now(), nil),
+	} {
+		if proven(r) == nil {
+			t.Errorf("%s is taken for a proof", what)
+		}
 	}
 }

@@ -21,6 +21,7 @@ var (
 	ofRuns     = publish("report.schema.json", docs.ReportSchema)
 	ofUpgrades = publish("upgrade.schema.json", docs.UpgradeSchema)
 	ofChanges  = publish("comparison.schema.json", docs.ComparisonSchema)
+	ofVerify   = publish("verify.schema.json", docs.VerifySchema)
 )
 
 func publish(file string, text []byte) published {
@@ -51,6 +52,9 @@ func ValidateUpgrade(report []byte) error { return ofUpgrades.validate(report) }
 
 // ValidateComparison checks the text of a comparison.json against docs/comparison.schema.json, as Validate does.
 func ValidateComparison(comparison []byte) error { return ofChanges.validate(comparison) }
+
+// ValidateVerify checks the text of a verify.json against docs/verify.schema.json, as Validate does.
+func ValidateVerify(report []byte) error { return ofVerify.validate(report) }
 
 func (p published) validate(report []byte) error {
 	s, err := p.compile()
