@@ -54,6 +54,16 @@ func (p *Pods) createInPlace(ctx context.Context, c egress.Client) (*corev1.Pod,
 	return p.waitReady(ctx, c, p.owner)
 }
 
+// discardInPlace removes the pod, and then what it belongs to.
+func (p *Pods) discardInPlace(ctx context.Context, c egress.Client) error {
+	cm := inPlaceOwner(c, p.owner, p.custom)
+	pod := &fixture.Object{Object: map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": cm.GetName(), "namespace": c.Namespace}}}
+	if err := p.fixtures.Remove(ctx, pod); err != nil {
+		return err
+	}
+	return p.fixtures.Remove(ctx, cm)
+}
+
 // inPlaceOwner is the ConfigMap to which a pod in place belongs. It has the authorities that the pod trusts, where these are not those
 // of its image.
 func inPlaceOwner(c egress.Client, owner fixture.Owner, custom *Customization) *fixture.Object {

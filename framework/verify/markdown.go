@@ -12,6 +12,12 @@ import (
 func (r *Report) Markdown() []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Egress: %s\n\n%s\n\n", r.headline(), cell(r.Summary()))
+	for _, l := range r.InPlace.lines() {
+		fmt.Fprintf(&b, "* %s\n", cell(l))
+	}
+	if r.InPlace != nil {
+		fmt.Fprintln(&b)
+	}
 	if r.Base != "" {
 		fmt.Fprintf(&b, "## Since %s: %s\n\n", cell(r.Base), r.changeSummary())
 		if len(r.Changes) > 0 {
@@ -49,7 +55,7 @@ func (r *Report) Markdown() []byte {
 	for _, x := range []struct {
 		title string
 		lines []string
-	}{{"Assumed", r.Assumed}, {"Not taken over", lines(r.Mistakes)}, {"Notes", lines(r.Notices)}, {"Ignored", r.ignoredLines()}, {"Faults", r.Faults}} {
+	}{{"Assumed", r.Assumed}, {capitalized(r.untaken()), lines(r.Mistakes)}, {"Notes", lines(r.Notices)}, {"Ignored", r.ignoredLines()}, {"Faults", r.Faults}} {
 		if len(x.lines) == 0 {
 			continue
 		}
@@ -60,6 +66,8 @@ func (r *Report) Markdown() []byte {
 	}
 	return []byte(b.String())
 }
+
+func capitalized(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 func (r *Report) headline() string {
 	switch {
