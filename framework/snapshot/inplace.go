@@ -73,8 +73,8 @@ func InPlaceRole() *rbacv1.ClusterRole {
 // InPlaceRoleYAML is InPlaceRole as a file for kubectl.
 func InPlaceRoleYAML() []byte { return roleYAML(InPlaceRole()) }
 
-// undoable is what of Actions this user may not do.
-func (r *reader) undoable(ctx context.Context) ([]string, error) {
+// undoable is what of Actions this user may not do, but for what is known to be missing.
+func (r *reader) undoable(ctx context.Context, known []string) ([]string, error) {
 	var missing []string
 	for _, a := range Actions() {
 		resource, sub, _ := strings.Cut(a.Resource, "/")
@@ -84,8 +84,8 @@ func (r *reader) undoable(ctx context.Context) ([]string, error) {
 			if err != nil {
 				return nil, err
 			}
-			if !may {
-				missing = append(missing, fmt.Sprintf("%s (%s)", kube.Permission(ask), a.Why))
+			if what := kube.Permission(ask); !may && !slices.Contains(known, what) {
+				missing = append(missing, fmt.Sprintf("%s (%s)", what, a.Why))
 			}
 		}
 	}

@@ -83,7 +83,7 @@ func (r *reader) preflight(ctx context.Context) error {
 		missing = append(missing, more...)
 	}
 	if r.o.InPlace {
-		more, err := r.undoable(ctx)
+		more, err := r.undoable(ctx, missing)
 		if err != nil {
 			return err
 		}

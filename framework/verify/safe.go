@@ -98,8 +98,8 @@ func (s Safe) safe(m *Model, o *Outside, entries []entry, q Question) (Question,
 	switch {
 	case q.Kind == Strange && !s.StandIns:
 		return q, "a stranger is called where --stranger names one, and at port 443 alone"
-	case q.Kind == Strange && (q.Host != Stranger || !web):
-		return q, "a stranger is called by HTTP and HTTPS alone"
+	case q.Kind == Strange && (q.Host != Stranger || !web || q.Port != defaultPorts[q.speech.scheme]):
+		return q, "a stranger is called by HTTP and HTTPS at their own ports alone"
 	case q.Kind == Strange:
 		return q, s.unplayable(m, o, nil, q)
 	case q.As != "":
