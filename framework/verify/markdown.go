@@ -118,7 +118,7 @@ func (r *Report) JUnit() ([]byte, error) {
 			failed[from+" "+c.To+asText(c.As)] = junit.Why{Message: fmt.Sprintf("opens: was %s, is %s", c.Before, c.After), Type: string(c.Kind), Text: bySources(c.By)}
 		}
 	}
-	s := junit.Suite{Name: "egress", Time: junit.Seconds(r.Took)}
+	s := junit.Suite{Name: r.suite(), Time: junit.Seconds(r.Took)}
 	for _, a := range r.Answers {
 		for _, w := range r.workloadsOf(a.From) {
 			c := junit.Case{Name: a.To + asText(a.As), Classname: "egress." + w}
@@ -134,6 +134,14 @@ func (r *Report) JUnit() ([]byte, error) {
 		s.Cases = append(s.Cases, junit.Case{Name: "input", Classname: "egress.verify", Error: &junit.Why{Message: all[0], Type: "partial", Text: strings.Join(all, "\n")}})
 	}
 	return junit.Write(s.Name, s)
+}
+
+// suite is the name of all test cases.
+func (r *Report) suite() string {
+	if r.InPlace != nil {
+		return "egress, asked in place of " + r.InPlace.Cluster
+	}
+	return "egress"
 }
 
 // workloadsOf are all of the class whose first one is named.

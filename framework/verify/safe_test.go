@@ -166,6 +166,14 @@ func TestBlindAnswers(t *testing.T) {
 			t.Errorf("%s: where it landed is not known, and yet: %v", name, d)
 		}
 		r.InPlace = InPlaceOf("cluster prod", Safe{}, 1, left)
+		junit, err := r.JUnit()
+		if err != nil || !strings.Contains(string(junit), `name="egress, asked in place of cluster prod"`) {
+			t.Errorf("%s: %v %s", name, err, junit)
+		}
+		sarif, err := r.SARIF(SARIF{Place: func(string) string { return "" }})
+		if err != nil || !strings.Contains(string(sarif), "asked in place: cluster prod") {
+			t.Errorf("%s: %v %s", name, err, sarif)
+		}
 		for form, text := range map[string]string{"text": textOf(t, r), "Markdown": string(r.Markdown())} {
 			for _, want := range []string{"asked in place: cluster prod, against the real outside", "1 short-lived pods", "not asked: ", "https://unregistered.example as api.example"} {
 				if !strings.Contains(text, want) {
