@@ -146,7 +146,8 @@ def state():
         if not foreign:
             o.pop("status", None)
             for k in list(meta.get("annotations", {})):
-                if k.startswith("control-plane.alpha.kubernetes.io/"):  # leases of old
+                # Leases of old, and when the pods that a Service selects have last changed, ready or not.
+                if k.startswith("control-plane.alpha.kubernetes.io/") or k == "endpoints.kubernetes.io/last-change-trigger-time":
                     meta["annotations"].pop(k)
         out[key] = [meta["uid"], version if foreign else "", json.dumps(o, sort_keys=True)]
     return out
