@@ -160,7 +160,7 @@ const inPlaceAtOnce = 10
 // decides about egress in the cluster.
 func (s *Session) AskInPlace(ctx context.Context, probes []egress.Probe, objects []why.Object, policy egress.Policy) (*Examined, error) {
 	out := &Examined{Heard: map[string]Heard{}, Unstarted: map[string]error{}, Unheard: map[string]error{}}
-	known := func(context.Context) ([]why.Object, egress.Policy, error) { return objects, policy, nil }
+	known := func(context.Context) ([]why.Object, egress.Policy, error) { return objects, policy, nil } //nolint:unparam // as deciding has it
 	for group := range slices.Chunk(s.opts.Clients[1:], inPlaceAtOnce) {
 		st := Standing{Probes: probes}
 		for _, c := range group {

@@ -39,21 +39,21 @@ func InPlaceResources() []Resource {
 func (m *Model) InPlace(set *manifest.Set, classes []Class, logs Logs) ([]Class, error) {
 	g := guards{set.Objects, logs}
 	var out []Class
-	silent := 0
+	silent := 0 // workloads that could be asked but for their logs
 	for _, c := range classes {
 		var whys []string
 		able := slices.IndexFunc(c.Members, func(w Workload) bool {
 			why := g.touches(w)
+			if why == "" {
+				if why = g.silent(w); why != "" {
+					silent++
+				}
+			}
 			whys = append(whys, why)
 			return why == ""
 		})
-		switch w := c.Members[max(able, 0)]; {
-		case able < 0:
+		if able < 0 {
 			m.passedBy(c, whys[0])
-			continue
-		case g.silent(w) != "":
-			silent++
-			m.passedBy(c, g.silent(w))
 			continue
 		}
 		members := slices.Concat(c.Members[able:], c.Members[:able])

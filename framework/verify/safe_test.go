@@ -28,7 +28,9 @@ func safeOf(t *testing.T, s Safe, e *Expectations, text string) (*Model, *Outsid
 
 func TestSafe(t *testing.T) {
 	tls := "ports: [{number: 443, name: tls, protocol: TLS}]"
-	expects := func(to string) *Expectations { return &Expectations{Allow: []Allow{{From: []string{"*"}, To: []string{to}}}} }
+	expects := func(to string) *Expectations {
+		return &Expectations{Allow: []Allow{{From: []string{"*"}, To: []string{to}}}}
+	}
 	const strangers = "https://unregistered.example http://unregistered.example"
 	for name, x := range map[string]struct {
 		s        Safe
