@@ -32,9 +32,10 @@ ask() { # STATUS WHAT FLAGS...
   shift 2
   "$tool" verify --kubeconfig "$work/kubeconfig" --in-place --internet hermetic --namespace shop "$@" >"$work/said" 2>"$work/log" || rc=$?
   cat "$work/said" >>"$work/log"
+  cp "$work/log" "$work/told"
   [[ $rc == "$want" ]] || die "$what: exit $rc, wanted $want"
 }
-says() { grep -qF -- "$2" "$work/log" || die "$1: it does not say '$2'"; }
+says() { grep -qF -- "$2" "$work/told" || die "$1: it does not say '$2'"; }
 
 "$tool" up --name "$name" >"$work/log" 2>&1 || die "up"
 k apply -f "$PWD/scripts/verify-inplace.yaml" >"$work/log"
@@ -63,9 +64,9 @@ k create clusterrolebinding guest --clusterrole egressctl-verify-in-place --serv
 scripts/strangers.py note "$work/note" >>"$work/log"
 
 # All that EndpointSlices ever say, while pods of ours come and go.
-k get endpointslices -A -w -o json >"$work/slices" 2>&1 &
+k get endpointslices -A -w -o json >"$work/slices" 2>"$work/slices-errors" &
 pids+=($!)
-k get pods -n shop -w -o json >"$work/seen" 2>&1 &
+k get pods -n shop -w -o json >"$work/seen" 2>"$work/seen-errors" &
 pids+=($!)
 
 ask 2 "the cluster as it is" --every-workload --table all --write-expectations "$work/egress.yaml" --out "$work/out"
@@ -87,9 +88,19 @@ def stream(f):
         except json.JSONDecodeError:
             return  # the last one is still being written
         yield o
+r = json.load(open(work + "/out/verify.json"))
+assert r["inPlace"]["cluster"] and r["inPlace"]["notAsked"], r["inPlace"]
+got = {(a["from"], a["to"]): a for a in r["answers"]}
+for who in ("shop/cart", "shop/lone"):
+    for to, want in (("https://api.partner.example", "allowed"), ("http://api.partner.example", "allowed"), ("tcp://orders.partner.example:5432", "allowed"), ("https://static.partner.example", "allowed"),
+                     ("http://closed.partner.example", "blocked"), ("https://unregistered.example", "blocked"), ("http://unregistered.example", "blocked")):
+        a = got[who, to]
+        assert a["state"] == want, a
+assert [s["object"] for s in got["shop/cart", "https://api.partner.example"]["by"]] == ["ServiceEntry shop/partners"], got["shop/cart", "https://api.partner.example"]
+assert not [a for a in r["answers"] if "wild.example" in a["to"] or a.get("as") or a["to"].startswith("udp")], "something was asked that is not safe"
 seen = [o for o in stream(work + "/seen") if o["metadata"]["name"].startswith("egressctl-")]
 workloads = {o["metadata"]["labels"]["app"] for o in seen}
-assert workloads == {"cart", "lone"}, workloads
+assert workloads == {"cart", "lone"}, (workloads, open(work + "/seen").read(300), open(work + "/seen-errors").read(300))
 for o in seen:
     owner, = o["metadata"]["ownerReferences"]
     assert owner["kind"] == "ConfigMap" and owner["controller"], owner
@@ -104,23 +115,13 @@ for s in stream(work + "/slices"):
             assert not e["conditions"].get("ready") and not e["conditions"].get("serving"), ("a pod of ours is an endpoint", s)
 assert slices and "db" not in held, held
 print("ok  in place: EndpointSlices had pods of ours as not ready alone:", ", ".join(sorted(held)) or "none")
-r = json.load(open(work + "/out/verify.json"))
-assert r["inPlace"]["cluster"] and r["inPlace"]["notAsked"], r["inPlace"]
-got = {(a["from"], a["to"]): a for a in r["answers"]}
-for who in ("shop/cart", "shop/lone"):
-    for to, want in (("https://api.partner.example", "allowed"), ("http://api.partner.example", "allowed"), ("tcp://orders.partner.example:5432", "allowed"), ("https://static.partner.example", "allowed"),
-                     ("http://closed.partner.example", "blocked"), ("https://unregistered.example", "blocked"), ("http://unregistered.example", "blocked")):
-        a = got[who, to]
-        assert a["state"] == want, a
-assert [s["object"] for s in got["shop/cart", "https://api.partner.example"]["by"]] == ["ServiceEntry shop/partners"], got["shop/cart", "https://api.partner.example"]
-assert not [a for a in r["answers"] if "wild.example" in a["to"] or a.get("as") or a["to"].startswith("udp")], "something was asked that is not safe"
 PY
 echo "ok  in place: $(grep 'workloads in' "$work/said")"
 
 # What is expected is judged, and what expectations name is asked too.
 printf -- '- from: [shop/*]\n  to: ["https://named.wild.example"]\n' >>"$work/egress.yaml"
 ask 2 "as it is expected" --every-workload --table all --expectations "$work/egress.yaml"
-! grep -qE '^(leak|outage|detour)' "$work/log" || die "as it is expected: something deviates"
+! grep -qE '^(leak|outage|detour)' "$work/told" || die "as it is expected: something deviates"
 says "as it is expected" "https://named.wild.example"
 grep -v orders "$work/egress.yaml" >"$work/other.yaml"
 ask 1 "a leak" --every-workload --expectations "$work/other.yaml"
@@ -140,7 +141,7 @@ done
 kill -9 "$pid"
 wait "$pid" 2>/dev/null || true
 ! scripts/strangers.py left 2>"$work/log" || die "a run that was killed has left nothing: the test shows nothing"
-"$tool" clean --kubeconfig "$work/kubeconfig" >"$work/log" 2>&1 || die "clean after a kill"
+"$tool" clean --kubeconfig "$work/kubeconfig" >"$work/told" 2>&1 || die "clean after a kill: $(tail -n 5 "$work/told")"
 says "clean" "egressctl-run-"
 untouched "a run that was killed"
-echo "ok  in place: $(grep -c '^removed' "$work/log" || true) objects of a killed run are removed, nothing left, nothing touched"
+echo "ok  in place: $(grep -c '^removed' "$work/told" || true) objects of a killed run are removed, nothing left, nothing touched"
