@@ -134,8 +134,8 @@ echo "ok  in place: a leak is found, and exit status 1"
 pid=$!
 pids+=("$pid")
 end=$((SECONDS + 240))
-until kill -STOP "$pid" 2>/dev/null && [[ -n $(k get pods -n shop -l mesh-egress-conformance/run -o name) ]]; do
-  kill -CONT "$pid" 2>/dev/null || die "the run to be killed ended too soon: $(tail -n 3 "$work/run.log")"
+until [[ -n $(k get pods -n shop -l mesh-egress-conformance/run -o name) ]]; do
+  kill -0 "$pid" 2>/dev/null || die "the run to be killed ended too soon: $(tail -n 3 "$work/run.log")"
   ((SECONDS < end)) || die "no pod came to be beside a workload"
 done
 kill -9 "$pid"
