@@ -65,7 +65,7 @@ sabotage: build ## break the mesh on purpose in every way of the list and demand
 	scripts/verify-sabotage.sh
 
 # What `make test` runs two at a time: verify-samples is scripts/verify-samples.sh.
-VERIFY := kind existing samples sabotage ginkgo live hosts docs verify html matrix upgrade
+VERIFY := kind existing samples sabotage ginkgo live hosts docs verify inplace html matrix upgrade
 .PHONY: $(VERIFY:%=verify-%) verify-selftest
 $(VERIFY:%=verify-%): verify-%:
 	scripts/verify-$*.sh

@@ -139,15 +139,19 @@ def state():
         if o["kind"] in RESTLESS or LABEL in meta.get("labels", {}) or meta.get("namespace") in runs:
             continue
         key = " ".join([o["apiVersion"].split("/")[0], o["kind"], meta.get("namespace", ""), meta["name"]])
-        foreign = meta.get("labels", {}).get(MINE)
+        # An EndpointSlice has the labels of its Service, and is its controller's.
+        foreign = meta.get("labels", {}).get(MINE) and o["kind"] != "EndpointSlice"
         version = meta.pop("resourceVersion", None)
         for k in ("managedFields", "generation"):
             meta.pop(k, None)
         if not foreign:
             o.pop("status", None)
             for k in list(meta.get("annotations", {})):
-                if k.startswith("control-plane.alpha.kubernetes.io/"):  # leases of old
+                # Leases of old, and when the pods that a Service selects have last changed, ready or not.
+                if k.startswith("control-plane.alpha.kubernetes.io/") or k == "endpoints.kubernetes.io/last-change-trigger-time":
                     meta["annotations"].pop(k)
+            if not meta.get("annotations"):
+                meta.pop("annotations", None)
         out[key] = [meta["uid"], version if foreign else "", json.dumps(o, sort_keys=True)]
     return out
 

@@ -19,8 +19,8 @@ bin/egressctl components fetch
 stage "kills and interrupts leave nothing behind" # alone, since the whole machine is looked at
 scripts/verify-faults.sh
 
-stage "sabotage, samples, own hosts, pages, Ginkgo, live, existing clusters, kind, somebody's own mesh, the pages in a browser, two versions, an upgrade: two at a time, each output when it ends"
-SHARE=4 make --no-print-directory -j2 -Otarget verify-{selftest,kind,existing,samples,sabotage,ginkgo,live,hosts,docs,verify,html,matrix,upgrade}
+stage "sabotage, samples, own hosts, pages, Ginkgo, live, existing clusters, kind, somebody's own mesh, the same in place, the pages in a browser, two versions, an upgrade: two at a time, each output when it ends"
+SHARE=4 make --no-print-directory -j2 -Otarget verify-{selftest,kind,existing,samples,sabotage,ginkgo,live,hosts,docs,verify,inplace,html,matrix,upgrade}
 
 stage "conformance, as Ginkgo specs in six processes"
 rc=0

@@ -53,6 +53,60 @@ run() { # NAMESPACE FLAGS... -> exit status
   echo "$rc"
 }
 
+# verify --in-place against the same outside: what two witnesses and the control client prove, and that nothing else was called.
+in_place() {
+  local rc=0
+  inside "$machine" "$tool" kubectl --name live -- apply -f - >"$work/log" 2>&1 <<'YAML' || die "in place: the objects"
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {istio-injection: enabled}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: cart, namespace: shop}
+spec: {replicas: 0, selector: {matchLabels: {app: cart}}, template: {metadata: {labels: {app: cart}}, spec: {containers: [{name: c, image: curlimages/curl}]}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: past, namespace: shop}
+spec: {replicas: 0, selector: {matchLabels: {app: past}}, template: {metadata: {labels: {app: past}, annotations: {traffic.sidecar.istio.io/excludeOutboundPorts: "443"}}, spec: {containers: [{name: c, image: curlimages/curl}]}}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: httpbin, namespace: shop}
+spec: {hosts: [httpbin.org], exportTo: ["."], resolution: DNS, ports: [{number: 443, name: tls, protocol: TLS}, {number: 80, name: http, protocol: HTTP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: banner, namespace: shop}
+spec: {hosts: [db1.example], exportTo: ["."], resolution: DNS, ports: [{number: 3306, name: tcp, protocol: TCP}, {number: 9000, name: tcp-silent, protocol: TCP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: nobodys, namespace: shop}
+spec: {hosts: [www.wikipedia.org], exportTo: [nowhere], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}
+YAML
+  inside "$machine" "$tool" kubeconfig --name live >"$work/where" 2>"$work/log" || die "in place: kubeconfig"
+  inside "$machine" "$tool" verify --kubeconfig "$(cat "$work/where")" --in-place --namespace shop --every-workload --stranger www.google.com --table all --out "$work/inplace" >"$work/log" 2>&1 || rc=$?
+  [[ $rc == 0 ]] || die "in place: exit $rc"
+  python3 - "$work/inplace/verify.json" <<'PY' 2>"$work/log" || die "in place: the answers"
+import json, sys
+r = json.load(open(sys.argv[1]))
+got = {(a["from"], a["to"]): (a["state"], a["outcome"]) for a in r["answers"]}
+want = {}
+for who, https in (("shop/cart", None), ("shop/past", ("allowed", "DIRECT"))):
+    want[who, "https://httpbin.org"] = https or ("allowed", "OK")
+    want[who, "http://httpbin.org"] = ("allowed", "OK")
+    want[who, "tcp://db1.example:3306"] = ("allowed", "OK")
+    want[who, "tcp://db1.example:9000"] = ("allowed", "OK")
+    want[who, "http://www.wikipedia.org"] = ("blocked", "B502")
+    want[who, "https://www.google.com"] = https or ("blocked", "BRST")
+assert got == want, got
+assert "the real outside" in r["inPlace"]["outside"], r["inPlace"]
+PY
+  echo "ok  live, in place: $(grep 'workloads in' "$work/log" || python3 -c 'import json, sys; print(len(json.load(open(sys.argv[1]))["answers"]), "answers")' "$work/inplace/verify.json")"
+}
+
 for provider in "${@:-embedded}"; do
   if [[ $provider == kind ]] && ! inside "$machine" docker version >/dev/null 2>&1; then
     DOCKER_HOST=$(inside "$machine" scripts/dockerd.sh start)
@@ -68,6 +122,7 @@ for provider in "${@:-embedded}"; do
   echo "ok  live, $provider, allow-any: $(grep 'cases in' "$work/log")"
   rc=$(run "$machine" --provider "$provider" --internet hermetic)
   [[ $rc == 2 ]] && grep -q "reaches the live internet, not the hermetic one" "$work/log" || die "$provider: a live cluster was taken for a hermetic one"
+  [[ $provider != embedded ]] || in_place
   inside "$machine" "$tool" down --provider "$provider" --name live >"$work/log" 2>&1 || die "$provider: down"
   [[ $provider == embedded ]] || continue
   rc=$(run "$alone" --provider "$provider" --label-filter source)

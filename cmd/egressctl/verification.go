@@ -330,8 +330,13 @@ func (v *judged) hear(ctx context.Context, s *harness.Session, outside *verify.O
 	for i, why := range got.Refused {
 		m.Refused(i, why)
 	}
+	return heardOf(m, v.classes, got), got.Notes, nil
+}
+
+// heardOf is what classes were told; a class that was not heard is noted in the model.
+func heardOf(m *verify.Model, classes []verify.Class, got *harness.Examined) []verify.Heard {
 	var out []verify.Heard
-	for _, c := range v.classes {
+	for _, c := range classes {
 		if why := got.Unstarted[c.Client]; why != nil {
 			m.Unstarted(c, why)
 			continue
@@ -343,5 +348,5 @@ func (v *judged) hear(ctx context.Context, s *harness.Session, outside *verify.O
 		h := got.Heard[c.Client]
 		out = append(out, verify.Heard{Class: c, Results: h.Results, Around: h.Around})
 	}
-	return out, got.Notes, nil
+	return out
 }

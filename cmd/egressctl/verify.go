@@ -39,6 +39,7 @@ type verifyFlags struct {
 	watch        bool
 	namespaces   []string
 	printRole    bool
+	inPlace      inPlaceFlags
 	live         *liveCluster // nil without --kubeconfig
 }
 
@@ -54,6 +55,9 @@ func verifyCommand(o *options) *cobra.Command {
 			"line), through which gateway, encrypted by whom, and where it lands. docs/verify.md explains the rest.\n\n" +
 			"With --kubeconfig (or --context) it takes the objects of a live cluster, which it reads and leaves as it is: --print-role prints\n" +
 			"all that it needs to read there. PATHS beside it are laid over what the cluster has, and the report says what that changes.\n\n" +
+			"With --in-place no dry mesh is made: the live cluster is asked itself, from short-lived pods in the namespaces and with the service\n" +
+			"accounts of its workloads, and only what is safe for whoever is called: hosts that objects or --expectations name, by GET of /,\n" +
+			"or by a connection that sends nothing.\n\n" +
 			"The mesh is that of the running cluster named by --name; if there is none it brings one up and takes it down again.\n\n" +
 			"Exit status: 0 everything is proven and as expected; 1 a leak, an outage or a detour from --expectations, or without them a\n" +
 			"change since --base that opens something; 2 the result is partial or something is unproven, or a fault of the harness; 64\n" +
@@ -67,15 +71,18 @@ func verifyCommand(o *options) *cobra.Command {
   egressctl verify ./mesh --base origin/main --out reports/verify   # what does this branch open, close, redirect?
   egressctl verify --print-role | kubectl apply -f -          # what the next ones need
   egressctl verify --kubeconfig prod.yaml                     # a live cluster as it is
-  egressctl verify --kubeconfig prod.yaml ./change            # what would these files change there?`,
+  egressctl verify --kubeconfig prod.yaml ./change            # what would these files change there?
+  egressctl verify --kubeconfig prod.yaml --in-place --expectations egress.yaml   # and is it so there?`,
 		RunE: func(cmd *cobra.Command, args []string) error { return v.run(cmd, args) },
 	}
 	o.addUpFlags(cmd)
 	f := cmd.Flags()
 	f.Lookup("istio").Usage += "; several, such as 1.29,1.31, are all asked the same: the report is that of the last one, and what comes out otherwise in another is a surprise"
-	for _, n := range []string{"internet", "allow-install", "client-image"} {
-		_ = f.MarkHidden(n) // it is there
-	}
+	_ = f.MarkHidden("allow-install") // it is there
+	f.Lookup("internet").Usage = "with --in-place: live (the default), the real outside as the cluster reaches it, or hermetic: pods that play it, which only the asking pods know"
+	f.Lookup("client-image").Usage = "with --in-place: image of the pods that ask, with a shell and curl (default: curlimages/curl)"
+	f.BoolVar(&v.inPlace.set, "in-place", false, "with --kubeconfig: ask the safe questions in that cluster itself, from short-lived pods beside the workloads; nothing else is changed")
+	f.StringVar(&v.inPlace.stranger, "stranger", "", "with --in-place: a host that no object names, which should be closed and may be called (GET of https://HOST/)")
 	f.StringVar(&v.meshConfig, "mesh-config", "", "file with the mesh settings, in place of those among the objects: a mesh configuration, a ConfigMap istio, values of Istio's charts, an IstioOperator, or Sail's Istio")
 	f.StringSliceVar(&v.namespaces, "namespace", nil, "namespace of objects that name none (default: default); with --kubeconfig also the only one that is read beside istio-system, and may be given several times")
 	f.StringArrayVar(&v.read.Values, "values", nil, "file with values for Helm charts; may be given several times")
@@ -84,7 +91,7 @@ func verifyCommand(o *options) *cobra.Command {
 	f.StringVar(&v.expectations, "expectations", "", "file that says what may get out: everything else must not (docs/verify.md)")
 	f.StringVar(&v.writeTo, "write-expectations", "", "write what gets out at present into this file, as expectations")
 	f.StringVar(&v.base, "base", "", "a commit of the Git repository that PATHS are in: say what has changed since then")
-	f.BoolVar(&v.printRole, "print-role", false, "print the ClusterRole that --kubeconfig needs, and do nothing else")
+	f.BoolVar(&v.printRole, "print-role", false, "print the ClusterRole that --kubeconfig needs (with --in-place: and what that makes and removes), and do nothing else")
 	f.StringVar(&v.out, "out", "", "folder for verify.json, verify.md, verify.xml (JUnit) and verify.sarif (for code scanning; its paths are relative to the working directory)")
 	f.BoolVar(&v.watch, "watch", false, "stay, and prove again on every save of a file that was read: print what has changed since; Ctrl-C ends it")
 	f.BoolVar(&v.every, "every-workload", false, "ask every workload, not one of all that no object tells apart")
@@ -110,8 +117,8 @@ func (v *verifyFlags) check(args []string) error {
 		return errors.New("--watch proves again when a file is saved: name files or folders to be laid over what the cluster has")
 	case v.table != "open" && v.table != "all":
 		return fmt.Errorf("--table %s: use open or all", v.table)
-	case v.o.internet != "":
-		return errors.New("verify has no --internet: its outside is made of the objects")
+	case v.o.internet != "" && !v.inPlace.set:
+		return errors.New("--internet is for --in-place: the outside of a dry mesh is made of the objects")
 	case v.expectations != "" && v.expectations == v.writeTo:
 		return fmt.Errorf("--expectations and --write-expectations are both %s: compare first, and write when you mean it", v.writeTo)
 	case v.base != "" && strings.HasPrefix(v.base, "-"):
@@ -122,6 +129,9 @@ func (v *verifyFlags) check(args []string) error {
 		return errors.New("--istio with several versions makes a cluster for each: leave out --watch, --istio-source and --provider existing")
 	case v.watch && slices.Contains(args, "-"):
 		return errors.New("standard input is not saved again: name files or folders for --watch")
+	}
+	if err := v.checkInPlace(args); err != nil {
+		return err
 	}
 	for i, a := range args {
 		if a == "-" && (v.base != "" || i != len(args)-1 && strings.Join(args[i+1:], " ") == "-") {
@@ -137,7 +147,10 @@ func (v *verifyFlags) run(cmd *cobra.Command, args []string) error {
 		return usage(err)
 	}
 	if v.printRole {
-		return printRole(cmd.OutOrStdout())
+		return printRole(cmd.OutOrStdout(), v.inPlace.set)
+	}
+	if v.inPlace.set {
+		return v.runInPlace(cmd, start)
 	}
 	v.read.Namespace = cmp.Or(append(slices.Clone(v.namespaces), "default")...)
 	if err := v.take(cmd); err != nil {

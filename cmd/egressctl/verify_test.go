@@ -21,7 +21,7 @@ func TestVerifyFlags(t *testing.T) {
 	}{
 		"fine":                     {verifyFlags{o: &options{}, table: "open"}, []string{"a", "-"}, ""},
 		"an unknown table":         {verifyFlags{o: &options{}, table: "some"}, []string{"a"}, "--table some"},
-		"the live internet":        {verifyFlags{o: &options{internet: "live"}, table: "all"}, []string{"a"}, "no --internet"},
+		"the live internet":        {verifyFlags{o: &options{internet: "live"}, table: "all"}, []string{"a"}, "is for --in-place"},
 		"one file for both":        {verifyFlags{o: &options{}, table: "all", expectations: "e", writeTo: "e"}, []string{"a"}, "compare first"},
 		"a base of standard input": {verifyFlags{o: &options{}, table: "all", base: "main"}, []string{"-"}, "no history"},
 		"standard input twice":     {verifyFlags{o: &options{}, table: "all"}, []string{"-", "-"}, "read once"},
@@ -44,6 +44,54 @@ func TestVerifyFlags(t *testing.T) {
 		err := x.v.check(x.args)
 		if (err == nil) != (x.want == "") || err != nil && !strings.Contains(err.Error(), x.want) {
 			t.Errorf("%s: %v, want %q", name, err, x.want)
+		}
+	}
+}
+
+// What contradicts --in-place, and what is for it alone, is told before anything runs.
+func TestInPlaceFlags(t *testing.T) {
+	live := provider.Options{Kubeconfig: "x"}
+	for name, x := range map[string]struct {
+		o    options
+		v    verifyFlags
+		args []string
+		want string
+	}{
+		"a cluster":             {options{place: live}, verifyFlags{expectations: "e", every: true}, nil, ""},
+		"the real outside":      {options{place: live, internet: "live"}, verifyFlags{inPlace: inPlaceFlags{stranger: "example.com"}}, nil, ""},
+		"stand-ins":             {options{place: live, internet: "hermetic", clientImage: "x"}, verifyFlags{}, nil, ""},
+		"a context":             {options{place: provider.Options{Context: "x"}, provider: provider.Existing}, verifyFlags{}, nil, ""},
+		"some internet":         {options{place: live, internet: "some"}, verifyFlags{}, nil, "some"},
+		"no cluster":            {options{}, verifyFlags{}, nil, "name files or folders, or a cluster"},
+		"no cluster, files":     {options{}, verifyFlags{}, []string{"a"}, "name it with --kubeconfig"},
+		"files":                 {options{place: live}, verifyFlags{}, []string{"a"}, "leave the files out"},
+		"a commit":              {options{place: live}, verifyFlags{base: "main"}, nil, "no former commits"},
+		"a watch":               {options{place: live}, verifyFlags{watch: true}, nil, "--watch proves again"},
+		"versions":              {options{place: live, istio: "1.29,1.31"}, verifyFlags{}, nil, "leave them out"},
+		"a version":             {options{place: live, istio: "1.31"}, verifyFlags{}, nil, "leave them out"},
+		"a source":              {options{place: live, istioSource: "x"}, verifyFlags{}, nil, "leave them out"},
+		"an installation":       {options{place: live, allowInstall: true}, verifyFlags{}, nil, "changes nothing"},
+		"mesh settings":         {options{place: live}, verifyFlags{meshConfig: "x"}, nil, "the cluster's own settings hold"},
+		"keeping":               {options{place: live}, verifyFlags{keep: true}, nil, "brings none up"},
+		"another provider":      {options{place: live, provider: "kind"}, verifyFlags{}, nil, "--provider kind makes a cluster"},
+		"a stranger of pods":    {options{place: live, internet: "hermetic"}, verifyFlags{inPlace: inPlaceFlags{stranger: "example.com"}}, nil, "a pod plays one"},
+		"a stranger's URL":      {options{place: live}, verifyFlags{inPlace: inPlaceFlags{stranger: "https://example.com"}}, nil, "give the name of a host"},
+		"strangers":             {options{place: live}, verifyFlags{inPlace: inPlaceFlags{stranger: "*.example.com"}}, nil, "give the name of a host"},
+		"a name of the cluster": {options{place: live}, verifyFlags{inPlace: inPlaceFlags{stranger: "example"}}, nil, "give the name of a host"},
+	} {
+		if x.o.provider == "" {
+			x.o.provider = provider.Auto
+		}
+		x.v.o, x.v.table, x.v.inPlace.set = &x.o, "all", true
+		err := x.v.check(x.args)
+		if (err == nil) != (x.want == "") || err != nil && !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%s: %v, want %q", name, err, x.want)
+		}
+	}
+	for _, v := range []verifyFlags{{inPlace: inPlaceFlags{stranger: "a.example"}, o: &options{place: live}}, {o: &options{place: live, clientImage: "x"}}} {
+		v.table = "all"
+		if err := v.check(nil); err == nil || !strings.Contains(err.Error(), "is for --in-place") && !strings.Contains(err.Error(), "host for --in-place") {
+			t.Errorf("%v", err)
 		}
 	}
 }

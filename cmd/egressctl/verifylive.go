@@ -28,16 +28,7 @@ func (v *verifyFlags) take(cmd *cobra.Command) error {
 	if !v.isLive() || v.o.provider == provider.Existing { // which session refuses
 		return nil
 	}
-	p, err := provider.Open(provider.Existing, nil, v.o.place)
-	if err != nil {
-		return err
-	}
-	c, err := p.Open(cmd.Context(), "")
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(v.o.steps(cmd), "reading cluster %s\n", c.Name())
-	s, err := snapshot.Take(cmd.Context(), c.RESTConfig(), snapshot.Options{Name: "cluster " + c.Name(), Namespaces: v.namespaces, NoSettings: v.meshConfig != ""})
+	s, err := v.readLive(cmd, snapshot.Options{Namespaces: v.namespaces, NoSettings: v.meshConfig != ""})
 	if err != nil {
 		return err
 	}
@@ -46,6 +37,21 @@ func (v *verifyFlags) take(cmd *cobra.Command) error {
 	own.place.Kubeconfig, own.place.Context = "", ""
 	v.o = &own
 	return nil
+}
+
+// readLive reads the live cluster.
+func (v *verifyFlags) readLive(cmd *cobra.Command, o snapshot.Options) (*snapshot.Snapshot, error) {
+	p, err := provider.Open(provider.Existing, nil, v.o.place)
+	if err != nil {
+		return nil, err
+	}
+	c, err := p.Open(cmd.Context(), "")
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(v.o.steps(cmd), "reading cluster %s\n", c.Name())
+	o.Name = "cluster " + c.Name()
+	return snapshot.Take(cmd.Context(), c.RESTConfig(), o)
 }
 
 // under is the cluster with files laid over it; without a cluster the files alone.
@@ -94,8 +100,12 @@ func (l *liveCluster) isAnother(ctx context.Context, ho harness.Options) error {
 	return nil
 }
 
-// printRole prints what --kubeconfig needs.
-func printRole(w io.Writer) error {
-	_, err := w.Write(snapshot.RoleYAML())
+// printRole prints what --kubeconfig needs, with --in-place or without.
+func printRole(w io.Writer, inPlace bool) error {
+	role := snapshot.RoleYAML()
+	if inPlace {
+		role = snapshot.InPlaceRoleYAML()
+	}
+	_, err := w.Write(role)
 	return err
 }

@@ -119,6 +119,31 @@ func TestVerifyLive(t *testing.T) {
 	}
 }
 
+// Whoever may not do what asking in place takes is told all of it before anything is made.
+func TestInPlaceForbidden(t *testing.T) {
+	s := &small{t: t, forbidden: true}
+	var out, errs bytes.Buffer
+	code := run([]string{"verify", "--kubeconfig", s.kubeconfig(), "--in-place"}, &out, &errs)
+	for _, want := range []string{"list pods in the whole cluster", "create pods in the whole cluster", "delete pods in the whole cluster", "create configmaps", "get pods/log", "create pods/exec", "create namespaces", "--print-role --in-place", "nothing was made"} {
+		if !strings.Contains(errs.String(), want) {
+			t.Errorf("%q is not in %s", want, errs.String())
+		}
+	}
+	if code != exitFault || s.written.Load() > 0 {
+		t.Errorf("exit %d, %d writes", code, s.written.Load())
+	}
+}
+
+// A cluster of which nothing can be asked is left alone.
+func TestInPlaceNothing(t *testing.T) {
+	s := &small{t: t}
+	var out, errs bytes.Buffer
+	code := run([]string{"verify", "--kubeconfig", s.kubeconfig(), "--in-place"}, &out, &errs)
+	if code != exitFault || s.written.Load() > 0 || !strings.Contains(errs.String(), "nothing can be asked in place, and nothing was made") {
+		t.Errorf("exit %d, %d writes: %s", code, s.written.Load(), errs.String())
+	}
+}
+
 func TestPrintRole(t *testing.T) {
 	var out, errs bytes.Buffer
 	if code := run([]string{"verify", "--print-role"}, &out, &errs); code != exitOK || !strings.Contains(out.String(), "kind: ClusterRole") || strings.Contains(out.String(), "secrets") {

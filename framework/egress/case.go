@@ -116,6 +116,8 @@ type Probe struct {
 	Connect string   `json:"connect,omitempty"` // host:port to dial instead of the URL's
 	SNI     string   `json:"sni,omitempty"`     // server name of a tls probe; "-" sends none
 	Send    string   `json:"send,omitempty"`    // what a tcp, tls or udp probe writes first
+	// Bare makes a tcp probe content with a connection that stays: it sends nothing, and wants no answer. No case file has it.
+	Bare bool `json:"-"`
 	// Server is the host of the internet that the control client reaches; the dialled host if empty. Where the
 	// URL's name exists for the mesh alone, the control client calls the server by its own.
 	Server string `json:"server,omitempty"`

@@ -56,6 +56,9 @@ type StandIn struct {
 	// Proxy is what decides about the injection of its pod besides its labels and annotations. A stand-in that differs in it alone
 	// is another one.
 	Proxy string `json:"proxy,omitempty"`
+	// InPlace makes it a short-lived guest beside the workload itself: a bare pod in a namespace that is there, which no controller
+	// adopts and which never becomes ready, with a service account that is there.
+	InPlace bool `json:"inPlace,omitempty"`
 }
 
 // ContainerPort is a port that a workload says that it serves. Services may name it.

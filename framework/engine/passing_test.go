@@ -33,6 +33,28 @@ func (b *busy) Describe(client string) (ClientInfo, error) {
 	return i, err
 }
 
+// The lack of a line is no proof of a way around the sidecar where nobody tells what arrived; a client that has none needs no line.
+func TestExamineBlind(t *testing.T) {
+	for name, x := range map[string]struct {
+		w       *world
+		from    string
+		verdict egress.Verdict
+		got     egress.Outcome
+	}{
+		"a sound mesh":   {&world{}, "client", egress.Conforms, egress.B502},
+		"past a sidecar": {&world{allowAny: true, noLines: true}, "client", egress.Inconclusive, egress.Direct},
+		"no sidecar":     {&world{}, egress.ControlClient, egress.Violates, egress.Direct},
+	} {
+		e := engineOf(x.w)
+		e.Internet = nil
+		bubble(t, func(t *testing.T) {
+			if r := e.Examine(t.Context(), []egress.Probe{egress.GET(x.from, "http://httpbin.org/", "-s")})[0]; r.Verdict != x.verdict || r.Got != x.got {
+				t.Errorf("%s: %s %s (%s)", name, r.Got, r.Verdict, r.Why)
+			}
+		})
+	}
+}
+
 // What fails for a moment is asked again until it is over; where it stays, nothing is proven.
 func TestPassing(t *testing.T) {
 	for name, x := range map[string]struct {

@@ -175,7 +175,7 @@ func (r *run) scriptFrom(p egress.Probe, client string, ports [2]int, t *try) Sc
 			"printf 'header = \"%[2]s: %[1]s\"\nlocal-port = %[3]d-%[4]d\nconnect-timeout = %[5]d\nmax-time = %[6]d\n' >$CURL_HOME/.curlrc\n"+
 			"%[7]s\nrc=$?; rm -rf $CURL_HOME; exit $rc", id, wire.ProbeHeader, s.Ports[0], s.Ports[1], connect, total, p.Command)
 	case !r.byCurl(p):
-		s.Spec = &probe.Spec{URL: p.URL, Connect: p.Connect, SNI: p.SNI, Send: p.Send, ID: id, Ports: s.Ports, Timeout: patience}
+		s.Spec = &probe.Spec{URL: p.URL, Connect: p.Connect, SNI: p.SNI, Send: p.Send, Bare: p.Bare, ID: id, Ports: s.Ports, Timeout: patience}
 		if p.Protocol().Keeps { // one connection for each probe of each case
 			mark := "?"
 			if strings.Contains(p.URL, "?") {

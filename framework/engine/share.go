@@ -46,7 +46,7 @@ func (c *controls) of(ctx context.Context, r *run, t *try) func() *round {
 	if p.Command != "" || p.Hold != nil || p.Protocol().Keeps || p.Through[t.phase] != "" {
 		return attempt // it is that probe's own
 	}
-	key := fmt.Sprintf("%q", []any{p.URL, p.Args, p.Connect, p.SNI, p.Send, p.Server, p.Dead, p.Wants[t.phase]&(egress.DNSX|egress.REF) != 0})
+	key := fmt.Sprintf("%q", []any{p.URL, p.Args, p.Connect, p.SNI, p.Send, p.Bare, p.Server, p.Dead, p.Wants[t.phase]&(egress.DNSX|egress.REF) != 0})
 	if c.made == nil {
 		c.made = map[string]func() *round{}
 	}

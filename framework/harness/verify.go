@@ -122,7 +122,7 @@ func (s *Session) Examine(ctx context.Context, st Standing) (_ *Examined, err er
 		return nil, s.because(ctx, err)
 	}
 	s.times.mark("objects applied")
-	if err := s.ask(ctx, c, st, out); err != nil {
+	if err := s.ask(ctx, c, st, s.deciding, out); err != nil {
 		return nil, s.because(ctx, err)
 	}
 	return out, nil
@@ -130,9 +130,8 @@ func (s *Session) Examine(ctx context.Context, st Standing) (_ *Examined, err er
 
 // populate starts what is called and who calls.
 func (s *Session) populate(ctx context.Context, st Standing, out *Examined) error {
-	starting := map[string]*startup{}
 	for _, n := range st.Clients {
-		starting[n] = s.starter.startClient(n)
+		s.starter.startClient(n)
 	}
 	if st.Gateways {
 		if err := s.starter.startGateways().wait(ctx); err != nil {
@@ -144,6 +143,19 @@ func (s *Session) populate(ctx context.Context, st Standing, out *Examined) erro
 			return err
 		}
 	}
+	if err := s.start(ctx, st, out); err != nil {
+		return err
+	}
+	s.changer.EndpointsChange()
+	return nil
+}
+
+// start starts who calls.
+func (s *Session) start(ctx context.Context, st Standing, out *Examined) error {
+	starting := map[string]*startup{}
+	for _, n := range st.Clients {
+		starting[n] = s.starter.startClient(n)
+	}
 	for n, u := range starting {
 		if err := u.wait(ctx); err != nil {
 			if ctx.Err() != nil {
@@ -152,7 +164,6 @@ func (s *Session) populate(ctx context.Context, st Standing, out *Examined) erro
 			out.Unstarted[n] = err
 		}
 	}
-	s.changer.EndpointsChange()
 	s.times.mark("stand-ins ready")
 	return nil
 }
@@ -165,8 +176,11 @@ func (x *Examined) settled(s mesh.Settled) {
 	}
 }
 
+// deciding says which objects of a cluster decide about egress, and the mesh-wide policy.
+type deciding func(context.Context) ([]why.Object, egress.Policy, error)
+
 // ask makes all probes from all clients, and looks at their proxies while everything stands.
-func (s *Session) ask(ctx context.Context, c egress.Case, st Standing, out *Examined) error {
+func (s *Session) ask(ctx context.Context, c egress.Case, st Standing, decide deciding, out *Examined) error {
 	var probes []egress.Probe
 	for _, x := range c.Probes {
 		for _, p := range st.Probes {
@@ -179,7 +193,7 @@ func (s *Session) ask(ctx context.Context, c egress.Case, st Standing, out *Exam
 		return fmt.Errorf("ask: %w", errors.Join(err, context.Cause(ctx)))
 	}
 	s.times.mark(fmt.Sprintf("%d questions asked", len(probes)))
-	objects, policy, err := s.deciding(ctx)
+	objects, policy, err := decide(ctx)
 	if err != nil {
 		return err
 	}

@@ -146,3 +146,54 @@ func (f *Found) readConfig(ctx context.Context, cs kubernetes.Interface) error {
 	f.AccessLog = mc["accessLogFile"] == "/dev/stdout"
 	return nil
 }
+
+// Logging is what the mesh configuration says of the access logs of sidecars.
+type Logging struct {
+	// Written says that they write one that can be read to their standard output, where no Telemetry says otherwise.
+	Written bool
+	// Providers are those that do, by the names by which a Telemetry knows them.
+	Providers []string
+}
+
+// stdout is the file that is a proxy's standard output.
+const stdout = "/dev/stdout"
+
+// envoyProvider is the provider of access logs that every mesh has (istio.io, "Envoy Access Logs").
+const envoyProvider = "envoy"
+
+// LoggingOf reads it of the configuration of a revision.
+func LoggingOf(ctx context.Context, cs kubernetes.Interface, revision string) (Logging, error) {
+	mc, err := readConfig(ctx, cs, ConfigMapOf(revision))
+	if apierrors.IsNotFound(err) {
+		return loggingOf(nil), nil
+	}
+	if err != nil {
+		return Logging{}, err
+	}
+	return loggingOf(mc), nil
+}
+
+func loggingOf(mc Config) Logging {
+	var out Logging
+	own, _ := mc["accessLogFormat"].(string)
+	if own == "" {
+		out.Providers = append(out.Providers, envoyProvider)
+	}
+	list, _ := mc["extensionProviders"].([]any)
+	for _, x := range list {
+		p, _ := x.(map[string]any)
+		file, is := p["envoyFileAccessLog"].(map[string]any)
+		name, _ := p["name"].(string)
+		if is && file["path"] == stdout && file["logFormat"] == nil {
+			out.Providers = append(out.Providers, name)
+		}
+	}
+	out.Written = mc["accessLogFile"] == stdout && own == ""
+	defaults, _ := mc["defaultProviders"].(map[string]any)
+	named, _ := defaults["accessLogging"].([]any)
+	for _, n := range named {
+		name, _ := n.(string)
+		out.Written = out.Written || slices.Contains(out.Providers, name)
+	}
+	return out
+}

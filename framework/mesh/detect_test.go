@@ -3,6 +3,7 @@ package mesh
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 
@@ -156,5 +157,32 @@ func TestRunLabel(t *testing.T) {
 	}
 	if out, err = (runLabel{}).Run(bytes.NewBufferString(in)); err != nil || out.String() != in {
 		t.Errorf("without a run: %v\n%s", err, out)
+	}
+}
+
+func TestLogging(t *testing.T) {
+	file := func(path string, more map[string]any) map[string]any {
+		p := map[string]any{"path": path}
+		maps.Copy(p, more)
+		return map[string]any{"name": "file", "envoyFileAccessLog": p}
+	}
+	for name, x := range map[string]struct {
+		config    Config
+		written   bool
+		providers string
+	}{
+		"nothing":              {nil, false, "envoy"},
+		"of the mesh":          {Config{"accessLogFile": "/dev/stdout"}, true, "envoy"},
+		"to a file":            {Config{"accessLogFile": "/var/log/x"}, false, "envoy"},
+		"in a form of its own": {Config{"accessLogFile": "/dev/stdout", "accessLogFormat": "%DURATION%"}, false, ""},
+		"a provider":           {Config{"extensionProviders": []any{file("/dev/stdout", nil)}}, false, "envoy file"},
+		"of its own form":      {Config{"extensionProviders": []any{file("/dev/stdout", map[string]any{"logFormat": map[string]any{"text": "x"}})}}, false, "envoy"},
+		"to another file":      {Config{"extensionProviders": []any{file("/x", nil)}}, false, "envoy"},
+		"by default":           {Config{"extensionProviders": []any{file("/dev/stdout", nil)}, "defaultProviders": map[string]any{"accessLogging": []any{"file"}}}, true, "envoy file"},
+		"another by default":   {Config{"defaultProviders": map[string]any{"accessLogging": []any{"otel"}}}, false, "envoy"},
+	} {
+		if got := loggingOf(x.config); got.Written != x.written || strings.Join(got.Providers, " ") != x.providers {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }

@@ -43,6 +43,9 @@ func (p *Pods) end(ctx context.Context, pod *Pod) error {
 
 // Discard removes the workload of a client, also of one that Start could not start.
 func (p *Pods) Discard(ctx context.Context, c egress.Client) error {
+	if c.StandIn != nil && c.StandIn.InPlace {
+		return p.discardInPlace(ctx, c)
+	}
 	objs, err := described(ctx, c)
 	if err != nil {
 		return err

@@ -134,6 +134,9 @@ func (p *Pods) adopt(ctx context.Context, c egress.Client) (*corev1.Pod, error) 
 }
 
 func (p *Pods) create(ctx context.Context, c egress.Client) (*corev1.Pod, error) {
+	if c.StandIn != nil && c.StandIn.InPlace {
+		return p.createInPlace(ctx, c)
+	}
 	objs, err := described(ctx, c)
 	if err != nil {
 		return nil, err

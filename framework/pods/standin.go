@@ -17,7 +17,10 @@ const clientLabel = "mesh-egress-conformance/client"
 
 // selector finds the pods of a client, whoever has made them.
 func selector(c egress.Client) string {
-	if c.StandIn != nil {
+	switch {
+	case c.StandIn != nil && c.StandIn.InPlace:
+		return clientLabel + "=" + inPlaceKey(c)
+	case c.StandIn != nil:
 		return clientLabel + "=" + c.Name
 	}
 	return "app=" + c.Workload

@@ -94,7 +94,10 @@ func fails(p *corev1.Pod) bool {
 
 // usable says whether commands can run in a client's pod.
 func usable(p *corev1.Pod, c egress.Client) bool {
-	if !c.Init {
+	switch {
+	case c.StandIn != nil && c.StandIn.InPlace: // it never becomes ready
+		return p.Status.PodIP != "" && has(p, corev1.ContainersReady) || isUsable(p)
+	case !c.Init:
 		return isReady(p) || isUsable(p)
 	}
 	return p.Status.PodIP != "" && slices.ContainsFunc(p.Status.InitContainerStatuses, func(s corev1.ContainerStatus) bool {
@@ -102,10 +105,10 @@ func usable(p *corev1.Pod, c egress.Client) bool {
 	})
 }
 
-func isReady(p *corev1.Pod) bool {
-	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
+func isReady(p *corev1.Pod) bool { return has(p, corev1.PodReady) }
+
+func has(p *corev1.Pod, what corev1.PodConditionType) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == what && c.Status == corev1.ConditionTrue })
 }
 
 // isUsable says whether a pod with a native sidecar can be used already: its containers run, and they

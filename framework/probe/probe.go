@@ -35,6 +35,8 @@ type Spec struct {
 	SNI string `json:"sni,omitempty"`
 	// Send is what is written first; "" lets the server speak first.
 	Send string `json:"send,omitempty"`
+	// Bare makes a tcp attempt content with a connection that nobody closes for a moment: it sends nothing and wants nothing.
+	Bare bool `json:"bare,omitempty"`
 	// ID goes into the X-Egress-Probe header where the protocol has headers.
 	ID string `json:"id,omitempty"`
 	// Ports are the first and last local port that may be used; zeros leave it to the kernel.
@@ -247,7 +249,26 @@ func (a *attempt) tcp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if a.spec.Bare {
+		return errors.Join(a.stays(c), c.Close())
+	}
 	return a.converseAndHold(ctx, c, c)
+}
+
+// bareTime is how long a bare connection must stay: a proxy that refuses it has accepted it first, and closes it at once.
+const bareTime = time.Second
+
+// stays fails where the other side closes a connection. What it may say first is read and is as good.
+func (a *attempt) stays(c net.Conn) error {
+	if err := c.SetReadDeadline(time.Now().Add(bareTime)); err != nil {
+		return err
+	}
+	err := a.converse(c)
+	var ne net.Error
+	if errors.As(err, &ne) && ne.Timeout() {
+		return nil
+	}
+	return err
 }
 
 // converseAndHold makes the first exchange on a connection, raw or with TLS over it, and closes it unless it is to be held.

@@ -72,6 +72,11 @@ func TestExitCodes(t *testing.T) {
 	defer secure.Close()
 	plainAddr, secureAddr := plain.Listener.Addr().String(), secure.Listener.Addr().String()
 	silent := talker(t, "")
+	sent := make(chan int64, 10)
+	quiet := serving(t, func(c net.Conn) { // says nothing, and notes what it is told
+		n, _ := io.Copy(io.Discard, c)
+		sent <- n
+	})
 	for name, x := range map[string]struct {
 		spec         Spec
 		exit, status int
@@ -89,6 +94,10 @@ func TestExitCodes(t *testing.T) {
 		"tcp banner":              {Spec{URL: "tcp://" + talker(t, "hello")}, 0, 0, "hello"},
 		"tcp closed":              {Spec{URL: "tcp://" + silent}, wire.ExitEmpty, 0, ""},
 		"tcp refused":             {Spec{URL: "tcp://" + refusing(t)}, wire.ExitRefused, 0, ""},
+		"bare":                    {Spec{URL: "tcp://" + quiet, Bare: true}, 0, 0, ""},
+		"bare, and greeted":       {Spec{URL: "tcp://" + talker(t, "hello"), Bare: true}, 0, 0, "hello"},
+		"bare, and closed":        {Spec{URL: "tcp://" + silent, Bare: true}, wire.ExitEmpty, 0, ""},
+		"bare, and refused":       {Spec{URL: "tcp://" + refusing(t), Bare: true}, wire.ExitRefused, 0, ""},
 		"keep":                    {Spec{URL: "keep://" + plainAddr + "/?conn=a"}, 0, 418, ""},
 		"websocket refused":       {Spec{URL: "ws://" + plainAddr + "/"}, 0, 418, ""},
 		"unknown scheme":          {Spec{URL: "gopher://x"}, wire.ExitUsage, 0, ""},
@@ -101,6 +110,9 @@ func TestExitCodes(t *testing.T) {
 		if r.ExitCode == 0 && (r.LocalPort == 0 || r.RemotePort == 0) {
 			t.Errorf("%s: the connection's ends are not reported: %+v", name, r)
 		}
+	}
+	if n := <-sent; n != 0 {
+		t.Errorf("a bare connection has carried %d bytes", n)
 	}
 }
 

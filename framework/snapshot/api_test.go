@@ -55,7 +55,8 @@ func newAPI(t *testing.T, text string) *api {
 
 // resources are all that it has, Secrets among them.
 func (a *api) resources() []verify.Resource {
-	all := append(verify.Resources(), verify.Resource{Kind: "Secret", Name: "secrets"}, verify.Resource{Kind: "ConfigMap", Name: "configmaps"})
+	all := slices.Concat(verify.Resources(), verify.InPlaceResources())
+	all = append(all, verify.Resource{Kind: "Secret", Name: "secrets"}, verify.Resource{Kind: "ConfigMap", Name: "configmaps"})
 	return slices.DeleteFunc(all, func(r verify.Resource) bool { return slices.Contains(a.lacking, r.Kind+"."+r.Group) })
 }
 

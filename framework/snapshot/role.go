@@ -20,9 +20,11 @@ const roleName = "egressctl-verify"
 
 // Role is the ClusterRole that has everything that Take reads, and nothing else. Bound in single namespaces and istio-system, it is
 // enough for Options.Namespaces.
-func Role() *rbacv1.ClusterRole {
+func Role() *rbacv1.ClusterRole { return role(verify.Resources(), verbsOf) }
+
+func role(resources []verify.Resource, verbsOf func(verify.Resource) []string) *rbacv1.ClusterRole {
 	out := &rbacv1.ClusterRole{TypeMeta: metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole"}, ObjectMeta: metav1.ObjectMeta{Name: roleName}}
-	for _, x := range verify.Resources() {
+	for _, x := range resources {
 		verbs := verbsOf(x)
 		i := slices.IndexFunc(out.Rules, func(r rbacv1.PolicyRule) bool { return r.APIGroups[0] == x.Group && slices.Equal(r.Verbs, verbs) })
 		if i < 0 {
@@ -47,8 +49,9 @@ func verbsOf(x verify.Resource) []string {
 }
 
 // RoleYAML is Role as a file for kubectl, with each rule in a line.
-func RoleYAML() []byte {
-	role := Role()
+func RoleYAML() []byte { return roleYAML(Role()) }
+
+func roleYAML(role *rbacv1.ClusterRole) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "apiVersion: %s\nkind: %s\nmetadata: {name: %s}\nrules:\n", role.APIVersion, role.Kind, role.Name)
 	for _, r := range role.Rules {
@@ -78,6 +81,15 @@ func (r *reader) preflight(ctx context.Context) error {
 			return err
 		}
 		missing = append(missing, more...)
+	}
+	if r.o.InPlace {
+		more, err := r.undoable(ctx, missing)
+		if err != nil {
+			return err
+		}
+		if missing = append(missing, more...); len(missing) > 0 {
+			return fmt.Errorf("this user may not\n  %s\n(egressctl verify --print-role --in-place prints a ClusterRole that is enough; nothing was made)", strings.Join(missing, "\n  "))
+		}
 	}
 	return refused(missing)
 }

@@ -34,6 +34,17 @@ type Options struct {
 	Namespaces []string
 	// NoSettings leaves the mesh settings out.
 	NoSettings bool
+	// InPlace says that the cluster is to be asked itself afterwards: what takes notice of pods there is read too, and that this user
+	// may do what asking takes (Actions) is demanded with everything else, before anything is read.
+	InPlace bool
+}
+
+// resources are the kinds that are read.
+func (o Options) resources() []verify.Resource {
+	if o.InPlace {
+		return append(verify.Resources(), verify.InPlaceResources()...)
+	}
+	return verify.Resources()
 }
 
 // Snapshot is what was read of a cluster.
@@ -43,6 +54,8 @@ type Snapshot struct {
 	Set *manifest.Set
 	// Running are the pods that run, by the place of the workload that makes them.
 	Running map[string]verify.Running
+	// Notices are what a reader must know of the reading itself; Set has them too.
+	Notices input.Mistakes
 	// namespace is one of the cluster's, whose uid no other cluster has.
 	namespace string
 	uid       types.UID
@@ -65,7 +78,7 @@ func Take(ctx context.Context, cfg *rest.Config, o Options) (*Snapshot, error) {
 		return nil, fmt.Errorf("read %s: %w", o.Name, err)
 	}
 	set := verify.FromCluster(&manifest.Set{Objects: r.objects, Notices: r.notices}, o.Name)
-	return &Snapshot{Name: o.Name, Set: set, Running: r.running(), namespace: r.namespace, uid: r.uid}, nil
+	return &Snapshot{Name: o.Name, Set: set, Running: r.running(), Notices: r.notices, namespace: r.namespace, uid: r.uid}, nil
 }
 
 // reader reads one cluster.
@@ -122,7 +135,7 @@ func (r *reader) discover(ctx context.Context) error {
 	}
 	lists := map[string]*metav1.APIResourceList{}
 	var lacking []string
-	for _, want := range verify.Resources() {
+	for _, want := range r.o.resources() {
 		s, err := r.find(ctx, groups, want, lists)
 		if err != nil {
 			return err

@@ -122,7 +122,10 @@ func (m *Model) answer(o *Outside, index map[string]manifest.Object, h Heard, q 
 		a.By, a.Because = nil, []why.Reason{{Object: "UDP", What: "is never redirected to a sidecar"}}
 	}
 	a.State = q.stateOf(r)
-	elsewhere := q.Kind != Named && q.Kind != Addressed && r.Server != o.server(q.Host)
+	if o.Blind && r.Got == egress.Direct && around.Captured && m.leavesOut(h.Class.Members[0], r, q.Port) {
+		a.State = Allowed // its sidecar has no line of it, and by an exclusion must not have one
+	}
+	elsewhere := q.Kind != Named && q.Kind != Addressed && !o.Blind && r.Server != o.server(q.Host)
 	switch a.State {
 	case Unproven:
 		a.Unproven = unprovenBy(r)
@@ -138,9 +141,11 @@ func (m *Model) answer(o *Outside, index map[string]manifest.Object, h Heard, q 
 		return a
 	}
 	a.Via, a.Encrypted = Direct, ByNobody
-	a.lands(o, r)
+	if !o.Blind {
+		a.lands(o, r)
+	}
 	if n := len(r.Observations); n > 0 {
-		a.travelled(q, r.Observations[n-1])
+		a.travelled(q, r.Observations[n-1], o.Blind && m.originates(q.Host, q.Port) != "")
 	}
 	if elsewhere {
 		a.State, a.Words = Led, egress.Led.Words()
@@ -170,16 +175,17 @@ func received(r egress.ProbeResult) bool {
 // out says whether a call got out of the mesh, to where it was going: whoever may not call it has a leak, answered or not.
 func (a Answer) out() bool { return a.State == Allowed || a.Arrived }
 
-// travelled says which way an answer took.
-func (a *Answer) travelled(q Question, x egress.Observation) {
+// travelled says which way an answer took. Where the destination does not tell, what the client speaks and what the mesh makes by its
+// rules stand for what arrived.
+func (a *Answer) travelled(q Question, x egress.Observation, originated bool) {
 	for _, hop := range x.Hops {
 		a.Via = gatewayOf(hop.Gateway)
 	}
 	switch {
-	case !x.Encrypted():
-		a.Encrypted = ByNobody
-	case q.speech.scheme == "https":
+	case q.speech.scheme == "https" && (x.Blind || x.Encrypted()):
 		a.Encrypted = ByWorkload
+	case !x.Encrypted() && !originated:
+		a.Encrypted = ByNobody
 	case len(x.Hops) > 0:
 		a.Encrypted = ByGateway
 	default:

@@ -52,7 +52,7 @@ func askable(to, as string) (q Question, why string) {
 	case as != "" && sp.scheme != "http" && sp.scheme != "https":
 		return Question{}, "only http and https are called by another's name"
 	}
-	q = Question{Kind: Named, What: "expected", Host: host, Port: port, As: as, speech: sp}
+	q = Question{Kind: Named, What: "expected", Host: host, Port: port, As: as, speech: sp, sampled: host != u.Hostname()}
 	if as != "" {
 		q.Kind = Lie
 	}

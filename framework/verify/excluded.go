@@ -55,6 +55,24 @@ func (s *seen) excludedBy(a Answer) string {
 	return "they are not redirected to the sidecar"
 }
 
+// leavesOut says whether a workload's annotations, or those of the installation, leave a call to the network that was made to where the
+// client had its connection.
+func (m *Model) leavesOut(w Workload, r egress.ProbeResult, port int) bool {
+	var addresses []netip.Addr
+	for _, x := range r.Observations {
+		if a, err := netip.ParseAddrPort(x.Client.Remote); err == nil {
+			addresses = append(addresses, a.Addr())
+		}
+	}
+	for k, v := range m.Mesh.annotationsOf(w) {
+		if leaves(k, v, addresses, port) {
+			return true
+		}
+	}
+	proxy, _ := m.Mesh.Config["defaultConfig"].(map[string]any)
+	return proxy["interceptionMode"] == noInterception
+}
+
 // annotationsOf are those that a workload's pod has, its own before the installation's.
 func (s Settings) annotationsOf(w Workload) map[string]string {
 	out := map[string]string{}

@@ -12,6 +12,12 @@ import (
 func (r *Report) Markdown() []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Egress: %s\n\n%s\n\n", r.headline(), cell(r.Summary()))
+	for _, l := range r.InPlace.lines() {
+		fmt.Fprintf(&b, "* %s\n", cell(l))
+	}
+	if r.InPlace != nil {
+		fmt.Fprintln(&b)
+	}
 	if r.Base != "" {
 		fmt.Fprintf(&b, "## Since %s: %s\n\n", cell(r.Base), r.changeSummary())
 		if len(r.Changes) > 0 {
@@ -49,7 +55,7 @@ func (r *Report) Markdown() []byte {
 	for _, x := range []struct {
 		title string
 		lines []string
-	}{{"Assumed", r.Assumed}, {"Not taken over", lines(r.Mistakes)}, {"Notes", lines(r.Notices)}, {"Ignored", r.ignoredLines()}, {"Faults", r.Faults}} {
+	}{{"Assumed", r.Assumed}, {capitalized(r.untaken()), lines(r.Mistakes)}, {"Notes", lines(r.Notices)}, {"Ignored", r.ignoredLines()}, {"Faults", r.Faults}} {
 		if len(x.lines) == 0 {
 			continue
 		}
@@ -60,6 +66,8 @@ func (r *Report) Markdown() []byte {
 	}
 	return []byte(b.String())
 }
+
+func capitalized(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 func (r *Report) headline() string {
 	switch {
@@ -110,7 +118,7 @@ func (r *Report) JUnit() ([]byte, error) {
 			failed[from+" "+c.To+asText(c.As)] = junit.Why{Message: fmt.Sprintf("opens: was %s, is %s", c.Before, c.After), Type: string(c.Kind), Text: bySources(c.By)}
 		}
 	}
-	s := junit.Suite{Name: "egress", Time: junit.Seconds(r.Took)}
+	s := junit.Suite{Name: r.suite(), Time: junit.Seconds(r.Took)}
 	for _, a := range r.Answers {
 		for _, w := range r.workloadsOf(a.From) {
 			c := junit.Case{Name: a.To + asText(a.As), Classname: "egress." + w}
@@ -126,6 +134,14 @@ func (r *Report) JUnit() ([]byte, error) {
 		s.Cases = append(s.Cases, junit.Case{Name: "input", Classname: "egress.verify", Error: &junit.Why{Message: all[0], Type: "partial", Text: strings.Join(all, "\n")}})
 	}
 	return junit.Write(s.Name, s)
+}
+
+// suite is the name of all test cases.
+func (r *Report) suite() string {
+	if r.InPlace != nil {
+		return "egress, asked in place of " + r.InPlace.Cluster
+	}
+	return "egress"
 }
 
 // workloadsOf are all of the class whose first one is named.

@@ -20,6 +20,8 @@ type Outside struct {
 	Questions []Question
 	// Lacking are hosts that there is no stand-in for.
 	Lacking input.Mistakes
+	// Blind says that it is the real outside, which does not tell what arrived.
+	Blind bool
 	// names are what people call a stand-in whose name is made up.
 	names map[string]string
 	all   *internet.Hosts

@@ -51,6 +51,10 @@ type Question struct {
 
 	speech speech
 	server string // the stand-in that it leads to, where the name is the mesh's own; "" for what is called
+	// sampled says that the name is made up below a wildcard, and no object has it.
+	sampled bool
+	// gentle is how it is asked in place; "" is as in the dry mesh.
+	gentle gentleness
 }
 
 // Source is an object and where it is written.
@@ -108,7 +112,12 @@ func (p *planner) ask(q Question, asker manifest.Object) {
 	}
 	if p.asked[q.Key()] {
 		for i := range p.out.Questions {
-			if have := &p.out.Questions[i]; have.Key() == q.Key() && len(about) > 0 && !slices.Contains(have.About, about[0]) {
+			have := &p.out.Questions[i]
+			if have.Key() != q.Key() {
+				continue
+			}
+			have.sampled = have.sampled && q.sampled
+			if len(about) > 0 && !slices.Contains(have.About, about[0]) {
 				have.About = append(have.About, about[0])
 			}
 		}
@@ -153,7 +162,7 @@ func (p *planner) askName(host string, port entryPort, sp speech, x manifest.Obj
 		ways = append(ways, usual)
 	}
 	for _, w := range ways {
-		p.ask(Question{Kind: Named, Host: name, Port: port.number, speech: w}, x)
+		p.ask(Question{Kind: Named, Host: name, Port: port.number, speech: w, sampled: name != host}, x)
 		if w.service.Kind == internet.Either && w.scheme != "grpc" {
 			p.byName[Stranger].serve(port.number, web)
 			p.ask(Question{Kind: Lie, To: target(w.scheme, Stranger, port.number), As: name, Host: Stranger, Port: port.number, speech: w}, x)
@@ -278,6 +287,12 @@ func (q Question) Probe(client string) egress.Probe {
 	p := egress.Probe{From: client, URL: target(q.speech.scheme, q.Host, q.Port) + pagePath(q.speech.scheme), Send: q.speech.send, Server: q.server, ArrivesAt: egress.ByPhase[string]{}}
 	for _, ph := range egress.Phases() {
 		p.ArrivesAt[ph] = egress.Anywhere
+	}
+	switch q.gentle {
+	case bareConnection:
+		p.Send, p.Bare = "", true
+	case handshakeAlone:
+		p.URL, p.Send = target("tls", q.Host, q.Port), ""
 	}
 	if q.As != "" { // the stranger is dialled, and called by another's name
 		p.Connect = net.JoinHostPort(q.Host, strconv.Itoa(q.Port))

@@ -16,6 +16,8 @@ const ReportVersion = 1
 type Report struct {
 	Version int    `json:"version"`
 	Istio   string `json:"istio"`
+	// InPlace says how it was asked in a cluster itself; nil where it was in a dry mesh.
+	InPlace *InPlace `json:"inPlace,omitempty"`
 	// Others are versions of Istio that were asked the same: what comes out otherwise there is among Surprises.
 	Others []string `json:"others,omitempty"`
 	// Base is the commit that Changes are counted from; "" for none.

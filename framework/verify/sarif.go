@@ -190,6 +190,9 @@ func (w *sarifWriter) invocation() *sarif.Invocation {
 		out.WithExecutionSuccessful(false)
 		out.AddToolExecutionNotification(sarif.NewNotification().WithLevel(sarif.LevelError).WithMessage(sarif.NewTextMessage(text)))
 	}
+	for _, l := range w.r.InPlace.lines() {
+		out.AddToolExecutionNotification(sarif.NewNotification().WithLevel(sarif.LevelNote).WithMessage(sarif.NewTextMessage(l)))
+	}
 	for _, f := range w.r.Faults {
 		failed(f)
 	}

@@ -106,7 +106,7 @@ func (s *seen) aroundGateway() []Surprise {
 	var out []Surprise
 	told := map[string]bool{}
 	for _, through := range s.answers {
-		if through.State != Allowed || through.Via == Direct || told[through.Landed] {
+		if through.State != Allowed || through.Via == Direct || through.Landed == "" || told[through.Landed] {
 			continue
 		}
 		var proof []string
@@ -281,6 +281,9 @@ func (s *seen) portName() []Surprise {
 
 // noEffect finds objects for hosts outside that no answer goes by.
 func (s *seen) noEffect() []Surprise {
+	if s.m.asked {
+		return nil // in place, not everything is asked that an object could be about
+	}
 	used := map[string]bool{}
 	for _, a := range s.answers {
 		for _, x := range a.By {

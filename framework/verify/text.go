@@ -43,6 +43,9 @@ func (r *Report) WriteText(w io.Writer, t Text) error {
 
 // preface says what a reader must know before anything else.
 func (r *Report) preface(b *strings.Builder) {
+	for _, l := range r.InPlace.lines() {
+		fmt.Fprintln(b, l)
+	}
 	for _, a := range r.Assumed {
 		fmt.Fprintln(b, "assumed: "+a)
 	}
@@ -53,11 +56,19 @@ func (r *Report) preface(b *strings.Builder) {
 		fmt.Fprintln(b, "note: "+n.Error())
 	}
 	for _, m := range r.Mistakes {
-		fmt.Fprintln(b, "not taken over: "+m.Error())
+		fmt.Fprintf(b, "%s: %s\n", r.untaken(), m.Error())
 	}
 	if b.Len() > 0 {
 		fmt.Fprintln(b)
 	}
+}
+
+// untaken is what mistakes are, in words: asked in place, nothing is taken over.
+func (r *Report) untaken() string {
+	if r.InPlace != nil {
+		return "not proven"
+	}
+	return "not taken over"
 }
 
 const (
@@ -230,7 +241,7 @@ func (r *Report) Summary() string {
 	for _, c := range r.Classes {
 		workloads += len(c.Workloads)
 	}
-	s := fmt.Sprintf("%d workloads in %d classes, %d questions each, on Istio %s: %d allowed, %d blocked, %d fail, %d unproven; %d surprises", workloads, len(r.Classes), r.Questions, r.versions(),
+	s := fmt.Sprintf("%d workloads in %d classes, %d questions each, %son Istio %s: %d allowed, %d blocked, %d fail, %d unproven; %d surprises", workloads, len(r.Classes), r.Questions, map[bool]string{true: "in place, "}[r.InPlace != nil], r.versions(),
 		r.Count(Allowed), r.Count(Blocked)+r.Count(Led), r.Count(Fails), r.Count(Unproven), len(r.Surprises))
 	if r.Expected != "" {
 		s += fmt.Sprintf("; %d answers not as %s expects", len(r.Deviations), r.Expected)

@@ -38,6 +38,7 @@ type Model struct {
 	// Notices are what is taken over otherwise than written.
 	Notices input.Mistakes
 
+	asked   bool            // in place
 	refused map[string]bool // objects that the mesh did not take
 	unasked []Workload      // whose stand-ins did not start
 }
@@ -65,6 +66,9 @@ type ModelOptions struct {
 	MeshConfig *manifest.Object
 	// Running are the pods of workloads of a live cluster, by the place of their objects; nil for files.
 	Running map[string]Running
+	// InPlace says that the cluster is asked itself, and no dry mesh: nothing has to be taken over, and nobody stands in for a workload
+	// that nobody has written.
+	InPlace bool
 }
 
 // role is what becomes of objects of a kind.
@@ -151,6 +155,9 @@ func NewModel(set *manifest.Set, o ModelOptions) *Model {
 	}
 	slices.SortFunc(b.m.Ignored, func(x, y Ignored) int { return strings.Compare(x.Kind, y.Kind) })
 	b.finish()
+	if o.InPlace {
+		b.m.inPlace()
+	}
 	return b.m
 }
 

@@ -58,6 +58,9 @@ const defaultAccount = "default"
 
 // strangers adds the workloads that nobody has written.
 func (b *builder) strangers() {
+	if b.o.InPlace {
+		return
+	}
 	for name := range b.spaces {
 		lives := slices.ContainsFunc(b.m.Workloads, func(w Workload) bool { return w.Namespace == name })
 		if lives || name == RootNamespace || uninjected(name) {
