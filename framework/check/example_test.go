@@ -35,7 +35,7 @@ func ExampleWrite() {
 	check.Write(os.Stdout, "cases", mistakes, notices)
 	// Output:
 	// cases/bank.yaml:4: field "ulr" is unknown
-	//     did you mean url? allowed: accessLog, args, arrival, arrivals, arrivesAt, command, connect, counts, dead, encrypted, from, hold, output, overflow, parallel, repeat, sameOutput, send, server, sni, spread, through, url, versions, want, within
+	//     did you mean url? allowed: accessLog, args, arrival, arrivals, arrivesAt, command, connect, counts, dead, encrypted, from, gatewayLog, hold, output, overflow, parallel, repeat, sameOutput, send, server, sni, spread, through, url, versions, want, within
 }
 
 // The path of a file of a folder, as somebody can open it from here.
