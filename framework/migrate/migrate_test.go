@@ -161,7 +161,6 @@ func TestEgressRules(t *testing.T) {
 	}
 }
 
-// What cannot be read for what it says it is: file, line, reason.
 // entry is a ServiceEntry of a version, with fields of its spec.
 func entry(version, fields string) string {
 	return "apiVersion: networking.istio.io/" + version + "\nkind: ServiceEntry\nmetadata: {name: x}\nspec:\n  " + fields + "\n"
@@ -199,6 +198,22 @@ func TestNumberAsText(t *testing.T) {
 	}
 }
 
+// What protobuf's JSON, the API server and Istio take as a value stays one.
+func TestValues(t *testing.T) {
+	for name, in := range map[string]string{
+		"durations":       strings.Replace(entry("v1alpha3", "http: [{timeout: 1m30s}, {timeout: 0.5s}, {timeout: 1h}]"), "ServiceEntry", "VirtualService", 1),
+		"wrappers":        strings.Replace(entry("v1alpha3", "trafficPolicy: {outlierDetection: {consecutive5xxErrors: 0, consecutiveGatewayErrors: 0x7}}"), "ServiceEntry", "DestinationRule", 1),
+		"enums":           entry("v1alpha3", "hosts: [a.example]\n  resolution: DNS_ROUND_ROBIN\n  location: MESH_INTERNAL"),
+		"a number's edge": entry("v1alpha3", "ports: [{number: 4294967295, name: a, protocol: HTTP}, {number: 8_0, name: b, protocol: HTTP}]"),
+		"nothing":         entry("v1alpha3", "hosts: null\n  ports: null\n  resolution: null"),
+	} {
+		if r, err := migrate.File("rules.yaml", []byte(in)); err != nil || len(r.Notes) > 0 || string(r.YAML) != strings.Replace(in, "v1alpha3", "v1", 1) {
+			t.Errorf("%s: %v, %v", name, err, r)
+		}
+	}
+}
+
+// What cannot be read for what it says it is: file, line, reason.
 func TestMalformed(t *testing.T) {
 	good := rule("a", "[{port: 80, protocol: http}]")
 	for want, in := range map[string]string{
@@ -209,26 +224,34 @@ func TestMalformed(t *testing.T) {
 		"rules.yaml:6: EgressRule \"r\": protocol \"car": rule("a", "[{port: 80, protocol: carrier-pigeon}]"),
 		`rules.yaml:4: EgressRule "r": spec.destination`: rule("", "[]"),
 		"EgressRule without a name: metadata.name":       strings.Replace(good, "name: r, ", "", 1),
-		"rules.yaml:9":                                                    good + "---\nkind: EgressRule\nmetadata: {name: b, name: c}",
-		"this is no YAML":                                                 good + "---\n{",
-		`rules.yaml:13: EgressRul`:                                        good + "---\n" + rule("a", "[{port: 80, protocol: x}]"),
-		"rules.yaml:3: this document does not begin":                      utf16("a: 1\n---\nb: 2\n"),
-		"leave out %YAML":                                                 "%YAML 1.1\n---\n" + good,
-		`rules.yaml:5: RouteRule "x": field "routes"`:                     "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {name: x}\nspec:\n  routes: []\n  destination: {name: a}\n",
-		`rules.yaml:4: RouteRule "x": spec.destination must`:              "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {name: x}\nspec: {}\n",
-		`rules.yaml:6: DestinationPolicy "x": field "maxConn`:             "apiVersion: config.istio.io/v1alpha2\nkind: DestinationPolicy\nmetadata: {name: x}\nspec:\n  destination: {name: a}\n  circuitBreaker: {simpleCb: {maxConn: 1}}\n",
-		`rules.yaml:6: ServiceEntry "x": number must be a whole number`:   entry("v1alpha3", "hosts: [a.example]\n  ports: [{number: eighty, protocol: HTTP, name: http}]"),
-		`rules.yaml:5: ServiceEntry "x": hosts must be a list`:            entry("v1beta1", "hosts: a.example"),
-		`rules.yaml:5: ServiceEntry "x": hosts[1] must be text`:           entry("v1beta1", "hosts: [a.example, 7]"),
-		`rules.yaml:5: ServiceEntry "x": labels.app must be text`:         entry("v1", "endpoints: [{address: 1.2.3.4, labels: {app: 1}}]"),
-		`rules.yaml:5: ServiceEntry "x": ports[0] must be a mapping`:      entry("v1alpha3", "ports: [80]"),
-		`rules.yaml:5: ServiceEntry "x": resolution must be text`:         entry("v1alpha3", "resolution: [DNS]"),
-		`rules.yaml:4: ServiceEntry "x": spec must be a mapping`:          "apiVersion: networking.istio.io/v1alpha3\nkind: ServiceEntry\nmetadata: {name: x}\nspec: [nonsense]\n",
-		`rules.yaml:5: VirtualService "x": http must be a list`:           strings.Replace(entry("v1alpha3", "http: nonsense"), "ServiceEntry", "VirtualService", 1),
-		`rules.yaml:5: VirtualService "x": timeout must be text`:          strings.Replace(entry("v1alpha3", "http: [{timeout: 5}]"), "ServiceEntry", "VirtualService", 1),
-		`rules.yaml:5: DestinationRule "x": maxConnections must be a who`: strings.Replace(entry("v1alpha3", "trafficPolicy: {connectionPool: {tcp: {maxConnections: many}}}"), "ServiceEntry", "DestinationRule", 1),
-		`rules.yaml:5: Sidecar "x": captureMode must be text`:             strings.Replace(entry("v1", "egress: [{captureMode: true}]"), "ServiceEntry", "Sidecar", 1),
-		`rules.yaml:4: ExternalService "x": spec.hosts`:                   "apiVersion: networking.istio.io/v1alpha3\nkind: ExternalService\nmetadata: {name: x}\nspec: {ports: []}\n",
+		"rules.yaml:9":                                                                      good + "---\nkind: EgressRule\nmetadata: {name: b, name: c}",
+		"this is no YAML":                                                                   good + "---\n{",
+		`rules.yaml:13: EgressRul`:                                                          good + "---\n" + rule("a", "[{port: 80, protocol: x}]"),
+		"rules.yaml:3: this document does not begin":                                        utf16("a: 1\n---\nb: 2\n"),
+		"leave out %YAML":                                                                   "%YAML 1.1\n---\n" + good,
+		`rules.yaml:5: RouteRule "x": field "routes"`:                                       "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {name: x}\nspec:\n  routes: []\n  destination: {name: a}\n",
+		`rules.yaml:4: RouteRule "x": spec.destination must`:                                "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {name: x}\nspec: {}\n",
+		`rules.yaml:6: DestinationPolicy "x": field "maxConn`:                               "apiVersion: config.istio.io/v1alpha2\nkind: DestinationPolicy\nmetadata: {name: x}\nspec:\n  destination: {name: a}\n  circuitBreaker: {simpleCb: {maxConn: 1}}\n",
+		`rules.yaml:6: ServiceEntry "x": number must be a whole number`:                     entry("v1alpha3", "hosts: [a.example]\n  ports: [{number: eighty, protocol: HTTP, name: http}]"),
+		`rules.yaml:5: ServiceEntry "x": hosts must be a list`:                              entry("v1beta1", "hosts: a.example"),
+		`rules.yaml:5: ServiceEntry "x": hosts[1] must be text`:                             entry("v1beta1", "hosts: [a.example, 7]"),
+		`rules.yaml:5: ServiceEntry "x": labels.app must be text`:                           entry("v1", "endpoints: [{address: 1.2.3.4, labels: {app: 1}}]"),
+		`rules.yaml:5: ServiceEntry "x": ports[0] must be a mapping`:                        entry("v1alpha3", "ports: [80]"),
+		`rules.yaml:5: ServiceEntry "x": resolution must be text`:                           entry("v1alpha3", "resolution: [DNS]"),
+		`rules.yaml:4: ServiceEntry "x": spec must be a mapping`:                            "apiVersion: networking.istio.io/v1alpha3\nkind: ServiceEntry\nmetadata: {name: x}\nspec: [nonsense]\n",
+		`rules.yaml:5: VirtualService "x": http must be a list`:                             strings.Replace(entry("v1alpha3", "http: nonsense"), "ServiceEntry", "VirtualService", 1),
+		`rules.yaml:5: VirtualService "x": timeout must be text`:                            strings.Replace(entry("v1alpha3", "http: [{timeout: 5}]"), "ServiceEntry", "VirtualService", 1),
+		`rules.yaml:5: DestinationRule "x": maxConnections must be a who`:                   strings.Replace(entry("v1alpha3", "trafficPolicy: {connectionPool: {tcp: {maxConnections: many}}}"), "ServiceEntry", "DestinationRule", 1),
+		`rules.yaml:5: Sidecar "x": captureMode must be text`:                               strings.Replace(entry("v1", "egress: [{captureMode: true}]"), "ServiceEntry", "Sidecar", 1),
+		`rules.yaml:5: ServiceEntry "x": resolution "DNSS" is unknown; known: NONE, STATIC`: entry("v1alpha3", "resolution: DNSS"),
+		`rules.yaml:5: ServiceEntry "x": number is -1, which is out of range`:               entry("v1alpha3", "ports: [{number: -1, protocol: HTTP, name: http}]"),
+		`rules.yaml:5: ServiceEntry "x": number must be a whole number`:                     entry("v1alpha3", "ports: [{number: \"-1\", protocol: HTTP, name: http}]"),
+		`rules.yaml:5: ServiceEntry "x": ports[1] must not be empty`:                        entry("v1alpha3", "ports: [{number: 80, protocol: HTTP, name: http}, null]"),
+		`rules.yaml:5: VirtualService "x": timeout "soon" is no duration`:                   strings.Replace(entry("v1beta1", "http: [{timeout: soon}]"), "ServiceEntry", "VirtualService", 1),
+		`rules.yaml:5: DestinationRule "x": consecutive5xxErrors is -2, which is out of`:    strings.Replace(entry("v1beta1", "trafficPolicy: {outlierDetection: {consecutive5xxErrors: -2}}"), "ServiceEntry", "DestinationRule", 1),
+		`rules.yaml:6: RouteRule "x": timeout "soon" is no duration`:                        "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {name: x}\nspec:\n  destination: {name: a}\n  httpReqTimeout: {simpleTimeout: {timeout: soon}}\n",
+		`rules.yaml:6: DestinationPolicy "x": maxConnections must be a whole number`:        "apiVersion: config.istio.io/v1alpha2\nkind: DestinationPolicy\nmetadata: {name: x}\nspec:\n  destination: {name: a}\n  circuitBreaker: {simpleCb: {maxConnections: many}}\n",
+		`rules.yaml:4: ExternalService "x": spec.hosts`:                                     "apiVersion: networking.istio.io/v1alpha3\nkind: ExternalService\nmetadata: {name: x}\nspec: {ports: []}\n",
 	} {
 		if _, err := migrate.File("rules.yaml", []byte(in)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)

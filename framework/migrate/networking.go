@@ -42,7 +42,6 @@ func (e *editor) networking(n *input.Node, kind string) error {
 	}
 	e.replace(input.Value(n, "apiVersion"), current)
 	e.replace(input.Value(n, "kind"), kind)
-	e.wrong = nil
 	if spec != nil && spec.ShortTag() != "!!null" {
 		if spec.Kind != yamlv3.MappingNode {
 			return e.mistake(spec, "spec must be a mapping")
@@ -50,15 +49,21 @@ func (e *editor) networking(n *input.Node, kind string) error {
 		if kind == "DestinationRule" && index(spec, "host") < 0 { // its name before 0.8
 			e.rename(spec, "name", "host")
 		}
-		e.fields(spec, message.ProtoReflect().Descriptor())
-		if e.wrong != nil {
-			return e.wrong
+		if err := e.checked(spec, message); err != nil {
+			return err
 		}
 	}
 	if len(e.words) > before || e.rebuilt && !rebuilt {
 		e.res.Changed++
 	}
 	return nil
+}
+
+// checked migrates the fields of a spec, and returns the first value that its field cannot have.
+func (e *editor) checked(spec *input.Node, message proto.Message) error {
+	e.wrong = nil
+	e.fields(spec, message.ProtoReflect().Descriptor())
+	return e.wrong
 }
 
 // fields migrates the fields of a message and of all below it.

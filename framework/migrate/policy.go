@@ -63,8 +63,7 @@ func (e *editor) destinationPolicy(n, resolved *input.Node) error {
 	e.head(n, "DestinationRule")
 	e.rebuilt = true
 	spec.Content, spec.Style = rule.Content, 0
-	e.fields(spec, (&networkingv1.DestinationRule{}).ProtoReflect().Descriptor())
-	return nil
+	return e.checked(spec, &networkingv1.DestinationRule{})
 }
 
 // breaker spreads a simple circuit breaker over a traffic policy.

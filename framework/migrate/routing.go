@@ -129,8 +129,7 @@ func (e *editor) routeRule(n, resolved *input.Node) error {
 	take(input.At(spec, "destination"), hosts.Content[0])
 	spec.Content = hosts.Content
 	spec.Style = 0
-	e.fields(spec, (&networkingv1.VirtualService{}).ProtoReflect().Descriptor())
-	return nil
+	return e.checked(spec, &networkingv1.VirtualService{})
 }
 
 // single notes a second VirtualService of a host: sidecars read one for each.

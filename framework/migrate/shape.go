@@ -3,6 +3,8 @@ package migrate
 import (
 	"fmt"
 	"strconv"
+	"strings"
+	"time"
 
 	yamlv3 "go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -38,6 +40,10 @@ func (e *editor) shape(key string, v *input.Node, f protoreflect.FieldDescriptor
 			return
 		}
 		for i, c := range v.Content {
+			if c.ShortTag() == "!!null" { // an item cannot be left out by being empty
+				e.expect(c, "%s[%d] must not be empty", key, i)
+				continue
+			}
 			e.one(fmt.Sprintf("%s[%d]", key, i), c, f)
 		}
 	default:
@@ -70,22 +76,59 @@ func (e *editor) one(key string, v *input.Node, f protoreflect.FieldDescriptor) 
 	case protoreflect.StringKind, protoreflect.BytesKind, protoreflect.EnumKind:
 		if tag != "!!str" && tag != "!!timestamp" { // which JSON does not know
 			e.expect(v, "%s must be text", key)
+			return
 		}
+		e.spelled(key, v, f)
 	case protoreflect.DoubleKind, protoreflect.FloatKind:
 		if tag != "!!int" && tag != "!!float" {
 			e.expect(v, "%s must be a number", key)
 		}
 	case protoreflect.MessageKind, protoreflect.GroupKind:
 	default:
-		if _, err := strconv.ParseInt(v.Value, 0, 64); tag == "!!str" && err == nil { // which istiod took before there were schemas
+		if fits := whole(v.Value, kind); tag == "!!str" && fits { // which istiod took before there were schemas
 			e.note(v, "%s is a number now, and was text", key)
 			e.rebuilt = true
 			v.SetString(v.Value)
 			v.Tag, v.Style = "!!int", 0
 		} else if tag != "!!int" {
 			e.expect(v, "%s must be a whole number", key)
+		} else if !fits {
+			e.expect(v, "%s is %s, which is out of range", key, v.Value)
 		}
 	}
+}
+
+// spelled notes a mistake in text that only some words may be: the names of an enum, and durations.
+func (e *editor) spelled(key string, v *input.Node, f protoreflect.FieldDescriptor) {
+	switch {
+	case f.Enum() != nil && f.Enum().Values().ByName(protoreflect.Name(v.Value)) == nil:
+		var known []string
+		for i := range f.Enum().Values().Len() {
+			known = append(known, string(f.Enum().Values().Get(i).Name()))
+		}
+		e.expect(v, "%s %q is unknown; known: %s", key, v.Value, strings.Join(known, ", "))
+	case f.Message() != nil && f.Message().FullName() == "google.protobuf.Duration":
+		if _, err := time.ParseDuration(v.Value); err != nil { // as the API server reads it, and Istio: minutes and hours too
+			e.expect(v, "%s %q is no duration, such as 10s or 1.5h", key, v.Value)
+		}
+	}
+}
+
+// whole says whether text is a whole number that a field of this kind can have.
+func whole(text string, kind protoreflect.Kind) bool {
+	text = strings.TrimPrefix(strings.ReplaceAll(text, "_", ""), "+") // as YAML has it
+	var err error
+	switch kind {
+	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
+		_, err = strconv.ParseUint(text, 0, 32)
+	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
+		_, err = strconv.ParseUint(text, 0, 64)
+	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind:
+		_, err = strconv.ParseInt(text, 0, 64)
+	default:
+		_, err = strconv.ParseInt(text, 0, 32)
+	}
+	return err == nil
 }
 
 // expect keeps the first mistake of an object.
