@@ -213,6 +213,29 @@ func TestValues(t *testing.T) {
 	}
 }
 
+// Istio 0.1 kept every rule as an IstioConfig, whose name says which one it is.
+func TestWrappedRules(t *testing.T) {
+	wrapped := func(name, spec string) string {
+		return "apiVersion: istio.io/v1alpha1\nkind: IstioConfig\nmetadata: {name: " + name + "}\nspec: " + spec + "\n"
+	}
+	r, err := migrate.File("rules.yaml", []byte(wrapped("egress-rule-cnn", "{name: cnn, domains: [cnn.com], ports: [{port: 80, protocol: http}]}")))
+	if err != nil || r.Left > 0 || strings.Join(valid(t, r.YAML), " ") != "ServiceEntry" || !strings.Contains(string(r.YAML), "cnn.com") {
+		t.Errorf("%v, %v", err, r)
+	}
+	for name, want := range map[string]string{
+		"route-rule-x":           "a VirtualService says the same",
+		"destination-policy-a-b": "a DestinationRule says the same",
+		"ingress-rule-x":         "a Gateway with a VirtualService says the same",
+		"x":                      "no current object of Istio does what istio.io/v1alpha1 IstioConfig did",
+	} {
+		in := wrapped(name, "{destination: a.default.svc.cluster.local}")
+		r, err := migrate.File("rules.yaml", []byte(in))
+		if err != nil || r.Left != 1 || string(r.YAML) != in || !strings.Contains(fmt.Sprint(r.Notes), want) {
+			t.Errorf("%s: %v, %v", name, err, r)
+		}
+	}
+}
+
 // What cannot be read for what it says it is: file, line, reason.
 func TestMalformed(t *testing.T) {
 	good := rule("a", "[{port: 80, protocol: http}]")

@@ -19,6 +19,13 @@ const (
 // legacyTypes are the kinds as Istio 0.1 named them, in a field type.
 var legacyTypes = map[string]string{"egress-rule": "EgressRule", "route-rule": "RouteRule", "destination-policy": "DestinationPolicy"}
 
+// wrapper is the kind of every rule that Istio 0.1 kept in Kubernetes. Its name begins with the type of the rule, and its spec is
+// the rule (istio/pilot adapter/config/tpr/conversion.go).
+const wrapper = "IstioConfig"
+
+// wrappedRules are types of the rules in it, with what says the same today. Their fields have other names than those that are read here.
+var wrappedRules = map[string]string{"route-rule-": "a VirtualService", "destination-policy-": "a DestinationRule", "ingress-rule-": "a Gateway with a VirtualService"}
+
 // gone are groups about other things than routing, with what took their place (release notes of Istio 1.6).
 var gone = map[string]string{
 	"authentication.istio.io": "PeerAuthentication and RequestAuthentication of security.istio.io/v1 say the same",
@@ -58,6 +65,9 @@ func (e *editor) object(n, resolved *input.Node) ([]*input.Node, error) {
 		kind = legacy
 	}
 	e.label = kind + " " + name(n)
+	if g == firstGroup && kind == wrapper && strings.HasPrefix(textOf(n, "metadata", "name"), "egress-rule-") {
+		kind = "EgressRule"
+	}
 	legacy := g == legacyGroup || g == firstGroup || g == group && v == "v1alpha1" || g == "" && v == ""
 	switch {
 	case legacy && kind == "EgressRule":
@@ -70,6 +80,10 @@ func (e *editor) object(n, resolved *input.Node) ([]*input.Node, error) {
 		e.res.Left++
 		e.note(n, "left as it is: no Istio since 1.6 reads %s; %s", g+"/"+v, gone[g])
 		return nil, nil
+	case g == firstGroup && kind == wrapper && held(n) != "":
+		e.res.Left++
+		e.note(n, "left as it is: it has a rule in the words of Istio 0.1, which are not read here; %s says the same", held(n))
+		return nil, nil
 	case g == legacyGroup || g == firstGroup:
 		e.res.Left++
 		e.note(n, "left as it is: no current object of Istio does what %s %s did", g+"/"+v, kind)
@@ -78,6 +92,16 @@ func (e *editor) object(n, resolved *input.Node) ([]*input.Node, error) {
 		return nil, e.networking(n, kind)
 	}
 	return nil, nil
+}
+
+// held is what says today what the rule in a wrapper said; "" where its name does not tell which rule that is.
+func held(n *input.Node) string {
+	for prefix, today := range wrappedRules {
+		if strings.HasPrefix(textOf(n, "metadata", "name"), prefix) {
+			return today
+		}
+	}
+	return ""
 }
 
 // name is the name of an object, quoted; of one of the earliest form too.
@@ -116,11 +140,14 @@ func (e *editor) head(n *input.Node, kind string) {
 	for _, from := range []*input.Node{n, input.Value(n, "spec")} {
 		for _, field := range []string{"name", "namespace"} {
 			v := input.Value(from, field)
-			if v == nil || index(meta, field) >= 0 || from != n && (field != "name" || kind != "ServiceEntry") {
+			inSpec := from != n && field == "name" && kind == "ServiceEntry"
+			if v == nil || from != n && !inSpec || from == n && index(meta, field) >= 0 {
 				continue
 			}
 			e.remove(from, field)
-			e.set(meta, field, v)
+			if index(meta, field) < 0 {
+				e.set(meta, field, v)
+			}
 		}
 	}
 }
