@@ -105,7 +105,7 @@ func (r *runFlags) run(cmd *cobra.Command) error {
 		defer cancel()
 	}
 	r.sel.against = r.o.circumstances(cmd)
-	what, err := r.sel.load(ctx)
+	what, err := r.sel.load(cmd.Context()) // whatever the time: reports are of cases, which are read in a moment
 	none := errors.Is(err, errNoneFailed)
 	switch {
 	case err != nil && !none:

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -126,6 +128,7 @@ func TestWhereAViewIsShown(t *testing.T) {
 
 // actor stands in for a session: it tells what a session tells, and prints what one prints, hostile text included.
 type actor struct {
+	rising func()                // while the cluster comes up
 	during func(context.Context) // while a case runs
 	err    error
 	viewed bool // there is a terminal
@@ -149,6 +152,9 @@ func (c actor) conduct(ctx context.Context, o harness.Options, how conducted) (*
 	o.Progress.Start("istiod", "1.31", components.Build)
 	step("components in the cache")
 	o.Progress.Done("istiod", time.Second, nil)
+	if c.rising != nil {
+		c.rising()
+	}
 	if c.err != nil {
 		return nil, c.err
 	}
@@ -164,6 +170,9 @@ func (c actor) conduct(ctx context.Context, o harness.Options, how conducted) (*
 		}
 		if c.during != nil {
 			c.during(ctx)
+		}
+		if ctx.Err() != nil {
+			res = schedule.Unfinished(ctx, egress.Result{Case: x, Took: res.Took})
 		}
 		o.OnStage.Hear(x, schedule.StageVerdict)
 		how.tell.result(res)
@@ -183,8 +192,55 @@ func threeCases(t *testing.T) []string {
 	return []string{"run", "--provider", "existing", "--kubeconfig", os.DevNull, "--case", "http-serviceentry,tcp-cidr-v1,dns-auto-stable", "--out", t.TempDir()}
 }
 
+// watched is a terminal, of which somebody may wait until something stands there.
+type watched struct {
+	*terminaltest.Terminal
+	written chan struct{} // something was; holds one
+}
+
+func (w watched) Write(b []byte) (int, error) {
+	n, err := w.Terminal.Write(b)
+	select {
+	case w.written <- struct{}{}:
+	default: // whoever waits has not looked yet
+	}
+	return n, err
+}
+
+// patience is after which time a test gives up to wait for what never comes.
+const patience = time.Minute
+
+// await waits until all of the texts stand there at once.
+func (w watched) await(t *testing.T, texts ...string) {
+	t.Helper()
+	over := time.After(patience)
+	for {
+		got := w.String()
+		missing := slices.DeleteFunc(slices.Clone(texts), func(s string) bool { return strings.Contains(got, s) })
+		if len(missing) == 0 {
+			return
+		}
+		select {
+		case <-w.written:
+		case <-over:
+			t.Errorf("%q is not shown:\n%s", missing, got)
+			return
+		}
+	}
+}
+
 // onTTY runs a command on a terminal of so many columns, and returns what stands there at the end.
 func onTTY(t *testing.T, columns uint16, c actor, args ...string) (code int, term *terminaltest.Terminal) {
+	t.Helper()
+	seen := watched{terminaltest.New(int(columns), ttyRows), make(chan struct{}, 1)}
+	return seen.run(t, columns, c, args...), seen.Terminal
+}
+
+// ttyRows is how many the terminals of tests have.
+const ttyRows = 24
+
+// run runs a command on the terminal.
+func (w watched) run(t *testing.T, columns uint16, c actor, args ...string) (code int) {
 	t.Helper()
 	for k, v := range map[string]string{"TERM": "xterm", "CI": "", "NO_COLOR": ""} {
 		t.Setenv(k, v)
@@ -194,18 +250,16 @@ func onTTY(t *testing.T, columns uint16, c actor, args ...string) (code int, ter
 		t.Fatal(err)
 	}
 	defer master.Close()
-	const rows = 24
-	if err := pty.Setsize(tty, &pty.Winsize{Rows: rows, Cols: columns}); err != nil {
+	if err := pty.Setsize(tty, &pty.Winsize{Rows: ttyRows, Cols: columns}); err != nil {
 		t.Fatal(err)
 	}
-	term = terminaltest.New(int(columns), rows)
 	var reading sync.WaitGroup
-	reading.Go(func() { io.Copy(crlf{term}, master) })
+	reading.Go(func() { io.Copy(crlf{w}, master) })
 	c.viewed = true
 	code = runWith(args, tty, tty, c.conduct)
 	tty.Close()
 	reading.Wait()
-	return code, term
+	return code
 }
 
 // crlf undoes what the kernel does to line feeds.
@@ -218,8 +272,18 @@ func (c crlf) Write(b []byte) (int, error) {
 
 func TestRunOnATerminal(t *testing.T) {
 	for _, columns := range []uint16{120, 30} {
-		code, term := onTTY(t, columns, actor{}, threeCases(t)...)
+		term, ran := watched{terminaltest.New(int(columns), ttyRows), make(chan struct{}, 1)}, 0
+		code := term.run(t, columns, actor{
+			rising: func() { term.await(t, "starting the cluster's ") },
+			during: func(context.Context) { // the view is what stands there while it runs
+				term.await(t, fmt.Sprintf("%d of 3 cases, ", ran), "  lane 1 ", "  applied ")
+				ran++
+			},
+		}, threeCases(t)...)
 		got := term.String()
+		if ran != 3 {
+			t.Errorf("%d columns: %d cases ran", columns, ran)
+		}
 		for _, want := range []string{
 			"components: istiod done after 1s", "components in the cache", `a warning with \x1b]0;a title\x07 and a\x0dreturn`,
 			"violates       http-serviceentry", "VIOLATES http-serviceentry", `violates http-serviceentry: it is \x1b[2Jnot so`, "3 cases in", "2 conform, 1 violate", "report: ",
@@ -228,7 +292,7 @@ func TestRunOnATerminal(t *testing.T) {
 				t.Errorf("%d columns: %q stands there %d times", columns, want, strings.Count(got, want))
 			}
 		}
-		for _, not := range []string{"lane 1", "of 3 cases", "last:", "making", "conforms       dns-auto-stable"} {
+		for _, not := range []string{"lane 1", "of 3 cases", "last:", "making", "starting", "conforms       dns-auto-stable"} {
 			if strings.Contains(got, not) {
 				t.Errorf("%d columns: %q is left on the terminal", columns, not)
 			}
@@ -269,6 +333,30 @@ func TestInterruptOnATerminal(t *testing.T) {
 		if strings.Count(got, want) != 1 || strings.Contains(got, "lane 1") {
 			t.Errorf("%q stands there %d times in\n%s", want, strings.Count(got, want), got)
 		}
+	}
+}
+
+// A run that takes too long ends: what had no verdict is inconclusive and unfinished, its report says why, and the run exits 2. The
+// time is over before the first case, however fast the machine is.
+func TestRunOutOfTime(t *testing.T) {
+	var out, errOut bytes.Buffer
+	args := threeCases(t)
+	folder := args[len(args)-1]
+	code := runWith(append(args, "--timeout", "1ns"), &out, &errOut, actor{during: func(ctx context.Context) { <-ctx.Done() }}.conduct)
+	if code != exitFault || !strings.Contains(out.String(), "3 inconclusive") || strings.Contains(errOut.String(), "cleaning up") {
+		t.Errorf("exit %d, %s%s", code, out.String(), errOut.String())
+	}
+	r, err := report.Read(filepath.Join(folder, "report.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range r.Cases {
+		if c.Verdict != egress.Inconclusive || !c.Unfinished || c.Why != "it has taken longer than --timeout 1ns" {
+			t.Errorf("%s is %s: %q", c.Case.Name, c.Verdict, c.Why)
+		}
+	}
+	if len(r.Cases) != 3 {
+		t.Errorf("%d cases", len(r.Cases))
 	}
 }
 

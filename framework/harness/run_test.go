@@ -83,19 +83,20 @@ func list() []egress.Case {
 // The report of a run that is over before it begins has all cases, and says why.
 func TestRunInADeadCluster(t *testing.T) {
 	for name, x := range map[string]struct {
-		end    func(*mortal, context.CancelFunc)
+		end    func(*mortal, context.CancelCauseFunc)
 		faults []string
 	}{
-		"it died":           {func(m *mortal, _ context.CancelFunc) { m.die(errors.New("etcd ended")) }, []string{"the cluster died: etcd ended", "5 cases have no verdict"}},
-		"it was taken down": {func(m *mortal, _ context.CancelFunc) { m.die(nil) }, []string{"the cluster died: somebody took it down", "5 cases have no verdict"}},
-		"interrupted":       {func(_ *mortal, cancel context.CancelFunc) { cancel() }, []string{"interrupted: 5 cases have no verdict"}},
+		"it died":           {func(m *mortal, _ context.CancelCauseFunc) { m.die(errors.New("etcd ended")) }, []string{"the cluster died: etcd ended", "5 cases have no verdict"}},
+		"it was taken down": {func(m *mortal, _ context.CancelCauseFunc) { m.die(nil) }, []string{"the cluster died: somebody took it down", "5 cases have no verdict"}},
+		"interrupted":       {func(_ *mortal, cancel context.CancelCauseFunc) { cancel(nil) }, []string{"interrupted: 5 cases have no verdict"}},
+		"out of time":       {func(_ *mortal, cancel context.CancelCauseFunc) { cancel(errors.New("longer than --timeout 10m")) }, []string{"longer than --timeout 10m", "5 cases have no verdict"}},
 	} {
 		s, m := scheduled(2)
-		ctx, cancel := context.WithCancel(t.Context())
+		ctx, cancel := context.WithCancelCause(t.Context())
 		x.end(m, cancel)
 		heard := map[string]int{}
 		rep := s.Run(ctx, list(), nil, func(r egress.Result) { heard[r.Case.Name]++ })
-		cancel()
+		cancel(nil)
 		if rep.ExitCode() != 2 || !slices.Equal(rep.Faults, x.faults) || len(rep.Cases) != len(list()) {
 			t.Errorf("%s: exit %d, %d cases, faults %q", name, rep.ExitCode(), len(rep.Cases), rep.Faults)
 		}
@@ -103,6 +104,9 @@ func TestRunInADeadCluster(t *testing.T) {
 			r := rep.Cases[i]
 			if r.Case.Name != c.Name || heard[c.Name] != 1 || r.Started.IsZero() || r.Rerun != "again "+c.Name {
 				t.Errorf("%s: case %d is %s, heard %d times: %+v", name, i, r.Case.Name, heard[c.Name], r)
+			}
+			if why := strings.TrimSuffix(x.faults[0], ": 5 cases have no verdict"); r.Unfinished && (r.Verdict != egress.Inconclusive || !strings.HasPrefix(r.Why, why)) {
+				t.Errorf("%s: case %s is %s, and does not say that %s: %q", name, c.Name, r.Verdict, why, r.Why)
 			}
 		}
 	}
