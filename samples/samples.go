@@ -13,5 +13,5 @@ var AppSource string
 
 // FS holds the manifests.
 //
-//go:embed curl/*.yaml sleep/*.yaml egresshttpbin/*.yaml
+//go:embed curl/*.yaml sleep/*.yaml egresshttpbin/*.yaml egresshttpbin/*.yml
 var FS embed.FS
