@@ -116,7 +116,7 @@ func upCommand(o *options) *cobra.Command {
 			} else if err == nil {
 				return fmt.Errorf("cluster %q: %w; use it, take it down with egressctl down --name %s, or choose another --name", o.name, cluster.ErrExists, o.name)
 			}
-			s, err := harness.Up(cmd.Context(), ho)
+			s, err := raise(cmd.Context(), ho, o.steps(cmd), harness.Up)
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"sync"
@@ -74,4 +75,15 @@ func tell(o *harness.Options, w io.Writer, p plain, title string, verbose bool) 
 	live := v.run(title, p, verbose)
 	o.OnStep, o.OnStage = live.onStep, live.onStage
 	return live
+}
+
+// opener is harness.Up, or what else brings a session up with all that it needs.
+type opener func(context.Context, harness.Options) (*harness.Session, error)
+
+// raise brings a session up, and shows the steps of it in the view that is below the writer, until it is up or has failed. Where
+// there is no view, its lines are all.
+func raise(ctx context.Context, o harness.Options, w io.Writer, up opener) (*harness.Session, error) {
+	told := tell(&o, w, plain{w: w}, "", false)
+	defer told.over()
+	return up(ctx, o)
 }

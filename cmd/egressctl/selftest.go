@@ -82,7 +82,7 @@ func (o *options) ensureCluster(cmd *cobra.Command) (down func() error, err erro
 	if err != nil {
 		return nil, err
 	}
-	s, err := harness.Up(cmd.Context(), ho)
+	s, err := raise(cmd.Context(), ho, o.steps(cmd), harness.Up)
 	if err != nil {
 		return nil, err
 	}

@@ -212,7 +212,7 @@ func (x *verification) run(cmd *cobra.Command, tell func(*verify.Report) error) 
 	if err := x.flags.live.isAnother(ctx, x.harness); err != nil {
 		return nil, err
 	}
-	s, err := harness.Open(ctx, x.harness)
+	s, err := raise(ctx, x.harness, x.flags.o.steps(cmd), harness.Open)
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,7 @@ import (
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/report"
 	"mesh-egress-conformance/framework/schedule"
+	"mesh-egress-conformance/framework/terminal"
 	"mesh-egress-conformance/framework/terminal/terminaltest"
 )
 
@@ -357,6 +358,37 @@ func TestRunOutOfTime(t *testing.T) {
 	}
 	if len(r.Cases) != 3 {
 		t.Errorf("%d cases", len(r.Cases))
+	}
+}
+
+// What brings a cluster up and no more shows how far it is, on a terminal alone, and nothing of it stays.
+func TestRaiseOnATerminal(t *testing.T) {
+	failed := errors.New("no room")
+	term := terminaltest.New(100, 5)
+	v := newView(terminal.New(term, term.Size))
+	defer v.close()
+	_, err := raise(t.Context(), harness.Options{}, v, func(_ context.Context, o harness.Options) (*harness.Session, error) {
+		if got := term.String(); !strings.Contains(got, "looking for the cluster and its components, ") {
+			t.Errorf("at first: %q", got)
+		}
+		fmt.Fprintln(v, "  1.50s  components in the cache")
+		o.OnStep("components in the cache")
+		if got := term.String(); !strings.Contains(got, "1.50s  components in the cache\nstarting the cluster's processes, ") || strings.Contains(got, "looking") {
+			t.Errorf("after a step: %q", got)
+		}
+		return nil, failed
+	})
+	if got := term.String(); !errors.Is(err, failed) || got != "  1.50s  components in the cache" {
+		t.Errorf("%v, and %q is left", err, got)
+	}
+	var piped bytes.Buffer
+	if _, err := raise(t.Context(), harness.Options{}, &piped, func(_ context.Context, o harness.Options) (*harness.Session, error) {
+		if o.OnStep != nil || o.OnStage != nil {
+			t.Error("somebody hears of steps that nobody sees")
+		}
+		return nil, failed
+	}); !errors.Is(err, failed) || piped.Len() > 0 {
+		t.Errorf("%v, %q", err, piped.String())
 	}
 }
 
