@@ -160,15 +160,26 @@ func (v *verifyFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	return v.reported(cmd, start, func(to *report.Folder, tell tellReport) (*verify.Report, error) {
+		x.out = to
+		return x.run(cmd, tell)
+	})
+}
+
+// tellReport writes a report to wherever it was asked for.
+type tellReport func(*verify.Report) error
+
+// reported runs a verification that tells its report to the terminal and the folder of --out, and makes the exit status of it.
+func (v *verifyFlags) reported(cmd *cobra.Command, start time.Time, run func(*report.Folder, tellReport) (*verify.Report, error)) error {
 	var to *report.Folder
 	if v.out != "" {
+		var err error
 		if to, err = openReports(v.out); err != nil {
 			return err
 		}
 		defer to.Close()
 	}
-	x.out = to
-	rep, err := x.run(cmd, func(rep *verify.Report) error {
+	rep, err := run(to, func(rep *verify.Report) error {
 		rep.Took = time.Since(start).Seconds()
 		return v.tell(cmd, rep, to)
 	})

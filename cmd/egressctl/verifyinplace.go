@@ -89,24 +89,7 @@ func (v *verifyFlags) runInPlace(cmd *cobra.Command, start time.Time) error {
 	if err != nil {
 		return err
 	}
-	var to *report.Folder
-	if v.out != "" {
-		if to, err = openReports(v.out); err != nil {
-			return err
-		}
-		defer to.Close()
-	}
-	rep, err := x.run(cmd, func(rep *verify.Report) error {
-		rep.Took = time.Since(start).Seconds()
-		return v.tell(cmd, rep, to)
-	})
-	if err != nil {
-		return err
-	}
-	if code := rep.ExitCode(); code != exitOK {
-		return &exitError{code: code}
-	}
-	return nil
+	return v.reported(cmd, start, func(_ *report.Folder, tell tellReport) (*verify.Report, error) { return x.run(cmd, tell) })
 }
 
 // prepareInPlace reads the cluster and says what is to be asked; it makes nothing.
