@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -71,21 +72,14 @@ func (s *Session) useExisting(ctx context.Context, store *components.Store) erro
 // existingEnvironment makes the environment of an existing cluster, and an internet of pods unless the live one is
 // wanted.
 func (s *Session) existingEnvironment(ctx context.Context, store *components.Store, found mesh.Found, beyond map[string][]string) error {
-	anyUser, err := s.openShift()
+	e, err := s.guestEnvironment(ctx, store, found)
 	if err != nil {
 		return err
 	}
-	image := s.opts.ClientImage
-	if image == "" {
-		image = defaultClientImage
-	}
-	e := environment{cluster: s.env.cluster, facts: s.env.cluster.Facts(), hosts: s.opts.Hosts, revision: found.Revision}
 	bounds := existing.Constraints{Hosts: e.hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, Beyond: beyond, OwnPolicy: found.Policy != egress.RegistryOnly, Live: s.opts.Internet == cluster.Live, OwnIstio: s.made.istio != nil}
 	e.constraints = []constraint{{"on somebody else's cluster", bounds.SkipReason}, {"on somebody else's cluster", families{clients: s.opts.Clients}.dualStack}}
-	e.custom = &pods.Customization{Image: image, AnyUser: anyUser, Inject: injectionLabel(found), Policies: func(namespace string) []*fixture.Object { return policies(found, namespace) }}
-	if e.custom.Agent, err = components.Agent(ctx, store, s.opts.Progress); err != nil {
-		return err
-	}
+	e.custom.Inject = injectionLabel(found)
+	e.custom.Policies = func(namespace string) []*fixture.Object { return policies(found, namespace) }
 	f := &e.facts
 	f.Istio, f.IstioTag, f.Envoy, f.Internet = found.Version, found.Release, "of Istio "+found.Release, s.opts.Internet
 	f.Notes = append(f.Notes, fmt.Sprintf("the cluster and its Istio (revision %s, mesh-wide outbound policy %s) belong to somebody else", found.Revision, found.Policy))
@@ -93,7 +87,7 @@ func (s *Session) existingEnvironment(ctx context.Context, store *components.Sto
 		f.Features = nil
 		f.Notes = append(f.Notes, "the internet is the live one: no arrival log, two witnesses and the control client")
 	} else {
-		in, err := s.startPodInternet(ctx, image, anyUser, bounds.Names(s.opts.Cases))
+		in, err := s.startPodInternet(ctx, e.custom, bounds.Names(s.opts.Cases))
 		if err != nil {
 			return err
 		}
@@ -109,14 +103,26 @@ func (s *Session) existingEnvironment(ctx context.Context, store *components.Sto
 	return nil
 }
 
+// guestEnvironment is what every session in somebody else's cluster has: that cluster, and pods of an image that it can pull.
+func (s *Session) guestEnvironment(ctx context.Context, store *components.Store, found mesh.Found) (environment, error) {
+	e := environment{cluster: s.env.cluster, facts: s.env.cluster.Facts(), hosts: s.opts.Hosts, revision: found.Revision}
+	e.custom = &pods.Customization{Image: cmp.Or(s.opts.ClientImage, defaultClientImage)}
+	var err error
+	if e.custom.AnyUser, err = s.openShift(); err != nil {
+		return e, err
+	}
+	e.custom.Agent, err = components.Agent(ctx, store, s.opts.Progress)
+	return e, err
+}
+
 // startPodInternet starts the pods that play the internet.
-func (s *Session) startPodInternet(ctx context.Context, image string, anyUser bool, names []string) (*existing.Internet, error) {
+func (s *Session) startPodInternet(ctx context.Context, as *pods.Customization, names []string) (*existing.Internet, error) {
 	program, err := components.Self()
 	if err != nil {
 		return nil, err
 	}
 	in, err := existing.StartInternet(ctx, existing.InternetOptions{
-		Config: s.env.cluster.RESTConfig(), Clientset: s.cs, Fixtures: s.fix, Run: s.run, Image: image, Hosts: s.opts.Hosts, Names: names, Program: program, Limits: s.opts.Limits, AnyUser: anyUser,
+		Config: s.env.cluster.RESTConfig(), Clientset: s.cs, Fixtures: s.fix, Run: s.run, Image: as.Image, Hosts: s.opts.Hosts, Names: names, Program: program, Limits: s.opts.Limits, AnyUser: as.AnyUser,
 	})
 	if err == nil {
 		s.times.mark(stepInternet)

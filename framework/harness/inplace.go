@@ -13,7 +13,6 @@ import (
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/mesh"
-	"mesh-egress-conformance/framework/pods"
 	"mesh-egress-conformance/framework/provider"
 	"mesh-egress-conformance/framework/why"
 )
@@ -107,23 +106,14 @@ func (s *Session) useInPlace(ctx context.Context, store *components.Store, in In
 
 // inPlaceEnvironment makes the environment, and the pods that play the outside unless the real one is called.
 func (s *Session) inPlaceEnvironment(ctx context.Context, store *components.Store, found mesh.Found, in InPlaceOptions) error {
-	anyUser, err := s.openShift()
+	e, err := s.guestEnvironment(ctx, store, found)
 	if err != nil {
 		return err
 	}
-	image := s.opts.ClientImage
-	if image == "" {
-		image = defaultClientImage
-	}
-	e := environment{cluster: s.env.cluster, facts: s.env.cluster.Facts(), hosts: s.opts.Hosts, revision: found.Revision}
 	e.facts.Istio, e.facts.IstioTag, e.facts.Internet, e.facts.Features = found.Version, found.Release, cluster.Live, nil
-	e.custom = &pods.Customization{Image: image, AnyUser: anyUser}
-	if e.custom.Agent, err = components.Agent(ctx, store, s.opts.Progress); err != nil {
-		return err
-	}
 	if in.Hosts != nil {
 		s.opts.Hosts, e.hosts = in.Hosts, in.Hosts
-		played, err := s.startPodInternet(ctx, image, anyUser, in.Players)
+		played, err := s.startPodInternet(ctx, e.custom, in.Players)
 		if err != nil {
 			return err
 		}
