@@ -24,7 +24,7 @@ type Options struct {
 	Hub         string // registry that mirrors the official ones, e.g. "registry.example.com/mirror"
 	// Also are further versions, as Istio names one, whose istiod and proxy can run in the cluster beside its own.
 	Also []string
-	// AlsoCached are further ones, minor versions that Also does not have: those count of which every part is in the cache.
+	// AlsoCached are further ones, which are left out where Also has their minor version, or some part of theirs is not in the cache.
 	AlsoCached []string
 	Progress   Progress
 }
@@ -103,7 +103,15 @@ func fetch(ctx context.Context, st *Store, cat *Catalogue, o Options) (*Set, err
 	if err := f.images(ctx); err != nil {
 		return nil, err
 	}
-	for _, version := range slices.Concat(o.Also, f.cached()) {
+	for _, version := range o.Also {
+		if err := f.also(ctx, version); err != nil {
+			return nil, err
+		}
+	}
+	for _, version := range o.AlsoCached {
+		if !f.cached(version) {
+			continue
+		}
 		if err := f.also(ctx, version); err != nil {
 			return nil, err
 		}

@@ -6,8 +6,7 @@ import (
 	"slices"
 )
 
-// also adds the images of a further Istio to the set, from the source that the set itself has. Of its programs istioctl
-// is left out: the set's own is what people use.
+// also adds the images of a further Istio to the set, from the source that the set itself has.
 func (f *fetcher) also(ctx context.Context, version string) error {
 	istio, err := f.cat.FindIstio(version)
 	if err != nil {
@@ -26,8 +25,7 @@ func (f *fetcher) also(ctx context.Context, version string) error {
 	if more.set.Module, err = more.istioFolder(ctx, istio); err != nil {
 		return fmt.Errorf("charts of Istio %s: %w", istio.Version, err)
 	}
-	parts := slices.DeleteFunc(f.cat.istioParts(istio), func(p Part) bool { return p.Name == "istioctl" })
-	if err := more.parts(ctx, parts); err != nil {
+	if err := more.parts(ctx, f.cat.furtherParts(istio)); err != nil {
 		return fmt.Errorf("further Istio %s: %w", istio.Release, err)
 	}
 	of := Further{Istio: istio, Module: more.set.Module, Parts: map[string]Entry{}}
@@ -51,32 +49,27 @@ func (f *fetcher) also(ctx context.Context, version string) error {
 	return nil
 }
 
-// cached are the versions of AlsoCached that can be in the set without anything being made.
-func (f *fetcher) cached() []string {
-	var out []string
-	for _, version := range f.opts.AlsoCached {
-		istio, err := f.cat.FindIstio(version)
-		if err != nil || istio.ChartsOf != "" && f.set.Source == Build || f.set.room(istio, version) != nil || slices.ContainsFunc(f.opts.Also, func(asked string) bool {
-			i, err := f.cat.FindIstio(asked)
-			return err == nil && i.Version == istio.Version
-		}) {
-			continue
-		}
-		one := &fetcher{opts: f.opts, cat: f.cat, set: &Set{Istio: istio, Source: f.set.Source}}
-		recipes := []Recipe{moduleRecipe(istio.Module)}
-		for _, p := range f.cat.istioParts(istio) {
-			if p.Name == "istioctl" {
-				continue
-			}
-			if r, err := one.recipe(p, f.set.Source); err == nil {
-				recipes = append(recipes, r)
-			}
-		}
-		if !slices.ContainsFunc(recipes, func(r Recipe) bool { _, err := f.store.Lookup(r); return err != nil }) {
-			out = append(out, version)
-		}
+// cached says whether a further Istio can be in the set without anything being made.
+func (f *fetcher) cached(version string) bool {
+	istio, err := f.cat.FindIstio(version)
+	if err != nil || f.set.Source == Build && istio.ChartsOf != "" || f.set.room(istio, version) != nil {
+		return false
 	}
-	return out
+	one := &fetcher{opts: f.opts, cat: f.cat, set: &Set{Istio: istio, Source: f.set.Source}}
+	recipes := []Recipe{moduleRecipe(istio.Module)}
+	for _, p := range f.cat.furtherParts(istio) {
+		r, err := one.recipe(p, f.set.Source)
+		if err != nil {
+			return false
+		}
+		recipes = append(recipes, r)
+	}
+	return !slices.ContainsFunc(recipes, func(r Recipe) bool { _, err := f.store.Lookup(r); return err != nil })
+}
+
+// furtherParts are those of an Istio beside the one of a set: istioctl is left out, since the set's own is what people use.
+func (c *Catalogue) furtherParts(i Istio) []Part {
+	return slices.DeleteFunc(c.istioParts(i), func(p Part) bool { return p.Name == "istioctl" })
 }
 
 // room says why a further Istio cannot be in the set: each minor version can be there once, since that is how revisions

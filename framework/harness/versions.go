@@ -30,16 +30,23 @@ func versionsOf(v egress.Revision, f cluster.Facts) (istiod, proxy cluster.Istio
 	return istiod, proxy, err
 }
 
+// revisionsOf are those to which a case's clients are bound.
+func revisionsOf(c egress.Case, clients []egress.Client) []egress.Revision {
+	var out []egress.Revision
+	for _, n := range c.Clients() {
+		if i := slices.IndexFunc(clients, func(x egress.Client) bool { return x.Name == n }); i >= 0 && clients[i].Istiod != nil {
+			out = append(out, *clients[i].Istiod)
+		}
+	}
+	return out
+}
+
 // versionsFor are the versions beside that of a cluster to which clients of cases are bound.
 func versionsFor(cases []egress.Case, clients []egress.Client, own string) []string {
 	var out []string
 	for _, c := range cases {
-		for _, n := range c.Clients() {
-			i := slices.IndexFunc(clients, func(x egress.Client) bool { return x.Name == n })
-			if i < 0 || clients[i].Istiod == nil {
-				continue
-			}
-			istiod, proxy, err := clients[i].Istiod.Versions(own)
+		for _, r := range revisionsOf(c, clients) {
+			istiod, proxy, err := r.Versions(own)
 			if err != nil {
 				continue // which the case is skipped for
 			}
@@ -99,12 +106,8 @@ type lacksVersions struct {
 
 // skipReason says which image a case lacks; "" for none.
 func (l lacksVersions) skipReason(c egress.Case) (string, error) {
-	for _, n := range c.Clients() {
-		i := slices.IndexFunc(l.clients, func(x egress.Client) bool { return x.Name == n })
-		if i < 0 || l.clients[i].Istiod == nil {
-			continue
-		}
-		if _, _, err := versionsOf(*l.clients[i].Istiod, l.facts); err != nil {
+	for _, r := range revisionsOf(c, l.clients) {
+		if _, _, err := versionsOf(r, l.facts); err != nil {
 			return err.Error(), nil //nolint:nilerr // what is missing is the reason
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"mesh-egress-conformance/framework/compare"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/report/reporttest"
 )
 
 // result is a case with one probe, which wants an outcome in every phase, and what it came to in each.
@@ -103,53 +104,23 @@ func render(t *testing.T, c *compare.Comparison) rendered {
 	return rendered{string(b), root}
 }
 
-// elements are those of a tag and a class; "" is any.
-func elements(root *html.Node, tag, class string) []*html.Node {
-	var out []*html.Node
-	for n := range root.Descendants() {
-		if n.Type == html.ElementNode && n.Data == tag && (class == "" || slices.Contains(strings.Fields(attr(n, "class")), class)) {
-			out = append(out, n)
-		}
-	}
-	return out
-}
-
-func attr(n *html.Node, name string) string {
-	for _, a := range n.Attr {
-		if a.Key == name {
-			return a.Val
-		}
-	}
-	return ""
-}
-
-func textOf(n *html.Node) string {
-	var b strings.Builder
-	for c := range n.Descendants() {
-		if c.Type == html.TextNode {
-			b.WriteString(c.Data)
-		}
-	}
-	return b.String()
-}
-
 func TestGridHasEveryCell(t *testing.T) {
 	c := all(t)
 	p := render(t, c)
-	bodies := elements(p.root, "tbody", "case")
+	bodies := reporttest.Elements(p.root, "tbody", "case")
 	if len(bodies) != len(c.Cases) {
 		t.Errorf("%d cases of %d", len(bodies), len(c.Cases))
 	}
 	got := map[string]string{}
 	for _, b := range bodies {
 		var cells []string
-		for i, td := range elements(b, "td", "cell") {
-			if attr(td, "data-h") != c.Columns[i].Name {
-				t.Errorf("%s: a cell of %s in the place of %s", attr(b, "data-name"), attr(td, "data-h"), c.Columns[i].Name)
+		for i, td := range reporttest.Elements(b, "td", "cell") {
+			if reporttest.Attr(td, "data-h") != c.Columns[i].Name {
+				t.Errorf("%s: a cell of %s in the place of %s", reporttest.Attr(b, "data-name"), reporttest.Attr(td, "data-h"), c.Columns[i].Name)
 			}
-			cells = append(cells, textOf(td))
+			cells = append(cells, reporttest.Text(td))
 		}
-		got[attr(b, "data-name")] = strings.Join(cells, " | ")
+		got[reporttest.Attr(b, "data-name")] = strings.Join(cells, " | ")
 	}
 	for _, r := range c.Rows() {
 		for i, v := range r.Verdicts {
@@ -172,12 +143,12 @@ func TestGridHasEveryCell(t *testing.T) {
 			t.Errorf("%s:\n%s, want\n%s", name, got[name], want)
 		}
 	}
-	for _, h := range elements(p.root, "th", "") {
-		if attr(h, "scope") == "" {
-			t.Errorf("a header without scope: %s", textOf(h))
+	for _, h := range reporttest.Elements(p.root, "th", "") {
+		if reporttest.Attr(h, "scope") == "" {
+			t.Errorf("a header without scope: %s", reporttest.Text(h))
 		}
 	}
-	main := textOf(elements(p.root, "main", "")[0])
+	main := reporttest.Text(reporttest.Elements(p.root, "main", "")[0])
 	for _, want := range []string{
 		"1.30: NO RUN: no such image", "no run: no such image", "1.31: FAULT: clean-up: a namespace stayed", // a column that failed says so
 		"known (behaviour-changed) 1.29 → 1.31: it is announced", "releasenotes/notes/1.yaml, issue 58244", "because of http-worse", "the case itself changed", "nobody saw it", "releasenotes/notes/2.yaml",
@@ -194,8 +165,8 @@ func TestWhatDiffers(t *testing.T) {
 	if !strings.Contains(p.text, `<td class="mono">client → http://httpbin.org/tls-other</td><td>blocked or allowed</td><td>allowed</td><td>–</td><td>blocked (502)</td>`) {
 		t.Error("what all versions wanted is not said once")
 	}
-	for _, b := range elements(p.root, "tbody", "case") {
-		name, open := attr(b, "data-name"), elements(b, "details", "")
+	for _, b := range reporttest.Elements(p.root, "tbody", "case") {
+		name, open := reporttest.Attr(b, "data-name"), reporttest.Elements(b, "details", "")
 		if quiet := strings.HasSuffix(name, "same") || name == "quiet-idle"; quiet != (len(open) == 0) && name != "quiet-same" {
 			t.Errorf("%s has %d parts that open", name, len(open))
 		}
@@ -203,11 +174,11 @@ func TestWhatDiffers(t *testing.T) {
 			continue
 		}
 		var rows []string
-		for _, tr := range elements(elements(b, "table", "attempts")[0], "tr", "") {
+		for _, tr := range reporttest.Elements(reporttest.Elements(b, "table", "attempts")[0], "tr", "") {
 			var cells []string
 			for c := range tr.ChildNodes() {
 				if c.Type == html.ElementNode {
-					cells = append(cells, textOf(c))
+					cells = append(cells, reporttest.Text(c))
 				}
 			}
 			rows = append(rows, strings.Join(cells, " | "))
@@ -225,8 +196,8 @@ func TestWhatDiffers(t *testing.T) {
 // The worst comes first: areas, and the cases of each.
 func TestOrder(t *testing.T) {
 	var got []string
-	for _, b := range elements(render(t, all(t)).root, "tbody", "case") {
-		got = append(got, attr(b, "data-name"))
+	for _, b := range reporttest.Elements(render(t, all(t)).root, "tbody", "case") {
+		got = append(got, reporttest.Attr(b, "data-name"))
 	}
 	if want := []string{"http-worse", "http-better", "http-gone", "http-new", "http-same", "dns-open", "dns-changed", "tls-other", "tls-known", "quiet-same", "quiet-idle"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
@@ -250,9 +221,9 @@ func TestHeadlines(t *testing.T) {
 		{compared(t, nil, column(t, "1.30", one(conforms, ok)), column(t, "1.31", one(conforms, ok))), "conforms", "Nothing has changed", "Exit status 0: no regression, and all runs are there. With --strict it is 0 too: each change is explained."},
 	} {
 		p := render(t, x.c)
-		h := elements(p.root, "h1", "")[0]
-		if textOf(h) != x.text || attr(h, "class") != "v-"+x.class || textOf(elements(p.root, "p", "exit")[0]) != x.exits {
-			t.Errorf("%s %q, %q; want %s %q, %q", attr(h, "class"), textOf(h), textOf(elements(p.root, "p", "exit")[0]), x.class, x.text, x.exits)
+		h := reporttest.Elements(p.root, "h1", "")[0]
+		if reporttest.Text(h) != x.text || reporttest.Attr(h, "class") != "v-"+x.class || reporttest.Text(reporttest.Elements(p.root, "p", "exit")[0]) != x.exits {
+			t.Errorf("%s %q, %q; want %s %q, %q", reporttest.Attr(h, "class"), reporttest.Text(h), reporttest.Text(reporttest.Elements(p.root, "p", "exit")[0]), x.class, x.text, x.exits)
 		}
 	}
 }
@@ -284,9 +255,9 @@ func TestNothingIsAskedOfAnyNetwork(t *testing.T) {
 		t.Errorf("%d links to the page of 1.31", beside)
 	}
 	var csp string
-	for _, m := range elements(p.root, "meta", "") {
-		if attr(m, "http-equiv") == "Content-Security-Policy" {
-			csp = attr(m, "content")
+	for _, m := range reporttest.Elements(p.root, "meta", "") {
+		if reporttest.Attr(m, "http-equiv") == "Content-Security-Policy" {
+			csp = reporttest.Attr(m, "content")
 		}
 	}
 	if !strings.HasPrefix(csp, "default-src 'none'; ") || strings.Contains(csp, "unsafe") || strings.Contains(csp, "connect-src") {
@@ -295,8 +266,8 @@ func TestNothingIsAskedOfAnyNetwork(t *testing.T) {
 	if strings.Contains(pageCSS, "url(") || strings.Contains(pageCSS, "@import") {
 		t.Error("the style asks for something")
 	}
-	for _, s := range append(elements(p.root, "style", ""), elements(p.root, "script", "")...) {
-		sum := sha256.Sum256([]byte(textOf(s)))
+	for _, s := range append(reporttest.Elements(p.root, "style", ""), reporttest.Elements(p.root, "script", "")...) {
+		sum := sha256.Sum256([]byte(reporttest.Text(s)))
 		if !strings.Contains(csp, base64.StdEncoding.EncodeToString(sum[:])) {
 			t.Errorf("the policy has no digest of <%s>", s.Data)
 		}
@@ -339,14 +310,14 @@ func TestTextsStayTexts(t *testing.T) {
 	}
 	plain, p := render(t, spoil(t, "x")), render(t, spoil(t, bad))
 	for _, tag := range []string{"script", "img", "style", "button", "table", "td", "a", "details"} {
-		if got, want := len(elements(p.root, tag, "")), len(elements(plain.root, tag, "")); got != want || tag != "img" && want == 0 {
+		if got, want := len(reporttest.Elements(p.root, tag, "")), len(reporttest.Elements(plain.root, tag, "")); got != want || tag != "img" && want == 0 {
 			t.Errorf("%d <%s>, without the hostile texts %d", got, tag, want)
 		}
 	}
 	if i := strings.IndexFunc(p.text, func(r rune) bool { return r != '\n' && !unicode.IsGraphic(r) }); i >= 0 {
 		t.Errorf("the page has %q", p.text[i:i+4])
 	}
-	if text := textOf(elements(p.root, "main", "")[0]); !strings.Contains(text, `<img src=x onerror=alert(2)>"'`+"`"+`--><!--\x1b[31m\u202e\x00`) {
+	if text := reporttest.Text(reporttest.Elements(p.root, "main", "")[0]); !strings.Contains(text, `<img src=x onerror=alert(2)>"'`+"`"+`--><!--\x1b[31m\u202e\x00`) {
 		t.Error("the texts are lost")
 	}
 }
@@ -381,8 +352,8 @@ func TestClasses(t *testing.T) {
 		if meanings[class] == "" || !strings.Contains(ownCSS, ".k-"+string(class)) {
 			t.Errorf("%s has no meaning, or no colour", class)
 		}
-		if !slices.ContainsFunc(elements(p.root, "input", ""), func(n *html.Node) bool {
-			return attr(n, "value") == string(class) && !slices.ContainsFunc(n.Attr, func(a html.Attribute) bool { return a.Key == "disabled" })
+		if !slices.ContainsFunc(reporttest.Elements(p.root, "input", ""), func(n *html.Node) bool {
+			return reporttest.Attr(n, "value") == string(class) && !slices.ContainsFunc(n.Attr, func(a html.Attribute) bool { return a.Key == "disabled" })
 		}) {
 			t.Errorf("%s has no filter that can be chosen", class)
 		}

@@ -121,43 +121,18 @@ func render(t *testing.T, r *report.Report) rendered {
 
 // elements are those of a tag.
 func (p rendered) elements(tag string) []*html.Node {
-	var out []*html.Node
-	for n := range p.root.Descendants() {
-		if n.Type == html.ElementNode && n.Data == tag {
-			out = append(out, n)
-		}
-	}
-	return out
-}
-
-func attr(n *html.Node, name string) string {
-	for _, a := range n.Attr {
-		if a.Key == name {
-			return a.Val
-		}
-	}
-	return ""
-}
-
-func textOf(n *html.Node) string {
-	var b strings.Builder
-	for c := range n.Descendants() {
-		if c.Type == html.TextNode {
-			b.WriteString(c.Data)
-		}
-	}
-	return b.String()
+	return reporttest.Elements(p.root, tag, "")
 }
 
 // detail is what the page carries of its case number i.
 func (p rendered) detail(t *testing.T, i int) (d detail) {
 	t.Helper()
 	for _, s := range p.elements("script") {
-		if attr(s, "id") != "data" {
+		if reporttest.Attr(s, "id") != "data" {
 			continue
 		}
 		var all data
-		if err := json.Unmarshal([]byte(textOf(s)), &all); err != nil {
+		if err := json.Unmarshal([]byte(reporttest.Text(s)), &all); err != nil {
 			t.Fatal(err)
 		}
 		b, err := base64.StdEncoding.DecodeString(all.Cases[i])
@@ -184,20 +159,20 @@ func TestTableHasEveryCell(t *testing.T) {
 	p := render(t, all())
 	var cells, heads int
 	for _, b := range p.elements("button") {
-		if attr(b, "data-ph") != "" {
+		if reporttest.Attr(b, "data-ph") != "" {
 			cells++
 		}
 	}
 	for _, h := range p.elements("th") {
-		if attr(h, "scope") == "" {
-			t.Errorf("a header without scope: %s", textOf(h))
+		if reporttest.Attr(h, "scope") == "" {
+			t.Errorf("a header without scope: %s", reporttest.Text(h))
 		}
 		heads++
 	}
 	if cells != 4*2*3 || heads == 0 { // four cases that ran, two probes, three phases
 		t.Errorf("%d cells, %d headers", cells, heads)
 	}
-	table := textOf(p.elements("main")[0])
+	table := reporttest.Text(p.elements("main")[0])
 	for _, want := range []string{
 		"a ServiceEntry opens its host, as http-good claims", "blocked (502)", "wanted blocked", "✗allowed, unregistered (passthrough)wanted allowed",
 		"needs ipv6: pods with IPv6 addresses", "egressctl run --case http-bad", "clean-up: a namespace stayed", "sha256:17e6", "resource requests are lowered",
@@ -209,13 +184,13 @@ func TestTableHasEveryCell(t *testing.T) {
 	}
 	restarted := ran("restarted", "http", egress.Conforms)
 	restarted.Verdict, restarted.Why = egress.Violates, "client changed while the case ran"
-	if s := textOf(render(t, run(restarted)).elements("table")[1]); !strings.Contains(s, restarted.Why) {
+	if s := reporttest.Text(render(t, run(restarted)).elements("table")[1]); !strings.Contains(s, restarted.Why) {
 		t.Errorf("the table does not say what no cell says: %s", s)
 	}
-	if h := textOf(p.elements("h1")[0]); h != "1 of 4 cases is proven otherwise than claimed" {
+	if h := reporttest.Text(p.elements("h1")[0]); h != "1 of 4 cases is proven otherwise than claimed" {
 		t.Error(h)
 	}
-	if first := attr(p.elements("tbody")[1], "data-v"); first != "violates" { // after that of the overview
+	if first := reporttest.Attr(p.elements("tbody")[1], "data-v"); first != "violates" { // after that of the overview
 		t.Errorf("the first case of the table %s", first)
 	}
 }
@@ -255,8 +230,8 @@ func TestNothingIsAskedOfAnyNetwork(t *testing.T) {
 	}
 	var csp string
 	for _, m := range p.elements("meta") {
-		if attr(m, "http-equiv") == "Content-Security-Policy" {
-			csp = attr(m, "content")
+		if reporttest.Attr(m, "http-equiv") == "Content-Security-Policy" {
+			csp = reporttest.Attr(m, "content")
 		}
 	}
 	if !strings.HasPrefix(csp, "default-src 'none'; ") || strings.Contains(csp, "unsafe") || strings.Contains(csp, "connect-src") {
@@ -266,8 +241,8 @@ func TestNothingIsAskedOfAnyNetwork(t *testing.T) {
 		t.Error("the style asks for something")
 	}
 	for _, s := range append(p.elements("style"), p.elements("script")...) {
-		sum := sha256.Sum256([]byte(textOf(s)))
-		if attr(s, "type") != "application/json" && !strings.Contains(csp, base64.StdEncoding.EncodeToString(sum[:])) {
+		sum := sha256.Sum256([]byte(reporttest.Text(s)))
+		if reporttest.Attr(s, "type") != "application/json" && !strings.Contains(csp, base64.StdEncoding.EncodeToString(sum[:])) {
 			t.Errorf("the policy has no digest of <%s>", s.Data)
 		}
 	}
