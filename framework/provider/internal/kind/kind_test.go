@@ -86,6 +86,30 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
+// What docker fails to remove of a killed run is an error of that round and tried again in the next, also where no container is
+// left: a network alone is something that was left, too.
+func TestRemoveOnceFails(t *testing.T) {
+	scripted(t, `case "$*" in
+"network ls"*) [ -e "$0.gone" ] || echo 0123;;
+"network rm"*) [ -e "$0.tried" ] && : >"$0.gone" && exit 0; : >"$0.tried"; echo "has active endpoints" >&2; exit 1;;
+esac`)
+	bin, _, _ := strings.Cut(os.Getenv("PATH"), ":")
+	if err := os.WriteFile(bin+"/iptables", []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	p := New(&components.Store{Root: t.TempDir()}, Options{})
+	was, err := p.removeOnce(t.Context(), "a")
+	if err == nil || !strings.Contains(err.Error(), "has active endpoints") {
+		t.Errorf("%t, %v: the failure is not told", was, err)
+	}
+	if was, err := p.removeOnce(t.Context(), "a"); was || err != nil {
+		t.Errorf("the next round: %t, %v", was, err)
+	}
+	if _, err := os.Stat(bin + "/docker.gone"); err != nil {
+		t.Error("the network is still there")
+	}
+}
+
 // The library reads the process's environment; afterwards it is as it was.
 func TestEnvironment(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")

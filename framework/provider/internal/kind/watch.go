@@ -184,13 +184,16 @@ func watchMain(root, name string) error {
 	lock := os.NewFile(3, "lock")
 	unix.CloseOnExec(3)
 	defer lock.Close()
+	p := &Provider{store: &components.Store{Root: root}}
 	buf := make([]byte, 1)
-	if n, _ := os.Stdin.Read(buf); n == 1 && buf[0] == letGo {
-		return nil
+	if n, _ := os.Stdin.Read(buf); n != 1 || buf[0] != letGo {
+		ctx, cancel := context.WithTimeout(context.Background(), removeTimeout)
+		defer cancel()
+		if err := p.removeForGood(ctx, name); err != nil {
+			return err
+		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), removeTimeout)
-	defer cancel()
-	return (&Provider{store: &components.Store{Root: root}}).removeForGood(ctx, name)
+	return os.Remove(p.watchLog(name)) // the lock is still held: nobody of that name has one yet
 }
 
 const (
