@@ -32,6 +32,10 @@ type Scheduler struct {
 	submitted map[string]bool
 	judging   sync.WaitGroup
 
+	// ending says that a lane has left a round to which more might have come: no other begins anything in it, or the round
+	// would go on with fewer lanes than it has work for.
+	ending bool
+
 	base  string // on which cases run now; "" where nobody knows
 	begun bool
 }
@@ -334,6 +338,7 @@ func (s *Scheduler) wide(base string) int {
 
 // sideBySide runs the cases of a base that can run beside each other, those that come meanwhile too.
 func (s *Scheduler) sideBySide(ctx context.Context, base string, n int) {
+	s.ending = false // no lane runs
 	var all sync.WaitGroup
 	for lane, w := range s.workers[:n] {
 		all.Go(func() {
@@ -361,7 +366,7 @@ func (s *Scheduler) sideBySide(ctx context.Context, base string, n int) {
 func (s *Scheduler) take(ctx context.Context, w Worker, lane int, base string) *job {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !s.ending {
 		left := false
 		var best *job
 		score := -1
@@ -395,7 +400,8 @@ func (s *Scheduler) take(ctx context.Context, w Worker, lane int, base string) *
 		}
 		s.changed.Wait()
 	}
-	s.changed.Broadcast() // the others of an open round end with it
+	s.ending = s.ending || !s.closed
+	s.changed.Broadcast()
 	return nil
 }
 

@@ -376,31 +376,35 @@ func ask(t *testing.T, s *Scheduler, wg *sync.WaitGroup, plans ...Plan) {
 
 // Cases may be submitted while others run.
 func TestOneByOne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f, start := newFake(), time.Now()
-		s := New(f, f.workers(3), []Plan{plain("a"), plain("b"), plain("c"), plain("d")})
-		done := make(chan struct{})
-		go func() { s.Run(t.Context()); close(done) }()
-		var wg sync.WaitGroup
-		ask(t, s, &wg, plain("a"), plain("b"))
-		ask(t, s, &wg, plain("c"), plain("d"))
-		wg.Wait()
-		if took := time.Since(start); took != 2*time.Second || f.most != 2 {
-			t.Errorf("took %s, %d at once", took, f.most)
-		}
-		ask(t, s, &wg, on(plain("e"), "1"), alone("f"), plain("not expected"))
-		wg.Wait()
-		s.Close()
-		<-done
-		want := "prepare a b c d, to come e, base map[base:1], prepare e, to come f, base map[], prepare f, prepare not expected"
-		got := slices.DeleteFunc(slices.Clone(f.log), func(l string) bool { return strings.HasPrefix(l, "run ") })
-		if strings.Join(got, ", ") != want || len(f.clashes) > 0 {
-			t.Errorf("%s; clashes %v", strings.Join(got, ", "), f.clashes)
-		}
-		if r := <-s.Submit(t.Context(), plain("late"), nil); !r.Unfinished {
-			t.Errorf("late: %+v", r)
-		}
-	})
+	for range 40 { // who comes first of those that wait is different each time
+		synctest.Test(t, oneByOne)
+	}
+}
+
+func oneByOne(t *testing.T) {
+	f, start := newFake(), time.Now()
+	s := New(f, f.workers(3), []Plan{plain("a"), plain("b"), plain("c"), plain("d")})
+	done := make(chan struct{})
+	go func() { s.Run(t.Context()); close(done) }()
+	var wg sync.WaitGroup
+	ask(t, s, &wg, plain("a"), plain("b"))
+	ask(t, s, &wg, plain("c"), plain("d"))
+	wg.Wait()
+	if took := time.Since(start); took != 2*time.Second || f.most != 2 {
+		t.Errorf("took %s, %d at once", took, f.most)
+	}
+	ask(t, s, &wg, on(plain("e"), "1"), alone("f"), plain("not expected"))
+	wg.Wait()
+	s.Close()
+	<-done
+	want := "prepare a b c d, to come e, base map[base:1], prepare e, to come f, base map[], prepare f, prepare not expected"
+	got := slices.DeleteFunc(slices.Clone(f.log), func(l string) bool { return strings.HasPrefix(l, "run ") })
+	if strings.Join(got, ", ") != want || len(f.clashes) > 0 {
+		t.Errorf("%s; clashes %v", strings.Join(got, ", "), f.clashes)
+	}
+	if r := <-s.Submit(t.Context(), plain("late"), nil); !r.Unfinished {
+		t.Errorf("late: %+v", r)
+	}
 }
 
 // A case that must be alone is not overtaken for ever by those that come after it.
