@@ -67,17 +67,16 @@ func runWith(args []string, stdout, stderr io.Writer, how conductor) int {
 			stderr = v
 		}
 	}
-	stderr = printable.Writer(stderr)
-	ctx, stop := interruptible(stderr)
-	defer stop()
-	ctx, end := context.WithCancel(ctx)
+	ctx, end := context.WithCancel(context.Background())
 	defer end()
 	var gone atomic.Bool
 	closed := func() { gone.Store(true); end() }
-	stderr = &stream{stderr, closed}
+	stderr = &stream{w: printable.Writer(stderr), closed: closed}
+	ctx, stop := interruptible(ctx, stderr)
+	defer stop()
 	root := rootCommandWith(how)
 	root.SetArgs(args)
-	root.SetOut(&stream{stdout, closed})
+	root.SetOut(&stream{w: stdout, closed: closed})
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	switch {
@@ -96,11 +95,11 @@ func runWith(args []string, stdout, stderr io.Writer, how conductor) int {
 	return ee.code
 }
 
-// interruptible returns a context that the first Ctrl-C ends; a later one ends the program at once, and the
+// interruptible returns a context below ctx that the first Ctrl-C ends; a later one ends the program at once, and the
 // reaper takes an owned cluster down. What follows within a second is the same one: timeout(1) signals its
 // child and then its whole process group.
-func interruptible(stderr io.Writer) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(context.Background())
+func interruptible(ctx context.Context, stderr io.Writer) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
 	sig := make(chan os.Signal, 2)
 	signal.Notify(sig, os.Interrupt, syscall.SIGTERM)
 	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) lets a run outlive its terminal

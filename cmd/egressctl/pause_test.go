@@ -91,7 +91,7 @@ func TestClosedPipe(t *testing.T) {
 // What is under way ends as if it were interrupted, so that it can clean up.
 func TestClosedPipeEndsWork(t *testing.T) {
 	ended := false
-	s := &stream{gonePipe{}, func() { ended = true }}
+	s := &stream{w: gonePipe{}, closed: func() { ended = true }}
 	if _, err := s.Write([]byte("x")); err == nil || !ended {
 		t.Errorf("%v %t", err, ended)
 	}

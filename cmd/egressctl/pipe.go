@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"golang.org/x/term"
@@ -21,14 +22,17 @@ func surviveClosedPipes() (restore func()) {
 	return func() { signal.Stop(c) }
 }
 
-// stream is the command's output or its messages.
+// stream is the command's output or its messages, to which several may write at once: runs side by side, and Ctrl-C.
 type stream struct {
+	mu     sync.Mutex
 	w      io.Writer
 	closed func() // called when a write finds that the reader has gone
 }
 
 func (s *stream) Write(b []byte) (int, error) {
+	s.mu.Lock()
 	n, err := s.w.Write(b)
+	s.mu.Unlock()
 	if errors.Is(err, syscall.EPIPE) {
 		s.closed()
 	}
