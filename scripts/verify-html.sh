@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The pages for people in a real headless Chromium, and JUnit XML against its schema. What is lacking is installed with apt.
-# With SHARE set, as in `make test`, nothing is timed: a busy machine says nothing of a page.
+# With SHARE set, as in `make test`, nothing is timed: a busy machine says nothing of a page; and the reports are small ones, since
+# others write to reports/out meanwhile.
 # Screenshots (light, dark, phone) are kept in reports/out: of reports/out/report.json and of the comparison of the last matrix
 # where a run has left them, else of small ones.
 set -euo pipefail
@@ -25,8 +26,10 @@ echo "ok  the JUnit XML of runs, comparisons and verify is valid, and another mo
 
 mkdir -p reports/out
 export SCREENSHOTS=$PWD/reports/out
-if [[ -z ${REPORT:-} && -f reports/out/report.json ]]; then export REPORT=$PWD/reports/out/report.json; fi
-if [[ -z ${COMPARISON:-} && -f reports/out/matrix/comparison.json ]]; then export COMPARISON=$PWD/reports/out/matrix/comparison.json; fi
+if [[ -z ${SHARE:-} ]]; then
+  if [[ -z ${REPORT:-} && -f reports/out/report.json ]]; then export REPORT=$PWD/reports/out/report.json; fi
+  if [[ -z ${COMPARISON:-} && -f reports/out/matrix/comparison.json ]]; then export COMPARISON=$PWD/reports/out/matrix/comparison.json; fi
+fi
 # One after another: two browsers at once would measure each other.
 go test -count=1 -tags browser -timeout 20m -p 1 ${SHARE:+-skip TestLoad} -v ./framework/report/html ./framework/compare/html ./framework/upgrade/html
 for page in report comparison upgrade; do
