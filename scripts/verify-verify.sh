@@ -41,6 +41,12 @@ expect() { # STATUS WHAT ARGS
 }
 
 k() { "$bin" kubectl --name "$live" -- "$@"; }
+rolled() { # NAMESPACE WORKLOAD
+  k rollout status -n "$1" "$2" --timeout 2m >>"$out/applied.txt" 2>&1 && return
+  fail "$2 in $1 did not become ready: $(tail -n 3 "$out/applied.txt")"
+  k get pods -A -o wide || true
+  k get events -n "$1" --sort-by=.lastTimestamp | tail -n 20 || true
+}
 # strangers notes every object of the live cluster, or compares them all with what was noted.
 strangers() { KUBECTL="$bin kubectl --name $live --" EGRESSCTL=$bin scripts/strangers.py "$@"; }
 
@@ -54,8 +60,8 @@ live() {
   cp "$("$bin" kubeconfig --name "$live")" "$out/kubeconfig"
   k --kubeconfig "$out/kubeconfig" config set-credentials reader --token "$(k create token -n default reader --duration 1h)" >>"$out/applied.txt"
   k --kubeconfig "$out/kubeconfig" config set-context --current --user reader >>"$out/applied.txt"
-  k rollout status -n shop deployment/cart --timeout 2m >>"$out/applied.txt"
-  k rollout status -n late deployment/worker --timeout 2m >>"$out/applied.txt"
+  rolled shop deployment/cart
+  rolled late deployment/worker
   k label namespace late istio-injection=enabled >>"$out/applied.txt"
 
   status=0
