@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,8 +16,10 @@ import (
 
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/printable"
 	"mesh-egress-conformance/framework/report"
+	"mesh-egress-conformance/framework/why"
 )
 
 func explainCommand(o *options) *cobra.Command {
@@ -29,7 +32,9 @@ func explainCommand(o *options) *cobra.Command {
 		Use:   "explain CASE",
 		Short: "Say what a case claims, what each phase expects and why, and what came of it last",
 		Long: "Explain prints the claim of a case with its source, its objects as YAML, what each phase expects in the words of the\n" +
-			"reports, and what the witnesses saw when it ran last, if its report is there. No cluster is needed.\n\n" +
+			"reports, and what the witnesses saw when it ran last, if its report is there. Below each expectation is what bears on it:\n" +
+			"what the objects that are there in that phase say of the probe's host, address and port, the client's part, and the\n" +
+			"outbound policy. Where that alone does not settle the outcome, it does not say which of them wins. No cluster is needed.\n\n" +
 			"Exit status: 0 explained, 2 the report cannot be read, 64 there is no such case.",
 		Example: `  egressctl explain http-serviceentry
   egressctl explain my-case --cases ./egress
@@ -53,7 +58,7 @@ func explainCommand(o *options) *cobra.Command {
 				if err := writeObjects(&b, c, what.fixtures); err != nil {
 					return err
 				}
-			} else if err := explanation(&b, c, what.fixtures, istio.Version); err != nil {
+			} else if err := explanation(cmd.Context(), &b, c, what, istio.Version); err != nil {
 				return err
 			}
 			if !objects {
@@ -78,7 +83,11 @@ func explainCommand(o *options) *cobra.Command {
 }
 
 // explanation says all of a case that is known before it runs.
-func explanation(w io.Writer, c egress.Case, files fs.FS, version string) error {
+func explanation(ctx context.Context, w io.Writer, c egress.Case, what selected, version string) error {
+	because, err := reasons(ctx, c, what)
+	if err != nil {
+		return err
+	}
 	fmt.Fprintf(w, "%s (%s)\n\n", c.Name, c.Area)
 	row := func(name, text string) {
 		if text != "" {
@@ -97,17 +106,18 @@ func explanation(w io.Writer, c egress.Case, files fs.FS, version string) error 
 	}
 	for _, ph := range c.Phases() {
 		fmt.Fprintf(w, "\nphase %s: %s\n", ph, standing(c, ph))
-		for _, p := range c.Probes {
+		for i, p := range c.Probes {
 			fmt.Fprintf(w, "  %s\n    %s\n", p, expected(p, ph))
 			for _, d := range demands(p, ph) {
 				fmt.Fprintf(w, "    %s\n", d)
 			}
+			fmt.Fprintf(w, "    because: %s\n", strings.Join(because.lines(ph, i), "\n             "))
 		}
 	}
 	fmt.Fprintln(w, "\nA control client without a sidecar makes the same calls; what it cannot reach either proves nothing about the mesh.")
 	fmt.Fprintln(w, "\nobjects:")
 	var objects strings.Builder
-	if err := writeObjects(&objects, c, files); err != nil {
+	if err := writeObjects(&objects, c, what.fixtures); err != nil {
 		return err
 	}
 	if objects.Len() == 0 {
@@ -132,7 +142,6 @@ func explanation(w io.Writer, c egress.Case, files fs.FS, version string) error 
 // standing says what is there in a phase.
 func standing(c egress.Case, ph egress.Phase) string {
 	var out []string
-	policy := egress.RegistryOnly
 	switch ph {
 	case egress.Before:
 		out = append(out, "nothing of the case is there yet")
@@ -141,9 +150,6 @@ func standing(c egress.Case, ph egress.Phase) string {
 		}
 	case egress.Applied:
 		out = append(out, "its objects are there")
-		if c.Policy != "" {
-			policy = c.Policy
-		}
 	case egress.Changed:
 		if len(c.Change) > 0 {
 			out = append(out, fmt.Sprintf("%s applied on top", counted(len(c.Change), "object")))
@@ -151,18 +157,15 @@ func standing(c egress.Case, ph egress.Phase) string {
 		if len(c.Delete) > 0 {
 			out = append(out, "removed: "+strings.Join(c.Delete, ", "))
 		}
-		if c.Policy != "" {
-			policy = c.Policy
-		}
 	case egress.Removed:
 		out = append(out, "its objects are gone again, and everything must be as it was before")
 	}
-	out = append(out, "outbound policy "+string(policy))
+	out = append(out, "outbound policy "+why.OutboundPolicy(c, ph))
 	for _, name := range slices.Sorted(maps.Keys(c.DNS[ph])) {
 		out = append(out, fmt.Sprintf("%s resolves to %s", name, c.DNS[ph][name]))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Istiod[ph])) {
-		out = append(out, fmt.Sprintf("istiod %s has %d replicas", name, c.Istiod[ph][name]))
+		out = append(out, fmt.Sprintf("istiod %s has %s", name, counted(c.Istiod[ph][name], "replica")))
 	}
 	return strings.Join(out, "; ")
 }
@@ -264,6 +267,47 @@ func writeObjects(w io.Writer, c egress.Case, files fs.FS) error {
 		return err
 	}
 	return several("changed: applied on top of the others in that phase", c.Change)
+}
+
+// grounds are what bears on each probe of a case, by phase.
+type grounds map[egress.Phase][][]why.Reason
+
+// reasons finds them.
+func reasons(ctx context.Context, c egress.Case, what selected) (grounds, error) {
+	var objects []egress.Object
+	for _, name := range c.Fixtures {
+		read, err := fixture.Load(ctx, what.fixtures, name)
+		if err != nil {
+			return nil, fmt.Errorf("case %s: %w", c.Name, err)
+		}
+		for _, o := range read {
+			objects = append(objects, o.Object)
+		}
+	}
+	return why.World{Clients: what.clients, Hosts: what.hosts}.Expected(c, objects), nil
+}
+
+// lines are what bears on a probe in a phase. What was said before, of the same probe or of the one above, is not said again.
+func (g grounds) lines(ph egress.Phase, probe int) []string {
+	own := g[ph][probe]
+	if len(own) > 1 {
+		for _, before := range egress.Phases() {
+			if before == ph {
+				break
+			}
+			if said := g[before]; said != nil && slices.Equal(said[probe], own) {
+				return []string{"as in phase " + before.String()}
+			}
+		}
+		if probe > 0 && slices.Equal(g[ph][probe-1], own) {
+			return []string{"as for the probe above"}
+		}
+	}
+	var out []string
+	for _, r := range own {
+		out = append(out, r.String())
+	}
+	return out
 }
 
 func indented(text string) string {

@@ -11,20 +11,24 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/report"
-	"mesh-egress-conformance/suites"
+	"mesh-egress-conformance/framework/why"
 )
 
 func TestEveryCaseCanBeExplained(t *testing.T) {
-	all, _, err := suites.Load()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range all {
+	what := built(t)
+	for _, c := range what.cases {
 		var b strings.Builder
-		if err := explanation(&b, c.On("1.31"), fixtures.FS, "1.31"); err != nil {
+		if err := explanation(t.Context(), &b, c.On("1.31"), what, "1.31"); err != nil {
 			t.Errorf("%s: %v", c.Name, err)
 		}
 		text := b.String()
+		probes := 0
+		for range c.Phases() {
+			probes += len(c.Probes)
+		}
+		if n := strings.Count(text, "\n    because: "); n != probes || strings.Contains(text, "because: \n") {
+			t.Errorf("%s: %d probes in all phases, %d of them are explained:\n%s", c.Name, probes, n, text)
+		}
 		for _, ph := range c.Phases() {
 			if !strings.Contains(text, "\nphase "+ph.String()+": ") {
 				t.Errorf("%s: phase %s is not explained:\n%s", c.Name, ph, text)
@@ -46,13 +50,30 @@ func TestEveryCaseCanBeExplained(t *testing.T) {
 	}
 }
 
+// built are the built-in cases.
+func built(t *testing.T) selected {
+	t.Helper()
+	what, err := (&selection{}).load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return what
+}
+
 func TestExplainCommand(t *testing.T) {
 	t.Chdir(t.TempDir())
 	code, out, _ := egressctl(t, "explain", "http-serviceentry")
-	for _, want := range []string{"claim:    a ServiceEntry opens", "phase applied: its objects are there; outbound policy REGISTRY_ONLY", "allowed [OK]: answered by the intended server", "kind: ServiceEntry", "last result: none in reports/out/report.json"} {
+	for _, want := range []string{
+		"claim:    a ServiceEntry opens", "phase applied: its objects are there; outbound policy REGISTRY_ONLY", "allowed [OK]: answered by the intended server", "kind: ServiceEntry",
+		"because: no ServiceEntry or Service of the case names edition.cnn.com, and the outbound policy is REGISTRY_ONLY",
+		"because: ServiceEntry httpbin-ext names httpbin.org and has port 80 (HTTP)\n", "names httpbin.org, but has no port 8080, only 80 (HTTP)", "last result: none in reports/out/report.json",
+	} {
 		if code != exitOK || !strings.Contains(out, want) {
 			t.Errorf("exit %d, %q is not in\n%s", code, want, out)
 		}
+	}
+	if _, out, _ := egressctl(t, "explain", "vis-sidecar-hosts-aa"); !strings.Contains(out, "phase before: nothing of the case is there yet; but its setup; outbound policy ALLOW_ANY\n") {
+		t.Errorf("the policy is not that of the base configuration:\n%s", out)
 	}
 	_, out, _ = egressctl(t, "explain", "http-serviceentry", "--objects")
 	if !strings.HasPrefix(out, "---\n") || strings.Contains(out, "claim:") {
@@ -68,6 +89,26 @@ func TestExplainCommand(t *testing.T) {
 	}
 	if code, _, stderr := egressctl(t, "explain", "http-serviceentry", "--report", "none.json"); code != exitFault || !strings.Contains(stderr, "none.json") {
 		t.Errorf("exit %d, %q", code, stderr)
+	}
+}
+
+func TestReasonsAreSaidOnce(t *testing.T) {
+	one, other := []why.Reason{{Object: "a", What: "is"}}, []why.Reason{{Object: "a", What: "is"}, {What: "b"}}
+	g := grounds{
+		egress.Before:  {one, other, other},
+		egress.Applied: {one, one, other},
+		egress.Removed: {one, other, one},
+	}
+	for ph, want := range map[egress.Phase][]string{
+		egress.Before:  {"a is", "a is/b", "as for the probe above"},
+		egress.Applied: {"a is", "a is", "as in phase before"},
+		egress.Removed: {"a is", "as in phase before", "a is"},
+	} {
+		for i, w := range want {
+			if got := strings.Join(g.lines(ph, i), "/"); got != w {
+				t.Errorf("phase %s, probe %d: %s, wanted %s", ph, i, got, w)
+			}
+		}
 	}
 }
 

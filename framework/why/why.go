@@ -1,5 +1,6 @@
 // Package why says in plain words which object let a call out of the mesh, or which one is missing: by the line of the
-// sidecar's access log, the sidecar's own configuration, and the objects in the cluster. It asks nobody and needs no cluster.
+// sidecar's access log, the sidecar's own configuration, and the objects in the cluster; and before a case runs, which of its objects bear
+// on what it expects (World.Expected). It asks nobody and needs no cluster.
 package why
 
 import (
@@ -54,6 +55,8 @@ type Reason struct {
 	Object string `json:"object"`
 	What   string `json:"what"`
 }
+
+func (r Reason) String() string { return strings.TrimSpace(r.Object + " " + r.What) }
 
 // Names of Envoy's and Istio's that a line may have.
 const (
