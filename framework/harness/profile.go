@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
@@ -62,10 +65,11 @@ func (s *Session) prepareForDocs(ctx context.Context) error {
 		}
 		objs = append(objs, pod)
 	}
-	owned := s.fix.As(fixture.ClusterOwner)
+	owned, known := s.fix.As(fixture.ClusterOwner), true
 	for _, o := range objs {
 		_, err := owned.Apply(ctx, "", o)
 		if meta.IsNoMatchError(err) { // a Kubernetes before 1.36 does not know the policy
+			known = false
 			s.opts.logf("%s is left out, which this Kubernetes does not know: set imagePullPolicy where a page's image was loaded without a version", fixture.Describe(o))
 			continue
 		}
@@ -73,7 +77,31 @@ func (s *Session) prepareForDocs(ctx context.Context) error {
 			return fmt.Errorf("prepare the cluster for the pages of istio.io: %w", err)
 		}
 	}
+	if known {
+		if err := awaitLoadedImages(ctx, s.cs, s.opts.Limits.Cluster.APIServer); err != nil {
+			return err
+		}
+	}
 	s.times.mark("prepared for Istio's pages")
+	return nil
+}
+
+// awaitLoadedImages waits until the API server uses the policy for loaded images, which it does up to seconds after it has it: the
+// first pods that somebody applies would be without it, and wait for a registry for ever. A pod that is not made tells.
+func awaitLoadedImages(ctx context.Context, cs kubernetes.Interface, within time.Duration) error {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "loaded-images-", Namespace: corev1.NamespaceNodeLease}, // which no webhook concerns
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "image", Image: "without-a-version"}}},
+	}
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, within, true, func(ctx context.Context) (bool, error) {
+		got, err := cs.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		last = err
+		return err == nil && got.Spec.Containers[0].ImagePullPolicy == corev1.PullIfNotPresent, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait until the API server uses the policy for loaded images: %w", errors.Join(err, last))
+	}
 	return nil
 }
 
