@@ -79,6 +79,8 @@ def inert(o):
         spec.pop("clusterIP", None)
         spec.pop("clusterIPs", None)
         spec["selector"] = {MINE: "none"}
+        # One of HTTP at port 443 would make that port one of HTTP for the whole mesh.
+        o["metadata"].setdefault("annotations", {})["networking.istio.io/exportTo"] = "~"
     return o
 
 

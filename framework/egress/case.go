@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -176,15 +177,23 @@ func (p Probe) Destination() string {
 	if p.Server != "" {
 		return p.Server
 	}
-	if p.Connect != "" {
-		host, _, _ := strings.Cut(p.Connect, ":")
-		return host
-	}
-	u, err := url.Parse(p.URL)
+	host, _, err := net.SplitHostPort(p.Address())
 	if err != nil {
 		return ""
 	}
-	return u.Hostname()
+	return host
+}
+
+// Address is the host and port that the probe calls, the protocol's own port where it names none; "" for a command.
+func (p Probe) Address() string {
+	if p.Connect != "" {
+		return p.Connect
+	}
+	u, err := url.Parse(p.URL)
+	if err != nil || u.Hostname() == "" {
+		return ""
+	}
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), p.Protocol().Port))
 }
 
 // Anywhere in ArrivesAt says that it does not matter where the mesh leads the probe.

@@ -168,3 +168,22 @@ func TestToServer(t *testing.T) {
 		}
 	}
 }
+
+func TestAddress(t *testing.T) {
+	for _, x := range []struct {
+		p                    Probe
+		address, destination string
+	}{
+		{Probe{URL: "http://httpbin.org/get"}, "httpbin.org:80", "httpbin.org"},
+		{Probe{URL: "https://httpbin.org:8443/"}, "httpbin.org:8443", "httpbin.org"},
+		{Probe{URL: "tcp://db.example"}, "db.example:", "db.example"},
+		{Probe{URL: "https://dual.example/", Connect: "[2001:db8::90]:443"}, "[2001:db8::90]:443", "2001:db8::90"},
+		{Probe{URL: "https://[2001:db8::90]/"}, "[2001:db8::90]:443", "2001:db8::90"},
+		{Probe{URL: "http://a.example/", Connect: "b.example:80", Server: "c.example"}, "b.example:80", "c.example"},
+		{Probe{Command: "nc b.example 80"}, "", ""},
+	} {
+		if a, d := x.p.Address(), x.p.Destination(); a != x.address || d != x.destination {
+			t.Errorf("%s: %q %q", x.p, a, d)
+		}
+	}
+}

@@ -44,6 +44,10 @@ func TestBlame(t *testing.T) {
 		o := object(t, "{kind: ServiceEntry, metadata: {name: a, namespace: default}, spec: {hosts: ["+hosts+"]"+rest+"}}")
 		return foreign{fixture.Describe(o), o}
 	}
+	service := func(ports string) foreign {
+		o := object(t, "{kind: Service, metadata: {name: a, namespace: default}, spec: {ports: ["+ports+"]}}")
+		return foreign{fixture.Describe(o), o}
+	}
 	c := probing("http://httpbin.org/headers")
 	for name, x := range map[string]struct {
 		f       foreign
@@ -56,11 +60,32 @@ func TestBlame(t *testing.T) {
 		"bytes of any host":    {entry("example.com", ", ports: [{protocol: TCP}]"), egress.Violates, true},
 		"a range of addresses": {entry("example.com", ", addresses: [10.0.0.0/8], ports: [{protocol: HTTP}]"), egress.Violates, true},
 		"the mesh itself":      {foreign{what: "the mesh configuration's outboundTrafficPolicy"}, egress.Inconclusive, true},
+		"HTTP at its port":     {service("{name: http-web, port: 80}"), egress.Violates, true},
+		"HTTP by appProtocol":  {service("{name: web, port: 80, appProtocol: kubernetes.io/h2c}"), egress.Violates, true},
+		"HTTP at another port": {service("{name: http, port: 8080}, {name: tcp, port: 80}"), egress.Violates, false},
 		"nothing to explain":   {entry("httpbin.org", ""), egress.Conforms, false},
 	} {
 		got := foreignObjects{x.f}.blame(egress.Result{Case: c, Verdict: x.verdict, Why: "PASS, wanted B502"})
 		if strings.Contains(got.Why, x.f.what) != x.want {
 			t.Errorf("%s: %s", name, got.Why)
+		}
+	}
+}
+
+// Of an existing cluster's Services those count that take a port for HTTP in every sidecar.
+func TestServicesReachAll(t *testing.T) {
+	for text, want := range map[string]bool{
+		"metadata: {name: a}, spec: {ports: [{name: http-web, port: 443}]}":                                                                 true,
+		"metadata: {name: a}, spec: {ports: [{name: http, port: 80}, {name: tcp-a, port: 443}]}":                                            false,
+		"metadata: {name: a}, spec: {ports: [{port: 443}]}":                                                                                 false,
+		"metadata: {name: a}, spec: {ports: [{name: a, port: 8080, appProtocol: grpc}]}":                                                    true,
+		"metadata: {name: a, annotations: {networking.istio.io/exportTo: '*'}}, spec: {ports: [{name: grpc-web, port: 8080}]}":              true,
+		"metadata: {name: a, annotations: {networking.istio.io/exportTo: '.'}}, spec: {ports: [{name: http2, port: 8080}]}":                 false,
+		"metadata: {name: a, annotations: {networking.istio.io/exportTo: '~'}}, spec: {ports: [{name: httpbin, port: 8080}]}":               false,
+		"metadata: {name: a}, spec: {ports: [{name: httpbin, port: 8080}, {name: https, port: 443}, {name: x, port: 1, appProtocol: tcp}]}": false,
+	} {
+		if got := reachesAll(object(t, "{kind: Service, "+text+"}")); got != want {
+			t.Errorf("%s: %t", text, got)
 		}
 	}
 }

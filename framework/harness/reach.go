@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -43,18 +42,10 @@ const (
 func targetsOf(c egress.Case, hosts *internet.Hosts) []string {
 	var out []string
 	for _, p := range c.Probes {
-		u, err := url.Parse(p.URL)
-		port := p.Protocol().Port
-		if err != nil || !p.Protocol().Stream || p.Dead || strings.Contains(p.URL+p.Connect, "${") {
+		if !p.Protocol().Stream || p.Dead || strings.Contains(p.URL+p.Connect, "${") {
 			continue
 		}
-		if u.Port() != "" {
-			port = u.Port()
-		}
-		target := net.JoinHostPort(u.Hostname(), port)
-		if p.Connect != "" {
-			target = p.Connect
-		}
+		target := p.Address()
 		name, port, err := net.SplitHostPort(target)
 		h, ours := hosts.Find(name)
 		if err != nil || port == "" || !ours || h.Dead || slices.Contains(c.Names(), name) || slices.Contains(out, target) {
