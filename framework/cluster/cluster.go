@@ -117,6 +117,12 @@ type Bare interface {
 	APIServer() []string
 }
 
+// Guarded is a Cluster that refuses pods which could reach more of its machine than their own network.
+type Guarded interface {
+	// AwaitGuard waits until it does: an API server uses a policy up to seconds after it has it.
+	AwaitGuard(ctx context.Context) error
+}
+
 // Internet is a hermetic outside whose arrivals can be read.
 type Internet interface {
 	Arrivals(ctx context.Context, since int64) (log []egress.Arrival, next int64, err error)

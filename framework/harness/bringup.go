@@ -67,6 +67,11 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	}
 	s.times.mark(stepIstiod)
 	s.starter.startClient("client")
+	if g, ok := c.(cluster.Guarded); ok {
+		if err := g.AwaitGuard(ctx); err != nil {
+			return err
+		}
+	}
 	if err := s.followGateways(ctx); err != nil {
 		return err
 	}

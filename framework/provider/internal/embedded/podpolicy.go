@@ -11,6 +11,8 @@ import (
 	"time"
 
 	admission "k8s.io/api/admissionregistration/v1"
+	apps "k8s.io/api/apps/v1"
+	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -36,7 +38,7 @@ func podPolicy() (*admission.ValidatingAdmissionPolicy, *admission.ValidatingAdm
 }
 
 // applyFirstObjects creates, in the sandbox's own API server, what its admin finds there: the policy for pods, which the API
-// server uses about a second later, before Istio, and so any case, can run; and the runtime class for pods of both families.
+// server uses about a second later (AwaitGuard); and the runtime class for pods of both families.
 func applyFirstObjects(ctx context.Context, s *spec) error {
 	policy, binding, err := podPolicy()
 	if err != nil {
@@ -74,3 +76,35 @@ func ignoreExisting(err error) error {
 	}
 	return err
 }
+
+// AwaitGuard waits until the policy for pods is in force. A workload that is not made tells.
+func (c *embeddedCluster) AwaitGuard(ctx context.Context) error {
+	cs, err := kubernetes.NewForConfig(c.RESTConfig())
+	if err != nil {
+		return fmt.Errorf("make a client to ask for the policy for pods: %w", err)
+	}
+	return awaitPodPolicy(ctx, cs, limits.Process().Cluster.APIServer)
+}
+
+func awaitPodPolicy(ctx context.Context, cs kubernetes.Interface, within time.Duration) error {
+	labels := map[string]string{"app": "guard"}
+	refused := &apps.Deployment{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "guard-", Namespace: metav1.NamespaceDefault},
+		Spec: apps.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: core.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: labels},
+			Spec:       core.PodSpec{HostNetwork: true, Containers: []core.Container{{Name: "guard", Image: "none"}}},
+		}},
+	}
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, within, true, func(ctx context.Context) (bool, error) {
+		_, last = cs.AppsV1().Deployments(refused.Namespace).Create(ctx, refused, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return last != nil && strings.Contains(last.Error(), podPolicyName), nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait until the API server refuses pods that could reach the machine: %w", errors.Join(err, last))
+	}
+	return nil
+}
+
+// podPolicyName is how refusals name the policy.
+const podPolicyName = "pods-of-cases"
