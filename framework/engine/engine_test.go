@@ -53,6 +53,8 @@ type world struct {
 	ejected     bool // and the mesh does not ask it any more
 	invented    bool // the sidecar does not say where its answer comes from
 	lost        bool // the control client does not even get a connection
+	service     bool // the control client calls a Service, in no protocol that carries an id
+	strangers   bool // somebody else's connections arrive, and the control client's do not
 	refusals    int  // of the control client's attempts while the rule is there
 
 	unanswered map[string]int // by client: how many of its next questions to DNS get no answer
@@ -105,7 +107,11 @@ func (w *world) Do(ctx context.Context, client string, q probe.Request) (Executi
 	default:
 		code, exit = w.request(client, id, port)
 	}
-	rep, err := json.Marshal(map[string]any{"exitcode": exit, "http_code": code, "local_port": port, "remote_ip": "198.51.100.10", "remote_port": 80})
+	remote := "198.51.100.10"
+	if w.service && client == egress.ControlClient {
+		remote = "10.96.0.9"
+	}
+	rep, err := json.Marshal(map[string]any{"exitcode": exit, "http_code": code, "local_port": port, "remote_ip": remote, "remote_port": 80})
 	if err != nil {
 		return Execution{}, err
 	}
@@ -129,7 +135,14 @@ func (w *world) request(client, id string, port int) (code, exit int) {
 			w.arrive(id, fmt.Sprintf("%s:%d", controlIP, port))
 			return 0, wire.ExitTimeout
 		}
-		w.arrive(id, fmt.Sprintf("%s:%d", controlIP, port))
+		switch {
+		case w.strangers:
+			w.arrive("", fmt.Sprintf("%s:%d", controlIP, port+20000))
+		case w.service:
+			w.arrive("", fmt.Sprintf("%s:%d", controlIP, port))
+		default:
+			w.arrive(id, fmt.Sprintf("%s:%d", controlIP, port))
+		}
 		if w.trouble {
 			return 500, 0
 		}
@@ -338,6 +351,8 @@ func TestVerdicts(t *testing.T) {
 		"that, and a log without a line":                      {&world{slow: true, silent: true}, egress.Inconclusive, "TMO, wanted OK"},
 		"another pod than before":                             {&world{podChanges: true}, egress.Violates, "changed while the case ran"},
 		"a dead destination":                                  {&world{dead: true}, egress.Inconclusive, "control client could not reach"},
+		"a control client by a Service's address":             {&world{service: true}, egress.Conforms, ""},
+		"that, and somebody else's arrivals":                  {&world{service: true, strangers: true}, egress.Inconclusive, "control client could not reach"},
 		"an internet that is gone":                            {&world{lost: true}, egress.Inconclusive, "could not reach any target"},
 		"a dead destination, ALLOW_ANY":                       {&world{dead: true, allowAny: true}, egress.Inconclusive, "control client could not reach"},
 		"a name that only the client cannot resolve":          {&world{noName: true}, egress.Inconclusive, "DNSX, wanted blocked"},
