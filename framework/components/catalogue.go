@@ -49,6 +49,8 @@ type GoBuild struct {
 type DebPackages struct {
 	Packages []string `json:"packages"`
 	Rootfs   bool     `json:"rootfs,omitempty"` // make a root file system of the packages and their dependencies
+	// Pick are files of the packages that are all of the part; what they need besides is elsewhere.
+	Pick []string `json:"pick,omitempty"`
 }
 
 // CBuild is one C file of a Go module, linked statically.

@@ -42,11 +42,14 @@ var aptStrict = []string{
 }
 
 // buildDeb unpacks distribution packages without installing them. For node tools it keeps the
-// programs and the libraries beside them; for the userland it makes a whole root file system.
+// programs and the libraries beside them; for the userland it makes a whole root file system; else it picks single files.
 func buildDeb(ctx context.Context, p Part, w *Work) error {
 	names, err := debClosure(ctx, w, p.Deb.Packages)
 	if err != nil {
 		return fmt.Errorf("resolve the distribution packages of %s: %w", p.Name, err)
+	}
+	if len(p.Deb.Pick) > 0 { // the closure only had the lists loaded where they were not
+		names = p.Deb.Packages
 	}
 	debs, err := downloadDebs(ctx, w, names)
 	if err != nil {
@@ -58,10 +61,23 @@ func buildDeb(ctx context.Context, p Part, w *Work) error {
 			return fmt.Errorf("unpack %s: %w", filepath.Base(d), err)
 		}
 	}
-	if p.Deb.Rootfs {
+	switch {
+	case p.Deb.Rootfs:
 		return packRootfs(root, w.Out)
+	case len(p.Deb.Pick) > 0:
+		return pick(root, p.Deb.Pick, w.Out)
 	}
 	return pickNodeTools(root, w.Out)
+}
+
+// pick copies single files of unpacked packages.
+func pick(root string, files []string, dir string) error {
+	for _, f := range files {
+		if err := copyFile(filepath.Join(root, f), filepath.Join(dir, filepath.Base(f))); err != nil {
+			return fmt.Errorf("the distribution's packages hold no %s: %w", f, err)
+		}
+	}
+	return nil
 }
 
 // downloadDebs downloads packages, compares each with the digest in the distribution's signed lists, and records
@@ -143,7 +159,7 @@ func debClosure(ctx context.Context, w *Work, packages []string) ([]string, erro
 	seen := map[string]bool{}
 	for _, l := range strings.Split(string(out), "\n") {
 		// Package names stand in the first column; their dependencies are indented.
-		if l == "" || l[0] == ' ' || l[0] == '<' || slices.Contains(debUnwanted, l) || strings.Contains(l, ":") {
+		if l == "" || l[0] == ' ' || l[0] == '<' || slices.Contains(debUnwanted, l) && !slices.Contains(packages, l) || strings.Contains(l, ":") {
 			continue
 		}
 		seen[l] = true

@@ -33,7 +33,10 @@ func (f *fetcher) images(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	specs["curl"] = imageSpec{refs: curlRefs, base: base, trust: bundle, files: map[string]string{"usr/local/bin/egressprobe": agent.Path("egressprobe")}, entrypoint: []string{"curl"}, user: "100:101"}
+	specs["curl"] = imageSpec{refs: curlRefs, base: base, trust: bundle, entrypoint: []string{"curl"}, user: "100:101", env: []string{"SSL_CERT_FILE=/" + BundlePath}, files: map[string]string{ // without it openssl looks elsewhere
+		"usr/local/bin/egressprobe": agent.Path("egressprobe"),
+		"usr/bin/openssl":           p["client-tools"].Path("openssl"),
+	}}
 	specs["egresshttpbin"] = imageSpec{refs: []string{samples.AppImage}, base: base, trust: bundle, files: map[string]string{"app": app.Path("egresshttpbin")}, entrypoint: []string{"/app"}, user: "1000:1000"}
 	specs["netpol"] = f.enforcerSpec()
 	for _, n := range slices.Sorted(maps.Keys(specs)) {
@@ -97,7 +100,11 @@ func (f *fetcher) image(ctx context.Context, n string, s imageSpec) error {
 			}
 			in[dst] = sum
 		}
-		r.Inputs = []any{s.refs, in, s.base != "", s.trust != "", f.set.Parts[userland].Manifest.Key, s.entrypoint, s.user, goarch, recipeVersion}
+		inputs := []any{s.refs, in, s.base != "", s.trust != "", f.set.Parts[userland].Manifest.Key, s.entrypoint, s.user, goarch, recipeVersion}
+		if len(s.env) > 0 {
+			inputs = append(inputs, s.env)
+		}
+		r.Inputs = inputs
 	}
 	e, err := f.ensure(ctx, r, func(ctx context.Context, w *Work) error {
 		if official {
