@@ -19,9 +19,9 @@ t() { # EXIT WHAT COMMAND...
 hosts() { printf 'hosts:\n  - {name: %s, address: %s, services: [{port: 443, kind: https}]}\n' "$1" "$2" >"$work/hosts.yaml"; }
 
 t 0 "cases with hosts of their own" run "${at[@]}" --keep --cases samples/hosts --out "$work/out"
-wants '9 cases in .* 9 conform' "cases with hosts of their own"
+wants '11 cases in .* 11 conform' "cases with hosts of their own"
 t 1 "a mesh that lets everything out" run "${at[@]}" --cases samples/hosts --sabotage allow-any --out "$work/out"
-wants '9 cases in .* 9 violate' "a mesh that lets everything out"
+wants '11 cases in .* 11 violate' "a mesh that lets everything out"
 echo "ok  hosts ($provider): names, wildcards, addresses, private ranges, brokers and a bank with authorities of its own conform, and are violated on a broken mesh"
 
 hosts late.example 10.21.0.0/24
@@ -40,7 +40,7 @@ echo "ok  hosts ($provider): a running cluster takes further hosts, and refuses 
 
 cp "$("$tool" kubeconfig "${at[@]}")" "$work/kubeconfig"
 t 0 "an existing cluster" run --kubeconfig "$work/kubeconfig" ${CLIENT_IMAGE:+--client-image "$CLIENT_IMAGE"} --cases samples/hosts --out "$work/out"
-wants '9 cases in .* 4 conform, 0 violate, 0 inconclusive, 5 skipped' "an existing cluster"
+wants '11 cases in .* 5 conform, 0 violate, 0 inconclusive, 6 skipped' "an existing cluster"
 grep -q 'names the address 10.20.0.0/16, which no pod can own' "$work/out/report.json" || die "an existing cluster: the skipped case lacks its reason"
 echo "ok  hosts ($provider, as somebody else's): names, wildcards and certificates conform, private addresses are skipped with the reason"
 
