@@ -11,8 +11,8 @@ import (
 	"time"
 
 	admission "k8s.io/api/admissionregistration/v1"
-	apps "k8s.io/api/apps/v1"
-	core "k8s.io/api/core/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -88,11 +88,11 @@ func (c *embeddedCluster) AwaitGuard(ctx context.Context) error {
 
 func awaitPodPolicy(ctx context.Context, cs kubernetes.Interface, within time.Duration) error {
 	labels := map[string]string{"app": "guard"}
-	refused := &apps.Deployment{
+	refused := &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "guard-", Namespace: metav1.NamespaceDefault},
-		Spec: apps.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: core.PodTemplateSpec{
+		Spec: appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
 			ObjectMeta: metav1.ObjectMeta{Labels: labels},
-			Spec:       core.PodSpec{HostNetwork: true, Containers: []core.Container{{Name: "guard", Image: "none"}}},
+			Spec:       corev1.PodSpec{HostNetwork: true, Containers: []corev1.Container{{Name: "guard", Image: "none"}}},
 		}},
 	}
 	var last error
