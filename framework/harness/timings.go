@@ -33,7 +33,7 @@ func Next(step string) string {
 	case stepIstiod, stepInternet:
 		return "waiting for client pods"
 	case stepClients:
-		return "preparing the first cases"
+		return "connecting to the clients' proxies"
 	}
 	return ""
 }
