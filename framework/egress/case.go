@@ -179,7 +179,7 @@ func (p Probe) Destination() string {
 	}
 	host, _, err := net.SplitHostPort(p.Address())
 	if err != nil {
-		return ""
+		return p.Address() // connect without a port, which is refused for that
 	}
 	return host
 }
