@@ -50,11 +50,11 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return err
 	}
 	in := s.installer(s.env.facts.Istios()[0])
-	if err := s.waitAPI(ctx); err != nil {
+	if err := s.conn.awaitAPI(ctx, c, s.opts.Limits.Cluster.APIServer); err != nil {
 		return err
 	}
 	s.times.mark(stepAPIServer)
-	if err := s.lock.acquireUID(ctx, store, s.cs); err != nil {
+	if err := s.lock.acquireUID(ctx, store, s.conn.cs); err != nil {
 		return fmt.Errorf("cluster %s: %w", s.opts.Name, err)
 	}
 	s.starter.startClient(egress.ControlClient)
@@ -62,7 +62,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return err
 	}
 	s.times.mark(stepCharts)
-	if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod", s.opts.Limits.Pods); err != nil {
+	if _, err := pods.WaitPodReady(ctx, s.conn.cs, mesh.SystemNamespace, "app=istiod", s.opts.Limits.Pods); err != nil {
 		return err
 	}
 	s.times.mark(stepIstiod)
@@ -109,7 +109,7 @@ func (s *Session) attach(ctx context.Context, store *components.Store) error {
 	if err := s.connect(); err != nil {
 		return err
 	}
-	if err := s.lock.acquireUID(ctx, store, s.cs); err != nil {
+	if err := s.lock.acquireUID(ctx, store, s.conn.cs); err != nil {
 		return fmt.Errorf("cluster %s: %w", s.opts.Name, err)
 	}
 	if err := s.beginJournal(ctx, store); err != nil {
@@ -133,7 +133,7 @@ func (s *Session) attach(ctx context.Context, store *components.Store) error {
 // installGatewayAPI makes the cluster know the Gateway API.
 func (s *Session) installGatewayAPI(ctx context.Context) error {
 	f := s.env.facts
-	if err := mesh.InstallGatewayAPI(ctx, s.fix, f.Module, f.Istio, s.opts.Limits.Cluster.GatewayAPI); err != nil {
+	if err := mesh.InstallGatewayAPI(ctx, s.conn.fix, f.Module, f.Istio, s.opts.Limits.Cluster.GatewayAPI); err != nil {
 		return err
 	}
 	return s.istiod.Quiet(ctx)
@@ -201,12 +201,12 @@ func (s *Session) awaitDeath(ctx context.Context) {
 	case <-time.After(s.opts.Limits.Cluster.Death):
 	}
 	_ = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, s.opts.Limits.Cluster.APIServer, true, func(ctx context.Context) (bool, error) {
-		if s.env.cluster.Failure() != nil || s.cs == nil {
+		if s.env.cluster.Failure() != nil || s.conn == nil {
 			return true, nil
 		}
 		ctx, cancel := context.WithTimeout(ctx, s.opts.Limits.Cluster.Answer)
 		defer cancel()
-		_, err := s.cs.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Raw()
+		err := s.conn.ready(ctx)
 		var status apierrors.APIStatus
 		return err == nil || errors.As(err, &status), nil // a refusal is an answer, too
 	}) // if nothing is known by then, nothing is
@@ -214,23 +214,23 @@ func (s *Session) awaitDeath(ctx context.Context) {
 
 func (s *Session) connect() error {
 	cfg := s.env.cluster.RESTConfig()
-	var err error
-	if s.cs, err = kubernetes.NewForConfig(cfg); err != nil {
+	cs, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
 		return fmt.Errorf("make a Kubernetes client: %w", err)
 	}
 	owner, noted := fixture.RunOwner(s.run), s.made.journal
-	if s.fix, err = fixture.NewClient(cfg, owner, noted); err != nil {
+	fix, err := fixture.NewClient(cfg, owner, noted)
+	if err != nil {
 		return err
 	}
-	makes := s.fix
+	makes := fix
 	if s.made.temporary { // the clients belong to the cluster, which may be kept
 		owner = fixture.ClusterOwner
-		makes = s.fix.As(owner)
+		makes = fix.As(owner)
 	}
-	s.pods = pods.New(pods.Options{Custom: s.env.custom, Config: cfg, Clientset: s.cs, Fixtures: makes, Istioctl: s.env.cluster.Program("istioctl"), Kubeconfig: s.env.cluster.Kubeconfig(), Owner: owner, Limits: s.opts.Limits.Pods})
-	s.pages = mesh.NewAdminPages(cfg, s.cs)
-	s.logs = mesh.NewAccessLogs(s.cs, caller(s.pods, s.opts.Limits.Pods.Request), s.opts.Limits.Log)
-	s.starter.cs, s.starter.pods, s.starter.logs, s.starter.gatewayAPI = s.cs, s.pods, s.logs, s.installGatewayAPI
+	p := pods.New(pods.Options{Custom: s.env.custom, Config: cfg, Clientset: cs, Fixtures: makes, Istioctl: s.env.cluster.Program("istioctl"), Kubeconfig: s.env.cluster.Kubeconfig(), Owner: owner, Limits: s.opts.Limits.Pods})
+	s.conn = &connection{cs: cs, fix: fix, pods: p, logs: mesh.NewAccessLogs(cs, caller(p, s.opts.Limits.Pods.Request), s.opts.Limits.Log), pages: mesh.NewAdminPages(cfg, cs)}
+	s.starter.conn, s.starter.gatewayAPI = s.conn, s.installGatewayAPI
 	return nil
 }
 
@@ -240,27 +240,11 @@ func (s *Session) followGateways(ctx context.Context) error {
 	var keep func(string) bool
 	if !s.env.ours {
 		keep = func(namespace string) bool {
-			return slices.ContainsFunc(s.pods.Started(), func(p *pods.Pod) bool { return p.Namespace == namespace })
+			return slices.ContainsFunc(s.conn.pods.Started(), func(p *pods.Pod) bool { return p.Namespace == namespace })
 		}
 	}
 	var err error
-	s.followed, err = mesh.FollowGateways(ctx, s.cs, s.logs, keep, s.opts.Limits)
-	s.starter.followed = s.followed
-	return err
-}
-
-func (s *Session) waitAPI(ctx context.Context) error {
-	var last error
-	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, s.opts.Limits.Cluster.APIServer, true, func(ctx context.Context) (bool, error) {
-		_, last = s.cs.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Raw()
-		if last != nil && s.env.cluster.Failure() != nil {
-			return false, last
-		}
-		return last == nil, nil
-	})
-	if wait.Interrupted(err) {
-		return fmt.Errorf("wait for the API server: %w", errors.Join(err, last))
-	}
+	s.conn.followed, err = mesh.FollowGateways(ctx, s.conn.cs, s.conn.logs, keep, s.opts.Limits)
 	return err
 }
 
@@ -273,21 +257,21 @@ func (s *Session) join(ctx context.Context) error {
 	}
 	s.times.mark(stepClients)
 	var err error
-	if s.istiod, err = mesh.ConnectIstiod(ctx, s.env.cluster.RESTConfig(), s.cs, s.env.revision, s.opts.Limits.Push); err != nil {
+	if s.istiod, err = mesh.ConnectIstiod(ctx, s.env.cluster.RESTConfig(), s.conn.cs, s.env.revision, s.opts.Limits.Push); err != nil {
 		return err
 	}
 	var overlay *mesh.Overlay
 	if s.env.ours && !s.opts.Watch { // else it is not ours to change
-		installed, err := mesh.InstalledConfig(ctx, s.cs)
+		installed, err := mesh.InstalledConfig(ctx, s.conn.cs)
 		if err != nil {
 			return err
 		}
 		overlay = mesh.NewOverlay(installed, s.configStore(mesh.DefaultRevision, installed))
 	}
-	s.changer = mesh.NewChanger(s.istiod, overlay, s.fix, s.opts.Limits.Push)
-	s.changer.Follow(s.followed)
+	s.changer = mesh.NewChanger(s.istiod, overlay, s.conn.fix, s.opts.Limits.Push)
+	s.changer.Follow(s.conn.followed)
 	s.starter.connected = s.connected
-	if err := s.connected(ctx, s.proxies()...); err != nil {
+	if err := s.connected(ctx, s.conn.proxies()...); err != nil {
 		return err
 	}
 	s.followRevisions(overlay)
@@ -314,21 +298,21 @@ func (s *Session) makeLanes() error {
 	if n <= 0 {
 		n = DefaultLanes
 	}
-	secrets, objects := s.secrets(), s.env.limit(s.fix.Part(casesPart))
+	secrets, objects := s.secrets(), s.env.limit(s.conn.fix.Part(casesPart))
 	s.starter.lanes = n
-	s.enforcing = &enforcing{by: s.opts.Sabotage.enforcement(enforcer.New(s.cs, s.fix.Part(enforcerPart), s.opts.Limits)), limit: s.opts.Limits.Probe.Restore}
-	places := &namespaces{fixtures: s.fix, pods: s.pods, clients: s.opts.Clients, confined: !s.env.ours}
+	s.enforcing = &enforcing{by: s.opts.Sabotage.enforcement(enforcer.New(s.conn.cs, s.conn.fix.Part(enforcerPart), s.opts.Limits)), limit: s.opts.Limits.Probe.Restore}
+	places := &namespaces{fixtures: s.conn.fix, pods: s.conn.pods, clients: s.opts.Clients, confined: !s.env.ours}
 	for l := range lane(n) {
-		cl := clients{s.pods, l, s.starter.gatewayProxies}
+		cl := clients{s.conn.pods, l, s.starter.gatewayProxies}
 		w := &laneRunner{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.changer, gateways: s.followed, revisions: s.revisions, enforcing: s.enforcing, run: s.run, limits: s.opts.Limits.Control,
+			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.changer, gateways: s.conn.followed, revisions: s.revisions, enforcing: s.enforcing, run: s.run, limits: s.opts.Limits.Control,
 			expand: s.expand(l), secrets: secrets,
 			places: places, ours: s.env.ours, doubts: s.doubts, back: s.opts.Limits.Cluster.Back,
 		}
 		w.engine = &engine.Engine{
-			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.logs, s.followed, l},
-			Proxies:  proxyPages{cl, s.logs, s.pages},
+			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.conn.logs, s.conn.followed, l},
+			Proxies:  proxyPages{cl, s.conn.logs, s.conn.pages},
 			Version:  s.env.facts.Istio,
 			Limits:   s.opts.Limits,
 			Features: s.env.features(),
@@ -356,22 +340,11 @@ func (s *Session) makeLanes() error {
 
 // setBase makes a mesh configuration the one that cases stand on; nil is the installed one.
 func (s *Session) setBase(ctx context.Context, base egress.Object) error {
-	reached, err := s.changer.SetBase(ctx, base, s.proxies())
+	reached, err := s.changer.SetBase(ctx, base, s.conn.proxies())
 	if err == nil && !reached {
 		const why = "a change of the mesh configuration may not have reached every proxy"
 		s.opts.logf(why)
 		s.doubts.raise(why)
 	}
 	return err
-}
-
-// proxies names every running client's proxy.
-func (s *Session) proxies() []string {
-	var out []string
-	for _, p := range s.pods.Started() {
-		if p.Proxied() {
-			out = append(out, mesh.Proxy(p.PodName, p.Namespace))
-		}
-	}
-	return out
 }

@@ -63,10 +63,10 @@ func (c *callers) start(ctx context.Context, moment func(string, ...any)) error 
 	if err != nil {
 		return err
 	}
-	if _, err := c.s.fix.Apply(ctx, callersNamespace, objs...); err != nil {
+	if _, err := c.s.conn.fix.Apply(ctx, callersNamespace, objs...); err != nil {
 		return err
 	}
-	if err := awaitRollout(ctx, c.s.cs, callersNamespace, callersName, c.s.opts.Limits.Pods.Ready); err != nil {
+	if err := awaitRollout(ctx, c.s.conn.cs, callersNamespace, callersName, c.s.opts.Limits.Pods.Ready); err != nil {
 		return err
 	}
 	if _, c.arrived, err = c.s.env.internet.Arrivals(ctx, 0); err != nil {
@@ -154,7 +154,7 @@ func (c *callers) fault(err error) {
 
 // look begins to call from new pods, and ends with those that are gone.
 func (c *callers) look(ctx context.Context, moment func(string, ...any)) error {
-	l, err := c.s.cs.CoreV1().Pods(callersNamespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + callersName})
+	l, err := c.s.conn.cs.CoreV1().Pods(callersNamespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + callersName})
 	if err != nil {
 		return fmt.Errorf("look at the callers: %w", err)
 	}
@@ -210,7 +210,7 @@ func ready(p *corev1.Pod) bool {
 // begin calls every target from a pod until that is gone.
 func (c *callers) begin(ctx context.Context, pod *corev1.Pod) *callerPod {
 	ctx, cancel := context.WithCancel(ctx)
-	p := &callerPod{name: pod.Name, agent: c.s.pods.Agent(callersNamespace, pod.Name, callersName), end: cancel}
+	p := &callerPod{name: pod.Name, agent: c.s.conn.pods.Agent(callersNamespace, pod.Name, callersName), end: cancel}
 	c.heard.address(pod.Status.PodIP, pod.Name)
 	c.ended.Go(func() { c.follow(ctx, pod.Name) })
 	var calls sync.WaitGroup
@@ -323,7 +323,7 @@ func (c *callers) control(ctx context.Context) {
 			if t.Held {
 				spec.Send = "a"
 			}
-			out, err := c.s.pods.Do(ctx, egress.ControlClient, probe.Request{Spec: &spec})
+			out, err := c.s.conn.pods.Do(ctx, egress.ControlClient, probe.Request{Spec: &spec})
 			var r probe.Report
 			if err == nil {
 				err = json.Unmarshal([]byte(out.Stdout), &r)
@@ -363,7 +363,7 @@ func (c *callers) label(ctx context.Context, revision string) error {
 	if err != nil {
 		return err
 	}
-	if _, err = c.s.cs.CoreV1().Namespaces().Patch(ctx, callersNamespace, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+	if _, err = c.s.conn.cs.CoreV1().Namespaces().Patch(ctx, callersNamespace, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		return fmt.Errorf("label namespace %s for revision %q: %w", callersNamespace, revision, err)
 	}
 	return nil
@@ -371,10 +371,10 @@ func (c *callers) label(ctx context.Context, revision string) error {
 
 // restart replaces the pods one after another, and waits for that.
 func (c *callers) restart(ctx context.Context) error {
-	if err := restart(ctx, c.s.cs, callersNamespace, callersName); err != nil {
+	if err := restart(ctx, c.s.conn.cs, callersNamespace, callersName); err != nil {
 		return err
 	}
-	return awaitRollout(ctx, c.s.cs, callersNamespace, callersName, c.s.opts.Limits.Pods.Ready)
+	return awaitRollout(ctx, c.s.conn.cs, callersNamespace, callersName, c.s.opts.Limits.Pods.Ready)
 }
 
 // restart makes a Deployment replace its pods, as kubectl rollout restart does.

@@ -19,7 +19,7 @@ func (c *callers) follow(ctx context.Context, pod string) {
 	var last error
 	err := wait.PollUntilContextCancel(ctx, callerLook, true, func(ctx context.Context) (bool, error) {
 		var l *mesh.AccessLog
-		if l, last = mesh.FollowAccessLog(ctx, c.s.cs, mesh.LogSource{Namespace: callersNamespace, Pod: pod, Whole: true}); last != nil {
+		if l, last = mesh.FollowAccessLog(ctx, c.s.conn.cs, mesh.LogSource{Namespace: callersNamespace, Pod: pod, Whole: true}); last != nil {
 			return false, nil
 		}
 		c.mu.Lock()

@@ -37,7 +37,7 @@ type Run struct {
 func (s *Session) Begin(ctx context.Context, cases []egress.Case, out *report.Folder) *Run {
 	r := &Run{s: s, cases: cases, plans: map[string]schedule.Plan{}, ended: make(chan struct{}), results: map[string]egress.Result{}}
 	r.ctx, r.stop = s.alive(ctx)
-	r.bundles = &bundler{cluster: s.env.cluster, cs: s.cs, internet: s.env.internet, pods: s.pods, out: out, limit: s.opts.Limits.Cluster.Bundle, logf: s.opts.logf}
+	r.bundles = &bundler{cluster: s.env.cluster, cs: s.conn.cs, internet: s.env.internet, pods: s.conn.pods, out: out, limit: s.opts.Limits.Cluster.Bundle, logf: s.opts.logf}
 	if err := s.env.reach.look(r.ctx, s.applicableOf(cases)); err != nil {
 		s.opts.logf("look at the internet: %v", err)
 	}
@@ -47,7 +47,7 @@ func (s *Session) Begin(ctx context.Context, cases []egress.Case, out *report.Fo
 		r.plans[c.Name] = plans[i]
 	}
 	var err error
-	if r.istiod, _, err = s.istiodPods(r.ctx); err != nil {
+	if r.istiod, _, err = s.conn.istiodPods(r.ctx); err != nil {
 		s.opts.logf("should istiod end, this run will not know: %v", err)
 	}
 	workers := make([]schedule.Worker, len(s.lanes))
@@ -126,7 +126,7 @@ func (r *Run) End(ctx context.Context) *report.Report {
 	case over || rep.Unfinished() > 0:
 		rep.Faults = append(rep.Faults, r.why(), lost)
 	default:
-		if err := checkLeftovers(ctx, s.fix); err != nil {
+		if err := checkLeftovers(ctx, s.conn.fix); err != nil {
 			rep.Faults = append(rep.Faults, err.Error())
 		}
 	}

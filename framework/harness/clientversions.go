@@ -30,8 +30,8 @@ func (s *Session) noteVersions(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("ask the istiods which proxies they serve: %w", err)
 	}
-	ask := proxyPages{clients{s.pods, 0, s.starter.gatewayProxies}, s.logs, s.pages}
-	for _, p := range s.pods.Started() {
+	ask := proxyPages{clients{s.conn.pods, 0, s.starter.gatewayProxies}, s.conn.logs, s.conn.pages}
+	for _, p := range s.conn.pods.Started() {
 		if !p.Proxied() || !slices.ContainsFunc(s.opts.Clients, func(c egress.Client) bool { return c.Name == p.Name }) {
 			continue // a lane's copy has the proxy of the first lane's
 		}

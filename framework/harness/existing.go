@@ -25,17 +25,17 @@ func (s *Session) useExisting(ctx context.Context, store *components.Store) erro
 	if err := s.connect(); err != nil {
 		return err
 	}
-	if err := existing.Preflight(ctx, s.cs); err != nil {
+	if err := existing.Preflight(ctx, s.conn.cs); err != nil {
 		return err
 	}
 	var err error
-	if s.lock, err = shareByUID(ctx, store, s.cs); err != nil {
+	if s.lock, err = shareByUID(ctx, store, s.conn.cs); err != nil {
 		return fmt.Errorf("cluster %s: %w", s.env.cluster.Name(), err)
 	}
 	if err := s.beginJournal(ctx, store); err != nil {
 		return err
 	}
-	beyond, err := s.opts.beyond(ctx, s.fix)
+	beyond, err := s.opts.beyond(ctx, s.conn.fix)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (s *Session) guestEnvironment(ctx context.Context, store *components.Store,
 	e := environment{cluster: s.env.cluster, facts: s.env.cluster.Facts(), hosts: s.opts.Hosts, revision: found.Revision}
 	e.custom = &pods.Customization{Image: cmp.Or(s.opts.ClientImage, defaultClientImage)}
 	var err error
-	if e.custom.AnyUser, err = s.openShift(); err != nil {
+	if e.custom.AnyUser, err = s.conn.openShift(); err != nil {
 		return e, err
 	}
 	e.custom.Agent, err = components.Agent(ctx, store, s.opts.Progress)
@@ -122,7 +122,7 @@ func (s *Session) startPodInternet(ctx context.Context, as *pods.Customization, 
 		return nil, err
 	}
 	in, err := existing.StartInternet(ctx, existing.InternetOptions{
-		Config: s.env.cluster.RESTConfig(), Clientset: s.cs, Fixtures: s.fix, Run: s.run, Image: as.Image, Hosts: s.opts.Hosts, Names: names, Program: program, Limits: s.opts.Limits, AnyUser: as.AnyUser,
+		Config: s.env.cluster.RESTConfig(), Clientset: s.conn.cs, Fixtures: s.conn.fix, Run: s.run, Image: as.Image, Hosts: s.opts.Hosts, Names: names, Program: program, Limits: s.opts.Limits, AnyUser: as.AnyUser,
 	})
 	if err == nil {
 		s.times.mark(stepInternet)
@@ -160,8 +160,8 @@ func policies(found mesh.Found, namespace string) []*fixture.Object {
 }
 
 // openShift says whether the cluster chooses its pods' users.
-func (s *Session) openShift() (bool, error) {
-	groups, err := s.cs.Discovery().ServerGroups()
+func (c *connection) openShift() (bool, error) {
+	groups, err := c.cs.Discovery().ServerGroups()
 	if err != nil {
 		return false, fmt.Errorf("ask the cluster for its API groups, which tell whether it chooses the users of pods (OpenShift): %w", err)
 	}

@@ -83,7 +83,7 @@ func (s searched) ofExisting(ctx context.Context) (foreignObjects, error) {
 // options say so.
 func (s *Session) lookForForeign(ctx context.Context, find func(searched, context.Context) (foreignObjects, error)) error {
 	var err error
-	s.env.foreign, err = find(searched{s.env.cluster.RESTConfig(), s.cs}, ctx)
+	s.env.foreign, err = find(searched{s.env.cluster.RESTConfig(), s.conn.cs}, ctx)
 	if err != nil || len(s.env.foreign) == 0 {
 		return err
 	}

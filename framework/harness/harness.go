@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
-
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
@@ -98,20 +96,14 @@ type Session struct {
 	env     environment
 	made    made
 	lock    *clusterLock // nil for a watcher
-	cs      *kubernetes.Clientset
-	fix     *fixture.Client
-	pods    *pods.Pods
+	conn    *connection  // nil until the cluster is there
 	istiod  *mesh.Istiod
-	logs    *mesh.AccessLogs
-	pages   *mesh.AdminPages // of proxies
-	changer *mesh.Changer    // nil until istiod is there
-	lanes   []*laneRunner    // one for each lane; the first has the clients as the cases name them
+	changer *mesh.Changer // nil until istiod is there
+	lanes   []*laneRunner // one for each lane; the first has the clients as the cases name them
 	starter *starter
 	times   *recorder
 	run     string
 	doubts  *doubts
-	// followed are the gateways of the cluster, whoever made them.
-	followed *mesh.Gateways
 	// revisions are the istiods beside the default one; nil until that is there.
 	revisions *revisions
 	versions  clientVersions
@@ -359,7 +351,7 @@ func (s *Session) Close(ctx context.Context) error {
 		}
 		all = errors.Join(all, s.opts.Sabotage.mend(ctx, s.target()))
 		if s.env.ours && !s.opts.Watch {
-			all = errors.Join(all, mesh.RestoreConfig(ctx, s.cs), pods.Return(ctx, s.cs))
+			all = errors.Join(all, mesh.RestoreConfig(ctx, s.conn.cs), pods.Return(ctx, s.conn.cs))
 		}
 	}
 	if s.guests && !dead && !s.made.temporary {
@@ -371,19 +363,10 @@ func (s *Session) Close(ctx context.Context) error {
 	if s.revisions != nil {
 		s.revisions.close()
 	}
-	if s.followed != nil {
-		s.followed.Close()
+	if s.conn != nil {
+		s.conn.close()
 	}
-	if s.logs != nil {
-		s.logs.Close()
-	}
-	if s.pages != nil {
-		s.pages.Close()
-	}
-	if s.pods != nil {
-		s.pods.Close()
-	}
-	all = errors.Join(all, s.made.remove(ctx, s.cs, s.fix, dead))
+	all = errors.Join(all, s.made.remove(ctx, s.conn, dead))
 	if s.revisions != nil && !dead && !s.made.temporary && all == nil {
 		all = s.revisions.forget(ctx)
 	}

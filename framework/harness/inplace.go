@@ -56,11 +56,11 @@ func (s *Session) useInPlace(ctx context.Context, store *components.Store, in In
 	if err := s.connect(); err != nil {
 		return err
 	}
-	found, err := mesh.Detect(ctx, s.cs)
+	found, err := mesh.Detect(ctx, s.conn.cs)
 	if err != nil {
 		return err
 	}
-	logging, err := mesh.LoggingOf(ctx, s.cs, found.Revision)
+	logging, err := mesh.LoggingOf(ctx, s.conn.cs, found.Revision)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (s *Session) useInPlace(ctx context.Context, store *components.Store, in In
 	if err != nil {
 		return err
 	}
-	if s.lock, err = shareByUID(ctx, store, s.cs); err != nil {
+	if s.lock, err = shareByUID(ctx, store, s.conn.cs); err != nil {
 		return fmt.Errorf("cluster %s: %w", s.env.cluster.Name(), err)
 	}
 	if err := s.beginJournal(ctx, store); err != nil {
@@ -85,17 +85,16 @@ func (s *Session) useInPlace(ctx context.Context, store *components.Store, in In
 	if err := s.connect(); err != nil { // clients are customized from here on
 		return err
 	}
-	_, err = s.fix.Apply(ctx, "", &fixture.Object{Object: map[string]any{
+	_, err = s.conn.fix.Apply(ctx, "", &fixture.Object{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": control.Namespace, "labels": map[string]any{"istio-injection": "disabled"}},
 	}})
 	if err != nil {
 		return fmt.Errorf("make a namespace for the control client: %w", err)
 	}
 	// Whoever made a gateway, what goes through it is proven by its log.
-	if s.followed, err = mesh.FollowGateways(ctx, s.cs, s.logs, nil, s.opts.Limits); err != nil {
+	if s.conn.followed, err = mesh.FollowGateways(ctx, s.conn.cs, s.conn.logs, nil, s.opts.Limits); err != nil {
 		return err
 	}
-	s.starter.followed = s.followed
 	if err := s.starter.startClient(control.Name).wait(ctx); err != nil {
 		return err
 	}
@@ -126,10 +125,10 @@ func (s *Session) inPlaceEnvironment(ctx context.Context, store *components.Stor
 
 // inPlaceLane has an engine that asks and changes nothing.
 func (s *Session) inPlaceLane() *laneRunner {
-	cl := clients{s.pods, 0, func(egress.Feature) []string { return nil }}
+	cl := clients{s.conn.pods, 0, func(egress.Feature) []string { return nil }}
 	w := &laneRunner{rules: &rules{clients: cl}}
 	w.engine = &engine.Engine{
-		Clients: cl, Mesh: laneLogs{s.logs, s.followed, 0}, Proxies: proxyPages{cl, s.logs, s.pages}, Version: s.env.facts.Istio, Limits: s.opts.Limits,
+		Clients: cl, Mesh: laneLogs{s.conn.logs, s.conn.followed, 0}, Proxies: proxyPages{cl, s.conn.logs, s.conn.pages}, Version: s.env.facts.Istio, Limits: s.opts.Limits,
 		Canonical: func(n string) string {
 			if h, ok := s.env.hosts.Find(n); ok {
 				return h.Name

@@ -14,7 +14,7 @@ import (
 
 // istio finds the Istio of somebody else's cluster, or installs one where there is none and that is allowed.
 func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Found, error) {
-	found, err := mesh.Detect(ctx, s.cs)
+	found, err := mesh.Detect(ctx, s.conn.cs)
 	if err == nil || !errors.Is(err, mesh.ErrNoIstio) {
 		return found, err
 	}
@@ -24,14 +24,14 @@ func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Foun
 	if err := s.lock.end(false); err != nil { // shared until now
 		return found, err
 	}
-	if s.lock, err = acquireByUID(ctx, store, s.cs, s.run); err != nil {
+	if s.lock, err = acquireByUID(ctx, store, s.conn.cs, s.run); err != nil {
 		return found, fmt.Errorf("cluster %s: %w", s.env.cluster.Name(), err)
 	}
 	version, charts, err := components.Charts(ctx, store, s.opts.components())
 	if err != nil {
 		return found, err
 	}
-	if err := existing.PrepareInstall(ctx, s.cs, s.fix); err != nil {
+	if err := existing.PrepareInstall(ctx, s.conn.cs, s.conn.fix); err != nil {
 		return found, err
 	}
 	s.opts.logf("installing Istio %s, which this run removes again", version.Release)
@@ -41,9 +41,9 @@ func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Foun
 	if err := s.made.istio.ControlPlane(ctx); err != nil {
 		return found, fmt.Errorf("install Istio: %w (what is there already, of an earlier Istio or of somebody else's, was left as it is: remove it, or install an Istio yourself)", err)
 	}
-	if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app=istiod", s.opts.Limits.Pods); err != nil {
+	if _, err := pods.WaitPodReady(ctx, s.conn.cs, mesh.SystemNamespace, "app=istiod", s.opts.Limits.Pods); err != nil {
 		return found, err
 	}
 	s.times.mark(stepIstiod)
-	return mesh.Detect(ctx, s.cs)
+	return mesh.Detect(ctx, s.conn.cs)
 }

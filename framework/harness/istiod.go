@@ -18,8 +18,8 @@ import (
 // istiodPods are the pods of istiod by name, with how often their containers were started again.
 type istiodPods map[string]int32
 
-func (s *Session) istiodPods(ctx context.Context) (istiodPods, []corev1.Pod, error) {
-	l, err := s.cs.CoreV1().Pods(mesh.SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: "app=istiod"})
+func (c *connection) istiodPods(ctx context.Context) (istiodPods, []corev1.Pod, error) {
+	l, err := c.cs.CoreV1().Pods(mesh.SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: "app=istiod"})
 	if err != nil {
 		return nil, nil, fmt.Errorf("list the pods of istiod: %w", err)
 	}
@@ -65,7 +65,7 @@ func (s *Session) blameIstiod(ctx context.Context, before istiodPods, results []
 	}
 	var why string
 	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, s.opts.Limits.Cluster.PodDeath, true, func(ctx context.Context) (bool, error) {
-		_, now, err := s.istiodPods(ctx)
+		_, now, err := s.conn.istiodPods(ctx)
 		if err == nil {
 			why = before.ended(now)
 		}

@@ -40,7 +40,7 @@ func journals(ctx context.Context, store *components.Store, cs kubernetes.Interf
 // beginJournal begins to note what this run makes in a cluster that outlives it, and removes what earlier ones have left
 // there. The session must be connected; it is connected anew, since what it makes from here on is noted.
 func (s *Session) beginJournal(ctx context.Context, store *components.Store) error {
-	dir, err := journals(ctx, store, s.cs)
+	dir, err := journals(ctx, store, s.conn.cs)
 	if err != nil {
 		return err
 	}
@@ -59,9 +59,9 @@ func (s *Session) beginJournal(ctx context.Context, store *components.Store) err
 // cleanUpPrevious removes the objects that runs which were killed have left in the cluster: they would be taken for
 // verdicts. In an existing cluster it goes by the journals alone, since a run may be at work on another machine.
 func (s *Session) cleanUpPrevious(ctx context.Context, dir string) error {
-	swept, err := existing.Clean(ctx, s.cs, s.fix, dir, "", s.lock.follows())
+	swept, err := existing.Clean(ctx, s.conn.cs, s.conn.fix, dir, "", s.lock.follows())
 	if err == nil && s.env.ours {
-		err = pods.Return(ctx, s.cs)
+		err = pods.Return(ctx, s.conn.cs)
 	}
 	if err != nil {
 		return fmt.Errorf("remove what runs that were cut off have left in cluster %s: %w", s.env.cluster.Name(), err)
@@ -72,14 +72,14 @@ func (s *Session) cleanUpPrevious(ctx context.Context, dir string) error {
 	return nil
 }
 
-// remove removes what the session has made, unless it went with its cluster.
-func (m *made) remove(ctx context.Context, cs kubernetes.Interface, fix *fixture.Client, dead bool) error {
-	if dead || m.temporary || fix == nil {
+// remove removes what the session has made over a connection, nil where it never had one, unless it went with its cluster.
+func (m *made) remove(ctx context.Context, c *connection, dead bool) error {
+	if dead || m.temporary || c == nil {
 		return m.journal.Discard()
 	}
-	err := fix.RemoveAll(ctx)
+	err := c.fix.RemoveAll(ctx)
 	if err == nil && m.istio != nil {
-		err = existing.Uninstalled(ctx, cs)
+		err = existing.Uninstalled(ctx, c.cs)
 	}
 	if err != nil {
 		return errors.Join(err, m.journal.Close())
@@ -145,19 +145,19 @@ func Clean(ctx context.Context, o Options, run string) (fixture.Swept, error) {
 	if err := s.connect(); err != nil {
 		return fixture.Swept{}, err
 	}
-	dir, err := journals(ctx, store, s.cs)
+	dir, err := journals(ctx, store, s.conn.cs)
 	if err != nil {
 		return fixture.Swept{}, err
 	}
 	if s.env.cluster.Facts().Foreign {
-		return existing.Clean(ctx, s.cs, s.fix, dir, strings.TrimSpace(run), true)
+		return existing.Clean(ctx, s.conn.cs, s.conn.fix, dir, strings.TrimSpace(run), true)
 	}
 	if s.lock, err = acquireByName(store, o.Provider, o.Name, s.run); err != nil {
 		return fixture.Swept{}, err
 	}
-	swept, err := existing.Clean(ctx, s.cs, s.fix, dir, strings.TrimSpace(run), true)
+	swept, err := existing.Clean(ctx, s.conn.cs, s.conn.fix, dir, strings.TrimSpace(run), true)
 	if err == nil { // a run of a cluster of ours may have changed the mesh configuration too
-		err = errors.Join(mesh.RestoreConfig(ctx, s.cs), pods.Return(ctx, s.cs))
+		err = errors.Join(mesh.RestoreConfig(ctx, s.conn.cs), pods.Return(ctx, s.conn.cs))
 	}
 	return swept, errors.Join(err, s.lock.end(err == nil))
 }

@@ -27,7 +27,7 @@ func (s *Session) plan(ctx context.Context, c egress.Case) schedule.Plan {
 			return p
 		}
 	}
-	if err := s.opts.share(ctx, s.fix, c, &p); err != nil {
+	if err := s.opts.share(ctx, s.conn.fix, c, &p); err != nil {
 		p.Verdict, p.Why = egress.Inconclusive, err.Error()
 		return p
 	}

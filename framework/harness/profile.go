@@ -51,7 +51,7 @@ func CasesFit(c cluster.Cluster) error {
 // API server that can be described, and images that were loaded under names without a version.
 func (s *Session) prepareForDocs(ctx context.Context) error {
 	patch := []byte(`{"metadata":{"labels":{"istio-injection":"enabled"}}}`)
-	if _, err := s.cs.CoreV1().Namespaces().Patch(ctx, docsNamespace, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+	if _, err := s.conn.cs.CoreV1().Namespaces().Patch(ctx, docsNamespace, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		return fmt.Errorf("have pods of namespace %s injected: %w", docsNamespace, err)
 	}
 	objs, err := fixture.Parse(ctx, []byte(loadedImagesYAML))
@@ -65,7 +65,7 @@ func (s *Session) prepareForDocs(ctx context.Context) error {
 		}
 		objs = append(objs, pod)
 	}
-	owned, known := s.fix.As(fixture.ClusterOwner), true
+	owned, known := s.conn.fix.As(fixture.ClusterOwner), true
 	for _, o := range objs {
 		_, err := owned.Apply(ctx, "", o)
 		if meta.IsNoMatchError(err) { // a Kubernetes before 1.36 does not know the policy
@@ -78,7 +78,7 @@ func (s *Session) prepareForDocs(ctx context.Context) error {
 		}
 	}
 	if known {
-		if err := awaitLoadedImages(ctx, s.cs, s.opts.Limits.Cluster.APIServer); err != nil {
+		if err := awaitLoadedImages(ctx, s.conn.cs, s.opts.Limits.Cluster.APIServer); err != nil {
 			return err
 		}
 	}

@@ -198,7 +198,7 @@ func (r *hermeticReach) lost() string {
 
 // control runs a request in the client that has no sidecar.
 func (s *Session) control(ctx context.Context, q probe.Request) (pods.Output, error) {
-	return s.pods.Do(ctx, egress.ControlClient, q)
+	return s.conn.pods.Do(ctx, egress.ControlClient, q)
 }
 
 // tryTarget connects from the control client.

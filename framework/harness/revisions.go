@@ -46,7 +46,7 @@ type revision struct {
 // is not the session's to change.
 func (s *Session) followRevisions(overlay *mesh.Overlay) {
 	s.revisions = &revisions{
-		config: s.env.cluster.RESTConfig(), cs: s.cs, fixtures: s.fix, limits: s.opts.Limits, installer: s.revisionInstaller(),
+		config: s.env.cluster.RESTConfig(), cs: s.conn.cs, fixtures: s.conn.fix, limits: s.opts.Limits, installer: s.revisionInstaller(),
 		keep: s.configStore, overlay: overlay, changer: s.changer, installed: map[string]*revision{},
 	}
 	s.starter.revision, s.starter.bind = s.revisions.install, s.changer.Bind
@@ -76,7 +76,7 @@ func (s *Session) revisionInstaller() func(v egress.Revision) (*mesh.Installer, 
 
 // configStore is where the mesh configuration of a revision is kept, spoiled where the session has such a sabotage.
 func (s *Session) configStore(revision string, installed mesh.Config) mesh.ConfigStore {
-	var store mesh.ConfigStore = mesh.NewRevisionStore(s.cs, revision, installed)
+	var store mesh.ConfigStore = mesh.NewRevisionStore(s.conn.cs, revision, installed)
 	if spoil := actions[s.opts.Sabotage].config; spoil != nil {
 		store = spoil(store)
 	}

@@ -136,7 +136,7 @@ func TestGatewaysThatRunAlready(t *testing.T) {
 	}
 	defer followed.Close()
 	var waited []string
-	s := &starter{followed: followed, connected: func(_ context.Context, proxies ...string) error {
+	s := &starter{conn: &connection{followed: followed}, connected: func(_ context.Context, proxies ...string) error {
 		waited = proxies
 		return errors.New("one never came")
 	}}

@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/limits"
@@ -42,12 +41,7 @@ type starter struct {
 	life context.Context //nolint:containedctx // the starter's lifetime
 	end  context.CancelFunc
 
-	// The connection to the cluster, once there is one.
-	cs   kubernetes.Interface
-	pods *pods.Pods
-	logs *mesh.AccessLogs
-	// followed are the gateways of the cluster, whoever made them.
-	followed *mesh.Gateways
+	conn *connection // nil until the cluster is there
 	// gateways starts the gateways, or finds them; gatewayAPI makes the cluster know the Gateway API.
 	gateways, gatewayAPI func(context.Context) error
 	// revision installs the istiod of a revision, and bind says which proxy it serves.
@@ -152,21 +146,21 @@ func (s *starter) startClient(name string) *startup {
 				return err
 			}
 		}
-		if err := s.pods.Start(ctx, c); err != nil {
+		if err := s.conn.pods.Start(ctx, c); err != nil {
 			return err
 		}
-		pod, err := s.pods.Get(name)
+		pod, err := s.conn.pods.Get(name)
 		if err != nil || !pod.Proxied() {
 			return err
 		}
 		if err := s.served(ctx, c, mesh.Proxy(pod.PodName, pod.Namespace)); err != nil {
 			return err
 		}
-		if err := s.logs.Start(ctx, name, logSource(pod)); err != nil {
+		if err := s.conn.logs.Start(ctx, name, logSource(pod)); err != nil {
 			return err
 		}
 		if c.Container != "" && !c.Escapes {
-			if err := s.logs.Attached(ctx, name); err != nil {
+			if err := s.conn.logs.Attached(ctx, name); err != nil {
 				return err
 			}
 		}
@@ -212,7 +206,7 @@ func (s *starter) waitURL(ctx context.Context, url string) error {
 	url = strings.ReplaceAll(url, "${INGRESS_IP}", s.ingressIP())
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, s.limits.Cluster.APIServer, true, func(ctx context.Context) (bool, error) {
-		out, err := s.pods.Do(ctx, egress.ControlClient, probe.Request{Argv: []string{"curl", "-sS", "-f", "-o", "/dev/null", "-m", seconds(s.limits.Pods.Request), url}})
+		out, err := s.conn.pods.Do(ctx, egress.ControlClient, probe.Request{Argv: []string{"curl", "-sS", "-f", "-o", "/dev/null", "-m", seconds(s.limits.Pods.Request), url}})
 		if err == nil && out.ExitCode != 0 {
 			err = fmt.Errorf("exit %d %s", out.ExitCode, out.Stderr)
 		}
@@ -231,14 +225,14 @@ var installedGateways = map[egress.Feature]string{egress.IngressGateway: mesh.In
 // findGateways waits until the gateways' pods are ready and their logs followed.
 func (s *starter) findGateways(ctx context.Context) error {
 	for _, name := range installedGateways {
-		if _, err := pods.WaitPodReady(ctx, s.cs, mesh.SystemNamespace, "app="+name, s.limits.Pods); err != nil {
+		if _, err := pods.WaitPodReady(ctx, s.conn.cs, mesh.SystemNamespace, "app="+name, s.limits.Pods); err != nil {
 			return err
 		}
-		if err := s.followed.Await(ctx, mesh.SystemNamespace, map[string]string{"app": name}, 1); err != nil {
+		if err := s.conn.followed.Await(ctx, mesh.SystemNamespace, map[string]string{"app": name}, 1); err != nil {
 			return err
 		}
 	}
-	svc, err := s.cs.CoreV1().Services(mesh.SystemNamespace).Get(ctx, mesh.IngressGateway, metav1.GetOptions{})
+	svc, err := s.conn.cs.CoreV1().Services(mesh.SystemNamespace).Get(ctx, mesh.IngressGateway, metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("find the ingress gateway's address: %w", err)
 	}
@@ -260,7 +254,7 @@ func (s *starter) gatewaysConnected(ctx context.Context) error {
 // haveGateways says whether both gateways are installed: whoever brought the cluster up may not have needed them.
 func (s *starter) haveGateways(ctx context.Context) (bool, error) {
 	for _, g := range installedGateways {
-		_, err := s.cs.AppsV1().Deployments(mesh.SystemNamespace).Get(ctx, g, metav1.GetOptions{})
+		_, err := s.conn.cs.AppsV1().Deployments(mesh.SystemNamespace).Get(ctx, g, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return false, nil
 		}
@@ -284,7 +278,7 @@ func (s *starter) gatewayProxies(f egress.Feature) []string {
 	if name == "" {
 		return nil
 	}
-	return s.followed.Proxies(mesh.SystemNamespace, map[string]string{"app": name})
+	return s.conn.followed.Proxies(mesh.SystemNamespace, map[string]string{"app": name})
 }
 
 // waits says whether a case would have to wait for a client that is still starting.
@@ -415,12 +409,12 @@ func (s *starter) release(cases []egress.Case) {
 
 // ending takes a client out of those that run, and returns what ends it and the following of its log.
 func (s *starter) ending(name string) (func(context.Context) error, error) {
-	end, err := s.pods.End(name)
+	end, err := s.conn.pods.End(name)
 	if err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) error {
-		s.logs.Stop(name)
+		s.conn.logs.Stop(name)
 		return end(ctx)
 	}, nil
 }

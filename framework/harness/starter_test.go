@@ -53,7 +53,7 @@ func starting(t *testing.T, cs *fake.Clientset, clients ...egress.Client) *start
 		clients[i].Default()
 	}
 	s := newStarter(clients, limits.Default(), t.Logf, func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithCancel(ctx) })
-	s.cs, s.pods = cs, pods.New(pods.Options{Clientset: cs, Owner: fixture.RunOwner("run-1")})
+	s.conn = &connection{cs: cs, pods: pods.New(pods.Options{Clientset: cs, Owner: fixture.RunOwner("run-1")})}
 	t.Cleanup(s.end)
 	return s
 }
@@ -97,7 +97,7 @@ func TestClientDoesNotStart(t *testing.T) {
 	if tried != 1 {
 		t.Errorf("tried %d times", tried)
 	}
-	if _, err := s.pods.Get("good"); err != nil {
+	if _, err := s.conn.pods.Get("good"); err != nil {
 		t.Error(err)
 	}
 }

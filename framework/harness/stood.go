@@ -290,7 +290,7 @@ func (s *starter) replace(ctx context.Context, clients []egress.Client) error {
 // endNow ends a client, or removes what there is of one that did not start.
 func (s *starter) endNow(ctx context.Context, c egress.Client, started bool) error {
 	if !started {
-		if err := s.pods.Discard(ctx, c); err != nil {
+		if err := s.conn.pods.Discard(ctx, c); err != nil {
 			return fmt.Errorf("remove client %q, which did not start: %w", c.Name, err)
 		}
 		return nil

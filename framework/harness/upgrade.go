@@ -197,7 +197,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // versions are those of the callers, as their proxies and istiods say.
 func (u *upgrader) versions(ctx context.Context) ([]upgrade.Version, error) {
 	serving, unasked := u.s.changer.Serving(ctx) // the old one may have gone
-	gateways, err := u.s.cs.CoreV1().Pods(mesh.SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + mesh.EgressGateway})
+	gateways, err := u.s.conn.cs.CoreV1().Pods(mesh.SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + mesh.EgressGateway})
 	if err != nil {
 		return nil, fmt.Errorf("find the egress gateway: %w", err)
 	}
@@ -212,7 +212,7 @@ func (u *upgrader) versions(ctx context.Context) ([]upgrade.Version, error) {
 	var out []upgrade.Version
 	for _, p := range all {
 		pod := p.pod
-		text, err := u.s.pages.Page(ctx, p.namespace, pod, "/server_info", "")
+		text, err := u.s.conn.pages.Page(ctx, p.namespace, pod, "/server_info", "")
 		if err != nil {
 			return out, err
 		}
@@ -276,11 +276,11 @@ func (u *upgrader) moveGateway(to cluster.Istio, revision string) func(context.C
 			return err
 		}
 		if u.o.Strategy == InPlace { // with another revision, its pods are others anyway
-			if err := restart(ctx, u.s.cs, mesh.SystemNamespace, mesh.EgressGateway); err != nil {
+			if err := restart(ctx, u.s.conn.cs, mesh.SystemNamespace, mesh.EgressGateway); err != nil {
 				return err
 			}
 		}
-		if err := awaitRollout(ctx, u.s.cs, mesh.SystemNamespace, mesh.EgressGateway, u.s.opts.Limits.Pods.Ready); err != nil {
+		if err := awaitRollout(ctx, u.s.conn.cs, mesh.SystemNamespace, mesh.EgressGateway, u.s.opts.Limits.Pods.Ready); err != nil {
 			return err
 		}
 		u.moment("the egress gateway is Istio %s", to.Tag)
@@ -292,7 +292,7 @@ func (u *upgrader) removeOld(ctx context.Context) error {
 	if err := u.s.installer(u.from).RemoveControlPlane(); err != nil {
 		return err
 	}
-	if err := mesh.AwaitGone(ctx, u.s.cs, mesh.DefaultRevision, u.s.opts.Limits.Pods.Ready); err != nil {
+	if err := mesh.AwaitGone(ctx, u.s.conn.cs, mesh.DefaultRevision, u.s.opts.Limits.Pods.Ready); err != nil {
 		return err
 	}
 	u.moment("the old istiod is gone")
@@ -304,7 +304,7 @@ func (u *upgrader) replaceIstiod(ctx context.Context) error {
 		return err
 	}
 	u.moment("the chart of istiod %s is applied", u.to.Tag)
-	if err := awaitRollout(ctx, u.s.cs, mesh.SystemNamespace, "istiod", u.s.opts.Limits.Pods.Ready); err != nil {
+	if err := awaitRollout(ctx, u.s.conn.cs, mesh.SystemNamespace, "istiod", u.s.opts.Limits.Pods.Ready); err != nil {
 		return err
 	}
 	u.moment("istiod is %s", u.to.Tag)
@@ -317,12 +317,12 @@ func (u *upgrader) spoil(ctx context.Context) error {
 	switch u.o.Sabotage {
 	case OpenPolicy:
 		return u.apart(ctx, openSidecar, "the policy is open", func(objs []*fixture.Object) error {
-			_, err := u.s.fix.Apply(ctx, callersNamespace, objs...)
+			_, err := u.s.conn.fix.Apply(ctx, callersNamespace, objs...)
 			return err
-		}, func(objs []*fixture.Object) error { return u.s.fix.Remove(later, objs...) })
+		}, func(objs []*fixture.Object) error { return u.s.conn.fix.Remove(later, objs...) })
 	case ClosedHost:
-		return u.apart(ctx, httpbinEntry, "httpbin.org is closed", func(objs []*fixture.Object) error { return u.s.fix.Remove(ctx, objs...) }, func(objs []*fixture.Object) error {
-			_, err := u.s.fix.Apply(later, callersNamespace, objs...)
+		return u.apart(ctx, httpbinEntry, "httpbin.org is closed", func(objs []*fixture.Object) error { return u.s.conn.fix.Remove(ctx, objs...) }, func(objs []*fixture.Object) error {
+			_, err := u.s.conn.fix.Apply(later, callersNamespace, objs...)
 			return err
 		})
 	}

@@ -197,7 +197,7 @@ func (s *Session) ask(ctx context.Context, c egress.Case, st Standing, decide de
 	if err != nil {
 		return err
 	}
-	gateways, err := s.hopsOf(ctx, results)
+	gateways, err := s.conn.hopsOf(ctx, results)
 	if err != nil {
 		out.Notes = append(out.Notes, err.Error())
 	}
@@ -218,7 +218,7 @@ func (s *Session) ask(ctx context.Context, c egress.Case, st Standing, decide de
 // sidecarOf is proxyOf; a client whose calls go around its sidecar has one all the same.
 func (s *Session) sidecarOf(ctx context.Context, client string, q *why.Question) error {
 	err := s.proxyOf(ctx, client, q)
-	if pod, bad := s.pods.Get(client); err == nil && bad == nil && pod.Captured() && pod.Escapes {
+	if pod, bad := s.conn.pods.Get(client); err == nil && bad == nil && pod.Captured() && pod.Escapes {
 		q.Captured = true
 	}
 	return err

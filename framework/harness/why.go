@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/why"
@@ -32,9 +30,9 @@ func (s *Session) surroundings(ctx context.Context, q *why.Question) error {
 		return err
 	}
 	var err error
-	q.Gateways, _ = s.hopsOf(ctx, []egress.ProbeResult{q.Result}) // the answer says of which one it is not known
+	q.Gateways, _ = s.conn.hopsOf(ctx, []egress.ProbeResult{q.Result}) // the answer says of which one it is not known
 	q.Objects, q.Policy, err = s.deciding(ctx)
-	if config, err := mesh.PresentConfig(ctx, s.cs); err == nil { // as for the policy
+	if config, err := mesh.PresentConfig(ctx, s.conn.cs); err == nil { // as for the policy
 		q.ExportTo = exportTo(config)
 	}
 	return err
@@ -62,16 +60,16 @@ func (s *Session) proxyOf(ctx context.Context, client string, q *why.Question) e
 	if !q.Captured {
 		return nil
 	}
-	if q.Labels, err = s.labels(ctx, pod.Namespace, pod.PodName); err != nil {
+	if q.Labels, err = s.conn.labels(ctx, pod.Namespace, pod.PodName); err != nil {
 		return err
 	}
-	q.Config, err = s.configOf(ctx, pod.Namespace, pod.PodName)
+	q.Config, err = s.conn.configOf(ctx, pod.Namespace, pod.PodName)
 	return err
 }
 
 // configOf is what a proxy has.
-func (s *Session) configOf(ctx context.Context, namespace, pod string) (why.Config, error) {
-	dump, err := s.pages.Page(ctx, namespace, pod, "/config_dump", "")
+func (c *connection) configOf(ctx context.Context, namespace, pod string) (why.Config, error) {
+	dump, err := c.pages.Page(ctx, namespace, pod, "/config_dump", "")
 	if err != nil {
 		return why.Config{}, err
 	}
@@ -80,8 +78,8 @@ func (s *Session) configOf(ctx context.Context, namespace, pod string) (why.Conf
 
 // hopsOf is what the gateways have by which calls went, by the names that hops have. One that does not say it is missing, and the
 // error says so.
-func (s *Session) hopsOf(ctx context.Context, results []egress.ProbeResult) (map[string]why.Config, error) {
-	return hopsConfigs(results, s.followed.All(), func(namespace, pod string) (why.Config, error) { return s.configOf(ctx, namespace, pod) })
+func (c *connection) hopsOf(ctx context.Context, results []egress.ProbeResult) (map[string]why.Config, error) {
+	return hopsConfigs(results, c.followed.All(), func(namespace, pod string) (why.Config, error) { return c.configOf(ctx, namespace, pod) })
 }
 
 // hopsConfigs is hopsOf, among these gateways.
@@ -112,22 +110,13 @@ func hopsConfigs(results []egress.ProbeResult, gateways []mesh.Gateway, read fun
 	return out, errors.Join(errs...)
 }
 
-// labels are those of a pod, by which objects select it.
-func (s *Session) labels(ctx context.Context, namespace, name string) (map[string]string, error) {
-	p, err := s.cs.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("read the labels of pod %s/%s: %w", namespace, name, err)
-	}
-	return p.Labels, nil
-}
-
 // deciding are the objects of the cluster that decide about egress, and the mesh-wide policy.
 func (s *Session) deciding(ctx context.Context) ([]why.Object, egress.Policy, error) {
 	var policy egress.Policy
-	if config, err := mesh.PresentConfig(ctx, s.cs); err == nil { // on a cluster of somebody else it may be out of reach
+	if config, err := mesh.PresentConfig(ctx, s.conn.cs); err == nil { // on a cluster of somebody else it may be out of reach
 		policy = outboundPolicy(config)
 	}
-	objects, err := searched{s.env.cluster.RESTConfig(), s.cs}.egressObjects(ctx)
+	objects, err := searched{s.env.cluster.RESTConfig(), s.conn.cs}.egressObjects(ctx)
 	if err != nil {
 		return nil, policy, err
 	}

@@ -189,7 +189,7 @@ func (s *Session) expand(l lane) func(string) string {
 			return text
 		}
 		ns := ""
-		if p, err := s.pods.Get(l.actual("client")); err == nil {
+		if p, err := s.conn.pods.Get(l.actual("client")); err == nil {
 			ns = p.Namespace
 		}
 		return strings.NewReplacer("${INGRESS_IP}", s.starter.ingressIP(), "${NAMESPACE}", ns).Replace(text)
