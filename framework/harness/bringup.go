@@ -2,13 +2,9 @@ package harness
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	"mesh-egress-conformance/framework/cluster"
@@ -19,7 +15,6 @@ import (
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
-	"mesh-egress-conformance/framework/schedule"
 )
 
 // bringUp makes a cluster and installs Istio. Clients and gateways go on starting in the background.
@@ -165,51 +160,6 @@ func (s *Session) ensureGateways(ctx context.Context) error {
 		return err
 	}
 	return s.starter.gatewaysConnected(ctx)
-}
-
-// installer installs one of the Istios whose images the session's cluster has, which must be one of the harness's own. The
-// CRDs are those of the newest, as before any upgrade.
-func (s *Session) installer(i cluster.Istio) *mesh.Installer {
-	f := s.env.facts
-	o := mesh.Options{Module: i.Module, Base: newest(f).Module, Tag: i.Tag, OfficialProxy: slices.Contains(f.Features, egress.IstioFilters), Policy: egress.RegistryOnly, Limits: s.opts.Limits}
-	if f.Profile == cluster.IstioDocs {
-		forDocs(&o)
-	}
-	return mesh.NewInstaller(s.env.cluster.RESTConfig(), o)
-}
-
-// because adds the cluster's own explanation to an error that its death has caused.
-func (s *Session) because(ctx context.Context, err error) error {
-	if err == nil || s.env.cluster == nil || ctx.Err() != nil && schedule.Ended(ctx) == schedule.Interrupted {
-		return err
-	}
-	s.awaitDeath(ctx)
-	if cause := s.env.cluster.Failure(); cause != nil {
-		return fmt.Errorf("%w\n(seen as: %w)", cause, err)
-	}
-	return err
-}
-
-// awaitDeath waits until it is known whether the cluster has died. A connection that breaks may be seen before the death of
-// whoever was at its other end, so it waits a moment for that; and where the API server does not answer either, until that
-// death is known or the API server answers again.
-func (s *Session) awaitDeath(ctx context.Context) {
-	gone := cluster.Gone(s.env.cluster)
-	select {
-	case <-gone:
-	case <-s.starter.life.Done():
-	case <-time.After(s.opts.Limits.Cluster.Death):
-	}
-	_ = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, s.opts.Limits.Cluster.APIServer, true, func(ctx context.Context) (bool, error) {
-		if s.env.cluster.Failure() != nil || s.conn == nil {
-			return true, nil
-		}
-		ctx, cancel := context.WithTimeout(ctx, s.opts.Limits.Cluster.Answer)
-		defer cancel()
-		err := s.conn.ready(ctx)
-		var status apierrors.APIStatus
-		return err == nil || errors.As(err, &status), nil // a refusal is an answer, too
-	}) // if nothing is known by then, nothing is
 }
 
 func (s *Session) connect() error {

@@ -27,7 +27,7 @@ import (
 // pace: what is allowed from when it is ready until it is told to end, as a Service would send it work; what is blocked from
 // when its container runs until that has ended.
 type callers struct {
-	s     *Session
+	s     *site
 	o     UpgradeOptions
 	heard *heard
 
@@ -50,7 +50,7 @@ type callerPod struct {
 	serving bool
 }
 
-func newCallers(s *Session, o UpgradeOptions) *callers {
+func newCallers(s *site, o UpgradeOptions) *callers {
 	return &callers{s: s, o: o, heard: &heard{told: o.OnAttempt}, pods: map[string]*callerPod{}, logs: map[string]*mesh.AccessLog{}}
 }
 

@@ -92,21 +92,16 @@ func (o *Options) logf(format string, a ...any) {
 
 // Session is a cluster with Istio in which cases can run.
 type Session struct {
-	opts    Options
-	env     environment
+	*site
 	made    made
 	lock    *clusterLock // nil for a watcher
-	conn    *connection  // nil until the cluster is there
 	istiod  *mesh.Istiod
 	changer *mesh.Changer // nil until istiod is there
 	lanes   []*laneRunner // one for each lane; the first has the clients as the cases name them
-	starter *starter
-	times   *recorder
 	run     string
 	doubts  *doubts
 	// revisions are the istiods beside the default one; nil until that is there.
 	revisions *revisions
-	versions  clientVersions
 	// enforcing makes NetworkPolicies hold while a case needs it; nil until there are lanes.
 	enforcing *enforcing
 	guests    bool   // the internet has hosts that are there for the session
@@ -266,14 +261,9 @@ func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 }
 
 func newSession(o Options) *Session {
-	s := &Session{opts: o, doubts: newDoubts(), times: newRecorder(o.logf, o.OnStep), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff)}
+	s := &Session{site: &site{opts: o, times: newRecorder(o.logf, o.OnStep)}, doubts: newDoubts(), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff)}
 	s.starter = newStarter(o.Clients, o.Limits, o.logf, s.alive)
 	return s
-}
-
-// alive returns a context that also ends when the cluster dies, with its failure as the cause.
-func (s *Session) alive(ctx context.Context) (context.Context, context.CancelFunc) {
-	return cluster.While(ctx, s.env.cluster, func() error { return fmt.Errorf("the cluster died: %w", s.env.failure()) })
 }
 
 // beginCase runs one case in a lane, up to its verdict, which the returned function makes; the clients that

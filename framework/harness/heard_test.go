@@ -238,7 +238,7 @@ func (l *laggard) Arrivals(_ context.Context, since int64) ([]egress.Arrival, in
 func TestArrivalsComplete(t *testing.T) {
 	now := time.Now()
 	in := &laggard{log: []egress.Arrival{{Seq: 0, Time: now.Add(-time.Hour), ProbeID: "old"}, {Seq: 1, Time: now}, {Seq: 2, Time: now, ProbeID: "c"}}}
-	c := newCallers(&Session{env: environment{internet: in}}, UpgradeOptions{})
+	c := newCallers(&site{env: environment{internet: in}}, UpgradeOptions{})
 	for range 2 {
 		if err := c.arrivals(t.Context()); err != nil {
 			t.Fatal(err)

@@ -197,12 +197,12 @@ func (r *hermeticReach) lost() string {
 }
 
 // control runs a request in the client that has no sidecar.
-func (s *Session) control(ctx context.Context, q probe.Request) (pods.Output, error) {
+func (s *site) control(ctx context.Context, q probe.Request) (pods.Output, error) {
 	return s.conn.pods.Do(ctx, egress.ControlClient, q)
 }
 
 // tryTarget connects from the control client.
-func (s *Session) tryTarget(ctx context.Context, target string) error {
+func (s *site) tryTarget(ctx context.Context, target string) error {
 	limit := s.opts.Limits.Control.Reach
 	spec := &probe.Spec{URL: "tcp://" + target, Timeout: int(limit.Milliseconds())}
 	switch _, port, _ := net.SplitHostPort(target); port {

@@ -154,7 +154,7 @@ func TestGatewaysThatRunAlready(t *testing.T) {
 
 // Beside an Istio of somebody else's, no istiod is installed.
 func TestRevisionOfOthers(t *testing.T) {
-	s := &Session{env: environment{cluster: &mortal{gone: make(chan struct{})}}}
+	s := &Session{site: &site{env: environment{cluster: &mortal{gone: make(chan struct{})}}}}
 	if _, _, err := s.revisionInstaller()(egress.Revision{Name: "x"}); err == nil || !strings.Contains(err.Error(), "belongs to somebody else") {
 		t.Errorf("%v", err)
 	}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/report"
 )
@@ -27,16 +26,6 @@ func (s *Session) Environment() report.Environment {
 		Source: f.Source, Internet: s.env.reach.summary(), Sabotage: string(s.opts.Sabotage), Deviations: s.env.deviations(), Foreign: s.env.foreign.names(), Timings: t, Components: parts,
 		Clients: s.versions.clients(),
 	}
-}
-
-// over says whether a run is cut short. That the cluster is gone ctx knows a moment later than the cluster.
-func (s *Session) over(ctx context.Context) bool {
-	select {
-	case <-cluster.Gone(s.env.cluster):
-		<-ctx.Done()
-	default:
-	}
-	return ctx.Err() != nil
 }
 
 // Observe makes one probe from a client, with all witnesses.

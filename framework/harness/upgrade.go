@@ -101,7 +101,7 @@ func (s *Session) Upgrade(ctx context.Context, o UpgradeOptions) (*upgrade.Repor
 	u.record = upgrade.Record{From: u.from.Version, To: u.to.Version, Strategy: o.Strategy, Sabotage: o.Sabotage, Pace: o.Pace, Targets: callerTargets}
 	ctx, stop := s.alive(ctx)
 	defer stop()
-	u.callers = newCallers(s, o)
+	u.callers = newCallers(s.site, o)
 	if err := s.starter.startGateways().wait(ctx); err != nil {
 		return nil, s.because(ctx, err)
 	}
