@@ -70,7 +70,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	if err := s.followGateways(ctx); err != nil {
 		return err
 	}
-	s.starter.gateways = func(ctx context.Context) error { return s.installGateways(ctx, in) }
+	s.starter.gateways.bring = func(ctx context.Context) error { return s.installGateways(ctx, in) }
 	if s.run == "" { // a run wants its first verdict early and starts them later
 		s.starter.startGateways()
 	}
@@ -121,45 +121,8 @@ func (s *Session) attach(ctx context.Context, store *components.Store) error {
 	if err := s.followGateways(ctx); err != nil {
 		return err
 	}
-	s.starter.gateways = s.ensureGateways
+	s.starter.gateways.bring = s.ensureGateways
 	return s.join(ctx)
-}
-
-// installGatewayAPI makes the cluster know the Gateway API.
-func (s *Session) installGatewayAPI(ctx context.Context) error {
-	f := s.env.facts
-	if err := mesh.InstallGatewayAPI(ctx, s.conn.fix, f.Module, f.Istio, s.opts.Limits.Cluster.GatewayAPI); err != nil {
-		return err
-	}
-	return s.istiod.Quiet(ctx)
-}
-
-func (s *Session) installGateways(ctx context.Context, in *mesh.Installer) error {
-	if err := in.Gateways(ctx); err != nil {
-		return err
-	}
-	return s.starter.findGateways(ctx)
-}
-
-// connected waits until the istiods that serve proxies know them.
-func (s *Session) connected(ctx context.Context, proxies ...string) error {
-	return s.changer.Connected(ctx, proxies, s.opts.Limits.Pods.Connected)
-}
-
-// ensureGateways installs the gateways where they are missing, and waits until istiod knows those that are there already. The
-// session is joined by then.
-func (s *Session) ensureGateways(ctx context.Context) error {
-	have, err := s.starter.haveGateways(ctx)
-	if err != nil {
-		return err
-	}
-	if !have {
-		return s.installGateways(ctx, s.installer(s.env.facts.Istios()[0]))
-	}
-	if err := s.starter.findGateways(ctx); err != nil {
-		return err
-	}
-	return s.starter.gatewaysConnected(ctx)
 }
 
 func (s *Session) connect() error {
@@ -180,7 +143,7 @@ func (s *Session) connect() error {
 	}
 	p := pods.New(pods.Options{Custom: s.env.custom, Config: cfg, Clientset: cs, Fixtures: makes, Istioctl: s.env.cluster.Program("istioctl"), Kubeconfig: s.env.cluster.Kubeconfig(), Owner: owner, Limits: s.opts.Limits.Pods})
 	s.conn = &connection{cs: cs, fix: fix, pods: p, logs: mesh.NewAccessLogs(cs, caller(p, s.opts.Limits.Pods.Request), s.opts.Limits.Log), pages: mesh.NewAdminPages(cfg, cs)}
-	s.starter.conn, s.starter.gatewayAPI = s.conn, s.installGatewayAPI
+	s.starter.use(s.conn)
 	return nil
 }
 
@@ -207,26 +170,15 @@ func (s *Session) join(ctx context.Context) error {
 	}
 	s.times.mark(stepClients)
 	var err error
-	if s.istiod, err = mesh.ConnectIstiod(ctx, s.env.cluster.RESTConfig(), s.conn.cs, s.env.revision, s.opts.Limits.Push); err != nil {
+	if s.istiods, err = connectIstiods(ctx, s.site, s.made.istio); err != nil {
 		return err
 	}
-	var overlay *mesh.Overlay
-	if s.env.ours && !s.opts.Watch { // else it is not ours to change
-		installed, err := mesh.InstalledConfig(ctx, s.conn.cs)
-		if err != nil {
-			return err
-		}
-		overlay = mesh.NewOverlay(installed, s.configStore(mesh.DefaultRevision, installed))
-	}
-	s.changer = mesh.NewChanger(s.istiod, overlay, s.conn.fix, s.opts.Limits.Push)
-	s.changer.Follow(s.conn.followed)
-	s.starter.connected = s.connected
-	if err := s.connected(ctx, s.conn.proxies()...); err != nil {
+	s.starter.mesh = s.istiods
+	if err := s.istiods.connected(ctx, s.conn.proxies()...); err != nil {
 		return err
 	}
-	s.followRevisions(overlay)
 	if s.lock.follows() {
-		if err := s.setBase(ctx, nil); err != nil {
+		if err := s.istiods.setBase(ctx, nil); err != nil {
 			return err
 		}
 		s.lock.before = "" // its objects went in cleanUpPrevious
@@ -253,12 +205,12 @@ func (s *Session) makeLanes() error {
 	s.enforcing = &enforcing{by: s.opts.Sabotage.enforcement(enforcer.New(s.conn.cs, s.conn.fix.Part(enforcerPart), s.opts.Limits)), limit: s.opts.Limits.Probe.Restore}
 	places := &namespaces{fixtures: s.conn.fix, pods: s.conn.pods, clients: s.opts.Clients, confined: !s.env.ours}
 	for l := range lane(n) {
-		cl := clients{s.conn.pods, l, s.starter.gatewayProxies}
+		cl := clients{s.conn.pods, l, s.starter.gateways.proxies}
 		w := &laneRunner{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.changer, gateways: s.conn.followed, revisions: s.revisions, enforcing: s.enforcing, run: s.run, limits: s.opts.Limits.Control,
+			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.istiods.changer, gateways: s.conn.followed, revisions: s.istiods.revisions, enforcing: s.enforcing, run: s.run, limits: s.opts.Limits.Control,
 			expand: s.expand(l), secrets: secrets,
-			places: places, ours: s.env.ours, doubts: s.doubts, back: s.opts.Limits.Cluster.Back,
+			places: places, ours: s.env.ours, doubts: s.istiods.doubts, back: s.opts.Limits.Cluster.Back,
 		}
 		w.engine = &engine.Engine{
 			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.conn.logs, s.conn.followed, l},
@@ -286,15 +238,4 @@ func (s *Session) makeLanes() error {
 		s.lanes = append(s.lanes, w)
 	}
 	return nil
-}
-
-// setBase makes a mesh configuration the one that cases stand on; nil is the installed one.
-func (s *Session) setBase(ctx context.Context, base egress.Object) error {
-	reached, err := s.changer.SetBase(ctx, base, s.conn.proxies())
-	if err == nil && !reached {
-		const why = "a change of the mesh configuration may not have reached every proxy"
-		s.opts.logf(why)
-		s.doubts.raise(why)
-	}
-	return err
 }

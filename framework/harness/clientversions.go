@@ -26,11 +26,11 @@ type clientVersions struct {
 
 // noteVersions asks again. What does not answer is left as it was, and told in the error.
 func (s *Session) noteVersions(ctx context.Context) error {
-	serving, err := s.changer.Serving(ctx)
+	serving, err := s.istiods.changer.Serving(ctx)
 	if err != nil {
 		err = fmt.Errorf("ask the istiods which proxies they serve: %w", err)
 	}
-	ask := proxyPages{clients{s.conn.pods, 0, s.starter.gatewayProxies}, s.conn.logs, s.conn.pages}
+	ask := proxyPages{clients{s.conn.pods, 0, s.starter.gateways.proxies}, s.conn.logs, s.conn.pages}
 	for _, p := range s.conn.pods.Started() {
 		if !p.Proxied() || !slices.ContainsFunc(s.opts.Clients, func(c egress.Client) bool { return c.Name == p.Name }) {
 			continue // a lane's copy has the proxy of the first lane's

@@ -63,7 +63,7 @@ func (s *Session) useExisting(ctx context.Context, store *components.Store) erro
 	if err := s.followGateways(ctx); err != nil {
 		return err
 	}
-	s.starter.gateways = func(context.Context) error {
+	s.starter.gateways.bring = func(context.Context) error {
 		return fmt.Errorf("gateways of somebody else's cluster are not used")
 	}
 	return s.join(ctx)

@@ -94,14 +94,10 @@ func (o *Options) logf(format string, a ...any) {
 type Session struct {
 	*site
 	made    made
-	lock    *clusterLock // nil for a watcher
-	istiod  *mesh.Istiod
-	changer *mesh.Changer // nil until istiod is there
+	lock    *clusterLock  // nil for a watcher
+	istiods *istiods      // nil until the session is joined
 	lanes   []*laneRunner // one for each lane; the first has the clients as the cases name them
 	run     string
-	doubts  *doubts
-	// revisions are the istiods beside the default one; nil until that is there.
-	revisions *revisions
 	// enforcing makes NetworkPolicies hold while a case needs it; nil until there are lanes.
 	enforcing *enforcing
 	guests    bool   // the internet has hosts that are there for the session
@@ -261,7 +257,7 @@ func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 }
 
 func newSession(o Options) *Session {
-	s := &Session{site: &site{opts: o, times: newRecorder(o.logf, o.OnStep)}, doubts: newDoubts(), run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff)}
+	s := &Session{site: &site{opts: o, times: newRecorder(o.logf, o.OnStep)}, run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff)}
 	s.starter = newStarter(o.Clients, o.Limits, o.logf, s.alive)
 	return s
 }
@@ -335,7 +331,7 @@ func (s *Session) Close(ctx context.Context) error {
 	var all error
 	all = errors.Join(all, s.starter.close(ctx))
 	dead := s.env.dead()
-	if !dead && !s.made.temporary && s.run != "" && s.changer != nil {
+	if !dead && !s.made.temporary && s.run != "" && s.istiods != nil {
 		for _, w := range s.lanes {
 			all = errors.Join(all, w.rules.removeAll(ctx))
 		}
@@ -347,18 +343,15 @@ func (s *Session) Close(ctx context.Context) error {
 	if s.guests && !dead && !s.made.temporary {
 		all = errors.Join(all, sendGuestsAway(ctx, s.env.cluster))
 	}
-	if s.istiod != nil {
-		s.istiod.Close()
-	}
-	if s.revisions != nil {
-		s.revisions.close()
+	if s.istiods != nil {
+		s.istiods.close()
 	}
 	if s.conn != nil {
 		s.conn.close()
 	}
 	all = errors.Join(all, s.made.remove(ctx, s.conn, dead))
-	if s.revisions != nil && !dead && !s.made.temporary && all == nil {
-		all = s.revisions.forget(ctx)
+	if s.istiods != nil && !dead && !s.made.temporary && all == nil {
+		all = s.istiods.revisions.forget(ctx)
 	}
 	all = errors.Join(all, s.env.close(ctx))
 	if s.lock != nil {

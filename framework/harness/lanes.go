@@ -88,8 +88,8 @@ func (w worker) Join(ctx context.Context) (leave func(), err error) {
 		s.opts.logf("lane %d is not used: %v", l.lane, err)
 		return nil, fmt.Errorf("lane %d: %w", l.lane, err)
 	}
-	s.changer.AddWorkers(1)
-	return func() { s.changer.AddWorkers(-1) }, nil
+	s.istiods.changer.AddWorkers(1)
+	return func() { s.istiods.changer.AddWorkers(-1) }, nil
 }
 
 func (w worker) Waits(p schedule.Plan) bool { return w.run.s.starter.waits(w.lane.lane, p.Case) }
@@ -111,7 +111,7 @@ func (w worker) Begin(ctx context.Context, p schedule.Plan, hear schedule.Listen
 type runEnvironment struct{ s *Session }
 
 func (e runEnvironment) SetBase(ctx context.Context, base egress.Object) error {
-	err := e.s.setBase(ctx, base)
+	err := e.s.istiods.setBase(ctx, base)
 	if err != nil {
 		e.s.opts.logf("set the mesh configuration that cases stand on: %v", err)
 	}
@@ -127,7 +127,7 @@ func (e runEnvironment) Prepare(ctx context.Context, plans []schedule.Plan) erro
 		return err
 	}
 	e.s.starter.startRest(ctx, cases)
-	e.s.changer.EndpointsChange()
+	e.s.istiods.changer.EndpointsChange()
 	return nil
 }
 

@@ -42,28 +42,27 @@ type revision struct {
 	istiod  *mesh.Istiod // nil until it serves
 }
 
-// followRevisions lets the session install further istiods from now on. The overlay is nil where the mesh configuration
-// is not the session's to change.
-func (s *Session) followRevisions(overlay *mesh.Overlay) {
-	s.revisions = &revisions{
-		config: s.env.cluster.RESTConfig(), cs: s.conn.cs, fixtures: s.conn.fix, limits: s.opts.Limits, installer: s.revisionInstaller(),
-		keep: s.configStore, overlay: overlay, changer: s.changer, installed: map[string]*revision{},
+// newRevisions can install further istiods. The overlay is nil where the mesh configuration is not the session's to change, own see
+// connectIstiods.
+func newRevisions(s *site, overlay *mesh.Overlay, changer *mesh.Changer, own *mesh.Installer) *revisions {
+	return &revisions{
+		config: s.env.cluster.RESTConfig(), cs: s.conn.cs, fixtures: s.conn.fix, limits: s.opts.Limits, installer: s.revisionInstaller(own),
+		keep: s.configStore, overlay: overlay, changer: changer, installed: map[string]*revision{},
 	}
-	s.starter.revision, s.starter.bind = s.revisions.install, s.changer.Bind
 }
 
 // revisionInstaller renders further istiods, where the Istio of the cluster is the harness's. Those of one version share
 // the charts that were read.
-func (s *Session) revisionInstaller() func(v egress.Revision) (*mesh.Installer, string, error) {
+func (s *site) revisionInstaller(own *mesh.Installer) func(v egress.Revision) (*mesh.Installer, string, error) {
 	var mu sync.Mutex
 	of := map[string]*mesh.Installer{} // by tag
 	return func(v egress.Revision) (*mesh.Installer, string, error) {
-		if !s.env.ours && s.made.istio == nil {
+		if !s.env.ours && own == nil {
 			return nil, "", errors.New("the Istio of this cluster belongs to somebody else, and no istiod is put beside it")
 		}
 		istiod, proxy, err := versionsOf(v, s.env.facts)
 		if err != nil || !s.env.ours {
-			return s.made.istio, "", err
+			return own, "", err
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -75,7 +74,7 @@ func (s *Session) revisionInstaller() func(v egress.Revision) (*mesh.Installer, 
 }
 
 // configStore is where the mesh configuration of a revision is kept, spoiled where the session has such a sabotage.
-func (s *Session) configStore(revision string, installed mesh.Config) mesh.ConfigStore {
+func (s *site) configStore(revision string, installed mesh.Config) mesh.ConfigStore {
 	var store mesh.ConfigStore = mesh.NewRevisionStore(s.conn.cs, revision, installed)
 	if spoil := actions[s.opts.Sabotage].config; spoil != nil {
 		store = spoil(store)

@@ -84,10 +84,10 @@ func TestStartRevision(t *testing.T) {
 	s := newStarter(all, limits.Default(), t.Logf, func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithCancel(ctx) })
 	defer s.end()
 	started := 0
-	s.revision = func(context.Context, egress.Revision) error {
+	s.mesh = toldMesh{installs: func(context.Context, egress.Revision) error {
 		started++
 		return errors.New("no image")
-	}
+	}}
 	for _, n := range []string{"a", "b"} {
 		if err := s.startClient(n).wait(t.Context()); err == nil || err.Error() != "no image" {
 			t.Errorf("client %s: %v", n, err)
@@ -102,13 +102,16 @@ func TestStartRevision(t *testing.T) {
 // is nobody to ask.
 func TestServedClient(t *testing.T) {
 	var did []string
-	s := &starter{bind: func(proxy, revision string) { did = append(did, proxy+" of "+revision) }}
+	s := &starter{}
 	if err := s.served(t.Context(), egress.Client{Name: "client"}, "client.n"); err != nil || len(did) > 0 {
 		t.Errorf("%v %q", err, did)
 	}
-	s.connected = func(_ context.Context, proxies ...string) error {
-		did = append(did, "waited for "+strings.Join(proxies, ","))
-		return errors.New("it never came")
+	s.mesh = toldMesh{
+		binds: func(proxy, revision string) { did = append(did, proxy+" of "+revision) },
+		waits: func(_ context.Context, proxies ...string) error {
+			did = append(did, "waited for "+strings.Join(proxies, ","))
+			return errors.New("it never came")
+		},
 	}
 	if err := s.served(t.Context(), egress.Client{Name: "a", Revision: "flags"}, "a.n"); err == nil || !slices.Equal(did, []string{"a.n of flags", "waited for a.n"}) {
 		t.Errorf("%v %q", err, did)
@@ -136,7 +139,10 @@ func TestGatewaysThatRunAlready(t *testing.T) {
 	}
 	defer followed.Close()
 	var waited []string
-	s := &starter{conn: &connection{followed: followed}, connected: func(_ context.Context, proxies ...string) error {
+	s := newStarter(nil, l, t.Logf, nil)
+	defer s.end()
+	s.use(&connection{followed: followed})
+	s.mesh = toldMesh{waits: func(_ context.Context, proxies ...string) error {
 		waited = proxies
 		return errors.New("one never came")
 	}}
@@ -154,11 +160,11 @@ func TestGatewaysThatRunAlready(t *testing.T) {
 
 // Beside an Istio of somebody else's, no istiod is installed.
 func TestRevisionOfOthers(t *testing.T) {
-	s := &Session{site: &site{env: environment{cluster: &mortal{gone: make(chan struct{})}}}}
-	if _, _, err := s.revisionInstaller()(egress.Revision{Name: "x"}); err == nil || !strings.Contains(err.Error(), "belongs to somebody else") {
+	s := &site{env: environment{cluster: &mortal{gone: make(chan struct{})}}}
+	if _, _, err := s.revisionInstaller(nil)(egress.Revision{Name: "x"}); err == nil || !strings.Contains(err.Error(), "belongs to somebody else") {
 		t.Errorf("%v", err)
 	}
-	r := &revisions{installer: s.revisionInstaller(), installed: map[string]*revision{}, changer: mesh.NewChanger(nil, nil, nil, limits.Push{})}
+	r := &revisions{installer: s.revisionInstaller(nil), installed: map[string]*revision{}, changer: mesh.NewChanger(nil, nil, nil, limits.Push{})}
 	if err := r.install(t.Context(), egress.Revision{Name: "x"}); err == nil || len(r.names()) != 0 {
 		t.Errorf("%v, installed: %v", err, r.names())
 	}

@@ -153,7 +153,7 @@ func (name Sabotage) mend(ctx context.Context, t target) error {
 
 // target is what a sabotage of this session breaks.
 func (s *Session) target() target {
-	t := target{internet: s.env.internet, cs: s.conn.cs, files: s.opts.Fixtures, pods: s.opts.Limits.Pods, rewrite: func(ctx context.Context) error { return s.setBase(ctx, nil) }}
+	t := target{internet: s.env.internet, cs: s.conn.cs, files: s.opts.Fixtures, pods: s.opts.Limits.Pods, rewrite: func(ctx context.Context) error { return s.istiods.setBase(ctx, nil) }}
 	for _, w := range s.lanes {
 		t.engines = append(t.engines, w.engine)
 	}

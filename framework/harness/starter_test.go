@@ -46,6 +46,21 @@ func TestUnneeded(t *testing.T) {
 	}
 }
 
+// toldMesh does what a test says, where that is asked for.
+type toldMesh struct {
+	installs   func(context.Context, egress.Revision) error
+	binds      func(proxy, revision string)
+	gatewayAPI func(context.Context) error
+	waits      func(ctx context.Context, proxies ...string) error
+}
+
+func (m toldMesh) install(ctx context.Context, v egress.Revision) error { return m.installs(ctx, v) }
+func (m toldMesh) bind(proxy, revision string)                          { m.binds(proxy, revision) }
+func (m toldMesh) installGatewayAPI(ctx context.Context) error          { return m.gatewayAPI(ctx) }
+func (m toldMesh) connected(ctx context.Context, proxies ...string) error {
+	return m.waits(ctx, proxies...)
+}
+
 // starting is a starter of some clients, of which the pods in cs run already.
 func starting(t *testing.T, cs *fake.Clientset, clients ...egress.Client) *starter {
 	t.Helper()
@@ -53,7 +68,7 @@ func starting(t *testing.T, cs *fake.Clientset, clients ...egress.Client) *start
 		clients[i].Default()
 	}
 	s := newStarter(clients, limits.Default(), t.Logf, func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithCancel(ctx) })
-	s.conn = &connection{cs: cs, pods: pods.New(pods.Options{Clientset: cs, Owner: fixture.RunOwner("run-1")})}
+	s.use(&connection{cs: cs, pods: pods.New(pods.Options{Clientset: cs, Owner: fixture.RunOwner("run-1")})})
 	t.Cleanup(s.end)
 	return s
 }
@@ -107,7 +122,7 @@ func TestGatewaysAskedTwice(t *testing.T) {
 	cs := fake.NewClientset()
 	s := starting(t, cs, bareClient(t, cs, "control"), bareClient(t, cs, "a"))
 	started, release := 0, make(chan struct{})
-	s.gateways = func(context.Context) error {
+	s.gateways.bring = func(context.Context) error {
 		started++
 		<-release
 		return errors.New("the egress gateway has no endpoints")
@@ -140,7 +155,7 @@ func TestPrepareWaitsForEndpoints(t *testing.T) {
 	s := starting(t, cs, bareClient(t, cs, "control"), served, bareClient(t, cs, "client"))
 	slow := &startup{done: make(chan struct{})}
 	s.once["client"] = slow
-	s.gateways = func(context.Context) error { return errors.New("they did not come") }
+	s.gateways.bring = func(context.Context) error { return errors.New("they did not come") }
 	cases := []egress.Case{probingFrom("server", egress.EgressGateway), probingFrom("client"), probingFrom("nobody")}
 	if err := s.prepare(t.Context(), cases); err != nil {
 		t.Fatal(err)
@@ -162,10 +177,10 @@ func TestPrepareWaitsForEndpoints(t *testing.T) {
 // What is still starting ends with the session, which waits for it.
 func TestCloseEndsWhatStarts(t *testing.T) {
 	s := starting(t, fake.NewClientset())
-	s.gatewayAPI = func(ctx context.Context) error {
+	s.mesh = toldMesh{gatewayAPI: func(ctx context.Context) error {
 		<-ctx.Done()
 		return ctx.Err()
-	}
+	}}
 	u := s.startGatewayAPI()
 	if err := s.close(t.Context()); err != nil || !u.over() || !errors.Is(u.err, context.Canceled) {
 		t.Errorf("%v, %v", err, u.err)

@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
@@ -94,7 +93,7 @@ func (s *Session) configure(ctx context.Context, config egress.Object) error {
 		return nil
 	}
 	s.stood.configured = false
-	if err := s.setBase(ctx, config); err != nil {
+	if err := s.istiods.setBase(ctx, config); err != nil {
 		return err
 	}
 	s.stood.config, s.stood.configured = config, true
@@ -262,42 +261,6 @@ func (s *Session) SetClients(ctx context.Context, clients []egress.Client) error
 	}
 	s.opts.Clients = clients
 	s.lanes[0].rules.places.clients = clients // which all lanes share
-	s.changer.EndpointsChange()
+	s.istiods.changer.EndpointsChange()
 	return nil
-}
-
-// replace ends the clients that others do not have in the same way, side by side. Nothing else may be starting.
-func (s *starter) replace(ctx context.Context, clients []egress.Client) error {
-	errs := make([]error, len(s.clients))
-	var all sync.WaitGroup
-	for i, old := range s.clients {
-		if slices.ContainsFunc(clients, func(c egress.Client) bool { return reflect.DeepEqual(c, old) }) {
-			continue
-		}
-		s.mu.Lock()
-		started := s.once[old.Name]
-		delete(s.once, old.Name)
-		s.mu.Unlock()
-		if started != nil {
-			all.Go(func() { errs[i] = s.endNow(ctx, old, started.err == nil) })
-		}
-	}
-	all.Wait()
-	s.clients = clients
-	return errors.Join(errs...)
-}
-
-// endNow ends a client, or removes what there is of one that did not start.
-func (s *starter) endNow(ctx context.Context, c egress.Client, started bool) error {
-	if !started {
-		if err := s.conn.pods.Discard(ctx, c); err != nil {
-			return fmt.Errorf("remove client %q, which did not start: %w", c.Name, err)
-		}
-		return nil
-	}
-	end, err := s.ending(c.Name)
-	if err != nil {
-		return err
-	}
-	return end(ctx)
 }

@@ -196,7 +196,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // versions are those of the callers, as their proxies and istiods say.
 func (u *upgrader) versions(ctx context.Context) ([]upgrade.Version, error) {
-	serving, unasked := u.s.changer.Serving(ctx) // the old one may have gone
+	serving, unasked := u.s.istiods.changer.Serving(ctx) // the old one may have gone
 	gateways, err := u.s.conn.cs.CoreV1().Pods(mesh.SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + mesh.EgressGateway})
 	if err != nil {
 		return nil, fmt.Errorf("find the egress gateway: %w", err)
@@ -230,7 +230,7 @@ func (u *upgrader) versions(ctx context.Context) ([]upgrade.Version, error) {
 }
 
 func (u *upgrader) installCanary(ctx context.Context) error {
-	if err := u.s.revisions.install(ctx, u.canary); err != nil {
+	if err := u.s.istiods.revisions.install(ctx, u.canary); err != nil {
 		return err
 	}
 	u.moment("the istiod of revision %s, Istio %s, serves", u.canary.Name, u.to.Tag)
@@ -238,7 +238,7 @@ func (u *upgrader) installCanary(ctx context.Context) error {
 }
 
 func (u *upgrader) removeCanary(ctx context.Context) error {
-	if err := u.s.revisions.remove(ctx, u.canary.Name); err != nil {
+	if err := u.s.istiods.revisions.remove(ctx, u.canary.Name); err != nil {
 		return err
 	}
 	u.moment("the istiod of revision %s is gone", u.canary.Name)

@@ -146,7 +146,7 @@ func (s *Session) populate(ctx context.Context, st Standing, out *Examined) erro
 	if err := s.start(ctx, st, out); err != nil {
 		return err
 	}
-	s.changer.EndpointsChange()
+	s.istiods.changer.EndpointsChange()
 	return nil
 }
 

@@ -192,7 +192,7 @@ func (s *Session) expand(l lane) func(string) string {
 		if p, err := s.conn.pods.Get(l.actual("client")); err == nil {
 			ns = p.Namespace
 		}
-		return strings.NewReplacer("${INGRESS_IP}", s.starter.ingressIP(), "${NAMESPACE}", ns).Replace(text)
+		return strings.NewReplacer("${INGRESS_IP}", s.starter.gateways.ingressIP(), "${NAMESPACE}", ns).Replace(text)
 	}
 }
 
