@@ -36,8 +36,9 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 	if err != nil {
 		return err
 	}
-	s.env, s.made = s.ownEnvironment(c), made{journal: fixture.NewJournal(), temporary: true}
-	s.lock.before = "" // whatever it left is gone with its cluster
+	s.env = s.ownEnvironment(c)
+	s.hold.journal, s.hold.temporary = fixture.NewJournal(), true
+	s.hold.lock.before = "" // whatever it left is gone with its cluster
 	ctx, stop := s.alive(ctx)
 	defer stop()
 	s.times.mark(stepProcesses)
@@ -49,7 +50,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return err
 	}
 	s.times.mark(stepAPIServer)
-	if err := s.lock.acquireUID(ctx, store, s.conn.cs); err != nil {
+	if err := s.hold.lock.acquireUID(ctx, store, s.conn.cs); err != nil {
 		return fmt.Errorf("cluster %s: %w", s.opts.Name, err)
 	}
 	s.starter.startClient(egress.ControlClient)
@@ -71,7 +72,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return err
 	}
 	s.starter.gateways.bring = func(ctx context.Context) error { return s.installGateways(ctx, in) }
-	if s.run == "" { // a run wants its first verdict early and starts them later
+	if s.hold.run == "" { // a run wants its first verdict early and starts them later
 		s.starter.startGateways()
 	}
 	return s.join(ctx)
@@ -104,7 +105,7 @@ func (s *Session) attach(ctx context.Context, store *components.Store) error {
 	if err := s.connect(); err != nil {
 		return err
 	}
-	if err := s.lock.acquireUID(ctx, store, s.conn.cs); err != nil {
+	if err := s.hold.lock.acquireUID(ctx, store, s.conn.cs); err != nil {
 		return fmt.Errorf("cluster %s: %w", s.opts.Name, err)
 	}
 	if err := s.beginJournal(ctx, store); err != nil {
@@ -131,13 +132,13 @@ func (s *Session) connect() error {
 	if err != nil {
 		return fmt.Errorf("make a Kubernetes client: %w", err)
 	}
-	owner, noted := fixture.RunOwner(s.run), s.made.journal
+	owner, noted := fixture.RunOwner(s.hold.run), s.hold.journal
 	fix, err := fixture.NewClient(cfg, owner, noted)
 	if err != nil {
 		return err
 	}
 	makes := fix
-	if s.made.temporary { // the clients belong to the cluster, which may be kept
+	if s.hold.temporary { // the clients belong to the cluster, which may be kept
 		owner = fixture.ClusterOwner
 		makes = fix.As(owner)
 	}
@@ -170,18 +171,18 @@ func (s *Session) join(ctx context.Context) error {
 	}
 	s.times.mark(stepClients)
 	var err error
-	if s.istiods, err = connectIstiods(ctx, s.site, s.made.istio); err != nil {
+	if s.istiods, err = connectIstiods(ctx, s.site, s.hold.istio); err != nil {
 		return err
 	}
 	s.starter.mesh = s.istiods
 	if err := s.istiods.connected(ctx, s.conn.proxies()...); err != nil {
 		return err
 	}
-	if s.lock.follows() {
+	if s.hold.lock.follows() {
 		if err := s.istiods.setBase(ctx, nil); err != nil {
 			return err
 		}
-		s.lock.before = "" // its objects went in cleanUpPrevious
+		s.hold.lock.before = "" // its objects went in cleanUpPrevious
 	}
 	if err := s.makeLanes(); err != nil {
 		return err
@@ -208,7 +209,7 @@ func (s *Session) makeLanes() error {
 		cl := clients{s.conn.pods, l, s.starter.gateways.proxies}
 		w := &laneRunner{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.istiods.changer, gateways: s.conn.followed, revisions: s.istiods.revisions, enforcing: s.enforcing, run: s.run, limits: s.opts.Limits.Control,
+			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.istiods.changer, gateways: s.conn.followed, revisions: s.istiods.revisions, enforcing: s.enforcing, run: s.hold.run, limits: s.opts.Limits.Control,
 			expand: s.expand(l), secrets: secrets,
 			places: places, ours: s.env.ours, doubts: s.istiods.doubts, back: s.opts.Limits.Cluster.Back,
 		}

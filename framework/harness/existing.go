@@ -29,7 +29,7 @@ func (s *Session) useExisting(ctx context.Context, store *components.Store) erro
 		return err
 	}
 	var err error
-	if s.lock, err = shareByUID(ctx, store, s.conn.cs); err != nil {
+	if s.hold.lock, err = shareByUID(ctx, store, s.conn.cs); err != nil {
 		return fmt.Errorf("cluster %s: %w", s.env.cluster.Name(), err)
 	}
 	if err := s.beginJournal(ctx, store); err != nil {
@@ -46,7 +46,7 @@ func (s *Session) useExisting(ctx context.Context, store *components.Store) erro
 	s.opts.logf("Istio %s (revision %s), outbound policy %s", found.Release, found.Revision, found.Policy)
 	// Namespaces of the run alone: nothing that is there already is taken over or removed.
 	for i, c := range s.opts.Clients {
-		s.opts.Clients[i].Namespace = c.Namespace + "-" + s.run
+		s.opts.Clients[i].Namespace = c.Namespace + "-" + s.hold.run
 	}
 	if err := s.existingEnvironment(ctx, store, found, beyond); err != nil {
 		return err
@@ -76,7 +76,7 @@ func (s *Session) existingEnvironment(ctx context.Context, store *components.Sto
 	if err != nil {
 		return err
 	}
-	bounds := existing.Constraints{Hosts: e.hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, Beyond: beyond, OwnPolicy: found.Policy != egress.RegistryOnly, Live: s.opts.Internet == cluster.Live, OwnIstio: s.made.istio != nil}
+	bounds := existing.Constraints{Hosts: e.hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, Beyond: beyond, OwnPolicy: found.Policy != egress.RegistryOnly, Live: s.opts.Internet == cluster.Live, OwnIstio: s.hold.istio != nil}
 	e.constraints = []constraint{{"on somebody else's cluster", bounds.SkipReason}, {"on somebody else's cluster", families{clients: s.opts.Clients}.dualStack}}
 	e.custom.Inject = injectionLabel(found)
 	e.custom.Policies = func(namespace string) []*fixture.Object { return policies(found, namespace) }
@@ -122,7 +122,7 @@ func (s *Session) startPodInternet(ctx context.Context, as *pods.Customization, 
 		return nil, err
 	}
 	in, err := existing.StartInternet(ctx, existing.InternetOptions{
-		Config: s.env.cluster.RESTConfig(), Clientset: s.conn.cs, Fixtures: s.conn.fix, Run: s.run, Image: as.Image, Hosts: s.opts.Hosts, Names: names, Program: program, Limits: s.opts.Limits, AnyUser: as.AnyUser,
+		Config: s.env.cluster.RESTConfig(), Clientset: s.conn.cs, Fixtures: s.conn.fix, Run: s.hold.run, Image: as.Image, Hosts: s.opts.Hosts, Names: names, Program: program, Limits: s.opts.Limits, AnyUser: as.AnyUser,
 	})
 	if err == nil {
 		s.times.mark(stepInternet)

@@ -93,11 +93,9 @@ func (o *Options) logf(format string, a ...any) {
 // Session is a cluster with Istio in which cases can run.
 type Session struct {
 	*site
-	made    made
-	lock    *clusterLock  // nil for a watcher
+	hold    hold
 	istiods *istiods      // nil until the session is joined
 	lanes   []*laneRunner // one for each lane; the first has the clients as the cases name them
-	run     string
 	// enforcing makes NetworkPolicies hold while a case needs it; nil until there are lanes.
 	enforcing *enforcing
 	guests    bool   // the internet has hosts that are there for the session
@@ -123,7 +121,7 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 	case o.Watch:
 		err = startingIn(store, o.Provider, o.Name)
 	case o.Provider != provider.Existing: // held before anybody can know that there is no cluster
-		s.lock, err = acquireByName(store, o.Provider, o.Name, s.run)
+		s.hold.lock, err = acquireByName(store, o.Provider, o.Name, s.hold.run)
 	}
 	var c cluster.Cluster
 	if err == nil {
@@ -143,7 +141,7 @@ func Open(ctx context.Context, o Options) (*Session, error) {
 		err = s.useRunning(ctx, c, store)
 	}
 	if err == nil {
-		err = s.lock.complete()
+		err = s.hold.lock.complete()
 	}
 	if err != nil {
 		return nil, errors.Join(s.because(ctx, err), s.Close(context.WithoutCancel(ctx)))
@@ -184,8 +182,8 @@ func Up(ctx context.Context, o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.run = "" // what belongs to the cluster and not to a run
-	if s.lock, err = acquireByName(store, o.Provider, o.Name, s.run); err == nil {
+	s.hold.run = "" // what belongs to the cluster and not to a run
+	if s.hold.lock, err = acquireByName(store, o.Provider, o.Name, s.hold.run); err == nil {
 		err = s.bringUp(ctx, p, store)
 	}
 	if err == nil {
@@ -195,7 +193,7 @@ func Up(ctx context.Context, o Options) (*Session, error) {
 		err = s.prepareForDocs(ctx)
 	}
 	if err == nil {
-		err = errors.Join(s.Keep(), s.lock.complete())
+		err = errors.Join(s.Keep(), s.hold.lock.complete())
 	}
 	if err != nil {
 		return nil, errors.Join(s.because(ctx, err), s.Close(context.WithoutCancel(ctx)))
@@ -257,7 +255,7 @@ func open(o Options) (*Session, cluster.Provider, *components.Store, error) {
 }
 
 func newSession(o Options) *Session {
-	s := &Session{site: &site{opts: o, times: newRecorder(o.logf, o.OnStep)}, run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff)}
+	s := &Session{site: &site{opts: o, times: newRecorder(o.logf, o.OnStep)}, hold: hold{run: fmt.Sprintf("run-%x", time.Now().UnixNano()&0xffffffffff)}}
 	s.starter = newStarter(o.Clients, o.Limits, o.logf, s.alive)
 	return s
 }
@@ -319,7 +317,7 @@ func (s *Session) Timings() map[string]float64 { return s.times.all() }
 
 // Keep lets an owned cluster live on.
 func (s *Session) Keep() error {
-	s.made.temporary = false
+	s.hold.temporary = false
 	return cluster.Detach(s.env.cluster)
 }
 
@@ -331,7 +329,7 @@ func (s *Session) Close(ctx context.Context) error {
 	var all error
 	all = errors.Join(all, s.starter.close(ctx))
 	dead := s.env.dead()
-	if !dead && !s.made.temporary && s.run != "" && s.istiods != nil {
+	if !dead && !s.hold.temporary && s.hold.run != "" && s.istiods != nil {
 		for _, w := range s.lanes {
 			all = errors.Join(all, w.rules.removeAll(ctx))
 		}
@@ -340,7 +338,7 @@ func (s *Session) Close(ctx context.Context) error {
 			all = errors.Join(all, mesh.RestoreConfig(ctx, s.conn.cs), pods.Return(ctx, s.conn.cs))
 		}
 	}
-	if s.guests && !dead && !s.made.temporary {
+	if s.guests && !dead && !s.hold.temporary {
 		all = errors.Join(all, sendGuestsAway(ctx, s.env.cluster))
 	}
 	if s.istiods != nil {
@@ -349,13 +347,13 @@ func (s *Session) Close(ctx context.Context) error {
 	if s.conn != nil {
 		s.conn.close()
 	}
-	all = errors.Join(all, s.made.remove(ctx, s.conn, dead))
-	if s.istiods != nil && !dead && !s.made.temporary && all == nil {
+	all = errors.Join(all, s.hold.remove(ctx, s.conn, dead))
+	if s.istiods != nil && !dead && !s.hold.temporary && all == nil {
 		all = s.istiods.revisions.forget(ctx)
 	}
 	all = errors.Join(all, s.env.close(ctx))
-	if s.lock != nil {
-		all = errors.Join(all, s.lock.end(dead || all == nil))
+	if s.hold.lock != nil {
+		all = errors.Join(all, s.hold.lock.end(dead || all == nil))
 	}
 	return all
 }

@@ -44,7 +44,7 @@ func OpenInPlace(ctx context.Context, o Options, in InPlaceOptions) (*Session, e
 		err = s.useInPlace(ctx, store, in)
 	}
 	if err == nil {
-		err = s.lock.complete()
+		err = s.hold.lock.complete()
 	}
 	if err != nil {
 		return nil, errors.Join(s.because(ctx, err), s.Close(context.WithoutCancel(ctx)))
@@ -68,14 +68,14 @@ func (s *Session) useInPlace(ctx context.Context, store *components.Store, in In
 	if err != nil {
 		return err
 	}
-	if s.lock, err = shareByUID(ctx, store, s.conn.cs); err != nil {
+	if s.hold.lock, err = shareByUID(ctx, store, s.conn.cs); err != nil {
 		return fmt.Errorf("cluster %s: %w", s.env.cluster.Name(), err)
 	}
 	if err := s.beginJournal(ctx, store); err != nil {
 		return err
 	}
 	control := s.opts.Clients[0]
-	control.Namespace += "-" + s.run
+	control.Namespace += "-" + s.hold.run
 	control.StandIn, control.Service = &egress.StandIn{InPlace: true}, false
 	s.opts.Clients = append([]egress.Client{control}, guests...)
 	s.starter.clients = s.opts.Clients

@@ -21,10 +21,10 @@ func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Foun
 	if !s.opts.AllowInstall {
 		return found, fmt.Errorf("%w; --allow-install lets the run install one, which it removes again", err)
 	}
-	if err := s.lock.end(false); err != nil { // shared until now
+	if err := s.hold.lock.end(false); err != nil { // shared until now
 		return found, err
 	}
-	if s.lock, err = acquireByUID(ctx, store, s.conn.cs, s.run); err != nil {
+	if s.hold.lock, err = acquireByUID(ctx, store, s.conn.cs, s.hold.run); err != nil {
 		return found, fmt.Errorf("cluster %s: %w", s.env.cluster.Name(), err)
 	}
 	version, charts, err := components.Charts(ctx, store, s.opts.components())
@@ -35,10 +35,10 @@ func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Foun
 		return found, err
 	}
 	s.opts.logf("installing Istio %s, which this run removes again", version.Release)
-	s.made.istio = mesh.NewInstaller(s.env.cluster.RESTConfig(), mesh.Options{
-		Module: charts, Tag: version.Release, Hub: s.opts.Hub, OfficialProxy: s.opts.Source != components.Build, Policy: egress.RegistryOnly, Run: s.run, Intend: s.made.journal.Intend,
+	s.hold.istio = mesh.NewInstaller(s.env.cluster.RESTConfig(), mesh.Options{
+		Module: charts, Tag: version.Release, Hub: s.opts.Hub, OfficialProxy: s.opts.Source != components.Build, Policy: egress.RegistryOnly, Run: s.hold.run, Intend: s.hold.journal.Intend,
 	})
-	if err := s.made.istio.ControlPlane(ctx); err != nil {
+	if err := s.hold.istio.ControlPlane(ctx); err != nil {
 		return found, fmt.Errorf("install Istio: %w (what is there already, of an earlier Istio or of somebody else's, was left as it is: remove it, or install an Istio yourself)", err)
 	}
 	if _, err := pods.WaitPodReady(ctx, s.conn.cs, mesh.SystemNamespace, "app=istiod", s.opts.Limits.Pods); err != nil {

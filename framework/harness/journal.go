@@ -21,8 +21,10 @@ import (
 // casesPart is the part of the journal that cases make.
 const casesPart = "cases"
 
-// made is what a session makes in its cluster, and how it goes away again.
-type made struct {
+// hold is what a session has of its cluster until it is closed: a lock, and what it has made.
+type hold struct {
+	run  string       // by whose name it is known; "" for what belongs to the cluster and not to a run
+	lock *clusterLock // nil for a watcher
 	// journal is nil for what stays in the cluster.
 	journal *fixture.Journal
 	// temporary says that the session has brought the cluster up, which goes with it and takes everything along.
@@ -44,7 +46,7 @@ func (s *Session) beginJournal(ctx context.Context, store *components.Store) err
 	if err != nil {
 		return err
 	}
-	if s.made.journal, err = fixture.CreateJournal(dir, s.run); err != nil {
+	if s.hold.journal, err = fixture.CreateJournal(dir, s.hold.run); err != nil {
 		return err
 	}
 	if err := s.connect(); err != nil {
@@ -59,7 +61,7 @@ func (s *Session) beginJournal(ctx context.Context, store *components.Store) err
 // cleanUpPrevious removes the objects that runs which were killed have left in the cluster: they would be taken for
 // verdicts. In an existing cluster it goes by the journals alone, since a run may be at work on another machine.
 func (s *Session) cleanUpPrevious(ctx context.Context, dir string) error {
-	swept, err := existing.Clean(ctx, s.conn.cs, s.conn.fix, dir, "", s.lock.follows())
+	swept, err := existing.Clean(ctx, s.conn.cs, s.conn.fix, dir, "", s.hold.lock.follows())
 	if err == nil && s.env.ours {
 		err = pods.Return(ctx, s.conn.cs)
 	}
@@ -73,18 +75,18 @@ func (s *Session) cleanUpPrevious(ctx context.Context, dir string) error {
 }
 
 // remove removes what the session has made over a connection, nil where it never had one, unless it went with its cluster.
-func (m *made) remove(ctx context.Context, c *connection, dead bool) error {
-	if dead || m.temporary || c == nil {
-		return m.journal.Discard()
+func (h *hold) remove(ctx context.Context, c *connection, dead bool) error {
+	if dead || h.temporary || c == nil {
+		return h.journal.Discard()
 	}
 	err := c.fix.RemoveAll(ctx)
-	if err == nil && m.istio != nil {
+	if err == nil && h.istio != nil {
 		err = existing.Uninstalled(ctx, c.cs)
 	}
 	if err != nil {
-		return errors.Join(err, m.journal.Close())
+		return errors.Join(err, h.journal.Close())
 	}
-	return m.journal.Discard()
+	return h.journal.Discard()
 }
 
 // checkLeftovers demands that nothing is left in the cluster of what cases have made.
@@ -152,12 +154,12 @@ func Clean(ctx context.Context, o Options, run string) (fixture.Swept, error) {
 	if s.env.cluster.Facts().Foreign {
 		return existing.Clean(ctx, s.conn.cs, s.conn.fix, dir, strings.TrimSpace(run), true)
 	}
-	if s.lock, err = acquireByName(store, o.Provider, o.Name, s.run); err != nil {
+	if s.hold.lock, err = acquireByName(store, o.Provider, o.Name, s.hold.run); err != nil {
 		return fixture.Swept{}, err
 	}
 	swept, err := existing.Clean(ctx, s.conn.cs, s.conn.fix, dir, strings.TrimSpace(run), true)
 	if err == nil { // a run of a cluster of ours may have changed the mesh configuration too
 		err = errors.Join(mesh.RestoreConfig(ctx, s.conn.cs), pods.Return(ctx, s.conn.cs))
 	}
-	return swept, errors.Join(err, s.lock.end(err == nil))
+	return swept, errors.Join(err, s.hold.lock.end(err == nil))
 }

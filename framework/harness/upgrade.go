@@ -86,7 +86,7 @@ func (s *Session) Upgrade(ctx context.Context, o UpgradeOptions) (*upgrade.Repor
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
-	if !s.made.temporary {
+	if !s.hold.temporary {
 		return nil, fmt.Errorf("the cluster %s runs already, and an upgrade leaves another Istio behind: choose another --name", s.env.cluster.Name())
 	}
 	if s.env.internet == nil {
