@@ -10,8 +10,6 @@ import (
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
-	"mesh-egress-conformance/framework/enforcer"
-	"mesh-egress-conformance/framework/engine"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
@@ -184,59 +182,14 @@ func (s *Session) join(ctx context.Context) error {
 		}
 		s.hold.lock.before = "" // its objects went in cleanUpPrevious
 	}
-	if err := s.makeLanes(); err != nil {
-		return err
+	s.cases = newRunner(s.site, s.istiods, s.hold.run)
+	first := s.cases.lanes[0]
+	s.asker = &asker{s.site, first.engine, first.rules.clients}
+	if s.env.ours {
+		s.examiner = &examiner{asker: s.asker, istiods: s.istiods, rules: first.rules}
 	}
 	if s.opts.Sabotage != NoSabotage {
 		s.opts.logf("SABOTAGE: %s", s.opts.Sabotage)
 	}
-	return s.opts.Sabotage.begin(ctx, s.target())
-}
-
-// DefaultLanes is a matter of measurement: on 2 cores, 4 lanes took 75 s for all cases, 6 took 68 s, 8 67 s.
-const DefaultLanes = 6
-
-func (s *Session) makeLanes() error {
-	n := s.opts.Lanes
-	if n <= 0 {
-		n = DefaultLanes
-	}
-	secrets, objects := s.secrets(), s.env.limit(s.conn.fix.Part(casesPart))
-	s.starter.lanes = n
-	s.enforcing = &enforcing{by: s.opts.Sabotage.enforcement(enforcer.New(s.conn.cs, s.conn.fix.Part(enforcerPart), s.opts.Limits)), limit: s.opts.Limits.Probe.Restore}
-	places := &namespaces{fixtures: s.conn.fix, pods: s.conn.pods, clients: s.opts.Clients, confined: !s.env.ours}
-	for l := range lane(n) {
-		cl := clients{s.conn.pods, l, s.starter.gateways.proxies}
-		w := &laneRunner{lane: l}
-		w.rules = &rules{
-			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: s.istiods.changer, gateways: s.conn.followed, revisions: s.istiods.revisions, enforcing: s.enforcing, run: s.hold.run, limits: s.opts.Limits.Control,
-			expand: s.expand(l), secrets: secrets,
-			places: places, ours: s.env.ours, doubts: s.istiods.doubts, back: s.opts.Limits.Cluster.Back,
-		}
-		w.engine = &engine.Engine{
-			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.conn.logs, s.conn.followed, l},
-			Proxies:  proxyPages{cl, s.conn.logs, s.conn.pages},
-			Version:  s.env.facts.Istio,
-			Limits:   s.opts.Limits,
-			Features: s.env.features(),
-			Canonical: func(n string) string {
-				if h, ok := s.env.hosts.Find(n); ok {
-					return h.Name
-				}
-				return n
-			},
-			Expand: s.expand(l),
-			Rerun: func(c egress.Case) string {
-				return rerun(s.opts.Command, s.place(), c.Name)
-			},
-		}
-		if s.opts.OnFail != nil {
-			w.engine.OnFail = func(ctx context.Context, f engine.Failing) { s.opts.OnFail(ctx, failingIn(cl, f)) }
-		}
-		if in := s.env.internet; in != nil {
-			w.engine.Internet, w.rules.internet = in, in
-		}
-		s.lanes = append(s.lanes, w)
-	}
-	return nil
+	return s.opts.Sabotage.begin(ctx, s.istiods.target(s.cases.engines()...))
 }

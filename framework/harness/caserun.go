@@ -14,7 +14,7 @@ import (
 // Run is a run of cases, begun all at once or one by one by whoever decides when: Ginkgo's specs, for example. Several
 // may be begun at once; each waits until a lane and what it shares with others is free.
 type Run struct {
-	s         *Session
+	*runner
 	bundles   *bundler
 	cases     []egress.Case
 	ctx       context.Context //nolint:containedctx // the run's lifetime, which its cases share
@@ -35,7 +35,12 @@ type Run struct {
 //
 // End must be called, once, when no Case is under way any more.
 func (s *Session) Begin(ctx context.Context, cases []egress.Case, out *report.Folder) *Run {
-	r := &Run{s: s, cases: cases, plans: map[string]schedule.Plan{}, ended: make(chan struct{}), results: map[string]egress.Result{}}
+	return s.cases.begin(ctx, cases, out)
+}
+
+// begin is Session.Begin.
+func (s *runner) begin(ctx context.Context, cases []egress.Case, out *report.Folder) *Run {
+	r := &Run{runner: s, cases: cases, plans: map[string]schedule.Plan{}, ended: make(chan struct{}), results: map[string]egress.Result{}}
 	r.ctx, r.stop = s.alive(ctx)
 	r.bundles = &bundler{cluster: s.env.cluster, cs: s.conn.cs, internet: s.env.internet, pods: s.conn.pods, out: out, limit: s.opts.Limits.Cluster.Bundle, logf: s.opts.logf}
 	if err := s.env.reach.look(r.ctx, s.applicableOf(cases)); err != nil {
@@ -76,7 +81,7 @@ func (r *Run) Case(ctx context.Context, c egress.Case, hear schedule.Listener) e
 func (r *Run) submit(ctx context.Context, c egress.Case, hear schedule.Listener) <-chan egress.Result {
 	p, known := r.plans[c.Name]
 	if !known {
-		p = r.s.plan(ctx, c)
+		p = r.plan(ctx, c)
 	}
 	return r.scheduler.Submit(ctx, p, hear)
 }
@@ -92,7 +97,7 @@ func (r *Run) keep(res egress.Result) egress.Result {
 // others that were run.
 func (r *Run) End(ctx context.Context) *report.Report {
 	defer r.stop()
-	s := r.s
+	s := r.runner
 	r.scheduler.Close()
 	r.start()
 	<-r.ended
@@ -118,7 +123,7 @@ func (r *Run) End(ctx context.Context) *report.Report {
 	}
 	s.blameIstiod(r.ctx, r.istiod, results)
 	s.tellVersions(r.ctx)
-	rep := report.New(s.Environment(), s.times.start, results)
+	rep := report.New(s.describe(), s.times.start, results)
 	lost := fmt.Sprintf("%d cases have no verdict", rep.Unfinished())
 	switch over := s.over(r.ctx); {
 	case over && schedule.Ended(r.ctx) == schedule.Interrupted: // Close removes what the cases had applied
@@ -135,7 +140,7 @@ func (r *Run) End(ctx context.Context) *report.Report {
 
 // why says why the run has no result of a case.
 func (r *Run) why() string {
-	if r.s.over(r.ctx) {
+	if r.over(r.ctx) {
 		return schedule.Ended(r.ctx)
 	}
 	return "the run ended before the case was begun"

@@ -25,7 +25,7 @@ type clientVersions struct {
 }
 
 // noteVersions asks again. What does not answer is left as it was, and told in the error.
-func (s *Session) noteVersions(ctx context.Context) error {
+func (s *runner) noteVersions(ctx context.Context) error {
 	serving, err := s.istiods.changer.Serving(ctx)
 	if err != nil {
 		err = fmt.Errorf("ask the istiods which proxies they serve: %w", err)
@@ -47,7 +47,7 @@ func (s *Session) noteVersions(ctx context.Context) error {
 }
 
 // tellVersions is noteVersions where a report does without what cannot be found out.
-func (s *Session) tellVersions(ctx context.Context) {
+func (s *runner) tellVersions(ctx context.Context) {
 	if s.over(ctx) {
 		return
 	}

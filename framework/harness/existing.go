@@ -167,11 +167,3 @@ func (c *connection) openShift() (bool, error) {
 	}
 	return slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == "security.openshift.io" }), nil
 }
-
-// applicableOf leaves out the cases that are not going to run.
-func (s *Session) applicableOf(cases []egress.Case) []egress.Case {
-	return slices.DeleteFunc(slices.Clone(cases), func(c egress.Case) bool {
-		v, _ := s.applicable(c)
-		return v != ""
-	})
-}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"strings"
 	"time"
 
 	"mesh-egress-conformance/framework/cluster"
@@ -94,12 +93,11 @@ func (o *Options) logf(format string, a ...any) {
 type Session struct {
 	*site
 	hold    hold
-	istiods *istiods      // nil until the session is joined
-	lanes   []*laneRunner // one for each lane; the first has the clients as the cases name them
-	// enforcing makes NetworkPolicies hold while a case needs it; nil until there are lanes.
-	enforcing *enforcing
-	guests    bool   // the internet has hosts that are there for the session
-	stood     *stood // what stands between two examinations; nil for nothing
+	istiods *istiods // nil until the session is joined
+	cases   *runner  // nil until there are lanes, and where nothing but questions are asked
+	// asker asks in a lane, of a session that is open. examiner tries objects in a cluster of the harness's own; it is nil elsewhere.
+	asker    *asker
+	examiner *examiner
 }
 
 // Cluster is the cluster that the session runs in.
@@ -260,58 +258,6 @@ func newSession(o Options) *Session {
 	return s
 }
 
-// beginCase runs one case in a lane, up to its verdict, which the returned function makes; the clients that
-// it names are started if they are not there.
-func (s *Session) beginCase(ctx context.Context, w *laneRunner, p schedule.Plan, hear schedule.Listener) (judge func() egress.Result) {
-	not := func(why string) func() egress.Result {
-		r := w.engine.NotRun(p.Case, egress.Inconclusive, why)
-		return func() egress.Result { return r }
-	}
-	if s.over(ctx) {
-		return not("")
-	}
-	if why := s.env.reach.unreachable(p.Case); why != "" {
-		return not(why)
-	}
-	err := s.starter.ready(ctx, w.lane, p.Case)
-	if err == nil && p.Shares.Alone != "" { // see mesh.Istiod.Quiet: no pod may be starting
-		err = s.starter.settled(ctx)
-	}
-	if err == nil {
-		err = s.enforcing.begin(ctx, p.Case)
-	}
-	if err != nil {
-		return not(s.because(ctx, err).Error())
-	}
-	w.announce(hear)
-	if len(p.Case.Setup) == 0 {
-		w.stages.tell(p.Case, schedule.StageBefore)
-	}
-	verdict := w.engine.Begin(ctx, p.Case)
-	left := s.enforcing.end(ctx, p.Case)
-	return func() egress.Result { return s.env.foreign.blame(s.concluded(left(verdict()))) }
-}
-
-// concluded adds to a result what only the session knows.
-func (s *Session) concluded(r egress.Result) egress.Result {
-	switch r.Verdict {
-	case egress.Conforms, egress.Violates, egress.Inconclusive:
-		// A part that has died may have made the client fail where the mesh would not.
-		if s.env.cluster.Failure() != nil {
-			if r.Verdict != egress.Inconclusive {
-				r.Why = strings.TrimSpace(fmt.Sprintf("it came out as %q when the cluster was dead: %s", r.Verdict, r.Why))
-			}
-			r.Verdict = egress.Inconclusive
-		}
-	case egress.Skipped, egress.NotApplicable:
-	}
-	s.env.reach.suspect(s.starter.life, r)
-	if r.Verdict == egress.Conforms || r.Verdict == egress.Violates {
-		s.times.markFirst("first verdict")
-	}
-	return r
-}
-
 // Timings are the moments, in seconds since the session's start, at which its steps were complete.
 func (s *Session) Timings() map[string]float64 { return s.times.all() }
 
@@ -330,15 +276,15 @@ func (s *Session) Close(ctx context.Context) error {
 	all = errors.Join(all, s.starter.close(ctx))
 	dead := s.env.dead()
 	if !dead && !s.hold.temporary && s.hold.run != "" && s.istiods != nil {
-		for _, w := range s.lanes {
-			all = errors.Join(all, w.rules.removeAll(ctx))
+		if s.cases != nil {
+			all = errors.Join(all, s.cases.removeAll(ctx))
 		}
-		all = errors.Join(all, s.opts.Sabotage.mend(ctx, s.target()))
+		all = errors.Join(all, s.opts.Sabotage.mend(ctx, s.istiods.target()))
 		if s.env.ours && !s.opts.Watch {
 			all = errors.Join(all, mesh.RestoreConfig(ctx, s.conn.cs), pods.Return(ctx, s.conn.cs))
 		}
 	}
-	if s.guests && !dead && !s.hold.temporary {
+	if s.examiner != nil && s.examiner.guests && !dead && !s.hold.temporary {
 		all = errors.Join(all, sendGuestsAway(ctx, s.env.cluster))
 	}
 	if s.istiods != nil {

@@ -99,7 +99,7 @@ func (s *Session) useInPlace(ctx context.Context, store *components.Store, in In
 		return err
 	}
 	s.times.mark(stepClients)
-	s.lanes = []*laneRunner{s.inPlaceLane()}
+	s.asker = inPlaceAsker(s.site)
 	return nil
 }
 
@@ -123,11 +123,10 @@ func (s *Session) inPlaceEnvironment(ctx context.Context, store *components.Stor
 	return nil
 }
 
-// inPlaceLane has an engine that asks and changes nothing.
-func (s *Session) inPlaceLane() *laneRunner {
+// inPlaceAsker has an engine that asks and changes nothing.
+func inPlaceAsker(s *site) *asker {
 	cl := clients{s.conn.pods, 0, func(egress.Feature) []string { return nil }}
-	w := &laneRunner{rules: &rules{clients: cl}}
-	w.engine = &engine.Engine{
+	e := &engine.Engine{
 		Clients: cl, Mesh: laneLogs{s.conn.logs, s.conn.followed, 0}, Proxies: proxyPages{cl, s.conn.logs, s.conn.pages}, Version: s.env.facts.Istio, Limits: s.opts.Limits,
 		Canonical: func(n string) string {
 			if h, ok := s.env.hosts.Find(n); ok {
@@ -137,9 +136,9 @@ func (s *Session) inPlaceLane() *laneRunner {
 		},
 	}
 	if in := s.env.internet; in != nil {
-		w.engine.Internet = in
+		e.Internet = in
 	}
-	return w
+	return &asker{s, e, cl}
 }
 
 // inPlaceAtOnce is how many pods are beside workloads at a time: a cluster may have little room, and many classes.
@@ -155,11 +154,11 @@ func (s *Session) AskInPlace(ctx context.Context, probes []egress.Probe, objects
 		for _, c := range group {
 			st.Clients = append(st.Clients, c.Name)
 		}
-		if err := s.start(ctx, st, out); err != nil {
+		if err := s.asker.start(ctx, st, out); err != nil {
 			return nil, err
 		}
 		standing := stood{}
-		if err := s.ask(ctx, standing.as(st.Clients, out.Unstarted), st, known, out); err != nil {
+		if err := s.asker.ask(ctx, standing.as(st.Clients, out.Unstarted), st, known, out); err != nil {
 			return nil, err
 		}
 		if err := s.starter.replace(ctx, s.opts.Clients[:1]); err != nil {

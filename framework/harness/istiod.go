@@ -59,7 +59,7 @@ func inconclusive(r egress.Result) bool { return r.Verdict == egress.Inconclusiv
 
 // blameIstiod adds to inconclusive results that istiod has ended during the run, which the kubelet mends and which
 // therefore shows nowhere else.
-func (s *Session) blameIstiod(ctx context.Context, before istiodPods, results []egress.Result) {
+func (s *runner) blameIstiod(ctx context.Context, before istiodPods, results []egress.Result) {
 	if len(before) == 0 || !slices.ContainsFunc(results, inconclusive) || s.env.cluster.Failure() != nil {
 		return
 	}

@@ -83,7 +83,7 @@ type worker struct {
 }
 
 func (w worker) Join(ctx context.Context) (leave func(), err error) {
-	s, l := w.run.s, w.lane
+	s, l := w.run, w.lane
 	if err := s.starter.startClient(l.lane.actual("client")).wait(ctx); err != nil && l.lane > 0 {
 		s.opts.logf("lane %d is not used: %v", l.lane, err)
 		return nil, fmt.Errorf("lane %d: %w", l.lane, err)
@@ -92,10 +92,10 @@ func (w worker) Join(ctx context.Context) (leave func(), err error) {
 	return func() { s.istiods.changer.AddWorkers(-1) }, nil
 }
 
-func (w worker) Waits(p schedule.Plan) bool { return w.run.s.starter.waits(w.lane.lane, p.Case) }
+func (w worker) Waits(p schedule.Plan) bool { return w.run.starter.waits(w.lane.lane, p.Case) }
 
 func (w worker) Begin(ctx context.Context, p schedule.Plan, hear schedule.Listener) (judge func() egress.Result) {
-	s := w.run.s
+	s := w.run
 	verdict := s.beginCase(ctx, w.lane, p, hear)
 	return func() egress.Result {
 		r := verdict()
@@ -107,13 +107,13 @@ func (w worker) Begin(ctx context.Context, p schedule.Plan, hear schedule.Listen
 	}
 }
 
-// runEnvironment is a session as the scheduler sees it.
-type runEnvironment struct{ s *Session }
+// runEnvironment is a runner as the scheduler sees it.
+type runEnvironment struct{ *runner }
 
 func (e runEnvironment) SetBase(ctx context.Context, base egress.Object) error {
-	err := e.s.istiods.setBase(ctx, base)
+	err := e.istiods.setBase(ctx, base)
 	if err != nil {
-		e.s.opts.logf("set the mesh configuration that cases stand on: %v", err)
+		e.opts.logf("set the mesh configuration that cases stand on: %v", err)
 	}
 	return err
 }
@@ -123,28 +123,28 @@ func (e runEnvironment) Prepare(ctx context.Context, plans []schedule.Plan) erro
 	for i, p := range plans {
 		cases[i] = p.Case
 	}
-	if err := e.s.starter.prepare(ctx, cases); err != nil {
+	if err := e.starter.prepare(ctx, cases); err != nil {
 		return err
 	}
-	e.s.starter.startRest(ctx, cases)
-	e.s.istiods.changer.EndpointsChange()
+	e.starter.startRest(ctx, cases)
+	e.istiods.changer.EndpointsChange()
 	return nil
 }
 
 func (e runEnvironment) Release(ctx context.Context, plans []schedule.Plan) {
-	if !e.s.env.ours {
+	if !e.env.ours {
 		return // there its clients are all that a run is allowed to make, and they are few
 	}
-	e.s.tellVersions(ctx) // what ends cannot be asked later
+	e.tellVersions(ctx) // what ends cannot be asked later
 	cases := make([]egress.Case, len(plans))
 	for i, p := range plans {
 		cases[i] = p.Case
 	}
-	e.s.starter.release(cases)
+	e.starter.release(cases)
 }
 
-func (e runEnvironment) Settled(ctx context.Context) error { return e.s.starter.settled(ctx) }
+func (e runEnvironment) Settled(ctx context.Context) error { return e.starter.settled(ctx) }
 
 func (e runEnvironment) NotRun(c egress.Case, v egress.Verdict, why string) egress.Result {
-	return e.s.lanes[0].engine.NotRun(c, v, why)
+	return e.lanes[0].engine.NotRun(c, v, why)
 }

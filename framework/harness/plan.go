@@ -15,7 +15,7 @@ import (
 )
 
 // plan decides whether a case can run here, and what may run beside it.
-func (s *Session) plan(ctx context.Context, c egress.Case) schedule.Plan {
+func (s *runner) plan(ctx context.Context, c egress.Case) schedule.Plan {
 	p := schedule.Plan{Case: c}
 	c = c.On(s.env.facts.Istio)
 	if p.Verdict, p.Why = s.applicable(c); p.Verdict != "" {
@@ -68,7 +68,7 @@ func (o *Options) revised(client string) bool {
 }
 
 // applicable says whether a case can run here, and if not, with which verdict and why.
-func (s *Session) applicable(c egress.Case) (egress.Verdict, string) {
+func (s *runner) applicable(c egress.Case) (egress.Verdict, string) {
 	if v, why := s.lanes[0].engine.Applicable(c); v != "" {
 		return v, why
 	}

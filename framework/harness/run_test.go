@@ -56,13 +56,14 @@ func scheduled(lanes int) (*Session, *mortal) {
 	cs := kubernetes.NewForConfigOrDie(&rest.Config{Host: "http://127.0.0.1:1"}) // nobody answers there
 	s := newSession(Options{Clients: []egress.Client{{Name: "client"}, {Name: "shared"}}})
 	s.env = environment{cluster: m, ours: true, reach: &hermeticReach{hosts: &internet.Hosts{}}}
-	s.conn, s.istiods = &connection{cs: cs, pods: pods.New(pods.Options{})}, &istiods{changer: mesh.NewChanger(nil, nil, nil, limits.Push{})}
-	s.istiods.site, s.istiods.doubts = s.site, newDoubts()
+	s.conn = &connection{cs: cs, pods: pods.New(pods.Options{})}
+	s.istiods = &istiods{site: s.site, changer: mesh.NewChanger(nil, nil, nil, limits.Push{}), doubts: newDoubts()}
+	s.cases = &runner{site: s.site, istiods: s.istiods}
 	s.starter.use(s.conn)
 	s.starter.lanes = lanes
 	for l := range lane(lanes) {
 		s.starter.once[l.actual("client")] = done
-		s.lanes = append(s.lanes, &laneRunner{lane: l, rules: &rules{}, engine: &engine.Engine{Version: "1.31", Rerun: func(c egress.Case) string { return "again " + c.Name }}})
+		s.cases.lanes = append(s.cases.lanes, &laneRunner{lane: l, rules: &rules{}, engine: &engine.Engine{Version: "1.31", Rerun: func(c egress.Case) string { return "again " + c.Name }}})
 	}
 	s.starter.once["shared"] = done
 	return s, m

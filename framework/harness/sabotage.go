@@ -151,13 +151,9 @@ func (name Sabotage) mend(ctx context.Context, t target) error {
 	return nil
 }
 
-// target is what a sabotage of this session breaks.
-func (s *Session) target() target {
-	t := target{internet: s.env.internet, cs: s.conn.cs, files: s.opts.Fixtures, pods: s.opts.Limits.Pods, rewrite: func(ctx context.Context) error { return s.istiods.setBase(ctx, nil) }}
-	for _, w := range s.lanes {
-		t.engines = append(t.engines, w.engine)
-	}
-	return t
+// target is what a sabotage of this session breaks, with the engines of its lanes.
+func (s *istiods) target(engines ...*engine.Engine) target {
+	return target{internet: s.env.internet, cs: s.conn.cs, files: s.opts.Fixtures, pods: s.opts.Limits.Pods, engines: engines, rewrite: func(ctx context.Context) error { return s.setBase(ctx, nil) }}
 }
 
 func breakInternet(what string) func(context.Context, target) error {

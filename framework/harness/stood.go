@@ -2,15 +2,12 @@ package harness
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
-	"mesh-egress-conformance/framework/internet"
 	"mesh-egress-conformance/framework/mesh"
 )
 
@@ -85,19 +82,6 @@ func (s *stood) differ(objs []egress.Object) delta {
 	}
 	slices.Sort(d.gone)
 	return d
-}
-
-// configure lays a mesh configuration over the installed one, where it is not there already.
-func (s *Session) configure(ctx context.Context, config egress.Object) error {
-	if s.stood.configured && reflect.DeepEqual(s.stood.config, config) {
-		return nil
-	}
-	s.stood.configured = false
-	if err := s.istiods.setBase(ctx, config); err != nil {
-		return err
-	}
-	s.stood.config, s.stood.configured = config, true
-	return nil
 }
 
 // stand applies what differs of what is to stand, each object by itself: one that is refused keeps no other from standing. What of it
@@ -209,58 +193,5 @@ func (r *rules) fall(ctx context.Context, c egress.Case, have *stood, keys []str
 	for _, key := range keys {
 		delete(have.objects, key)
 	}
-	return nil
-}
-
-// clear removes all that stands.
-func (s *Session) clear(ctx context.Context) error {
-	c := s.stood.standingCase()
-	s.stood = nil
-	if s.env.dead() {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.opts.Limits.Probe.Restore)
-	defer cancel()
-	r := s.lanes[0].rules
-	r.mu.Lock()
-	objs := r.of(c).applied
-	r.mu.Unlock()
-	if _, err := r.take(ctx, c, objs, nil); err != nil {
-		return fmt.Errorf("what stood could not be removed: %w", err)
-	}
-	r.taken(c)
-	return nil
-}
-
-// moved says whether a guest that stays has other addresses than before.
-func moved(before, now *internet.Hosts) bool {
-	return slices.ContainsFunc(before.Guests().Hosts, func(x internet.Host) bool {
-		return slices.ContainsFunc(x.Names(), func(name string) bool {
-			y, ok := now.Find(name)
-			return ok && y.Guest && !slices.Equal(x.Addresses(), y.Addresses())
-		})
-	})
-}
-
-// SetClients makes others the clients of the session. Those that are alike in all go on; the others end, and are started when they
-// are needed. Nothing may be examined meanwhile.
-func (s *Session) SetClients(ctx context.Context, clients []egress.Client) error {
-	if !s.env.ours {
-		return errors.New("a session on somebody else's cluster keeps the clients that it was opened with")
-	}
-	for _, c := range clients {
-		if err := c.Check(); err != nil {
-			return err
-		}
-	}
-	if err := s.starter.settled(ctx); err != nil {
-		return err
-	}
-	if err := s.starter.replace(ctx, clients); err != nil {
-		return err
-	}
-	s.opts.Clients = clients
-	s.lanes[0].rules.places.clients = clients // which all lanes share
-	s.istiods.changer.EndpointsChange()
 	return nil
 }

@@ -72,7 +72,8 @@ type upgradePhase struct {
 
 // upgrader is an upgrade under way.
 type upgrader struct {
-	s        *Session
+	s        *site
+	istiods  *istiods
 	o        UpgradeOptions
 	from, to cluster.Istio
 	callers  *callers
@@ -96,7 +97,7 @@ func (s *Session) Upgrade(ctx context.Context, o UpgradeOptions) (*upgrade.Repor
 	if to < 0 {
 		return nil, fmt.Errorf("the cluster has no images of Istio %s", o.To)
 	}
-	u := &upgrader{s: s, o: o, from: s.env.facts.Istios()[0], to: s.env.facts.Istios()[to]}
+	u := &upgrader{s: s.site, istiods: s.istiods, o: o, from: s.env.facts.Istios()[0], to: s.env.facts.Istios()[to]}
 	u.canary = egress.Revision{Name: "canary-" + strings.ReplaceAll(o.To, ".", "-"), Version: o.To}
 	u.record = upgrade.Record{From: u.from.Version, To: u.to.Version, Strategy: o.Strategy, Sabotage: o.Sabotage, Pace: o.Pace, Targets: callerTargets}
 	ctx, stop := s.alive(ctx)
@@ -196,7 +197,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // versions are those of the callers, as their proxies and istiods say.
 func (u *upgrader) versions(ctx context.Context) ([]upgrade.Version, error) {
-	serving, unasked := u.s.istiods.changer.Serving(ctx) // the old one may have gone
+	serving, unasked := u.istiods.changer.Serving(ctx) // the old one may have gone
 	gateways, err := u.s.conn.cs.CoreV1().Pods(mesh.SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + mesh.EgressGateway})
 	if err != nil {
 		return nil, fmt.Errorf("find the egress gateway: %w", err)
@@ -230,7 +231,7 @@ func (u *upgrader) versions(ctx context.Context) ([]upgrade.Version, error) {
 }
 
 func (u *upgrader) installCanary(ctx context.Context) error {
-	if err := u.s.istiods.revisions.install(ctx, u.canary); err != nil {
+	if err := u.istiods.revisions.install(ctx, u.canary); err != nil {
 		return err
 	}
 	u.moment("the istiod of revision %s, Istio %s, serves", u.canary.Name, u.to.Tag)
@@ -238,7 +239,7 @@ func (u *upgrader) installCanary(ctx context.Context) error {
 }
 
 func (u *upgrader) removeCanary(ctx context.Context) error {
-	if err := u.s.istiods.revisions.remove(ctx, u.canary.Name); err != nil {
+	if err := u.istiods.revisions.remove(ctx, u.canary.Name); err != nil {
 		return err
 	}
 	u.moment("the istiod of revision %s is gone", u.canary.Name)

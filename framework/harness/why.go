@@ -10,34 +10,6 @@ import (
 	"mesh-egress-conformance/framework/why"
 )
 
-// Why makes one probe from a client and says which object let it out, or which one is missing. What this user may not
-// read of the cluster is left out of the answer.
-func (s *Session) Why(ctx context.Context, p egress.Probe) (why.Answer, egress.ProbeResult, error) {
-	r, err := s.Observe(ctx, p)
-	if err != nil {
-		return why.Answer{}, r, err
-	}
-	q := why.Question{Probe: p, Result: r}
-	if err := s.surroundings(ctx, &q); err != nil {
-		return why.Answer{}, r, fmt.Errorf("find out why: %w", s.because(ctx, err))
-	}
-	return why.Explain(q), r, nil
-}
-
-// surroundings fills in what is known around a client's call.
-func (s *Session) surroundings(ctx context.Context, q *why.Question) error {
-	if err := s.proxyOf(ctx, q.Probe.From, q); err != nil || !q.Captured {
-		return err
-	}
-	var err error
-	q.Gateways, _ = s.conn.hopsOf(ctx, []egress.ProbeResult{q.Result}) // the answer says of which one it is not known
-	q.Objects, q.Policy, err = s.deciding(ctx)
-	if config, err := mesh.PresentConfig(ctx, s.conn.cs); err == nil { // as for the policy
-		q.ExportTo = exportTo(config)
-	}
-	return err
-}
-
 // exportTo are the namespaces to which ServiceEntries are exported that do not say it; nil is all.
 func exportTo(c mesh.Config) []string {
 	var out []string
@@ -48,23 +20,6 @@ func exportTo(c mesh.Config) []string {
 		}
 	}
 	return out
-}
-
-// proxyOf fills in what is known of a client and its sidecar.
-func (s *Session) proxyOf(ctx context.Context, client string, q *why.Question) error {
-	pod, err := s.lanes[0].rules.clients.get(client)
-	if err != nil {
-		return err
-	}
-	q.Namespace, q.Captured = pod.Namespace, pod.Captured() && !pod.Escapes
-	if !q.Captured {
-		return nil
-	}
-	if q.Labels, err = s.conn.labels(ctx, pod.Namespace, pod.PodName); err != nil {
-		return err
-	}
-	q.Config, err = s.conn.configOf(ctx, pod.Namespace, pod.PodName)
-	return err
 }
 
 // configOf is what a proxy has.
@@ -108,24 +63,6 @@ func hopsConfigs(results []egress.ProbeResult, gateways []mesh.Gateway, read fun
 		errs = append(errs, fmt.Errorf("read what the proxy of gateway %s has, whose rules are not named without it: the gateway is not there any more", name))
 	}
 	return out, errors.Join(errs...)
-}
-
-// deciding are the objects of the cluster that decide about egress, and the mesh-wide policy.
-func (s *Session) deciding(ctx context.Context) ([]why.Object, egress.Policy, error) {
-	var policy egress.Policy
-	if config, err := mesh.PresentConfig(ctx, s.conn.cs); err == nil { // on a cluster of somebody else it may be out of reach
-		policy = outboundPolicy(config)
-	}
-	objects, err := searched{s.env.cluster.RESTConfig(), s.conn.cs}.egressObjects(ctx)
-	if err != nil {
-		return nil, policy, err
-	}
-	var out []why.Object
-	for _, o := range objects {
-		spec, _ := o.Object["spec"].(map[string]any)
-		out = append(out, why.Object{Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName(), Spec: spec})
-	}
-	return out, policy, nil
 }
 
 // outboundPolicy is the mesh-wide one; Istio's default is ALLOW_ANY.

@@ -183,7 +183,7 @@ func logSource(p *pods.Pod) mesh.LogSource {
 }
 
 // expand replaces placeholders in a case's URLs and objects.
-func (s *Session) expand(l lane) func(string) string {
+func (s *site) expand(l lane) func(string) string {
 	return func(text string) string {
 		if !strings.Contains(text, "${") {
 			return text
@@ -199,7 +199,7 @@ func (s *Session) expand(l lane) func(string) string {
 // secrets replaces placeholders in the JSON of objects by authorities and client certificates of the internet
 // (internet.Hosts.Placeholders), which are asked for when they are first needed, and again where one is not among them:
 // hosts may have been added since. One that nobody knows stays as it is.
-func (s *Session) secrets() func(context.Context, string) (string, error) {
+func (s *site) secrets() func(context.Context, string) (string, error) {
 	var mu sync.Mutex
 	known := map[string]string{} // JSON text by placeholder
 	return func(ctx context.Context, text string) (string, error) {
