@@ -3,9 +3,6 @@ package harness
 import (
 	"context"
 	"fmt"
-	"slices"
-
-	"k8s.io/client-go/kubernetes"
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/components"
@@ -16,7 +13,7 @@ import (
 )
 
 // bringUp makes a cluster and installs Istio. Clients and gateways go on starting in the background.
-func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *components.Store) error {
+func (s *opening) bringUp(ctx context.Context) error {
 	o := s.opts.components()
 	if s.opts.AlsoCached {
 		istio, err := components.Find(ctx, o)
@@ -25,12 +22,12 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		}
 		o.AlsoCached = versionsFor(s.opts.Cases, s.opts.Clients, istio.Version)
 	}
-	set, err := components.Fetch(ctx, store, o)
+	set, err := components.Fetch(ctx, s.store, o)
 	if err != nil {
 		return err
 	}
 	s.times.mark(stepComponents)
-	c, err := p.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Internet: s.opts.Internet, Profile: s.opts.Profile, Hosts: s.opts.Hosts, Port: s.opts.Port, Progress: s.opts.Progress})
+	c, err := s.provider.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Internet: s.opts.Internet, Profile: s.opts.Profile, Hosts: s.opts.Hosts, Port: s.opts.Port, Progress: s.opts.Progress})
 	if err != nil {
 		return err
 	}
@@ -48,7 +45,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 		return err
 	}
 	s.times.mark(stepAPIServer)
-	if err := s.hold.lock.acquireUID(ctx, store, s.conn.cs); err != nil {
+	if err := s.hold.lock.acquireUID(ctx, s.store, s.conn.cs); err != nil {
 		return fmt.Errorf("cluster %s: %w", s.opts.Name, err)
 	}
 	s.starter.startClient(egress.ControlClient)
@@ -77,7 +74,7 @@ func (s *Session) bringUp(ctx context.Context, p cluster.Provider, store *compon
 }
 
 // useRunning uses a cluster of the harness that is already there, and adds the hosts that its internet lacks.
-func (s *Session) useRunning(ctx context.Context, c cluster.Cluster, store *components.Store) error {
+func (s *opening) useRunning(ctx context.Context, c cluster.Cluster) error {
 	s.env = s.ownEnvironment(c)
 	if err := sameInternet(c, s.opts.Internet); err != nil {
 		return err
@@ -95,18 +92,18 @@ func (s *Session) useRunning(ctx context.Context, c cluster.Cluster, store *comp
 		return err
 	}
 	s.env = s.ownEnvironment(c) // with all hosts
-	return s.attach(ctx, store)
+	return s.attach(ctx)
 }
 
 // attach uses a cluster that is already there.
-func (s *Session) attach(ctx context.Context, store *components.Store) error {
+func (s *opening) attach(ctx context.Context) error {
 	if err := s.connect(); err != nil {
 		return err
 	}
-	if err := s.hold.lock.acquireUID(ctx, store, s.conn.cs); err != nil {
+	if err := s.hold.lock.acquireUID(ctx, s.store, s.conn.cs); err != nil {
 		return fmt.Errorf("cluster %s: %w", s.opts.Name, err)
 	}
-	if err := s.beginJournal(ctx, store); err != nil {
+	if err := s.beginJournal(ctx); err != nil {
 		return err
 	}
 	if !s.opts.Watch {
@@ -124,72 +121,29 @@ func (s *Session) attach(ctx context.Context, store *components.Store) error {
 	return s.join(ctx)
 }
 
-func (s *Session) connect() error {
-	cfg := s.env.cluster.RESTConfig()
-	cs, err := kubernetes.NewForConfig(cfg)
-	if err != nil {
-		return fmt.Errorf("make a Kubernetes client: %w", err)
+// sameInternet demands that a running cluster reaches the internet that was asked for.
+func sameInternet(c cluster.Cluster, want cluster.InternetKind) error {
+	if have := c.Facts().Internet; want != "" && want != have {
+		return fmt.Errorf("the running cluster %s reaches the %s internet, not the %s one: take it down, or choose another --name", c.Name(), have, want)
 	}
-	owner, noted := fixture.RunOwner(s.hold.run), s.hold.journal
-	fix, err := fixture.NewClient(cfg, owner, noted)
-	if err != nil {
-		return err
-	}
-	makes := fix
-	if s.hold.temporary { // the clients belong to the cluster, which may be kept
-		owner = fixture.ClusterOwner
-		makes = fix.As(owner)
-	}
-	p := pods.New(pods.Options{Custom: s.env.custom, Config: cfg, Clientset: cs, Fixtures: makes, Istioctl: s.env.cluster.Program("istioctl"), Kubeconfig: s.env.cluster.Kubeconfig(), Owner: owner, Limits: s.opts.Limits.Pods})
-	s.conn = &connection{cs: cs, fix: fix, pods: p, logs: mesh.NewAccessLogs(cs, caller(p, s.opts.Limits.Pods.Request), s.opts.Limits.Log), pages: mesh.NewAdminPages(cfg, cs)}
-	s.starter.use(s.conn)
 	return nil
 }
 
-// followGateways follows the logs of all gateways of the cluster; on somebody else's, of those that the run's own
-// namespaces have.
-func (s *Session) followGateways(ctx context.Context) error {
-	var keep func(string) bool
-	if !s.env.ours {
-		keep = func(namespace string) bool {
-			return slices.ContainsFunc(s.conn.pods.Started(), func(p *pods.Pod) bool { return p.Namespace == namespace })
-		}
-	}
-	var err error
-	s.conn.followed, err = mesh.FollowGateways(ctx, s.conn.cs, s.conn.logs, keep, s.opts.Limits)
-	return err
-}
-
-// join connects to istiod and makes the engine, once the base client is there.
-func (s *Session) join(ctx context.Context) error {
-	for _, n := range baseClients {
-		if err := s.starter.lookup(n).wait(ctx); err != nil {
-			return err
-		}
-	}
-	s.times.mark(stepClients)
-	var err error
-	if s.istiods, err = connectIstiods(ctx, s.site, s.hold.istio); err != nil {
+// sameIstio demands that a running cluster of the harness has the Istio that was asked for, if one was.
+func sameIstio(ctx context.Context, c cluster.Cluster, o Options) error {
+	if err := CarriesIstios(c, o.Also); err != nil {
 		return err
 	}
-	s.starter.mesh = s.istiods
-	if err := s.istiods.connected(ctx, s.conn.proxies()...); err != nil {
+	if o.Istio == "" && o.IstioSource == "" {
+		return nil
+	}
+	want, err := components.Find(ctx, o.components())
+	if err != nil {
 		return err
 	}
-	if s.hold.lock.follows() {
-		if err := s.istiods.setBase(ctx, nil); err != nil {
-			return err
-		}
-		s.hold.lock.before = "" // its objects went in cleanUpPrevious
+	have := c.Facts()
+	if o.IstioSource == "" && o.Istio == want.Version && have.Istio == want.Version || have.IstioTag == want.Release {
+		return nil
 	}
-	s.cases = newRunner(s.site, s.istiods, s.hold.run)
-	first := s.cases.lanes[0]
-	s.asker = &asker{s.site, first.engine, first.rules.clients}
-	if s.env.ours {
-		s.examiner = &examiner{asker: s.asker, istiods: s.istiods, rules: first.rules}
-	}
-	if s.opts.Sabotage != NoSabotage {
-		s.opts.logf("SABOTAGE: %s", s.opts.Sabotage)
-	}
-	return s.opts.Sabotage.begin(ctx, s.istiods.target(s.cases.engines()...))
+	return fmt.Errorf("the running cluster %s has Istio %s, not %s: take it down, or choose another --name", c.Name(), have.IstioTag, want.Release)
 }

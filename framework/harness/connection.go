@@ -16,8 +16,7 @@ import (
 	"mesh-egress-conformance/framework/pods"
 )
 
-// connection is all that goes through the API server of a session's cluster. A session has one once its API server is known, and
-// another one when what is noted of its objects changes, or what its pods need; all that is open in it is of the last.
+// connection is what a session has through the API server of its cluster: all of it at once, or nothing.
 type connection struct {
 	cs    kubernetes.Interface
 	fix   *fixture.Client

@@ -61,7 +61,7 @@ type reachability interface {
 }
 
 // ownEnvironment is that of a cluster which the harness has made.
-func (s *Session) ownEnvironment(c cluster.Cluster) environment {
+func (s *opening) ownEnvironment(c cluster.Cluster) environment {
 	e := environment{cluster: c, facts: c.Facts(), ours: true, hosts: s.opts.Hosts, internet: c.Internet(), revision: mesh.DefaultRevision}
 	e.constraints = append(e.constraints, constraint{"on this cluster", families{e.hosts, s.opts.Fixtures, s.opts.Clients, slices.Contains(e.facts.Features, egress.IPv6)}.skipReason})
 	s.starter.ipv6 = slices.Contains(e.facts.Features, egress.IPv6)
@@ -70,7 +70,7 @@ func (s *Session) ownEnvironment(c cluster.Cluster) environment {
 }
 
 // completeEnvironment adds what does not depend on whose the cluster is.
-func (s *Session) completeEnvironment(e *environment) {
+func (s *opening) completeEnvironment(e *environment) {
 	e.constraints = append(e.constraints, constraint{"on this cluster", lacksVersions{e.facts, s.opts.Clients}.skipReason})
 	if e.internet == nil {
 		known := &live.Constraints{Hosts: e.hosts, Files: s.opts.Fixtures, Found: map[string]live.Host{}}

@@ -17,8 +17,14 @@ import (
 	"mesh-egress-conformance/framework/pods"
 )
 
+// visit is the opening of a session in somebody else's cluster, once its Istio is known.
+type visit struct {
+	*opening
+	found mesh.Found
+}
+
 // useExisting looks what is in somebody else's cluster, makes an internet of pods there, and clients that use it.
-func (s *Session) useExisting(ctx context.Context, store *components.Store) error {
+func (s *opening) useExisting(ctx context.Context) error {
 	if s.opts.Sabotage != NoSabotage {
 		return fmt.Errorf("sabotage %s: this cluster belongs to somebody else, and nothing in it is broken on purpose", s.opts.Sabotage)
 	}
@@ -29,17 +35,17 @@ func (s *Session) useExisting(ctx context.Context, store *components.Store) erro
 		return err
 	}
 	var err error
-	if s.hold.lock, err = shareByUID(ctx, store, s.conn.cs); err != nil {
+	if s.hold.lock, err = shareByUID(ctx, s.store, s.conn.cs); err != nil {
 		return fmt.Errorf("cluster %s: %w", s.env.cluster.Name(), err)
 	}
-	if err := s.beginJournal(ctx, store); err != nil {
+	if err := s.beginJournal(ctx); err != nil {
 		return err
 	}
 	beyond, err := s.opts.beyond(ctx, s.conn.fix)
 	if err != nil {
 		return err
 	}
-	found, err := s.istio(ctx, store)
+	found, err := s.istio(ctx)
 	if err != nil {
 		return err
 	}
@@ -48,7 +54,7 @@ func (s *Session) useExisting(ctx context.Context, store *components.Store) erro
 	for i, c := range s.opts.Clients {
 		s.opts.Clients[i].Namespace = c.Namespace + "-" + s.hold.run
 	}
-	if err := s.existingEnvironment(ctx, store, found, beyond); err != nil {
+	if err := (&visit{s, found}).existingEnvironment(ctx, beyond); err != nil {
 		return err
 	}
 	if err := s.connect(); err != nil { // clients are customized from here on
@@ -71,18 +77,18 @@ func (s *Session) useExisting(ctx context.Context, store *components.Store) erro
 
 // existingEnvironment makes the environment of an existing cluster, and an internet of pods unless the live one is
 // wanted.
-func (s *Session) existingEnvironment(ctx context.Context, store *components.Store, found mesh.Found, beyond map[string][]string) error {
-	e, err := s.guestEnvironment(ctx, store, found)
+func (s *visit) existingEnvironment(ctx context.Context, beyond map[string][]string) error {
+	e, err := s.environment(ctx)
 	if err != nil {
 		return err
 	}
-	bounds := existing.Constraints{Hosts: e.hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, Beyond: beyond, OwnPolicy: found.Policy != egress.RegistryOnly, Live: s.opts.Internet == cluster.Live, OwnIstio: s.hold.istio != nil}
+	bounds := existing.Constraints{Hosts: e.hosts, Files: s.opts.Fixtures, Clients: s.opts.Clients, Beyond: beyond, OwnPolicy: s.found.Policy != egress.RegistryOnly, Live: s.opts.Internet == cluster.Live, OwnIstio: s.hold.istio != nil}
 	e.constraints = []constraint{{"on somebody else's cluster", bounds.SkipReason}, {"on somebody else's cluster", families{clients: s.opts.Clients}.dualStack}}
-	e.custom.Inject = injectionLabel(found)
-	e.custom.Policies = func(namespace string) []*fixture.Object { return policies(found, namespace) }
+	e.custom.Inject = injectionLabel(s.found)
+	e.custom.Policies = func(namespace string) []*fixture.Object { return policies(s.found, namespace) }
 	f := &e.facts
-	f.Istio, f.IstioTag, f.Envoy, f.Internet = found.Version, found.Release, "of Istio "+found.Release, s.opts.Internet
-	f.Notes = append(f.Notes, fmt.Sprintf("the cluster and its Istio (revision %s, mesh-wide outbound policy %s) belong to somebody else", found.Revision, found.Policy))
+	f.Istio, f.IstioTag, f.Envoy, f.Internet = s.found.Version, s.found.Release, "of Istio "+s.found.Release, s.opts.Internet
+	f.Notes = append(f.Notes, fmt.Sprintf("the cluster and its Istio (revision %s, mesh-wide outbound policy %s) belong to somebody else", s.found.Revision, s.found.Policy))
 	if bounds.Live {
 		f.Features = nil
 		f.Notes = append(f.Notes, "the internet is the live one: no arrival log, two witnesses and the control client")
@@ -103,20 +109,20 @@ func (s *Session) existingEnvironment(ctx context.Context, store *components.Sto
 	return nil
 }
 
-// guestEnvironment is what every session in somebody else's cluster has: that cluster, and pods of an image that it can pull.
-func (s *Session) guestEnvironment(ctx context.Context, store *components.Store, found mesh.Found) (environment, error) {
-	e := environment{cluster: s.env.cluster, facts: s.env.cluster.Facts(), hosts: s.opts.Hosts, revision: found.Revision}
+// environment is what every session in somebody else's cluster has: that cluster, and pods of an image that it can pull.
+func (s *visit) environment(ctx context.Context) (environment, error) {
+	e := environment{cluster: s.env.cluster, facts: s.env.cluster.Facts(), hosts: s.opts.Hosts, revision: s.found.Revision}
 	e.custom = &pods.Customization{Image: cmp.Or(s.opts.ClientImage, defaultClientImage)}
 	var err error
 	if e.custom.AnyUser, err = s.conn.openShift(); err != nil {
 		return e, err
 	}
-	e.custom.Agent, err = components.Agent(ctx, store, s.opts.Progress)
+	e.custom.Agent, err = components.Agent(ctx, s.store, s.opts.Progress)
 	return e, err
 }
 
 // startPodInternet starts the pods that play the internet.
-func (s *Session) startPodInternet(ctx context.Context, as *pods.Customization, names []string) (*existing.Internet, error) {
+func (s *visit) startPodInternet(ctx context.Context, as *pods.Customization, names []string) (*existing.Internet, error) {
 	program, err := components.Self()
 	if err != nil {
 		return nil, err

@@ -81,7 +81,7 @@ func (s searched) ofExisting(ctx context.Context) (foreignObjects, error) {
 
 // lookForForeign finds what the session's cluster has besides, and refuses a cluster of the harness for it where the
 // options say so.
-func (s *Session) lookForForeign(ctx context.Context, find func(searched, context.Context) (foreignObjects, error)) error {
+func (s *opening) lookForForeign(ctx context.Context, find func(searched, context.Context) (foreignObjects, error)) error {
 	var err error
 	s.env.foreign, err = find(searched{s.env.cluster.RESTConfig(), s.conn.cs}, ctx)
 	if err != nil || len(s.env.foreign) == 0 {

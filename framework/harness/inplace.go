@@ -2,12 +2,10 @@ package harness
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
 	"mesh-egress-conformance/framework/cluster"
-	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
 	"mesh-egress-conformance/framework/fixture"
@@ -35,24 +33,22 @@ func OpenInPlace(ctx context.Context, o Options, in InPlaceOptions) (*Session, e
 		return nil, fmt.Errorf("there is no client %q, without which nothing is proven", egress.ControlClient)
 	}
 	o.Clients = []egress.Client{o.Clients[control]}
-	s, p, store, err := open(o)
+	s, err := open(o)
 	if err != nil {
 		return nil, err
 	}
-	if s.env.cluster, err = p.Open(ctx, o.Name); err == nil {
+	if s.env.cluster, err = s.provider.Open(ctx, o.Name); err == nil {
 		o.logf("asking in the cluster of context %s, which belongs to somebody else", s.env.cluster.Name())
-		err = s.useInPlace(ctx, store, in)
+		err = s.useInPlace(ctx, in)
 	}
 	if err == nil {
 		err = s.hold.lock.complete()
 	}
-	if err != nil {
-		return nil, errors.Join(s.because(ctx, err), s.Close(context.WithoutCancel(ctx)))
-	}
-	return s, nil
+	return s.done(ctx, err)
 }
 
-func (s *Session) useInPlace(ctx context.Context, store *components.Store, in InPlaceOptions) error {
+// useInPlace finds out who asks, and makes what they need.
+func (s *opening) useInPlace(ctx context.Context, in InPlaceOptions) error {
 	if err := s.connect(); err != nil {
 		return err
 	}
@@ -68,10 +64,10 @@ func (s *Session) useInPlace(ctx context.Context, store *components.Store, in In
 	if err != nil {
 		return err
 	}
-	if s.hold.lock, err = shareByUID(ctx, store, s.conn.cs); err != nil {
+	if s.hold.lock, err = shareByUID(ctx, s.store, s.conn.cs); err != nil {
 		return fmt.Errorf("cluster %s: %w", s.env.cluster.Name(), err)
 	}
-	if err := s.beginJournal(ctx, store); err != nil {
+	if err := s.beginJournal(ctx); err != nil {
 		return err
 	}
 	control := s.opts.Clients[0]
@@ -79,7 +75,7 @@ func (s *Session) useInPlace(ctx context.Context, store *components.Store, in In
 	control.StandIn, control.Service = &egress.StandIn{InPlace: true}, false
 	s.opts.Clients = append([]egress.Client{control}, guests...)
 	s.starter.clients = s.opts.Clients
-	if err := s.inPlaceEnvironment(ctx, store, found, in); err != nil {
+	if err := (&visit{s, found}).inPlaceEnvironment(ctx, in); err != nil {
 		return err
 	}
 	if err := s.connect(); err != nil { // clients are customized from here on
@@ -104,12 +100,12 @@ func (s *Session) useInPlace(ctx context.Context, store *components.Store, in In
 }
 
 // inPlaceEnvironment makes the environment, and the pods that play the outside unless the real one is called.
-func (s *Session) inPlaceEnvironment(ctx context.Context, store *components.Store, found mesh.Found, in InPlaceOptions) error {
-	e, err := s.guestEnvironment(ctx, store, found)
+func (s *visit) inPlaceEnvironment(ctx context.Context, in InPlaceOptions) error {
+	e, err := s.environment(ctx)
 	if err != nil {
 		return err
 	}
-	e.facts.Istio, e.facts.IstioTag, e.facts.Internet, e.facts.Features = found.Version, found.Release, cluster.Live, nil
+	e.facts.Istio, e.facts.IstioTag, e.facts.Internet, e.facts.Features = s.found.Version, s.found.Release, cluster.Live, nil
 	if in.Hosts != nil {
 		s.opts.Hosts, e.hosts = in.Hosts, in.Hosts
 		played, err := s.startPodInternet(ctx, e.custom, in.Players)

@@ -13,7 +13,7 @@ import (
 )
 
 // istio finds the Istio of somebody else's cluster, or installs one where there is none and that is allowed.
-func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Found, error) {
+func (s *opening) istio(ctx context.Context) (mesh.Found, error) {
 	found, err := mesh.Detect(ctx, s.conn.cs)
 	if err == nil || !errors.Is(err, mesh.ErrNoIstio) {
 		return found, err
@@ -24,10 +24,10 @@ func (s *Session) istio(ctx context.Context, store *components.Store) (mesh.Foun
 	if err := s.hold.lock.end(false); err != nil { // shared until now
 		return found, err
 	}
-	if s.hold.lock, err = acquireByUID(ctx, store, s.conn.cs, s.hold.run); err != nil {
+	if s.hold.lock, err = acquireByUID(ctx, s.store, s.conn.cs, s.hold.run); err != nil {
 		return found, fmt.Errorf("cluster %s: %w", s.env.cluster.Name(), err)
 	}
-	version, charts, err := components.Charts(ctx, store, s.opts.components())
+	version, charts, err := components.Charts(ctx, s.store, s.opts.components())
 	if err != nil {
 		return found, err
 	}

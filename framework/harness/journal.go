@@ -41,8 +41,8 @@ func journals(ctx context.Context, store *components.Store, cs kubernetes.Interf
 
 // beginJournal begins to note what this run makes in a cluster that outlives it, and removes what earlier ones have left
 // there. The session must be connected; it is connected anew, since what it makes from here on is noted.
-func (s *Session) beginJournal(ctx context.Context, store *components.Store) error {
-	dir, err := journals(ctx, store, s.conn.cs)
+func (s *opening) beginJournal(ctx context.Context) error {
+	dir, err := journals(ctx, s.store, s.conn.cs)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (s *Session) beginJournal(ctx context.Context, store *components.Store) err
 
 // cleanUpPrevious removes the objects that runs which were killed have left in the cluster: they would be taken for
 // verdicts. In an existing cluster it goes by the journals alone, since a run may be at work on another machine.
-func (s *Session) cleanUpPrevious(ctx context.Context, dir string) error {
+func (s *opening) cleanUpPrevious(ctx context.Context, dir string) error {
 	swept, err := existing.Clean(ctx, s.conn.cs, s.conn.fix, dir, "", s.hold.lock.follows())
 	if err == nil && s.env.ours {
 		err = pods.Return(ctx, s.conn.cs)
@@ -136,25 +136,25 @@ func (o *Options) beyond(ctx context.Context, fix *fixture.Client) (map[string][
 
 // Clean removes what earlier runs have left in a cluster: one run's, or everything of all that have ended.
 func Clean(ctx context.Context, o Options, run string) (fixture.Swept, error) {
-	s, p, store, err := open(o)
+	s, err := open(o)
 	if err != nil {
 		return fixture.Swept{}, err
 	}
 	defer s.starter.end()
-	if s.env.cluster, err = p.Open(ctx, o.Name); err != nil {
+	if s.env.cluster, err = s.provider.Open(ctx, o.Name); err != nil {
 		return fixture.Swept{}, err
 	}
 	if err := s.connect(); err != nil {
 		return fixture.Swept{}, err
 	}
-	dir, err := journals(ctx, store, s.conn.cs)
+	dir, err := journals(ctx, s.store, s.conn.cs)
 	if err != nil {
 		return fixture.Swept{}, err
 	}
 	if s.env.cluster.Facts().Foreign {
 		return existing.Clean(ctx, s.conn.cs, s.conn.fix, dir, strings.TrimSpace(run), true)
 	}
-	if s.hold.lock, err = acquireByName(store, o.Provider, o.Name, s.hold.run); err != nil {
+	if s.hold.lock, err = acquireByName(s.store, o.Provider, o.Name, s.hold.run); err != nil {
 		return fixture.Swept{}, err
 	}
 	swept, err := existing.Clean(ctx, s.conn.cs, s.conn.fix, dir, strings.TrimSpace(run), true)

@@ -49,7 +49,7 @@ func CasesFit(c cluster.Cluster) error {
 
 // prepareForDocs adds to a cluster what the pages expect besides Istio: a namespace default in which pods are injected, an
 // API server that can be described, and images that were loaded under names without a version.
-func (s *Session) prepareForDocs(ctx context.Context) error {
+func (s *opening) prepareForDocs(ctx context.Context) error {
 	patch := []byte(`{"metadata":{"labels":{"istio-injection":"enabled"}}}`)
 	if _, err := s.conn.cs.CoreV1().Namespaces().Patch(ctx, docsNamespace, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		return fmt.Errorf("have pods of namespace %s injected: %w", docsNamespace, err)
