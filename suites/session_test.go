@@ -76,7 +76,7 @@ func options(ctx context.Context, run []egress.Case) harness.Options {
 	out, err := cluster.ParseInternet(*outside)
 	Expect(err).NotTo(HaveOccurred())
 	return harness.Options{
-		Internet: out, Provider: *place, Place: where, Cases: run, Name: *name, Istio: *istio, Source: src, Sabotage: sab, Lanes: *lanes,
+		Internet: out, Provider: *place, Place: where, Cases: run, Name: *name, Components: components.Options{Istio: *istio, Source: src}, Sabotage: sab, Lanes: *lanes,
 		Clients: clients, Fixtures: fixtures.FS, Log: GinkgoWriter,
 	}
 }

@@ -246,7 +246,8 @@ func (o *options) session(cmd *cobra.Command, what selected) (harness.Options, e
 	}
 	return harness.Options{
 		Internet: kind, AllowInstall: o.allowInstall, Command: again(os.Args[0], cmd),
-		Provider: name, Place: o.place, Name: o.name, Istio: o.istio, IstioSource: o.istioSource, Releases: o.releases, Also: o.also, Source: src, Hub: o.hub, Port: o.port,
-		Clients: what.clients, Fixtures: what.fixtures, Cases: what.cases, OwnCases: what.own, Hosts: what.hosts, ClientImage: o.clientImage, Progress: newProgress(o.steps(cmd)), Log: o.steps(cmd),
+		Provider: name, Place: o.place, Name: o.name, Port: o.port,
+		Components: components.Options{Istio: o.istio, IstioSource: o.istioSource, Releases: o.releases, Also: o.also, Source: src, Hub: o.hub, Progress: newProgress(o.steps(cmd))},
+		Clients:    what.clients, Fixtures: what.fixtures, Cases: what.cases, OwnCases: what.own, Hosts: what.hosts, ClientImage: o.clientImage, Log: o.steps(cmd),
 	}, nil
 }

@@ -208,7 +208,7 @@ func (m *matrix) columns(cmd *cobra.Command, versions []string) ([]*column, erro
 		if c.ho.Sabotage, err = harness.ParseSabotage(m.spoil[v]); err != nil {
 			return nil, usage(err)
 		}
-		c.ho.Lanes, c.ho.Log, c.ho.Progress = m.lanes, c.log, progress
+		c.ho.Lanes, c.ho.Log, c.ho.Components.Progress = m.lanes, c.log, progress
 		out = append(out, c)
 	}
 	return out, nil

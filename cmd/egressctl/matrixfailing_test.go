@@ -24,7 +24,7 @@ type versions map[string]func(context.Context) error
 
 func (v versions) conduct(ctx context.Context, o harness.Options, how conducted) (*report.Report, error) {
 	defer how.tell.over()
-	if fails := v[o.Istio]; fails != nil {
+	if fails := v[o.Components.Istio]; fails != nil {
 		if err := fails(ctx); err != nil {
 			return nil, err
 		}
@@ -36,7 +36,7 @@ func (v versions) conduct(ctx context.Context, o harness.Options, how conducted)
 		how.tell.result(res)
 		results = append(results, res)
 	}
-	return report.New(report.Environment{Provider: o.Provider, Istio: o.Istio}, time.Now(), results), nil
+	return report.New(report.Environment{Provider: o.Provider, Istio: o.Components.Istio}, time.Now(), results), nil
 }
 
 // matrixOf runs two cases on three versions, one after another, and reads comparison.json: why a column has no run, or how many of

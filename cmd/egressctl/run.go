@@ -124,7 +124,7 @@ func (r *runFlags) run(cmd *cobra.Command) error {
 		return usage(err)
 	}
 	ho.Lanes, ho.StrictCluster = r.lanes, r.strict
-	ho.AlsoCached = !cmd.Flags().Changed("also-istio")
+	ho.AlsoOfCases = !cmd.Flags().Changed("also-istio")
 	if r.pause {
 		ho.Lanes, ho.OnFail = 1, newPause(cmd, r.o.kubectlLine()).wait
 	}
@@ -169,7 +169,7 @@ func conduct(ctx context.Context, o harness.Options, how conducted) (*report.Rep
 		if cause := context.Cause(ctx); errors.Is(err, context.DeadlineExceeded) && cause != nil && !errors.Is(err, cause) {
 			err = fmt.Errorf("%w: %w", cause, err)
 		}
-		env := report.Environment{Provider: o.Provider, Cluster: o.Name, Istio: o.Istio, Sabotage: string(o.Sabotage)}
+		env := report.Environment{Provider: o.Provider, Cluster: o.Name, Istio: o.Components.Istio, Sabotage: string(o.Sabotage)}
 		none := report.None(env, start, o.Cases, err)
 		none.Shard = how.shard
 		_, unwritten := writeReports(none, how.to)

@@ -150,9 +150,9 @@ func (c actor) conduct(ctx context.Context, o harness.Options, how conducted) (*
 			o.OnStep(s)
 		}
 	}
-	o.Progress.Start("istiod", "1.31", components.Build)
+	o.Components.Progress.Start("istiod", "1.31", components.Build)
 	step("components in the cache")
-	o.Progress.Done("istiod", time.Second, nil)
+	o.Components.Progress.Done("istiod", time.Second, nil)
 	if c.rising != nil {
 		c.rising()
 	}

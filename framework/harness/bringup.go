@@ -14,8 +14,8 @@ import (
 
 // bringUp makes a cluster and installs Istio. Clients and gateways go on starting in the background.
 func (s *opening) bringUp(ctx context.Context) error {
-	o := s.opts.components()
-	if s.opts.AlsoCached {
+	o := s.opts.Components
+	if s.opts.AlsoOfCases {
 		istio, err := components.Find(ctx, o)
 		if err != nil {
 			return err
@@ -27,7 +27,7 @@ func (s *opening) bringUp(ctx context.Context) error {
 		return err
 	}
 	s.times.mark(stepComponents)
-	c, err := s.provider.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Internet: s.opts.Internet, Profile: s.opts.Profile, Hosts: s.opts.Hosts, Port: s.opts.Port, Progress: s.opts.Progress})
+	c, err := s.provider.Up(ctx, cluster.Options{Name: s.opts.Name, Set: set, Internet: s.opts.Internet, Profile: s.opts.Profile, Hosts: s.opts.Hosts, Port: s.opts.Port, Progress: s.opts.Components.Progress})
 	if err != nil {
 		return err
 	}
@@ -131,18 +131,18 @@ func sameInternet(c cluster.Cluster, want cluster.InternetKind) error {
 
 // sameIstio demands that a running cluster of the harness has the Istio that was asked for, if one was.
 func sameIstio(ctx context.Context, c cluster.Cluster, o Options) error {
-	if err := CarriesIstios(c, o.Also); err != nil {
+	if err := CarriesIstios(c, o.Components.Also); err != nil {
 		return err
 	}
-	if o.Istio == "" && o.IstioSource == "" {
+	if o.Components.Istio == "" && o.Components.IstioSource == "" {
 		return nil
 	}
-	want, err := components.Find(ctx, o.components())
+	want, err := components.Find(ctx, o.Components)
 	if err != nil {
 		return err
 	}
 	have := c.Facts()
-	if o.IstioSource == "" && o.Istio == want.Version && have.Istio == want.Version || have.IstioTag == want.Release {
+	if o.Components.IstioSource == "" && o.Components.Istio == want.Version && have.Istio == want.Version || have.IstioTag == want.Release {
 		return nil
 	}
 	return fmt.Errorf("the running cluster %s has Istio %s, not %s: take it down, or choose another --name", c.Name(), have.IstioTag, want.Release)

@@ -95,7 +95,7 @@ func ExampleUp() {
 		return
 	}
 	options := harness.Options{
-		Provider: provider.Auto, Name: "mine", Istio: "1.31", Source: components.Source("auto"), Hosts: hosts,
+		Provider: provider.Auto, Name: "mine", Components: components.Options{Istio: "1.31", Source: components.Source("auto")}, Hosts: hosts,
 		Internet: cluster.InternetKind("hermetic"), Profile: cluster.Profile(""), Clients: clients, Log: os.Stderr,
 	}
 	session, err := harness.Up(ctx, options)

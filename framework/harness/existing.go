@@ -117,7 +117,7 @@ func (s *visit) environment(ctx context.Context) (environment, error) {
 	if e.custom.AnyUser, err = s.conn.openShift(); err != nil {
 		return e, err
 	}
-	e.custom.Agent, err = components.Agent(ctx, s.store, s.opts.Progress)
+	e.custom.Agent, err = components.Agent(ctx, s.store, s.opts.Components.Progress)
 	return e, err
 }
 

@@ -27,7 +27,7 @@ func (s *opening) istio(ctx context.Context) (mesh.Found, error) {
 	if s.hold.lock, err = acquireByUID(ctx, s.store, s.conn.cs, s.hold.run); err != nil {
 		return found, fmt.Errorf("cluster %s: %w", s.env.cluster.Name(), err)
 	}
-	version, charts, err := components.Charts(ctx, s.store, s.opts.components())
+	version, charts, err := components.Charts(ctx, s.store, s.opts.Components)
 	if err != nil {
 		return found, err
 	}
@@ -36,7 +36,7 @@ func (s *opening) istio(ctx context.Context) (mesh.Found, error) {
 	}
 	s.opts.logf("installing Istio %s, which this run removes again", version.Release)
 	s.hold.istio = mesh.NewInstaller(s.env.cluster.RESTConfig(), mesh.Options{
-		Module: charts, Tag: version.Release, Hub: s.opts.Hub, OfficialProxy: s.opts.Source != components.Build, Policy: egress.RegistryOnly, Run: s.hold.run, Intend: s.hold.journal.Intend,
+		Module: charts, Tag: version.Release, Hub: s.opts.Components.Hub, OfficialProxy: s.opts.Components.Source != components.Build, Policy: egress.RegistryOnly, Run: s.hold.run, Intend: s.hold.journal.Intend,
 	})
 	if err := s.hold.istio.ControlPlane(ctx); err != nil {
 		return found, fmt.Errorf("install Istio: %w (what is there already, of an earlier Istio or of somebody else's, was left as it is: remove it, or install an Istio yourself)", err)

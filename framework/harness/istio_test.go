@@ -50,22 +50,22 @@ func TestSameIstio(t *testing.T) {
 		"an earlier state of it":     {"1.31", "1.31.0-local.0123456789ab", "1.31", source, false},
 	} {
 		c := running{facts: cluster.Facts{Istio: x.version, IstioTag: x.tag}}
-		err := sameIstio(t.Context(), c, Options{Istio: x.istio, IstioSource: x.source, Releases: releases})
+		err := sameIstio(t.Context(), c, Options{Components: components.Options{Istio: x.istio, IstioSource: x.source, Releases: releases}})
 		if (err == nil) != x.same || err != nil && !strings.Contains(err.Error(), "take it down, or choose another --name") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	err = sameIstio(t.Context(), running{}, Options{Istio: "0.8", Releases: releases})
+	err = sameIstio(t.Context(), running{}, Options{Components: components.Options{Istio: "0.8", Releases: releases}})
 	if err == nil || !strings.Contains(err.Error(), "not in the component catalogue") {
 		t.Errorf("an unknown version: %v", err)
 	}
-	if err := sameIstio(t.Context(), running{}, Options{IstioSource: filepath.Join(source, "missing"), Releases: releases}); !errors.Is(err, os.ErrNotExist) {
+	if err := sameIstio(t.Context(), running{}, Options{Components: components.Options{IstioSource: filepath.Join(source, "missing"), Releases: releases}}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a source that is not there: %v", err)
 	}
 }
 
 func TestIstioSourceElsewhere(t *testing.T) {
-	_, err := Open(t.Context(), Options{Provider: provider.Existing, IstioSource: t.TempDir()})
+	_, err := Open(t.Context(), Options{Provider: provider.Existing, Components: components.Options{IstioSource: t.TempDir()}})
 	if err == nil || !strings.Contains(err.Error(), "cannot be installed on an existing cluster") {
 		t.Errorf("got %v", err)
 	}

@@ -98,8 +98,8 @@ func (s *opening) done(ctx context.Context, err error) (*Session, error) {
 
 // open checks the options and opens the provider; nothing runs yet.
 func open(o Options) (*opening, error) {
-	if o.IstioSource != "" && o.Provider == provider.Existing {
-		return nil, fmt.Errorf("the Istio of %s cannot be installed on an existing cluster, which pulls its images from a registry: install it there yourself, or let the harness make the cluster (--provider embedded or kind)", o.IstioSource)
+	if o.Components.IstioSource != "" && o.Provider == provider.Existing {
+		return nil, fmt.Errorf("the Istio of %s cannot be installed on an existing cluster, which pulls its images from a registry: install it there yourself, or let the harness make the cluster (--provider embedded or kind)", o.Components.IstioSource)
 	}
 	o.Clients = slices.Clone(o.Clients)
 	if o.Limits == (limits.Limits{}) {

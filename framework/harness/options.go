@@ -20,19 +20,14 @@ type Options struct {
 	Provider string
 	Place    provider.Options
 	Name     string
-	Istio    string
-	// IstioSource is a folder with Istio's source, which is built in place of the release's; "" for none.
-	IstioSource string
-	// Releases is a folder with Istio releases beside those of the catalogue; "" is the user's own.
-	Releases string
-	// Also are further Istio versions whose istiod and proxy can run beside the cluster's own (egress.Revision.Version).
-	Also []string
-	// AlsoCached has a cluster that is brought up carry those, too, that clients of Cases are bound to and that are in the cache.
-	AlsoCached bool
-	Source     components.Source
-	Hub        string
-	Port       int
-	Lanes      int // how many cases may run side by side; 0 means DefaultLanes
+	// Components are what a cluster is made of that is brought up. A running one is refused that has another Istio than they name, or
+	// lacks one of Also.
+	Components components.Options
+	// AlsoOfCases has a cluster that is brought up carry those Istios, too, that clients of Cases are bound to and that are in the
+	// cache: they become Components.AlsoCached.
+	AlsoOfCases bool
+	Port        int
+	Lanes       int // how many cases may run side by side; 0 means DefaultLanes
 	// Watch lets a session into a cluster in which a run is at work. It only observes.
 	Watch bool
 	// StrictCluster refuses a cluster of the harness's own in which something is that it has not installed.
@@ -62,17 +57,11 @@ type Options struct {
 	OnFail func(context.Context, Failing)
 	// OnStep hears of each step of the bring-up that is complete, at once, and OnStage of the cases that Run runs. nil hears
 	// nothing.
-	OnStep   func(step string)
-	OnStage  schedule.Listener
-	Progress components.Progress
+	OnStep  func(step string)
+	OnStage schedule.Listener
 	// Limits are the time limits; left out, those of this process (limits.SlowEnv).
 	Limits limits.Limits
 	Log    io.Writer // one line for each step; nil drops them
-}
-
-// components are the options that say what a cluster is made of.
-func (o *Options) components() components.Options {
-	return components.Options{Istio: o.Istio, IstioSource: o.IstioSource, Releases: o.Releases, Also: o.Also, Source: o.Source, Hub: o.Hub, Progress: o.Progress}
 }
 
 func (o *Options) logf(format string, a ...any) {

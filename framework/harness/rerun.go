@@ -55,7 +55,7 @@ func rerun(command []string, p place, name string) string {
 // place is the session's own.
 func (s *site) place() place {
 	f := s.env.facts
-	p := place{provider: f.Provider, name: s.opts.Name, istio: cmp.Or(s.opts.Istio, f.Istio), sabotage: s.opts.Sabotage}
+	p := place{provider: f.Provider, name: s.opts.Name, istio: cmp.Or(s.opts.Components.Istio, f.Istio), sabotage: s.opts.Sabotage}
 	if s.env.internet == nil {
 		p.internet = cluster.Live
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"mesh-egress-conformance/framework/cluster"
+	"mesh-egress-conformance/framework/components"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
@@ -91,11 +92,11 @@ func TestVersionsOf(t *testing.T) {
 func TestSameAlso(t *testing.T) {
 	c := running{facts: carries("1.30")}
 	for _, ok := range [][]string{nil, {"1.30"}, {"1.30.4"}, {"1.31"}} {
-		if err := sameIstio(t.Context(), c, Options{Also: ok}); err != nil {
+		if err := sameIstio(t.Context(), c, Options{Components: components.Options{Also: ok}}); err != nil {
 			t.Errorf("%v: %v", ok, err)
 		}
 	}
-	err := sameIstio(t.Context(), c, Options{Also: []string{"1.30", "1.29"}})
+	err := sameIstio(t.Context(), c, Options{Components: components.Options{Also: []string{"1.30", "1.29"}}})
 	if err == nil || !strings.Contains(err.Error(), "no images of Istio 1.29, only of 1.31, 1.30: take it down") {
 		t.Errorf("%v", err)
 	}
