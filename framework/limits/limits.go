@@ -51,7 +51,8 @@ type Cluster struct {
 	PodDeath time.Duration
 	// Back bounds the wait until an istiod that has ended serves again, and its proxies are connected to it.
 	Back time.Duration
-	// Close bounds the removal of everything that a run has made.
+	// Close bounds the removal of everything that a run has made. On a busy machine the end of twenty namespaces takes minutes, for each
+	// of which every kind is listed; an API server that does not answer is given up long before.
 	Close time.Duration
 	// Bundle bounds the collection of one debug bundle, which is best effort.
 	Bundle time.Duration
@@ -135,7 +136,7 @@ func Default() Limits {
 		Slowness: 1,
 		Cluster: Cluster{
 			APIServer: 60 * time.Second, Part: 60 * time.Second, Node: 30 * time.Second, Answer: 10 * time.Second, List: 60 * time.Second, Chart: 2 * time.Minute,
-			GatewayAPI: 30 * time.Second, Death: time.Second, PodDeath: 3 * time.Second, Back: 20 * time.Second, Close: 60 * time.Second, Bundle: 15 * time.Second,
+			GatewayAPI: 30 * time.Second, Death: time.Second, PodDeath: 3 * time.Second, Back: 20 * time.Second, Close: 5 * time.Minute, Bundle: 15 * time.Second,
 		},
 		Pods:    Pods{Ready: 60 * time.Second, Slow: 5 * time.Minute, Connected: 45 * time.Second, Request: 5 * time.Second},
 		Control: Control{Internet: 20 * time.Second, InternetStart: 20 * time.Second, Renew: 20 * time.Second, GiveUp: 300 * time.Millisecond, Reach: 3 * time.Second, Enforce: 30 * time.Second},
