@@ -119,6 +119,7 @@ end=$((SECONDS + 240)) # a run needs a minute on a busy machine before its first
 until kill -STOP "$pid" 2>/dev/null && k get clusterrolebinding egress-acme >/dev/null 2>&1; do
   kill -CONT "$pid" 2>/dev/null || die "the run with a ClusterRoleBinding ended too soon: $(tail -n 3 "$work/run.log")"
   ((SECONDS < end)) || die "no ClusterRoleBinding came"
+  sleep 0.3 # it is stopped while kubectl looks, which takes seconds on a busy machine, and gets on in between alone
 done
 kill -9 "$pid"; wait "$pid" 2>/dev/null || true
 pid=
