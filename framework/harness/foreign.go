@@ -7,12 +7,10 @@ import (
 	"net"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
@@ -22,6 +20,7 @@ import (
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/isolation"
 	"mesh-egress-conformance/framework/mesh"
 )
 
@@ -207,42 +206,11 @@ func reachesAll(o *fixture.Object) bool {
 		to, _ := spec["exportTo"].([]any)
 		return len(to) == 0 || slices.Contains(to, any("*"))
 	case "Service":
-		to := o.GetAnnotations()["networking.istio.io/exportTo"]
-		return (to == "" || to == "*") && slices.ContainsFunc(httpPorts(o), func(port int64) bool { return port != 80 }) // which the harness's own clients have too
+		return len(isolation.SharedPorts(o.Object)) > 0
 	case "Gateway", "NetworkPolicy":
 		return false
 	}
 	return o.GetNamespace() == mesh.SystemNamespace
-}
-
-// httpPorts are the ports of a Service that Istio takes for HTTP. Each makes that port one of HTTP in every sidecar that sees the
-// Service, for whatever host is called there (0.0.0.0_PORT, pilot/pkg/networking/core/listener.go).
-func httpPorts(o *fixture.Object) []int64 {
-	var out []int64
-	ports, _, _ := unstructured.NestedSlice(o.Object, "spec", "ports")
-	for _, p := range ports {
-		m, _ := p.(map[string]any)
-		name, _ := m["name"].(string)
-		if app, _ := m["appProtocol"].(string); app != "" {
-			name = strings.TrimPrefix(app, "kubernetes.io/")
-		}
-		kind, _, _ := strings.Cut(strings.ToLower(name), "-")
-		if port, ok := number(m["port"]); ok && slices.Contains([]string{"http", "http2", "h2c", "grpc"}, kind) {
-			out = append(out, port)
-		}
-	}
-	return out
-}
-
-// number is a whole number of an object, which JSON and YAML read into different types.
-func number(v any) (int64, bool) {
-	switch n := v.(type) {
-	case int64:
-		return n, true
-	case float64:
-		return int64(n), true
-	}
-	return 0, false
 }
 
 // explains says whether a foreign object may be the reason for what a case has found: it is not about other hosts
@@ -251,12 +219,10 @@ func (f foreign) explains(c egress.Case) bool {
 	if f.object == nil {
 		return true
 	}
-	if f.object.GetKind() == "Service" {
-		taken := httpPorts(f.object)
+	if taken := isolation.SharedPorts(f.object.Object); f.object.GetKind() == "Service" && len(taken) > 0 && !isolation.Headless(f.object.Object) {
 		return slices.ContainsFunc(c.Probes, func(p egress.Probe) bool {
-			_, called, err := net.SplitHostPort(p.Address())
-			port, err2 := strconv.ParseInt(called, 10, 64)
-			return err == nil && err2 == nil && slices.Contains(taken, port)
+			_, port, err := net.SplitHostPort(p.Address())
+			return err != nil || slices.Contains(taken, port) // of a command nobody knows the port
 		})
 	}
 	spec, _ := f.object.Object["spec"].(map[string]any)

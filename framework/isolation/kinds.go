@@ -137,31 +137,53 @@ var everywhere = map[string]bool{"80": true}
 
 // service adds a Service, which every proxy hears of.
 func (d *deriving) service(o egress.Object, ns string) {
-	spec, _ := o["spec"].(map[string]any)
-	meta, _ := o["metadata"].(map[string]any)
-	notes, _ := meta["annotations"].(map[string]any)
-	if to, ok := notes["networking.istio.io/exportTo"].(string); ok {
-		all := strings.Split(to, ",")
-		for i := range all {
-			all[i] = strings.TrimSpace(all[i])
-		}
-		if !slices.Contains(all, "*") {
-			for _, t := range all {
-				if t != "." && t != "~" && t != ns {
-					d.namespace(t, describe(o)+" is exported to it")
-					d.beyond(o, t)
-				}
+	if to, limited := exportedTo(o); limited {
+		for _, t := range to {
+			if t != "." && t != "~" && t != ns {
+				d.namespace(t, describe(o)+" is exported to it")
+				d.beyond(o, t)
 			}
-			return
 		}
+		return
 	}
-	if spec["clusterIP"] == "None" {
+	if Headless(o) {
 		d.noticed(o, "is headless, so that every proxy lets connections to its endpoints pass")
 		return
 	}
-	if spec["type"] == "ExternalName" {
-		return // an alias, known by its own name alone
+	for _, port := range SharedPorts(o) {
+		d.holds["port "+port] = true
 	}
+}
+
+// exportedTo are the namespaces that a Service's annotation exports it to; limited is false where all see it.
+func exportedTo(o egress.Object) (to []string, limited bool) {
+	meta, _ := o["metadata"].(map[string]any)
+	notes, _ := meta["annotations"].(map[string]any)
+	text, ok := notes["networking.istio.io/exportTo"].(string)
+	if !ok {
+		return nil, false
+	}
+	for _, t := range strings.Split(text, ",") {
+		to = append(to, strings.TrimSpace(t))
+	}
+	return to, !slices.Contains(to, "*")
+}
+
+// Headless says whether a Service has no address of its own, so that proxies take its endpoints' for it.
+func Headless(o egress.Object) bool {
+	spec, _ := o["spec"].(map[string]any)
+	return spec["clusterIP"] == "None"
+}
+
+// SharedPorts are the ports that a Service makes ones of HTTP for the whole mesh: every proxy listens there at all addresses and
+// answers unknown hosts (0.0.0.0_PORT, pilot/pkg/networking/core/listener.go). There are none of one that not all see, of
+// an alias, which is known by its own name alone, and where every proxy does so anyway.
+func SharedPorts(o egress.Object) []string {
+	spec, _ := o["spec"].(map[string]any)
+	if _, limited := exportedTo(o); limited || spec["type"] == "ExternalName" {
+		return nil
+	}
+	var out []string
 	for _, p := range objects(spec["ports"]) {
 		port := fmt.Sprint(p["port"])
 		name, _ := p["name"].(string)
@@ -169,9 +191,10 @@ func (d *deriving) service(o egress.Object, ns string) {
 			name = proto
 		}
 		if name, _, _ = strings.Cut(name, "-"); slices.Contains(httpNames, strings.ToLower(name)) && !everywhere[port] {
-			d.holds["port "+port] = true // every proxy answers unknown hosts on it from now on
+			out = append(out, port)
 		}
 	}
+	return out
 }
 
 // httpNames are the protocols for which a proxy listens on a Service's port at all addresses.
