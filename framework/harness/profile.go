@@ -13,12 +13,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
+	"mesh-egress-conformance/framework/kube"
 	"mesh-egress-conformance/framework/mesh"
 )
 
@@ -86,21 +86,19 @@ func (s *opening) prepareForDocs(ctx context.Context) error {
 	return nil
 }
 
-// awaitLoadedImages waits until the API server uses the policy for loaded images, which it does up to seconds after it has it: the
-// first pods that somebody applies would be without it, and wait for a registry for ever. A pod that is not made tells.
+// awaitLoadedImages waits until the policy for loaded images is in force: the first pods that somebody applies would be without it, and
+// wait for a registry for ever.
 func awaitLoadedImages(ctx context.Context, cs kubernetes.Interface, within time.Duration) error {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "loaded-images-", Namespace: corev1.NamespaceNodeLease}, // which no webhook concerns
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "image", Image: "without-a-version"}}},
 	}
-	var last error
-	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, within, true, func(ctx context.Context) (bool, error) {
+	err := kube.AwaitPolicy(ctx, within, func(ctx context.Context) (bool, error) {
 		got, err := cs.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		last = err
-		return err == nil && got.Spec.Containers[0].ImagePullPolicy == corev1.PullIfNotPresent, nil
+		return err == nil && got.Spec.Containers[0].ImagePullPolicy == corev1.PullIfNotPresent, err
 	})
 	if err != nil {
-		return fmt.Errorf("wait until the API server uses the policy for loaded images: %w", errors.Join(err, last))
+		return fmt.Errorf("wait until the API server uses the policy for loaded images: %w", err)
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/kube"
 	"mesh-egress-conformance/framework/limits"
 )
 
@@ -77,7 +78,7 @@ func ignoreExisting(err error) error {
 	return err
 }
 
-// AwaitGuard waits until the policy for pods is in force. A workload that is not made tells.
+// AwaitGuard waits until the policy for pods is in force.
 func (c *embeddedCluster) AwaitGuard(ctx context.Context) error {
 	cs, err := kubernetes.NewForConfig(c.RESTConfig())
 	if err != nil {
@@ -95,13 +96,12 @@ func awaitPodPolicy(ctx context.Context, cs kubernetes.Interface, within time.Du
 			Spec:       corev1.PodSpec{HostNetwork: true, Containers: []corev1.Container{{Name: "guard", Image: "none"}}},
 		}},
 	}
-	var last error
-	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, within, true, func(ctx context.Context) (bool, error) {
-		_, last = cs.AppsV1().Deployments(refused.Namespace).Create(ctx, refused, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		return last != nil && strings.Contains(last.Error(), podPolicyName), nil
+	err := kube.AwaitPolicy(ctx, within, func(ctx context.Context) (bool, error) {
+		_, err := cs.AppsV1().Deployments(refused.Namespace).Create(ctx, refused, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err != nil && strings.Contains(err.Error(), podPolicyName), err
 	})
 	if err != nil {
-		return fmt.Errorf("wait until the API server refuses pods that could reach the machine: %w", errors.Join(err, last))
+		return fmt.Errorf("wait until the API server refuses pods that could reach the machine: %w", err)
 	}
 	return nil
 }
