@@ -267,7 +267,10 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 	log = r.from(t.since(), log)
 	for i, a := range log {
 		byCommand := x.command.received(a.Seq) && x.command.mayHave(a.Peer, info)
-		if !byCommand && !fromRound(a.Peer, a.Local, *x, info) && !ownPort(a, x) && a.ProbeID != x.script.ID {
+		// Its own end is enough: a Service may have changed the other, no sidecar shares the pod, and a port is not given to another
+		// attempt for long after.
+		mine := fromRound(a.Peer, x.client.Remote, *x, info)
+		if !byCommand && !mine && a.ProbeID != x.script.ID {
 			continue
 		}
 		joined[a.Seq] = true
@@ -283,11 +286,6 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 	}
 	return c
 }
-
-// ownPort says whether an arrival came from the port of an attempt of the control client. Where a Service has changed the address
-// that was called, it is all that both ends have in common, and enough: no sidecar shares the pod, and a port is not given
-// to another attempt for long after.
-func ownPort(a egress.Arrival, x *round) bool { return a.Peer != "" && a.Peer == x.client.Local }
 
 // verdict compares what the witnesses prove with what the case wants.
 func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
