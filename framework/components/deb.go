@@ -44,12 +44,9 @@ var aptStrict = []string{
 // buildDeb unpacks distribution packages without installing them. For node tools it keeps the
 // programs and the libraries beside them; for the userland it makes a whole root file system; else it picks single files.
 func buildDeb(ctx context.Context, p Part, w *Work) error {
-	names, err := debClosure(ctx, w, p.Deb.Packages)
+	names, err := debNames(ctx, w, p.Deb)
 	if err != nil {
 		return fmt.Errorf("resolve the distribution packages of %s: %w", p.Name, err)
-	}
-	if len(p.Deb.Pick) > 0 { // the closure only had the lists loaded where they were not
-		names = p.Deb.Packages
 	}
 	debs, err := downloadDebs(ctx, w, names)
 	if err != nil {
@@ -140,12 +137,13 @@ func parseURIs(text string) ([]debFile, error) {
 	return out, nil
 }
 
-// debClosure lists packages with everything that they depend on.
-func debClosure(ctx context.Context, w *Work, packages []string) ([]string, error) {
-	args := append([]string{
-		"depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts",
-		"--no-breaks", "--no-replaces", "--no-enhances",
-	}, packages...)
+// debNames lists packages, with everything that they depend on where they are not there for single files.
+func debNames(ctx context.Context, w *Work, d *DebPackages) ([]string, error) {
+	args := []string{"depends", "--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks", "--no-replaces", "--no-enhances"}
+	if len(d.Pick) == 0 {
+		args = append(args, "--recurse")
+	}
+	args = append(args, d.Packages...)
 	out, err := w.run(ctx, w.Dir, nil, "apt-cache", args...)
 	if err != nil || len(bytes.TrimSpace(out)) == 0 {
 		// A machine whose package lists were never loaded.
@@ -159,12 +157,12 @@ func debClosure(ctx context.Context, w *Work, packages []string) ([]string, erro
 	seen := map[string]bool{}
 	for _, l := range strings.Split(string(out), "\n") {
 		// Package names stand in the first column; their dependencies are indented.
-		if l == "" || l[0] == ' ' || l[0] == '<' || slices.Contains(debUnwanted, l) && !slices.Contains(packages, l) || strings.Contains(l, ":") {
+		if l == "" || l[0] == ' ' || l[0] == '<' || slices.Contains(debUnwanted, l) && !slices.Contains(d.Packages, l) || strings.Contains(l, ":") {
 			continue
 		}
 		seen[l] = true
 	}
-	for _, p := range packages {
+	for _, p := range d.Packages {
 		if !seen[p] {
 			return nil, fmt.Errorf("package %s is not in this distribution's lists (run apt-get update; on Ubuntu enable the universe component)", p)
 		}
