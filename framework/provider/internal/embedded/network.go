@@ -225,36 +225,22 @@ func addAddress(link, ip string, bits int) error {
 // Otherwise the first SYN of istiod is lost and it stalls for a 30 s dial timeout. Other Service
 // addresses are refused, not lost, for the same reason, to the node's own processes too: kube-proxy takes its
 // refusal of a Service without endpoints back before it leads the Service anywhere, and a call of istiod's
-// webhook that the API server makes in between would hang for 10 s. Nor do they reach the internet, where a host that is a
-// whole range accepts connections for every address (docs/hosts.md).
-func earlyServiceRules(ctx context.Context, s *spec, ps *procs) error {
+// webhook that the API server makes in between would hang for 10 s.
+func earlyServiceRules(ctx context.Context, ps *procs) error {
 	rules := fmt.Sprintf(`*nat
 -A PREROUTING -d %[1]s/32 -p tcp --dport 443 -j DNAT --to-destination %[2]s:%[3]d
 -A OUTPUT -d %[1]s/32 -p tcp --dport 443 -j DNAT --to-destination %[2]s:%[3]d
 COMMIT
-`, apiServiceIP, nodeIP, apiPort)
-	if err := restoreRules(ctx, ps, "iptables-restore", rules+refusing(serviceCIDR)); err != nil || !s.IPv6 {
-		return err
-	}
-	return restoreRules(ctx, ps, "ip6tables-restore", refusing(serviceIP6s))
-}
-
-// refusing are the rules that refuse connections to a range, of others and of the node's own processes.
-func refusing(cidr string) string {
-	return fmt.Sprintf(`*filter
--A FORWARD -d %[1]s -p tcp -j REJECT --reject-with tcp-reset
--A OUTPUT -d %[1]s -p tcp -j REJECT --reject-with tcp-reset
+*filter
+-A FORWARD -d %[4]s -p tcp -j REJECT --reject-with tcp-reset
+-A OUTPUT -d %[4]s -p tcp -j REJECT --reject-with tcp-reset
 COMMIT
-`, cidr)
-}
-
-// restoreRules adds rules to those of the node, with iptables-restore or ip6tables-restore.
-func restoreRules(ctx context.Context, ps *procs, program, rules string) error {
-	file := runDir + "/early-" + program + ".rules"
+`, apiServiceIP, nodeIP, apiPort, serviceCIDR)
+	file := runDir + "/early.rules"
 	if err := os.WriteFile(file, []byte(rules), 0o600); err != nil {
 		return err
 	}
-	return ps.run(ctx, program, "-w", "--noflush", file)
+	return ps.run(ctx, "iptables-restore", "-w", "--noflush", file)
 }
 
 // internetConfig is what the supervisor tells the internet process, on its standard input. It holds

@@ -153,7 +153,7 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 	if err := openInternet(ctx, s, ps, died); err != nil {
 		return err
 	}
-	if err := earlyServiceRules(ctx, s, ps); err != nil {
+	if err := earlyServiceRules(ctx, ps); err != nil {
 		return err
 	}
 	api, err := net.FileListener(os.NewFile(fdAPI, "api"))
