@@ -22,7 +22,11 @@ type World struct {
 // that does not settle the outcome it does not say which of them wins. The fixtures are the objects of the case's files.
 func (w World) Expected(c egress.Case, fixtures []egress.Object) map[egress.Phase][][]Reason {
 	home := w.home(c)
-	expand := strings.NewReplacer("${NAMESPACE}", home.Namespace)
+	lane := home
+	if k, ok := w.client("client"); ok {
+		lane = k // whatever clients the case has (docs/cases.md)
+	}
+	expand := strings.NewReplacer(placeholder, lane.Namespace)
 	out := map[egress.Phase][][]Reason{}
 	stages := stagesOf(c, fixtures, home.Namespace, expand)
 	for _, ph := range c.Phases() {

@@ -103,6 +103,10 @@ func TestExpected(t *testing.T) {
 		"an istiod away":      {"from: bound", "istiod: {applied: {blue: 0}}\nobjects: [" + bank + "]", egress.Applied, "the istiod of revision blue, which serves the client, is away\n" + has},
 		"for nobody":          {"", "objects: [" + strings.Replace(bank, "resolution: DNS", "resolution: DNS, exportTo: ['~']", 1) + "]", egress.Applied, has + "; but it is not exported to the namespace of the client (exportTo: ~)\nthe outbound policy is REGISTRY_ONLY"},
 		"for the lane":        {"", "objects: [" + strings.Replace(bank, "resolution: DNS", "resolution: DNS, exportTo: ['${NAMESPACE}']", 1) + "]", egress.Applied, has},
+		"for the lane, from another": {
+			"from: other", "objects: [" + strings.Replace(bank, "resolution: DNS", "resolution: DNS, exportTo: ['${NAMESPACE}']", 1) + "]", egress.Applied,
+			has + "; but it is not exported to the namespace of the client (exportTo: ${NAMESPACE})\nthe outbound policy is REGISTRY_ONLY",
+		},
 		"by default for others": {
 			"", "baseMeshConfig: {defaultServiceExportTo: [else]}\nobjects: [" + bank + "]", egress.Applied,
 			has + "; but it is not exported to the namespace of the client (the mesh's defaultServiceExportTo: else)\nthe outbound policy is REGISTRY_ONLY",
