@@ -39,3 +39,15 @@ func TestLostQuestions(t *testing.T) {
 		}
 	}
 }
+
+// A Service that a case has made may be late in the control client's network on a busy machine, though the proxies have it.
+func TestLateService(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := &world{refusals: 28}
+		e := engineOf(w)
+		e.Patience = 3 * time.Second
+		if r := e.Run(t.Context(), theCase()); r.Verdict != egress.Conforms {
+			t.Errorf("%s: %s", r.Verdict, r.Why)
+		}
+	})
+}
