@@ -48,6 +48,7 @@ func TestBlame(t *testing.T) {
 		o := object(t, "{kind: Service, metadata: {name: a, namespace: default}, spec: {ports: ["+ports+"]}}")
 		return foreign{fixture.Describe(o), o}
 	}
+	headless := service("{name: http, port: 8080}, {name: tcp, port: 80}], clusterIP: None, x: [")
 	c := probing("http://httpbin.org/headers")
 	for name, x := range map[string]struct {
 		f       foreign
@@ -63,6 +64,8 @@ func TestBlame(t *testing.T) {
 		"HTTP at its port":     {service("{name: http-web, port: 80}"), egress.Violates, true},
 		"HTTP by appProtocol":  {service("{name: web, port: 80, appProtocol: kubernetes.io/h2c}"), egress.Violates, true},
 		"HTTP at another port": {service("{name: http, port: 8080}, {name: tcp, port: 80}"), egress.Violates, false},
+		"bytes at its port":    {service("{name: tcp, port: 80}"), egress.Violates, true},
+		"without an address":   {headless, egress.Violates, true},
 		"nothing to explain":   {entry("httpbin.org", ""), egress.Conforms, false},
 	} {
 		got := foreignObjects{x.f}.blame(egress.Result{Case: c, Verdict: x.verdict, Why: "PASS, wanted B502"})
@@ -86,6 +89,25 @@ func TestServicesReachAll(t *testing.T) {
 	} {
 		if got := reachesAll(object(t, "{kind: Service, "+text+"}")); got != want {
 			t.Errorf("%s: %t", text, got)
+		}
+	}
+}
+
+// A Service that takes a port for HTTP is blamed for what is called at that port, and where nobody knows which one is called.
+func TestBlameByPort(t *testing.T) {
+	o := object(t, "{kind: Service, metadata: {name: a, namespace: default}, spec: {ports: [{name: http-web, port: 443}]}}")
+	command := probing("http://httpbin.org/")
+	command.Probes[0].URL, command.Probes[0].Command = "", "nc httpbin.org 443"
+	for name, x := range map[string]struct {
+		c    egress.Case
+		want bool
+	}{
+		"its port":     {probing("https://httpbin.org/"), true},
+		"another port": {probing("http://httpbin.org/"), false},
+		"a command":    {command, true},
+	} {
+		if got := (foreign{fixture.Describe(o), o}).explains(x.c); got != x.want {
+			t.Errorf("%s: %t", name, got)
 		}
 	}
 }

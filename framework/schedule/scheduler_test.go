@@ -376,7 +376,7 @@ func ask(t *testing.T, s *Scheduler, wg *sync.WaitGroup, plans ...Plan) {
 
 // Cases may be submitted while others run.
 func TestOneByOne(t *testing.T) {
-	for range 40 { // who comes first of those that wait is different each time
+	for range 500 { // who comes first of those that wait is different each time
 		synctest.Test(t, oneByOne)
 	}
 }
