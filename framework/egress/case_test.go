@@ -95,7 +95,7 @@ func TestAppliesTo(t *testing.T) {
 }
 
 func TestOutcomeNames(t *testing.T) {
-	if len(outcomes) != 25 {
+	if len(outcomes) != 26 {
 		t.Fatalf("%d outcomes are described", len(outcomes))
 	}
 	for b := OK; b < lastOutcome; b <<= 1 {

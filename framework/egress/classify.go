@@ -137,6 +137,9 @@ func throughProxy(o Observation, l AccessLog) (Outcome, error) {
 	if o.elsewhere(a) {
 		return Led, nil
 	}
+	if a != nil && a.DoubleTLS && o.Client.ExitCode != 0 {
+		return DoubleTLS, nil
+	}
 	switch o.Client.ExitCode {
 	case wire.ExitTimeout:
 		if o.Answered {

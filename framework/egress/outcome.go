@@ -15,31 +15,32 @@ type Outcome uint32
 
 // The closed set of outcomes.
 const (
-	OK       Outcome = 1 << iota // answer of the intended server through a cluster of the registry
-	Pass                         // answer through PassthroughCluster: outbound policy ALLOW_ANY
-	Direct                       // answer without the sidecar: traffic was not captured
-	B502                         // blocked on an HTTP listener: 502 from the sidecar, route block_all
-	BRST                         // blocked as bytes: accepted, then closed, BlackHoleCluster
-	S503UH                       // 503, no healthy upstream host
-	S503UF                       // 503, connection or TLS failure to the upstream
-	S503NC                       // 503, cluster not found
-	S503UO                       // 503, circuit breaker overflow
-	S404NR                       // 404, no route
-	S504UT                       // 504, upstream request timeout
-	S403RBAC                     // 403, denied by authorization policy
-	S403UPG                      // 403, protocol upgrade refused
-	TMO                          // the client timed out (curl 28)
-	REF                          // the connection was refused (curl 7)
-	DNSX                         // the name did not resolve (curl 6)
-	CERT                         // the server's certificate was not accepted (curl 60)
-	Self                         // answered by the proxy itself on a rule's order: redirect, fault, direct response
-	Named                        // a DNS question was answered with records
-	S503UC                       // 503, the upstream closed the connection
-	S503DF                       // 503, the proxy could not resolve the name
-	Cut                          // answered, then closed while it was held
-	Open                         // answered through a cluster of the registry, and still answered after it was held
-	Led                          // led elsewhere: the arrival is at another host than the probe's target
-	Stall                        // the client timed out in the mesh, while the control client was answered
+	OK        Outcome = 1 << iota // answer of the intended server through a cluster of the registry
+	Pass                          // answer through PassthroughCluster: outbound policy ALLOW_ANY
+	Direct                        // answer without the sidecar: traffic was not captured
+	B502                          // blocked on an HTTP listener: 502 from the sidecar, route block_all
+	BRST                          // blocked as bytes: accepted, then closed, BlackHoleCluster
+	S503UH                        // 503, no healthy upstream host
+	S503UF                        // 503, connection or TLS failure to the upstream
+	S503NC                        // 503, cluster not found
+	S503UO                        // 503, circuit breaker overflow
+	S404NR                        // 404, no route
+	S504UT                        // 504, upstream request timeout
+	S403RBAC                      // 403, denied by authorization policy
+	S403UPG                       // 403, protocol upgrade refused
+	TMO                           // the client timed out (curl 28)
+	REF                           // the connection was refused (curl 7)
+	DNSX                          // the name did not resolve (curl 6)
+	CERT                          // the server's certificate was not accepted (curl 60)
+	Self                          // answered by the proxy itself on a rule's order: redirect, fault, direct response
+	Named                         // a DNS question was answered with records
+	S503UC                        // 503, the upstream closed the connection
+	S503DF                        // 503, the proxy could not resolve the name
+	Cut                           // answered, then closed while it was held
+	Open                          // answered through a cluster of the registry, and still answered after it was held
+	Led                           // led elsewhere: the arrival is at another host than the probe's target
+	Stall                         // the client timed out in the mesh, while the control client was answered
+	DoubleTLS                     // the destination received TLS within the TLS of a proxy
 	lastOutcome
 )
 
@@ -60,31 +61,32 @@ type outcomeInfo struct {
 }
 
 var outcomes = map[Outcome]outcomeInfo{
-	OK:       {"OK", "allowed", "answered by the intended server through a service of the registry", 0},
-	Pass:     {"PASS", "allowed, unregistered (passthrough)", "answered through PassthroughCluster (outbound policy ALLOW_ANY)", 0},
-	Direct:   {"DIRECT", "allowed past the sidecar", "answered without the sidecar, traffic was not captured", 0},
-	B502:     {"B502", "blocked (502)", "blocked on an HTTP listener: 502 made by the sidecar", 502},
-	BRST:     {"BRST", "blocked (reset)", "blocked as bytes: connection accepted, then closed", 0},
-	S503UH:   {"503UH", "refused (503, no healthy endpoint)", "503, no healthy upstream host", 503},
-	S503UF:   {"503UF", "failed (503, no connection or TLS)", "503, connection or TLS failure to the upstream", 503},
-	S503NC:   {"503NC", "refused (503, no such cluster)", "503, cluster not found; 500 by a route of the Gateway API", 503},
-	S503UO:   {"503UO", "refused (503, circuit breaker)", "503, circuit breaker overflow", 503},
-	S404NR:   {"404NR", "refused (404, no route)", "404, no route", 404},
-	S504UT:   {"504UT", "failed (504, timeout in the proxy)", "504, upstream request timeout", 504},
-	S403RBAC: {"403RBAC", "denied (403, authorization policy)", "403, denied by an authorization policy", 403},
-	S403UPG:  {"403UPG", "denied (403, protocol upgrade)", "403, protocol upgrade refused", 403},
-	TMO:      {"TMO", "no answer (timeout)", "the client timed out: network, not mesh", 0},
-	REF:      {"REF", "no connection (refused)", "connection refused: network, not mesh", 0},
-	DNSX:     {"DNSX", "no such name", "the name did not resolve: DNS, not mesh", 0},
-	CERT:     {"CERT", "certificate not accepted", "the client did not accept the server's certificate", 0},
-	Self:     {"SELF", "answered by the proxy", "answered by the proxy itself, as a rule orders: redirect, fault or direct response", 0},
-	S503UC:   {"503UC", "failed (503, closed by the destination)", "503, the destination closed the connection", 503},
-	S503DF:   {"503DF", "failed (503, no such name for the proxy)", "503, the proxy could not resolve the name", 503},
-	Led:      {"LED", "led to another host", "led elsewhere: it arrived at another host than the one that it is meant for", 0},
-	Stall:    {"STALL", "no answer (stalled by the mesh)", "stalled by the mesh: the client timed out, and the control client was answered", 0},
-	Cut:      {"CUT", "allowed, then cut", "answered, and then cut while the connection was held", 0},
-	Open:     {"OPEN", "allowed, still open", "answered through a service of the registry, and the connection was still open after it was held", 0},
-	Named:    {"NAMED", "name resolved", "the DNS question was answered with records", 0},
+	OK:        {"OK", "allowed", "answered by the intended server through a service of the registry", 0},
+	Pass:      {"PASS", "allowed, unregistered (passthrough)", "answered through PassthroughCluster (outbound policy ALLOW_ANY)", 0},
+	Direct:    {"DIRECT", "allowed past the sidecar", "answered without the sidecar, traffic was not captured", 0},
+	B502:      {"B502", "blocked (502)", "blocked on an HTTP listener: 502 made by the sidecar", 502},
+	BRST:      {"BRST", "blocked (reset)", "blocked as bytes: connection accepted, then closed", 0},
+	S503UH:    {"503UH", "refused (503, no healthy endpoint)", "503, no healthy upstream host", 503},
+	S503UF:    {"503UF", "failed (503, no connection or TLS)", "503, connection or TLS failure to the upstream", 503},
+	S503NC:    {"503NC", "refused (503, no such cluster)", "503, cluster not found; 500 by a route of the Gateway API", 503},
+	S503UO:    {"503UO", "refused (503, circuit breaker)", "503, circuit breaker overflow", 503},
+	S404NR:    {"404NR", "refused (404, no route)", "404, no route", 404},
+	S504UT:    {"504UT", "failed (504, timeout in the proxy)", "504, upstream request timeout", 504},
+	S403RBAC:  {"403RBAC", "denied (403, authorization policy)", "403, denied by an authorization policy", 403},
+	S403UPG:   {"403UPG", "denied (403, protocol upgrade)", "403, protocol upgrade refused", 403},
+	TMO:       {"TMO", "no answer (timeout)", "the client timed out: network, not mesh", 0},
+	REF:       {"REF", "no connection (refused)", "connection refused: network, not mesh", 0},
+	DNSX:      {"DNSX", "no such name", "the name did not resolve: DNS, not mesh", 0},
+	CERT:      {"CERT", "certificate not accepted", "the client did not accept the server's certificate", 0},
+	Self:      {"SELF", "answered by the proxy", "answered by the proxy itself, as a rule orders: redirect, fault or direct response", 0},
+	S503UC:    {"503UC", "failed (503, closed by the destination)", "503, the destination closed the connection", 503},
+	S503DF:    {"503DF", "failed (503, no such name for the proxy)", "503, the proxy could not resolve the name", 503},
+	Led:       {"LED", "led to another host", "led elsewhere: it arrived at another host than the one that it is meant for", 0},
+	Stall:     {"STALL", "no answer (stalled by the mesh)", "stalled by the mesh: the client timed out, and the control client was answered", 0},
+	Cut:       {"CUT", "allowed, then cut", "answered, and then cut while the connection was held", 0},
+	Open:      {"OPEN", "allowed, still open", "answered through a service of the registry, and the connection was still open after it was held", 0},
+	DoubleTLS: {"TLS2", "failed (TLS within TLS)", "the destination received TLS within the TLS of a proxy, which no server understands: a TLS call to a port for which a rule originates TLS", 0},
+	Named:     {"NAMED", "name resolved", "the DNS question was answered with records", 0},
 }
 
 var classNames = map[Outcome]string{0: "none", Blocked: "blocked", Reached: "reached"}

@@ -48,6 +48,30 @@ func TestLedElsewhere(t *testing.T) {
 	}
 }
 
+// TLS within TLS is what the destination received, and never what a failed handshake looks like.
+func TestDoubleTLS(t *testing.T) {
+	mesh := []AccessLog{passed("outbound|443||x")}
+	within := []Arrival{{Server: server, Peer: up, Local: dest, Kind: "tls", TLS: true, DoubleTLS: true}}
+	handshake := []Arrival{{Server: server, Peer: up, Local: dest, Kind: "tls", TLS: true}}
+	for name, c := range map[string]struct {
+		o    Observation
+		want Outcome
+	}{
+		"the client's handshake fails":       {Observation{Client: client(35, 0), Captured: true, Mesh: mesh, Arrivals: within}, DoubleTLS},
+		"the client times out":               {Observation{Client: client(28, 0), Captured: true, Answered: true, Mesh: mesh, Arrivals: within}, DoubleTLS},
+		"through passthrough":                {Observation{Client: client(35, 0), Captured: true, Mesh: []AccessLog{passed("PassthroughCluster")}, Arrivals: within}, DoubleTLS},
+		"at another host":                    {Observation{Target: "www.example", Client: client(35, 0), Captured: true, Mesh: mesh, Arrivals: within}, Led},
+		"the server understands it":          {Observation{Client: client(0, 200), Captured: true, Mesh: mesh, Arrivals: within}, OK},
+		"the handshake fails, or is slow":    {Observation{Client: client(35, 0), Captured: true, Mesh: mesh, Arrivals: handshake}, disagrees},
+		"another connection's":               {Observation{Client: client(35, 0), Captured: true, Mesh: mesh, Arrivals: []Arrival{{Server: server, Peer: "10.244.0.12:40001", Local: dest, TLS: true, DoubleTLS: true}}}, disagrees},
+		"blocked, says the sidecar":          {Observation{Client: client(35, 0), Captured: true, Mesh: []AccessLog{hole}, Arrivals: within}, disagrees},
+		"the destination does not tell":      {Observation{Blind: true, Client: client(35, 0), Captured: true, Mesh: mesh}, disagrees},
+		"a client that has no sidecar of it": {Observation{Client: client(35, 0), Arrivals: within}, disagrees},
+	} {
+		t.Run(name, func(t *testing.T) { check(t, c.o, c.want) })
+	}
+}
+
 // A timeout is the mesh's doing only where the client has a sidecar and the control client was answered, and where no
 // witness says that the question went by another way.
 func TestStalled(t *testing.T) {

@@ -102,6 +102,7 @@ type Arrival struct {
 	Local      string            `json:"local"`  // ip:port at which it arrived
 	Kind       string            `json:"kind"`   // tcp, tls, http, udp, dns, connect
 	TLS        bool              `json:"tls,omitempty"`
+	DoubleTLS  bool              `json:"doubleTLS,omitempty"` // what came within the TLS was a handshake of TLS
 	SNI        string            `json:"sni,omitempty"`
 	ALPN       string            `json:"alpn,omitempty"`
 	ClientCert string            `json:"clientCert,omitempty"`

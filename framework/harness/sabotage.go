@@ -90,6 +90,7 @@ var actions = map[Sabotage]action{
 	"access-log-off":        {wrap: func(e *engine.Engine, _ target) { e.Mesh = noLog{e.Mesh} }},
 	"arrival-log-lost":      {wrap: func(e *engine.Engine, _ target) { e.Internet = noArrivals{e.Internet} }, internet: true},
 	"misled":                {wrap: func(e *engine.Engine, _ target) { e.Rules = withObjects{e.Rules, misleading} }},
+	"double-tls":            {wrap: func(e *engine.Engine, _ target) { e.Rules = withObjects{e.Rules, doubling} }},
 	"stalled":               {wrap: func(e *engine.Engine, _ target) { e.Rules = withObjects{e.Rules, delaying} }},
 	"unlogged-gateway":      {wrap: func(e *engine.Engine, _ target) { e.Mesh = silentGateways{e.Mesh} }},
 	"unknown-gateway":       {wrap: func(e *engine.Engine, _ target) { e.Mesh = noGateways{e.Mesh} }},
@@ -326,6 +327,13 @@ func misleading(c egress.Case) []egress.Object {
 			"route": []any{egress.Object{"destination": egress.Object{"host": aside, "port": egress.Object{"number": 443}}}},
 		}}}),
 	}
+}
+
+// doubling makes TLS of what a case sends to its first host, which is TLS already.
+func doubling(c egress.Case) []egress.Object {
+	return []egress.Object{istio("DestinationRule", "sabotage-double-tls", egress.Object{"host": c.Probes[0].Destination(), "exportTo": concerned(c), "trafficPolicy": egress.Object{
+		"tls": egress.Object{"mode": "SIMPLE"},
+	}})}
 }
 
 // delaying holds what a case sends to its first host over HTTP for longer than anybody waits.

@@ -178,6 +178,67 @@ func TestClientCertificates(t *testing.T) {
 	}
 }
 
+// TLS within TLS, as a proxy makes it of a call that is TLS already, stands in the log; what is no TLS within, or no TLS at all, does not.
+func TestDoubleTLS(t *testing.T) {
+	s, ca := serve(t, &Hosts{Hosts: []Host{
+		{Name: "web.example", Services: []Service{{Kind: HTTPS, HTTP2: true}}},
+		{Name: "old.example", Services: []Service{{Kind: HTTPS}}},
+		{Name: "either.example", Services: []Service{{Kind: Either}}},
+		{Name: "echo.example", Services: []Service{{Kind: Echo, TLS: true}}},
+		{Name: "banner.example", Services: []Service{{Kind: Banner, TLS: true}}},
+	}})
+	for _, name := range []string{"web.example", "old.example", "either.example", "echo.example", "banner.example"} {
+		h, _ := s.Hosts().Find(name)
+		addr := netip.AddrPortFrom(loopback(), h.Services[0].Port).String()
+		cfg := &tls.Config{RootCAs: ca.Pool(), ServerName: name}
+		outer, err := tls.Dial("tcp", addr, cfg)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		inner := tls.Client(outer, cfg)
+		if err := inner.Handshake(); err == nil {
+			t.Errorf("%s understands TLS within TLS", name)
+		}
+		if name == "banner.example" { // it spoke first: what the client says may be on its way still
+			_ = outer.CloseWrite()
+			_, _ = io.Copy(io.Discard, outer)
+		}
+		outer.Close()
+		if a := last(t, s, name); !a.DoubleTLS || !a.TLS || a.Kind != "tls" {
+			t.Errorf("%s, TLS within TLS: %+v", name, a)
+		}
+		if name == "banner.example" {
+			continue
+		}
+		if err := useTLS(addr, cfg, h.Services[0].Kind); err != nil {
+			t.Error(name, err)
+		}
+		if a := last(t, s, name); a.DoubleTLS || !a.TLS || a.SNI != name {
+			t.Errorf("%s, TLS: %+v", name, a)
+		}
+	}
+}
+
+// Who speaks HTTP to a port of HTTPS is told so, as servers do.
+func TestPlainToHTTPS(t *testing.T) {
+	s, _ := serve(t, &Hosts{Hosts: []Host{{Name: "web.example", Services: []Service{{Kind: HTTPS}}}}})
+	h, _ := s.Hosts().Find("web.example")
+	c, err := net.Dial("tcp", netip.AddrPortFrom(loopback(), h.Services[0].Port).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: web.example\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := io.ReadAll(c); string(b) != plainToTLS {
+		t.Errorf("%q", b)
+	}
+	if a := last(t, s, "web.example"); a.TLS || a.DoubleTLS {
+		t.Errorf("%+v", a)
+	}
+}
+
 // useTLS makes one exchange: a server of TLS 1.3 refuses a certificate only after the client's handshake.
 func useTLS(addr string, cfg *tls.Config, k Kind) error {
 	if k == Echo {

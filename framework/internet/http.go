@@ -24,12 +24,12 @@ func (s *Server) startWeb(ln net.Listener, h Host, svc Service, cfg *tls.Config)
 	switch svc.Kind {
 	case Either:
 		plain, secure := sniff(ln)
-		if err := s.serveHTTP(h.key(), tls.NewListener(secure, cfg), handler); err != nil {
+		if err := s.serveHTTP(h.key(), overTLS(secure, cfg, true), handler); err != nil {
 			return err
 		}
 		ln = plain
 	case HTTPS, MTLS:
-		ln = tls.NewListener(ln, cfg)
+		ln = overTLS(ln, cfg, true)
 	default: // plain
 	}
 	return s.serveHTTP(h.key(), ln, handler)
@@ -48,7 +48,7 @@ func (s *Server) serveHTTP(host string, ln net.Listener, h http.Handler) error {
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          nil,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, connKey{}, loggedOf(c))
+			return context.WithValue(ctx, connKey{}, c)
 		},
 	}
 	s.open.add(host, srv.Close)
@@ -64,7 +64,12 @@ func (s *Server) serveHTTP(host string, ln net.Listener, h http.Handler) error {
 // connection's own entry, so that one curl call is one line.
 func (s *Server) logged(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, _ := r.Context().Value(connKey{}).(*loggedConn)
+		below, _ := r.Context().Value(connKey{}).(net.Conn)
+		if x, ok := below.(*tlsConn); ok {
+			state := x.tls.ConnectionState()
+			r.TLS = &state
+		}
+		c := loggedOf(below)
 		if c == nil {
 			h.ServeHTTP(w, r)
 			return

@@ -14,10 +14,75 @@ import (
 // optionalTLS speaks TLS from the first byte on where the service says so.
 func optionalTLS(ln net.Listener, svc Service, cfg *tls.Config) net.Listener {
 	if svc.TLS {
-		return tls.NewListener(ln, cfg)
+		return overTLS(ln, cfg, svc.Kind == Connect)
 	}
 	return ln
 }
+
+// overTLS is a listener of TLS connections. Their entries in the log say where a client speaks TLS once more within the TLS, as it
+// does when its proxy originates TLS for a call that is TLS already: the server cannot understand it, and no other witness can tell it
+// from a handshake that failed. A client that speaks HTTP instead of TLS is told so by web servers.
+func overTLS(ln net.Listener, cfg *tls.Config, web bool) net.Listener {
+	return tlsListener{ln, cfg, web}
+}
+
+type tlsListener struct {
+	net.Listener
+	cfg *tls.Config
+	web bool
+}
+
+// Accept waits for a connection and not for its handshake, which comes with what is read first.
+func (l tlsListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &tlsConn{Conn: c, tls: tls.Server(c, l.cfg), web: l.web}, nil
+}
+
+// tlsConn looks at the first bytes within a TLS connection. It is read by one goroutine at a time. It does not say what TLS has come to,
+// as tls.Conn does: net/http would ask before the handshake, and would not look for HTTP/2.
+type tlsConn struct {
+	net.Conn    // the one below
+	tls         *tls.Conn
+	web, looked bool
+}
+
+// NetConn is the connection below.
+func (c *tlsConn) NetConn() net.Conn { return c.Conn }
+
+func (c *tlsConn) Write(b []byte) (int, error) { return c.tls.Write(b) }
+
+// CloseWrite ends what is said, so that the other side reads all of it.
+func (c *tlsConn) CloseWrite() error { return c.tls.CloseWrite() }
+
+func (c *tlsConn) Close() error { return c.tls.Close() }
+
+func (c *tlsConn) Read(b []byte) (int, error) {
+	n, err := c.tls.Read(b)
+	if c.looked {
+		return n, err
+	}
+	var plain tls.RecordHeaderError
+	switch {
+	case n > 0:
+		c.looked = true
+		if log := loggedOf(c); log != nil && b[0] == tlsHandshake {
+			log.amend(func(a *egress.Arrival) { a.DoubleTLS = true })
+		}
+	case c.web && errors.As(err, &plain) && plain.Conn != nil && slices.Contains(requests, string(plain.RecordHeader[:])):
+		c.looked = true
+		_, _ = plain.Conn.Write([]byte(plainToTLS)) // the client is gone if this fails
+	}
+	return n, err
+}
+
+// requests are the beginnings of HTTP requests, as long as the header of a TLS record.
+var requests = []string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO"}
+
+// plainToTLS is what net/http answers to a request without TLS where it makes TLS itself.
+const plainToTLS = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 
 // tlsConfig serves the host's own certificate whatever name the client asks for, as a real server does: a client that
 // was led to the wrong host must notice. Only a name below the host's own wildcard, and an address in its own

@@ -182,7 +182,7 @@ func (a *Answer) travelled(q Question, x egress.Observation, originated bool) {
 		a.Via = gatewayOf(hop.Gateway)
 	}
 	switch {
-	case q.speech.scheme == "https" && (x.Blind || x.Encrypted()):
+	case q.speech.scheme == "https" && a.Outcome != egress.DoubleTLS && (x.Blind || x.Encrypted()):
 		a.Encrypted = ByWorkload
 	case !x.Encrypted() && !originated:
 		a.Encrypted = ByNobody

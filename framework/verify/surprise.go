@@ -47,6 +47,7 @@ var surprises = []struct {
 	{"tls-unverified", "TLS that the mesh makes takes any certificate", (*seen).tlsUnverified},
 	{"plain-for-some", "a host gets TLS from some workloads and plain text from others", (*seen).plainForSome},
 	{"http-on-tls-port", "an entry says HTTP of a port of TLS", (*seen).httpOnTLSPort},
+	{"double-tls", "what is called in TLS arrives as TLS within TLS, because a DestinationRule makes TLS for the port", (*seen).doubleTLS},
 	{"port-name", "a port is named for one protocol and has another", (*seen).portName},
 	{"no-effect", "an object for hosts outside by which no call goes", (*seen).noEffect},
 }

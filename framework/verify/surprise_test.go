@@ -104,6 +104,9 @@ func TestSurprises(t *testing.T) {
 		"http-on-tls-port": {func(c Class, q Question) fate {
 			return map[bool]fate{true: {got: egress.OK}}[q.Kind == Named && q.speech.scheme == "http" && c.Members[0].Namespace == "shop"]
 		}, strict, false},
+		"double-tls": {or(func(_ Class, q Question) fate {
+			return map[bool]fate{true: {got: egress.DoubleTLS, tls: true, arrives: true, cluster: byEntry(q) + "bank.example"}}[q.Kind == Named && q.speech.scheme == "https"]
+		}), strictTLS, false},
 		"port-name":         {strict, strict, false},
 		"no-effect":         {func(Class, Question) fate { return fate{} }, strict, false},
 		"no-effect@gateway": {byGateway("DestinationRule shop/tls"), byGateway("DestinationRule shop/tls"), false},

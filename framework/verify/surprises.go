@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/manifest"
 )
 
@@ -232,6 +233,19 @@ func (s *seen) httpOnTLSPort() []Surprise {
 				})
 			}
 		}
+	}
+	return out
+}
+
+// doubleTLS finds calls in TLS of which the mesh makes TLS once more.
+func (s *seen) doubleTLS() []Surprise {
+	var out []Surprise
+	for _, g := range s.groups(func(a Answer) ([]Source, bool) { return a.By, a.Outcome == egress.DoubleTLS && len(a.By) > 0 }) {
+		out = append(out, Surprise{
+			Title: "calls in TLS arrive as TLS within TLS", Objects: g.objects, Proof: g.proof,
+			Why:    "a DestinationRule makes TLS for a port to which clients speak TLS themselves, and no server understands the two: only clients that speak plain text to the port are answered",
+			Remedy: "portLevelSettings that make TLS for the port of plain text alone (an entry's HTTP port with targetPort 443); or no tls in the DestinationRule, where clients make their own",
+		})
 	}
 	return out
 }
