@@ -73,7 +73,7 @@ verify-selftest:
 	$(BIN)/egressctl selftest --name selftest
 
 .PHONY: order
-order: build ## ten orders, and one lane instead of six: the verdicts must be the same (root)
+order: build ## ten orders, and one lane instead of four: the verdicts must be the same (root)
 	scripts/verify-order.sh
 
 .PHONY: istio-source
@@ -141,11 +141,11 @@ $(BIN)/cyclonedx-gomod: tools/go.mod tools/go.sum
 	$(GO) -C tools build -o ../$@ github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 
 .PHONY: ginkgo
-ginkgo: build suites.test $(BIN)/ginkgo ## the cases as Ginkgo specs in six processes; GINKGO_FLAGS="--label-filter tcp --flake-attempts 2"
+ginkgo: build suites.test $(BIN)/ginkgo ## the cases as Ginkgo specs in four processes; GINKGO_FLAGS="--label-filter tcp --flake-attempts 2"
 	$(BIN)/ginkgo -p --procs=$(PROCS) --timeout=30m $(GINKGO_FLAGS) $(BIN)/suites.test -- -provider $(PROVIDER) -out $(abspath $(OUT))
 
 # As many as a session has lanes.
-PROCS ?= 6
+PROCS ?= 4
 GINKGO_FLAGS ?=
 
 $(BIN)/ginkgo: go.mod

@@ -22,7 +22,7 @@ scripts/verify-faults.sh
 stage "sabotage, samples, own hosts, pages, Ginkgo, live, existing clusters, kind, somebody's own mesh, the same in place, the pages in a browser, two versions, an upgrade: two at a time, each output when it ends"
 SHARE=4 make --no-print-directory -j2 -Otarget verify-{selftest,kind,existing,samples,sabotage,ginkgo,live,hosts,docs,verify,inplace,html,matrix,upgrade}
 
-stage "conformance, as Ginkgo specs in six processes"
+stage "conformance, as Ginkgo specs in four processes"
 rc=0
 # A machine that others use too may be slow for a while: more patience, where something is not yet as
 # it must be, costs nothing where all is well.
