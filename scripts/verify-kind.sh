@@ -23,6 +23,8 @@ if ! docker version >/dev/null 2>&1; then
   own=yes
 fi
 "$tool" components fetch --for kind
+rc=0; DOCKER_HOST=unix://$work/none "$tool" parity >"$work/log" 2>&1 || rc=$?
+[[ $rc == 2 ]] && grep -q 'nothing was run: provider kind' "$work/log" || die "parity without Docker: exit $rc"
 links=$(ip -o link | awk -F': ' '{print $2}' | sort)
 before=$(rules)
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -45,6 +46,11 @@ func parityCommand(o *options) *cobra.Command {
 				what, err := sel.load(cmd.Context())
 				if err != nil {
 					return usage(err)
+				}
+				for _, p := range providers { // before the first has run all cases
+					if err := o.answers(cmd.Context(), p); err != nil {
+						return err
+					}
 				}
 				for _, p := range providers {
 					r, err := o.runWith(cmd, p, what, filepath.Join(out, p))
@@ -90,6 +96,20 @@ func parityCommand(o *options) *cobra.Command {
 	f.StringVar(&to, "write", "", "also write the comparison into this file (Markdown)")
 	sel.addFlags(cmd)
 	return cmd
+}
+
+// answers says whether a provider can be asked for its clusters, as kind cannot where no Docker daemon answers.
+func (o *options) answers(ctx context.Context, provider string) error {
+	at := *o
+	at.provider = provider
+	p, err := at.open(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := p.List(ctx); err != nil {
+		return fmt.Errorf("nothing was run: provider %s: %w", p.Name(), err)
+	}
+	return nil
 }
 
 // runWith runs cases with one provider and keeps the report.
