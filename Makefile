@@ -109,7 +109,7 @@ live: build ## --internet live on embedded and kind, against a namespace that pl
 	scripts/verify-live.sh embedded kind
 
 # What kind's nodes do not have: IPv6 inside, TPROXY, and a plugin that enforces NetworkPolicies as the embedded one's does.
-EMBEDDED_ALONE := bypass-ipv6,bypass-tproxy,egw-netpol-enforced,ip6-dns-family,ip6-se-both-families
+EMBEDDED_ALONE := bypass-ipv6,bypass-tproxy,egw-netpol-enforced,ip6-dns-family,ip6-se-both-families,ip6-service
 
 .PHONY: parity
 parity: build ## all cases on embedded and on kind; fails where a verdict or an outcome differs

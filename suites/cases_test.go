@@ -3,6 +3,7 @@ package suites_test
 import (
 	"embed"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"mesh-egress-conformance/framework/check"
 	"mesh-egress-conformance/framework/components"
+	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/harness"
 	"mesh-egress-conformance/framework/input"
 	"mesh-egress-conformance/framework/internet"
@@ -159,6 +161,30 @@ func TestCatalogue(t *testing.T) {
 		if name == "" {
 			t.Errorf("no case covers %s", id)
 		}
+	}
+}
+
+// make parity knows each case that kind's nodes cannot carry.
+func TestCasesOfEmbeddedAlone(t *testing.T) {
+	makefile, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(makefile), "\nEMBEDDED_ALONE := ")
+	list, _, _ = strings.Cut(list, "\n")
+	cases, _, err := suites.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, c := range cases {
+		if slices.ContainsFunc(c.Needs, func(f egress.Feature) bool { return f == egress.IPv6 || f == egress.TPROXY || f == egress.NetworkPolicy }) {
+			want = append(want, c.Name)
+		}
+	}
+	slices.Sort(want)
+	if got := strings.Split(list, ","); !slices.Equal(got, want) {
+		t.Errorf("EMBEDDED_ALONE has %q, and by what cases need it is %q", got, want)
 	}
 }
 
