@@ -108,6 +108,15 @@ for ((i = 0; i < ${#kinds[@]}; i += ${SHARE:-1})); do
 done
 [ $# -eq 0 ] || exit "$failed"
 
+# A proxy gets its certificate where its service account may list Secrets, by the roles among the objects.
+for side in granted:allowed withheld:fails; do
+  ask "framework/verify/testdata/credentials/${side%:*}.yaml"
+  state=$(python3 -c 'import json, sys
+print(*{a["state"] for a in json.load(open(sys.argv[1]))["answers"] if a["to"] == "http://bank.example" and a["from"] == "shop/cart" and a["kind"] == "named"})' "$out/said.json")
+  [ "$state" = "${side#*:}" ] || fail "certificate ${side%:*}: \"$state\""
+  echo "a certificate that is ${side%:*}: the call is $state"
+done
+
 # A pull request that adds a wildcard with resolution NONE is told as what it opens; with the file of expectations updated it passes.
 repo=$out/repo
 mkdir -p "$repo/mesh"

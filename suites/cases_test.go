@@ -178,7 +178,9 @@ func TestCasesOfEmbeddedAlone(t *testing.T) {
 	}
 	var want []string
 	for _, c := range cases {
-		if slices.ContainsFunc(c.Needs, func(f egress.Feature) bool { return f == egress.IPv6 || f == egress.TPROXY || f == egress.NetworkPolicy }) {
+		if slices.ContainsFunc(c.Needs, func(f egress.Feature) bool {
+			return f == egress.IPv6 || f == egress.TPROXY || f == egress.NetworkPolicy
+		}) {
 			want = append(want, c.Name)
 		}
 	}

@@ -316,7 +316,7 @@ func (x *verification) prove(ctx context.Context, s *harness.Session, now *readi
 // hear lets a version stand, and asks.
 func (v *judged) hear(ctx context.Context, s *harness.Session, outside *verify.Outside, stays bool) ([]verify.Heard, []string, error) {
 	m := v.model
-	st := harness.Standing{Config: m.Mesh.Config, Objects: m.Applied(), Secrets: m.Secrets(), Gateways: m.Gateways, GatewayAPI: m.GatewayAPI(), Stays: stays}
+	st := harness.Standing{Config: m.Mesh.Config, Objects: m.Applied(), Secrets: slices.Concat(m.Permissions(), m.Secrets()), Gateways: m.Gateways, GatewayAPI: m.GatewayAPI(), Stays: stays}
 	for _, c := range v.classes {
 		st.Clients = append(st.Clients, c.Client)
 	}

@@ -15,6 +15,7 @@ func TestResources(t *testing.T) {
 		"/ConfigMap": "by name", "/Secret": "never", "/ServiceAccount": "the stand-ins have them", "/Endpoints": "EndpointSlices mirror them",
 		"install.istio.io/IstioOperator": "the ConfigMap has what came of it", "sailoperator.io/Istio": "the same", "operator.istio.io/Istio": "the same",
 		"networking.k8s.io/Ingress": "about what comes in", "autoscaling/HorizontalPodAutoscaler": "decides about nothing here",
+		rbac + "/Role": "who may do what in a cluster is not asked for", rbac + "/RoleBinding": "the same", rbac + "/ClusterRole": "the same", rbac + "/ClusterRoleBinding": "the same",
 	}
 	read := map[string]bool{}
 	for _, r := range Resources() {

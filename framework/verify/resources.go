@@ -27,7 +27,8 @@ const (
 
 // Resources are the kinds that matter of a cluster, apart from the ConfigMaps of ConfigMaps, which are read by name. Of the kinds that
 // matter in files these are left out: Secrets, and ServiceAccounts, which come with the stand-ins; Endpoints, which EndpointSlices
-// mirror; what an operator was told of the mesh, since istiod's ConfigMaps have what has come of it; Ingresses and autoscalers.
+// mirror; what an operator was told of the mesh, since istiod's ConfigMaps have what has come of it; roles, which a reader has no need to
+// see: all proxies are assumed to get their certificates; Ingresses and autoscalers.
 func Resources() []Resource {
 	return []Resource{
 		{"", "Namespace", "namespaces", ""},

@@ -13,13 +13,14 @@ import (
 	"mesh-egress-conformance/framework/manifest"
 )
 
-// Secrets are those that gateways and DestinationRules of the model name, with certificates that work in place of the team's own:
-// placeholders, which the internet's certificates take the place of.
-func (m *Model) Secrets() []egress.Object {
-	type place struct{ namespace, name string }
-	var wanted []place
+// credential is a Secret that a rule names, where a proxy that follows the rule looks for it.
+type credential struct{ namespace, name string }
+
+// credentials are those that gateways and DestinationRules of the model name.
+func (m *Model) credentials() []credential {
+	var wanted []credential
 	add := func(namespace, name string) {
-		if p := (place{namespace, strings.TrimSuffix(name, "-cacert")}); name != "" && !strings.Contains(name, "://") && !slices.Contains(wanted, p) {
+		if p := (credential{namespace, strings.TrimSuffix(name, "-cacert")}); name != "" && !strings.Contains(name, "://") && !slices.Contains(wanted, p) {
 			wanted = append(wanted, p)
 		}
 	}
@@ -30,14 +31,23 @@ func (m *Model) Secrets() []egress.Object {
 		}
 	}
 	for _, x := range m.Objects {
-		for _, name := range credentials(x.Fields["spec"]) {
+		for _, name := range credentialNames(x.Fields["spec"]) {
 			for _, ns := range append([]string{x.Namespace()}, spaces...) {
 				add(ns, name)
 			}
 		}
 	}
+	return wanted
+}
+
+// Secrets are the model's credentials with certificates that work in place of the team's own: placeholders, which the internet's
+// certificates take the place of.
+func (m *Model) Secrets() []egress.Object {
 	var out []egress.Object
-	for _, p := range wanted {
+	for _, p := range m.credentials() {
+		if m.withheld(p.namespace) {
+			continue
+		}
 		out = append(out, egress.Object{
 			"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": p.name, "namespace": p.namespace},
 			"stringData": map[string]any{"tls.crt": "${CLIENT_CERT}", "tls.key": "${CLIENT_KEY}", "ca.crt": "${INTERNET_CA}"},
@@ -46,8 +56,8 @@ func (m *Model) Secrets() []egress.Object {
 	return out
 }
 
-// credentials are the names of Secrets in a spec.
-func credentials(v any) []string {
+// credentialNames are the names of Secrets in a spec.
+func credentialNames(v any) []string {
 	var out []string
 	switch v := v.(type) {
 	case map[string]any:
@@ -56,11 +66,11 @@ func credentials(v any) []string {
 				out = append(out, name)
 				continue
 			}
-			out = append(out, credentials(v[k])...)
+			out = append(out, credentialNames(v[k])...)
 		}
 	case []any:
 		for _, x := range v {
-			out = append(out, credentials(x)...)
+			out = append(out, credentialNames(x)...)
 		}
 	}
 	return out

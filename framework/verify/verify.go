@@ -38,9 +38,10 @@ type Model struct {
 	// Notices are what is taken over otherwise than written.
 	Notices input.Mistakes
 
-	asked   bool            // in place
-	refused map[string]bool // objects that the mesh did not take
-	unasked []Workload      // whose stand-ins did not start
+	rbac    []manifest.Object // roles, and what binds them
+	asked   bool              // in place
+	refused map[string]bool   // objects that the mesh did not take
+	unasked []Workload        // whose stand-ins did not start
 }
 
 // Namespace is one of the team's.
@@ -83,6 +84,7 @@ const (
 	silent               // left out, and not worth a line: the stand-ins have it, or it is nothing by itself
 	pointing             // at addresses, for a Service
 	untaken              // would matter, and is left out: the result is partial
+	granting             // says who may read Secrets, which istiod asks
 )
 
 // kinds are all that matter, by group and kind. What is not here is ignored.
@@ -103,12 +105,16 @@ var kinds = map[string]struct {
 	"gateway.networking.k8s.io/TLSRoute": {ruled, ""}, "gateway.networking.k8s.io/TCPRoute": {ruled, ""}, "gateway.networking.k8s.io/ReferenceGrant": {ruled, ""},
 	"gateway.networking.k8s.io/BackendTLSPolicy": {untaken, "the TLS that it has a gateway make is not seen"},
 	"install.istio.io/IstioOperator":             {settings, ""}, "sailoperator.io/Istio": {settings, ""}, "operator.istio.io/Istio": {settings, ""},
-	"telemetry.istio.io/Telemetry":        {ignored, "it would change the access log, by which answers are proven; it does not decide about egress"},
-	"extensions.istio.io/WasmPlugin":      {ignored, "its image cannot be fetched"},
-	"networking.k8s.io/NetworkPolicy":     {ignored, "nothing enforces it in the dry mesh: what it blocks is not seen"},
-	"networking.k8s.io/Ingress":           {ignored, "it is about traffic that comes in"},
+	"telemetry.istio.io/Telemetry":    {ignored, "it would change the access log, by which answers are proven; it does not decide about egress"},
+	"extensions.istio.io/WasmPlugin":  {ignored, "its image cannot be fetched"},
+	"networking.k8s.io/NetworkPolicy": {ignored, "nothing enforces it in the dry mesh: what it blocks is not seen"},
+	"networking.k8s.io/Ingress":       {ignored, "it is about traffic that comes in"},
+	rbac + "/Role":                    {granting, ofOthers}, rbac + "/RoleBinding": {granting, ofOthers}, rbac + "/ClusterRole": {granting, ofOthers}, rbac + "/ClusterRoleBinding": {granting, ofOthers},
 	"autoscaling/HorizontalPodAutoscaler": {ignored, "every workload has one stand-in"},
 }
+
+// ofOthers is why roles are left out.
+const ofOthers = "what it allows matters where a rule has a credentialName, and for the Secrets of proxies alone"
 
 // ofPods is why objects with addresses are left out.
 const ofPods = "the dry mesh makes them of its own pods"
@@ -142,6 +148,9 @@ func NewModel(set *manifest.Set, o ModelOptions) *Model {
 			points = append(points, b.placed(x))
 		case untaken:
 			b.mistake(x, x.Line, "%s is not taken over: %s", x, k.why)
+		case granting:
+			b.m.rbac = append(b.m.rbac, b.bound(x))
+			ignore(ignoredBy, x, k.why)
 		case silent:
 		}
 	}
@@ -231,6 +240,14 @@ func cloned(v any) any {
 		return out
 	}
 	return v
+}
+
+// bound is a role, or what binds one, in its namespace where it has one.
+func (b *builder) bound(x manifest.Object) manifest.Object {
+	if strings.HasPrefix(x.Kind(), "Cluster") {
+		return x
+	}
+	return b.placed(x)
 }
 
 func (b *builder) space(x manifest.Object) {
@@ -390,6 +407,7 @@ func (b *builder) finish() {
 	slices.SortFunc(b.m.Workloads, func(x, y Workload) int {
 		return cmp.Or(strings.Compare(x.path(), y.path()), strings.Compare(x.Kind, y.Kind))
 	})
+	b.permissions()
 	slices.Sort(b.m.Assumed)
 	for i := range b.m.Workloads {
 		w := &b.m.Workloads[i]
