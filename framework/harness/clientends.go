@@ -13,21 +13,10 @@ import (
 
 // release lets the clients end that none of the cases needs which are still to come. Each proxy, and each log that the kubelet
 // is asked to follow, takes inotify instances, of which the machine gives a cluster 128 (fs.inotify.max_user_instances):
-// with those of all cases and the istiods that some need besides, proxies do not start any more. Where nothing is to be started that
-// would need the room, all stay: their ends cost the processor more than their lives. Clients that have endpoints stay, whose end every
-// proxy would be told of.
+// with those of all cases and the istiods that some need besides, proxies do not start any more. Clients that have
+// endpoints stay, whose end every proxy would be told of.
 func (s *starter) release(cases []egress.Case) {
-	if !s.startMore(cases) {
-		return
-	}
 	s.retire(unneeded(s.clients, cases), s.ending, func(err error) { s.logf("a client that nobody needs any more: %v", err) })
-}
-
-// startMore says whether one of the cases needs a client that was not started yet.
-func (s *starter) startMore(cases []egress.Case) bool {
-	return slices.ContainsFunc(cases, func(c egress.Case) bool {
-		return slices.ContainsFunc(c.Clients(), func(n string) bool { return !slices.Contains(laneClients, n) && !s.begun(n) })
-	})
 }
 
 // ending takes a client out of those that run, and returns what ends it and the following of its log.

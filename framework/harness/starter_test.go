@@ -16,7 +16,6 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/limits"
-	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 )
 
@@ -47,28 +46,6 @@ func TestUnneeded(t *testing.T) {
 	}
 }
 
-// Clients that nobody needs any more make room for those that are to start, and stay where there are none.
-func TestRelease(t *testing.T) {
-	cs := fake.NewClientset()
-	s := starting(t, cs, bareClient(t, cs, "control"), bareClient(t, cs, "old"), bareClient(t, cs, "now"), bareClient(t, cs, "next"))
-	for _, n := range []string{"old", "now"} {
-		if err := s.startClient(n).wait(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.release([]egress.Case{probingFrom("now")})
-	if _, err := s.conn.pods.Get("old"); err != nil {
-		t.Errorf("it has ended, and nothing is to start: %v", err)
-	}
-	s.release([]egress.Case{probingFrom("now"), probingFrom("next")})
-	if _, err := s.conn.pods.Get("old"); err == nil {
-		t.Error("it is still there, and another one is to start")
-	}
-	if _, err := s.conn.pods.Get("now"); err != nil {
-		t.Error(err)
-	}
-}
-
 // toldMesh does what a test says, where that is asked for.
 type toldMesh struct {
 	installs   func(context.Context, egress.Revision) error
@@ -91,7 +68,7 @@ func starting(t *testing.T, cs *fake.Clientset, clients ...egress.Client) *start
 		clients[i].Default()
 	}
 	s := newStarter(clients, limits.Default(), t.Logf, func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithCancel(ctx) })
-	s.use(&connection{cs: cs, logs: new(mesh.AccessLogs), pods: pods.New(pods.Options{Clientset: cs, Owner: fixture.RunOwner("run-1")})})
+	s.use(&connection{cs: cs, pods: pods.New(pods.Options{Clientset: cs, Owner: fixture.RunOwner("run-1")})})
 	t.Cleanup(s.end)
 	return s
 }
