@@ -109,8 +109,10 @@ done
 [ $# -eq 0 ] || exit "$failed"
 
 # A proxy gets its certificate where its service account may list Secrets, by the roles among the objects.
+cp framework/verify/testdata/credentials/granted.yaml "$out/granted.yaml"
+sed '/^subjects:/s/name: cart/name: gateway/' "$out/granted.yaml" >"$out/withheld.yaml" # which no workload has
 for side in granted:allowed withheld:fails; do
-  ask "framework/verify/testdata/credentials/${side%:*}.yaml"
+  ask "$out/${side%:*}.yaml"
   state=$(python3 -c 'import json, sys
 print(*{a["state"] for a in json.load(open(sys.argv[1]))["answers"] if a["to"] == "http://bank.example" and a["from"] == "shop/cart" and a["kind"] == "named"})' "$out/said.json")
   [ "$state" = "${side#*:}" ] || fail "certificate ${side%:*}: \"$state\""

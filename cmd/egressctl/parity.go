@@ -98,11 +98,16 @@ func parityCommand(o *options) *cobra.Command {
 	return cmd
 }
 
+// at are the options with another provider.
+func (o *options) at(provider string) *options {
+	p := *o
+	p.provider = provider
+	return &p
+}
+
 // answers says whether a provider can be asked for its clusters, as kind cannot where no Docker daemon answers.
 func (o *options) answers(ctx context.Context, provider string) error {
-	at := *o
-	at.provider = provider
-	p, err := at.open(ctx)
+	p, err := o.at(provider).open(ctx)
 	if err != nil {
 		return err
 	}
@@ -114,9 +119,7 @@ func (o *options) answers(ctx context.Context, provider string) error {
 
 // runWith runs cases with one provider and keeps the report.
 func (o *options) runWith(cmd *cobra.Command, provider string, what selected, out string) (*report.Report, error) {
-	p := *o
-	p.provider = provider
-	ho, err := p.session(cmd, what)
+	ho, err := o.at(provider).session(cmd, what)
 	if err != nil {
 		return nil, err
 	}

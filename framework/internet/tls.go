@@ -1,6 +1,7 @@
 package internet
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -68,7 +69,7 @@ func (c *tlsConn) Read(b []byte) (int, error) {
 	switch {
 	case n > 0:
 		c.looked = true
-		if log := loggedOf(c); log != nil && b[0] == tlsHandshake {
+		if log := loggedOf(c); log != nil && bytes.HasPrefix(b[:n], clientHello) {
 			log.amend(func(a *egress.Arrival) { a.DoubleTLS = true })
 		}
 	case c.web && errors.As(err, &plain) && plain.Conn != nil && slices.Contains(requests, string(plain.RecordHeader[:])):
@@ -77,6 +78,9 @@ func (c *tlsConn) Read(b []byte) (int, error) {
 	}
 	return n, err
 }
+
+// clientHello is how a client begins TLS: a record of a handshake, and the version of every record since TLS 1.0.
+var clientHello = []byte{tlsHandshake, 3}
 
 // requests are the beginnings of HTTP requests, as long as the header of a TLS record.
 var requests = []string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO"}

@@ -84,6 +84,17 @@ func (m *Model) accounts(namespace string) []string {
 	return out
 }
 
+// credentialed are the namespaces with workloads whose proxies may look for a credential there.
+func (m *Model) credentialed() []string {
+	var out []string
+	for _, p := range m.credentials() {
+		if !slices.Contains(out, p.namespace) && len(m.accounts(p.namespace)) > 0 {
+			out = append(out, p.namespace)
+		}
+	}
+	return out
+}
+
 // withheld says whether the roles among the objects let no workload of a namespace have a certificate, though they let somebody of it.
 // istiod remembers for five minutes whom it has given one, so a dry mesh withholds the Secret and not the permission.
 func (m *Model) withheld(namespace string) bool {
@@ -94,21 +105,16 @@ func (m *Model) withheld(namespace string) bool {
 // permissions says what the roles among the objects mean for the certificates of proxies. Where they say nothing of a namespace all its
 // proxies get theirs: the role comes with the chart of a gateway, which need not be among the objects.
 func (b *builder) permissions() {
-	var told []string
-	for _, p := range b.m.credentials() {
-		may, have := b.m.listers(p.namespace), b.m.accounts(p.namespace)
-		if len(have) == 0 || slices.Contains(told, p.namespace) {
-			continue
-		}
-		told = append(told, p.namespace)
+	for _, ns := range b.m.credentialed() {
+		may := b.m.listers(ns)
 		switch {
 		case len(may) == 0:
-			b.assume("proxies of namespace %s get the certificates of credentialName: no Role among the objects says which service accounts may list Secrets there", p.namespace)
-		case b.m.withheld(p.namespace):
-			b.assume("proxies of namespace %s get no certificate of credentialName: of its service accounts %s alone may list Secrets, which no workload has", p.namespace, strings.Join(may, ", "))
+			b.assume("proxies of namespace %s get the certificates of credentialName: no Role among the objects says which service accounts may list Secrets there", ns)
+		case b.m.withheld(ns):
+			b.assume("proxies of namespace %s get no certificate of credentialName: of its service accounts %s alone may list Secrets, which no workload has", ns, strings.Join(may, ", "))
 		default:
 			for _, w := range b.m.Workloads {
-				if w.Namespace == p.namespace && !slices.Contains(may, w.ServiceAccount) {
+				if w.Namespace == ns && !slices.Contains(may, w.ServiceAccount) {
 					b.m.Mistakes = append(b.m.Mistakes, input.Mistake{File: w.File, Line: w.Line, What: fmt.Sprintf(
 						"the proxy of %s gets certificates of credentialName here, though its service account %s may not list Secrets and others of its namespace may", w.Label(), w.ServiceAccount)})
 				}
@@ -121,17 +127,11 @@ func (b *builder) permissions() {
 func (m *Model) Permissions() []egress.Object {
 	const name = "credentials-of-proxies"
 	var out []egress.Object
-	var done []string
-	for _, p := range m.credentials() {
-		accounts := m.accounts(p.namespace)
-		if len(accounts) == 0 || slices.Contains(done, p.namespace) {
-			continue
-		}
-		done = append(done, p.namespace)
-		meta := map[string]any{"name": name, "namespace": p.namespace}
+	for _, ns := range m.credentialed() {
+		meta := map[string]any{"name": name, "namespace": ns}
 		var subjects []any
-		for _, a := range accounts {
-			subjects = append(subjects, map[string]any{"kind": "ServiceAccount", "name": a, "namespace": p.namespace})
+		for _, a := range m.accounts(ns) {
+			subjects = append(subjects, map[string]any{"kind": "ServiceAccount", "name": a, "namespace": ns})
 		}
 		out = append(out, egress.Object{
 			"apiVersion": rbac + "/v1", "kind": "Role", "metadata": meta,

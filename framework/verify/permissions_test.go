@@ -5,7 +5,27 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"mesh-egress-conformance/framework/manifest"
 )
+
+// Of a live cluster the roles are not read, so those of files beside it do not say who else may have a certificate.
+func TestPermissionsBesideACluster(t *testing.T) {
+	b, err := os.ReadFile("testdata/credentials/granted.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	others := strings.Replace(string(b), "name: cart, namespace: shop}]", "name: gateway, namespace: shop}]", 1)
+	set := manifest.Read(t.Context(), []string{"-"}, manifest.Options{Stdin: strings.NewReader(others)})
+	for name, x := range map[string]struct {
+		running  map[string]Running
+		withheld bool
+	}{"files alone": {nil, true}, "beside a cluster": {map[string]Running{}, false}} {
+		if got := NewModel(set, ModelOptions{Running: x.running}).withheld("shop"); got != x.withheld {
+			t.Errorf("%s: withheld: %t", name, got)
+		}
+	}
+}
 
 // Who gets a certificate is what the roles among the objects say, where they say anything of a namespace.
 func TestPermissions(t *testing.T) {

@@ -114,7 +114,7 @@ var kinds = map[string]struct {
 }
 
 // ofOthers is why roles are left out.
-const ofOthers = "what it allows matters where a rule has a credentialName, and for the Secrets of proxies alone"
+const ofOthers = "nothing is taken from it but whether proxies may have the Secrets that rules name"
 
 // ofPods is why objects with addresses are left out.
 const ofPods = "the dry mesh makes them of its own pods"
@@ -149,7 +149,9 @@ func NewModel(set *manifest.Set, o ModelOptions) *Model {
 		case untaken:
 			b.mistake(x, x.Line, "%s is not taken over: %s", x, k.why)
 		case granting:
-			b.m.rbac = append(b.m.rbac, b.bound(x))
+			if o.Running == nil { // a live cluster has more, which are not read: these alone would withhold what those let through
+				b.m.rbac = append(b.m.rbac, b.bound(x))
+			}
 			ignore(ignoredBy, x, k.why)
 		case silent:
 		}
