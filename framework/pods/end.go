@@ -61,7 +61,7 @@ func (p *Pods) Discard(ctx context.Context, c egress.Client) error {
 
 // waitEnded waits until a pod is gone, which its kubelet says when its processes are.
 func (p *Pods) waitEnded(ctx context.Context, namespace, name string, uid types.UID) error {
-	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, p.limits.Ready, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 300*time.Millisecond, p.limits.Ready, true, func(ctx context.Context) (bool, error) {
 		have, err := p.cs.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 		return apierrors.IsNotFound(err) || err == nil && have.UID != uid, nil
 	})
