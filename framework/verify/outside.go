@@ -27,6 +27,7 @@ type Outside struct {
 	all   *internet.Hosts
 	homes []home
 	stay  []internet.Host // that the internet has anyway: nobody else can have their addresses
+	dns   netip.Addr      // of the internet's DNS server, which is none of its hosts
 }
 
 // home is where calls arrive that an entry is about.
@@ -76,7 +77,7 @@ func NewOutside(base *internet.Hosts, expected *Expectations, models ...*Model) 
 			p.entries = append(p.entries, e)
 		}
 	}
-	p.out.stay = slices.DeleteFunc(slices.Clone(base.Hosts), func(h internet.Host) bool { return h.Guest })
+	p.out.stay, p.out.dns = slices.DeleteFunc(slices.Clone(base.Hosts), func(h internet.Host) bool { return h.Guest }), base.DNS
 	p.stranger()
 	for _, e := range p.entries {
 		if !e.inside {
@@ -223,8 +224,11 @@ func usable(a netip.Addr) bool {
 // usable says whether a stand-in can have an address.
 func (o *Outside) usable(a netip.Addr) bool { return usable(a) && o.has(a) == "" }
 
-// has is the host that the internet has anyway at an address; "" for none.
+// has is who the internet has anyway at an address; "" for nobody.
 func (o *Outside) has(a netip.Addr) string {
+	if a == o.dns {
+		return "DNS server"
+	}
 	for _, h := range o.stay {
 		if slices.ContainsFunc(h.Address, func(p netip.Prefix) bool { return p.Contains(a) }) {
 			return h.Name

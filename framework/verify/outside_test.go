@@ -198,19 +198,21 @@ func TestLacking(t *testing.T) {
 	const endpoints = "---\napiVersion: v1\nkind: Endpoints\nmetadata: {name: db, namespace: shop}\nsubsets: [{addresses: [{ip: 203.0.113.9}]}]\n"
 	const slice = "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: db-1, namespace: shop, labels: {kubernetes.io/service-name: db}}\naddressType: IPv4\n"
 	for name, x := range map[string]struct{ text, want string }{
-		"no host can be called so":        {entryText("a", `hosts: ["foo_.-x.example"], `+ports), "has no stand-in"},
-		"an address of the cluster":       {entryText("a", "hosts: [a.example], addresses: [10.96.0.5], "+ports), "address 10.96.0.5/32"},
-		"an endpoint that nobody has":     {entryText("a", "hosts: [a.example], endpoints: [{address: 127.0.0.1}], "+ports), "endpoint 127.0.0.1"},
-		"a name without a dot":            {entryText("a", "hosts: [db], "+ports), `host "db" is not asked`},
-		"a name without a dot, at a host": {entryText("a", "hosts: [db], resolution: STATIC, endpoints: [{address: 10.9.9.1}], "+ports), ""},
-		"a Service's name":                {entryText("a", "hosts: [x.shop.svc.cluster.local], "+ports), ""},
-		"a Service's name that leads out": {entryText("a", "hosts: [x.shop.svc.cluster.local], resolution: STATIC, endpoints: [{address: 203.0.113.9}], "+ports), "no certificate fits"},
-		"another name of a host":          {service("type: ExternalName, externalName: db.example.com"), "Service shop/db is another name of db.example.com"},
-		"Endpoints of no pods":            {service("ports: [{port: 5432}]") + endpoints, "Endpoints shop/db is not taken over: where Service shop/db leads"},
-		"an EndpointSlice of no pods":     {slice + service("ports: [{port: 5432}]"), "EndpointSlice shop/db-1 is not taken over"},
-		"Endpoints of pods":               {service("selector: {app: db}") + endpoints + slice, ""},
-		"Endpoints of nothing":            {endpoints, ""},
-		"TLS of a gateway":                {"---\napiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: p, namespace: shop}\n", "BackendTLSPolicy shop/p is not taken over"},
+		"no host can be called so":         {entryText("a", `hosts: ["foo_.-x.example"], `+ports), "has no stand-in"},
+		"an address of the cluster":        {entryText("a", "hosts: [a.example], addresses: [10.96.0.5], "+ports), "address 10.96.0.5/32"},
+		"an address of the internet's DNS": {entryText("a", "hosts: [a.example], addresses: [198.51.100.53], "+ports), "address 198.51.100.53/32 has no stand-in: the dry mesh's own DNS server has it, take another one of the documentation ranges"},
+		"an endpoint there":                {entryText("a", "hosts: [a.example], resolution: STATIC, endpoints: [{address: 198.51.100.53}], "+ports), "endpoint 198.51.100.53 has no stand-in: the dry mesh's own DNS server"},
+		"an endpoint that nobody has":      {entryText("a", "hosts: [a.example], endpoints: [{address: 127.0.0.1}], "+ports), "endpoint 127.0.0.1"},
+		"a name without a dot":             {entryText("a", "hosts: [db], "+ports), `host "db" is not asked`},
+		"a name without a dot, at a host":  {entryText("a", "hosts: [db], resolution: STATIC, endpoints: [{address: 10.9.9.1}], "+ports), ""},
+		"a Service's name":                 {entryText("a", "hosts: [x.shop.svc.cluster.local], "+ports), ""},
+		"a Service's name that leads out":  {entryText("a", "hosts: [x.shop.svc.cluster.local], resolution: STATIC, endpoints: [{address: 203.0.113.9}], "+ports), "no certificate fits"},
+		"another name of a host":           {service("type: ExternalName, externalName: db.example.com"), "Service shop/db is another name of db.example.com"},
+		"Endpoints of no pods":             {service("ports: [{port: 5432}]") + endpoints, "Endpoints shop/db is not taken over: where Service shop/db leads"},
+		"an EndpointSlice of no pods":      {slice + service("ports: [{port: 5432}]"), "EndpointSlice shop/db-1 is not taken over"},
+		"Endpoints of pods":                {service("selector: {app: db}") + endpoints + slice, ""},
+		"Endpoints of nothing":             {endpoints, ""},
+		"TLS of a gateway":                 {"---\napiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: p, namespace: shop}\n", "BackendTLSPolicy shop/p is not taken over"},
 	} {
 		r, _, _ := reported(t, registryOnly+nsShop+x.text, strict)
 		if got := r.Mistakes.Error(); (got == "") != (x.want == "") || !strings.Contains(got, x.want) || x.want != "" && (!strings.HasPrefix(got, "standard input:") || r.ExitCode() != exitFault) {
