@@ -196,6 +196,24 @@ status=0
 wait "$watch" || status=$?
 [ "$status" -eq 0 ] || fail "watch: exit status $status after a last proof that was as expected: $(cat "$out/watch-errors.txt")"
 
+# So is a gateway that is gone around, and one that serves another host; what a further push had to carry makes no result partial.
+mkdir -p "$out/gateway"
+cp framework/verify/testdata/surprises/around-gateway/twin.yaml "$out/gateway/mesh.yaml"
+"$bin" verify --name "$name" "$out/gateway" --watch >"$out/watch.txt" 2>"$out/watch-errors.txt" &
+watch=$!
+told "a mesh with a gateway stands" '^watching what was read'
+sed -i 's/hosts: \[api.example\]}\]/hosts: [other.example]}]/' "$out/gateway/mesh.yaml"
+told "the gateway serves another host" '^closes: .*shop/cart → http://api.example: was allowed through istio-system/istio-egressgateway, in plain text, is failing \(404NR\)'
+sed -i 's/hosts: \[other.example\]}\]/hosts: [api.example]}]/' "$out/gateway/mesh.yaml"
+told "and this one again" '^opens: .*shop/cart → http://api.example: was failing \(404NR\), is allowed through istio-system/istio-egressgateway'
+sed -i 's/destination: {host: istio-egressgateway.istio-system.svc.cluster.local, /destination: {host: api.example, /' "$out/gateway/mesh.yaml"
+told "it is gone around" '^redirects: shop/cart → http://api.example: .* is allowed directly'
+kill -INT "$watch" 2>/dev/null || true
+status=0
+wait "$watch" || status=$?
+[ "$status" -eq 0 ] || fail "watch, with a gateway: exit status $status: $(cat "$out/watch-errors.txt")"
+! grep -E '^fault: |the result is partial' "$out/watch.txt" || fail "watch, with a gateway: a result is partial"
+
 echo 'broken: [' >"$repo/mesh/broken.yaml"
 expect 2 "a broken file makes it partial" "$repo/mesh"
 rm "$repo/mesh/broken.yaml"

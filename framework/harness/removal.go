@@ -21,13 +21,19 @@ const nudgedNote = "istiod may have lost this change beside another push (docs/f
 
 // take removes objects and waits until the proxies of the case know.
 func (r *rules) take(ctx context.Context, c egress.Case, objs []*fixture.Object, patch egress.Object) (engine.Change, error) {
+	s, err := r.takeAway(ctx, c, objs, patch)
+	return settled(engine.Change{Acknowledged: true}, s), err
+}
+
+// takeAway is take, with what is known of the proxies.
+func (r *rules) takeAway(ctx context.Context, c egress.Case, objs []*fixture.Object, patch egress.Object) (mesh.Settled, error) {
 	s, err := r.settle(ctx, c, patch, objs, func(ctx context.Context) (mesh.Written, error) {
 		return mesh.Written{Removed: objs}, r.fixtures.Remove(ctx, objs...)
 	})
 	if err == nil {
 		err = r.enforcing.lifted(ctx, c, objs)
 	}
-	return settled(engine.Change{Acknowledged: true}, s), err
+	return s, err
 }
 
 // tell notes which proxies were told of a change of a case's objects, or may have been.

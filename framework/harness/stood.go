@@ -178,11 +178,11 @@ func (r *rules) fall(ctx context.Context, c egress.Case, have *stood, keys []str
 		objs = append(objs, have.objects[key].made...)
 	}
 	if len(objs) > 0 {
-		ch, err := r.take(ctx, c, objs, nil)
+		s, err := r.takeAway(ctx, c, objs, nil)
 		if err != nil {
 			return err
 		}
-		out.Notes = append(out.Notes, ch.Notes...)
+		out.settled(s)
 		r.mu.Lock()
 		t := r.of(c)
 		t.applied = slices.DeleteFunc(slices.Clone(t.applied), func(o *fixture.Object) bool {

@@ -10,6 +10,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/internet"
+	"mesh-egress-conformance/framework/mesh"
 )
 
 func objectOf(apiVersion, kind, name, host string) egress.Object {
@@ -74,6 +75,27 @@ func TestMoved(t *testing.T) {
 	} {
 		if got := moved(before, now); got != want {
 			t.Error(fmt.Sprint(got, now.Hosts))
+		}
+	}
+}
+
+// What is noted makes a result partial. That a further push has carried a change to every proxy does not.
+func TestExaminedSettled(t *testing.T) {
+	for name, x := range map[string]struct {
+		of   mesh.Settled
+		want []string
+	}{
+		"acknowledged":        {mesh.Settled{Acknowledged: true}, nil},
+		"concerns nobody":     {mesh.Settled{Acknowledged: true, Unconcerned: true}, nil},
+		"by a further push":   {mesh.Settled{Acknowledged: true, Reached: true, Note: nudgedNote}, nil},
+		"not acknowledged":    {mesh.Settled{Note: "no later push"}, []string{"no later push"}},
+		"refused by a proxy":  {mesh.Settled{Acknowledged: true, Rejections: []string{"NACK"}}, []string{"NACK"}},
+		"refused and further": {mesh.Settled{Acknowledged: true, Rejections: []string{"NACK"}, Note: nudgedNote}, []string{"NACK"}},
+	} {
+		var out Examined
+		out.settled(x.of)
+		if !slices.Equal(out.Notes, x.want) {
+			t.Errorf("%s: %q, want %q", name, out.Notes, x.want)
 		}
 	}
 }

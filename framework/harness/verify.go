@@ -45,7 +45,7 @@ type Heard struct {
 // settled notes what is worth it of a wait.
 func (x *Examined) settled(s mesh.Settled) {
 	x.Notes = append(x.Notes, s.Rejections...)
-	if s.Note != "" {
+	if s.Note != "" && !s.Acknowledged { // else it says how they came to have it
 		x.Notes = append(x.Notes, s.Note)
 	}
 }

@@ -162,7 +162,7 @@ func brief(a Answer, there bool) string {
 		s := "allowed"
 		switch {
 		case a.Arrived:
-			s = "fails (" + a.Outcome.String() + "), gets out"
+			s = "failing (" + a.Outcome.String() + "), gets out"
 		case a.Passthrough:
 			s += " (passthrough)"
 		case !a.Registered:
@@ -175,6 +175,8 @@ func brief(a Answer, there bool) string {
 		return s
 	case a.State == Led:
 		return "led to " + a.As
+	case a.State == Fails:
+		return "failing (" + a.Outcome.String() + ")"
 	}
 	return strings.TrimSpace(string(a.State) + " (" + a.Outcome.String() + ")")
 }
