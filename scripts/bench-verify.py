@@ -121,6 +121,8 @@ def watched(file, text):
 
 
 def main():
+    if len(sys.argv) > 1:
+        sys.exit(__doc__)
     print(f"{'entries/workloads':20}{'classes':>9}{'answers':>11}{'from nothing':>18}{'running mesh':>18}   after a save")
     with tempfile.TemporaryDirectory() as tmp:
         out, file = pathlib.Path(tmp, "out"), pathlib.Path(tmp, "team.yaml")

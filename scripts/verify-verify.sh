@@ -169,8 +169,20 @@ grep -q '"kind": "outage"' "$out/said.json" || fail "it is not told that it is a
 # Under --watch each save is told with what it changes: a wildcard opens something, a broken file changes nothing, and with the wildcard gone
 # all is as before. It ends with the status of the last proof.
 cp framework/verify/testdata/surprises/trusts-name/twin.yaml "$repo/mesh/all.yaml"
-"$bin" verify --name "$name" "$repo/mesh" --expectations "$repo/egress.yaml" --watch >"$out/watch.txt" 2>"$out/watch-errors.txt" &
-watch=$!
+# watching ARGS: starts it.
+watching() {
+  : >"$out/watch.txt" # before anything looks for what an earlier one has said there
+  : >"$out/watch-errors.txt"
+  "$bin" verify --name "$name" --watch "$@" >"$out/watch.txt" 2>"$out/watch-errors.txt" &
+  watch=$!
+}
+# watched WHAT: ends it.
+watched() {
+  kill -INT "$watch" 2>/dev/null || true
+  status=0
+  wait "$watch" || status=$?
+  [ "$status" -eq 0 ] || fail "watch: $1: exit status $status after a last proof that was as expected: $(cat "$out/watch-errors.txt")"
+}
 # told WHAT PATTERN: waits until the watching has said it.
 told() {
   for ((n = 0; n < 600; n++)); do
@@ -180,6 +192,7 @@ told() {
   done
   fail "watch: $1: it did not say \"$2\" but: $(tail -n 20 "$out/watch.txt" "$out/watch-errors.txt")"
 }
+watching "$repo/mesh" --expectations "$repo/egress.yaml"
 told "it stands" '^watching what was read'
 cp "$repo/mesh/all.yaml" "$out/before.yaml"
 wide >>"$repo/mesh/all.yaml"
@@ -191,16 +204,12 @@ rm "$repo/mesh/broken.yaml"
 told "and mended" '^mended'
 cp "$out/before.yaml" "$repo/mesh/all.yaml"
 told "the wildcard goes" '^closes: shop/.* → https://.*example\.com'
-kill -INT "$watch" 2>/dev/null || true
-status=0
-wait "$watch" || status=$?
-[ "$status" -eq 0 ] || fail "watch: exit status $status after a last proof that was as expected: $(cat "$out/watch-errors.txt")"
+watched "expectations"
 
 # So is a gateway that is gone around, and one that serves another host; what a further push had to carry makes no result partial.
 mkdir -p "$out/gateway"
 cp framework/verify/testdata/surprises/around-gateway/twin.yaml "$out/gateway/mesh.yaml"
-"$bin" verify --name "$name" "$out/gateway" --watch >"$out/watch.txt" 2>"$out/watch-errors.txt" &
-watch=$!
+watching "$out/gateway"
 told "a mesh with a gateway stands" '^watching what was read'
 sed -i 's/hosts: \[api.example\]}\]/hosts: [other.example]}]/' "$out/gateway/mesh.yaml"
 told "the gateway serves another host" '^closes: .*shop/cart → http://api.example: was allowed through istio-system/istio-egressgateway, in plain text, is failing \(404NR\)'
@@ -208,10 +217,7 @@ sed -i 's/hosts: \[other.example\]}\]/hosts: [api.example]}]/' "$out/gateway/mes
 told "and this one again" '^opens: .*shop/cart → http://api.example: was failing \(404NR\), is allowed through istio-system/istio-egressgateway'
 sed -i 's/destination: {host: istio-egressgateway.istio-system.svc.cluster.local, /destination: {host: api.example, /' "$out/gateway/mesh.yaml"
 told "it is gone around" '^redirects: shop/cart → http://api.example: .* is allowed directly'
-kill -INT "$watch" 2>/dev/null || true
-status=0
-wait "$watch" || status=$?
-[ "$status" -eq 0 ] || fail "watch, with a gateway: exit status $status: $(cat "$out/watch-errors.txt")"
+watched "a gateway"
 ! grep -E '^fault: |the result is partial' "$out/watch.txt" || fail "watch, with a gateway: a result is partial"
 
 echo 'broken: [' >"$repo/mesh/broken.yaml"

@@ -135,7 +135,7 @@ func flat(body []byte) []byte {
 		if err != nil {
 			return body
 		}
-		all[field] = bytes.ReplaceAll(bytes.TrimSpace(text), []byte("\n"), []byte("\n  ")) // one level deeper
+		all[field] = text
 	}
 	// Put together by hand: an encoder reads each value several times more, and a client may have posted a megabyte.
 	var lines [][]byte
@@ -145,14 +145,15 @@ func flat(body []byte) []byte {
 	return slices.Concat([]byte("{\n"), bytes.Join(lines, []byte(",\n")), []byte("\n}\n"))
 }
 
-// plainJSON encodes as httpbin.org does: two blanks for each level, a line break at the end, and no escapes for HTML.
+// plainJSON encodes a field's value as httpbin.org does: two blanks for each level, of which the field is the first, and no escapes for
+// HTML.
 func plainJSON(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
+	e.SetIndent("  ", "  ")
 	if err := e.Encode(v); err != nil {
 		return nil, err
 	}
-	return b.Bytes(), nil
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

@@ -22,6 +22,40 @@ func fetched(t *testing.T, h http.Handler, r *http.Request) (status int, body st
 	return w.Code, string(b)
 }
 
+// nestedAnswer is httpbin.org's to a POST of JSON: what the client has sent is indented, and is as it was otherwise.
+const nestedAnswer = `{
+  "args": {
+    "q": "<"
+  },
+  "data": "{\"a\": {\"b\": [1, {\"c\": \"<d>\"}]}, \"headers\": {\"x\": [\"y\"]}}",
+  "files": {},
+  "form": {},
+  "headers": {
+    "Accept": "*/*",
+    "Content-Type": "application/json",
+    "Host": "httpbin.org"
+  },
+  "json": {
+    "a": {
+      "b": [
+        1,
+        {
+          "c": "<d>"
+        }
+      ]
+    },
+    "headers": {
+      "x": [
+        "y"
+      ]
+    }
+  },
+  "method": "POST",
+  "origin": "192.0.2.1",
+  "url": "http://httpbin.org/post?q=%3C"
+}
+`
+
 func TestHttpbinShowsValues(t *testing.T) {
 	h := site(Host{Name: "httpbin.org"})
 	ask := func(method, path string, body io.Reader) *http.Request {
@@ -37,6 +71,11 @@ func TestHttpbinShowsValues(t *testing.T) {
 }
 ` {
 		t.Errorf("/headers: %s", got)
+	}
+	nested := ask("POST", "/post?q=%3C", strings.NewReader(`{"a": {"b": [1, {"c": "<d>"}]}, "headers": {"x": ["y"]}}`))
+	nested.Header.Set("Content-Type", "application/json")
+	if _, got := fetched(t, h, nested); got != nestedAnswer {
+		t.Errorf("/post: %s", got)
 	}
 	twice := ask("GET", "/get?a=1&b=2&b=<3>", nil)
 	twice.Header["X-A"] = []string{"1", "2"}
