@@ -31,6 +31,7 @@ type lyingWorld struct {
 	keeps    error  // why nothing is removed
 	silent   error  // why istiod does not answer, once the objects are written
 	unheard  bool   // no proxy acknowledges anything
+	beside   bool   // istiod computes another push beside each
 	gateways error  // why gateways are not known
 }
 
@@ -105,7 +106,7 @@ func (w *lyingWorld) Do(ctx context.Context, m mesh.Mutation) (mesh.Settled, err
 	case w.unheard:
 		return mesh.Settled{Note: "no proxy acknowledges it"}, nil
 	}
-	return mesh.Settled{Acknowledged: true, Reached: true, Sent: m.Proxies}, nil
+	return mesh.Settled{Acknowledged: true, Reached: true, Sent: m.Proxies, Beside: w.beside}, nil
 }
 
 func (w *lyingWorld) AwaitGateways(context.Context, *mesh.Gateways, []*fixture.Object, []string) (mesh.Settled, error) {

@@ -99,3 +99,31 @@ func TestExaminedSettled(t *testing.T) {
 		}
 	}
 }
+
+// What stood and goes is noted where no proxy has acknowledged that, and not where a further push has carried it.
+func TestFall(t *testing.T) {
+	for name, x := range map[string]struct {
+		world   *lyingWorld
+		changes int
+		want    []string
+	}{
+		"acknowledged":    {&lyingWorld{}, 1, nil},
+		"may be lost":     {&lyingWorld{beside: true}, 3, nil}, // the nudge comes and goes
+		"no proxy has it": {&lyingWorld{unheard: true}, 1, []string{"no proxy acknowledges it"}},
+	} {
+		w := &lyingWorld{}
+		r, c := rulesIn(t, w), caseOf(examined, "a")
+		if _, err := r.Apply(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		have := &stood{objects: map[string]*standing{"a": {made: slices.Clone(w.there)}}}
+		w.beside, w.unheard, w.did = x.world.beside, x.world.unheard, nil
+		var out Examined
+		if err := r.fall(t.Context(), c, have, []string{"a"}, &out); err != nil || len(w.there) != 0 || len(have.objects) != 0 {
+			t.Errorf("%s: %v, left: %q", name, err, w.names())
+		}
+		if !slices.Equal(out.Notes, x.want) || len(w.did) != x.changes {
+			t.Errorf("%s: %q after %d changes, want %q after %d", name, out.Notes, len(w.did), x.want, x.changes)
+		}
+	}
+}

@@ -116,3 +116,24 @@ func TestOfTheBase(t *testing.T) {
 		}
 	}
 }
+
+// An answer in short goes on "was ..., is ...".
+func TestBrief(t *testing.T) {
+	for want, x := range map[string]struct {
+		of   Answer
+		lost bool
+	}{
+		"no such workload":                                                     {Answer{}, true},
+		"allowed directly, in plain text":                                      {Answer{State: Allowed, Registered: true, Via: Direct, Encrypted: ByNobody}, false},
+		"allowed (passthrough) directly, in TLS of the workload":               {Answer{State: Allowed, Passthrough: true, Via: Direct, Encrypted: ByWorkload}, false},
+		"allowed (past the sidecar) directly, in plain text, at other.example": {Answer{State: Allowed, Via: Direct, Encrypted: ByNobody, Landed: "other.example"}, false},
+		"failing (404NR)":                                                      {Answer{State: Fails, Outcome: egress.S404NR}, false},
+		"failing (503UC), gets out through shop/out, in plain text":            {Answer{State: Fails, Outcome: egress.S503UC, Arrived: true, Via: "shop/out", Encrypted: ByNobody}, false},
+		"led to bank.example":                                                  {Answer{State: Led, As: "bank.example"}, false},
+		"blocked (B502)":                                                       {Answer{State: Blocked, Outcome: egress.B502}, false},
+	} {
+		if got := brief(x.of, !x.lost); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
