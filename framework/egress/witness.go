@@ -93,6 +93,19 @@ func (l AccessLog) Held(t time.Time) bool {
 	return !start.IsZero() && !t.Before(start) && !t.After(start.Add(time.Duration(l.Duration+2)*time.Millisecond))
 }
 
+// Lines are those of a proxy's access log that are asked for.
+type Lines struct {
+	// From is the other end of their connections, as ip:port; "" for any.
+	From string
+	// Match says of a line whether it is meant; nil for every line.
+	Match func(AccessLog) bool
+}
+
+// Have says whether a line is one of them.
+func (q Lines) Have(l AccessLog) bool {
+	return (q.From == "" || l.DownstreamRemote == q.From) && (q.Match == nil || q.Match(l))
+}
+
 // Arrival is one request or connection that reached a host of the internet.
 type Arrival struct {
 	Seq        int64             `json:"seq"`

@@ -116,8 +116,11 @@ func (c *commandRun) received(seq int64) bool {
 // mayHave says whether an address of a pod may be that of a connection of the command's: no probe was given its port that
 // may have used it then.
 func (c *commandRun) mayHave(address string, pod ClientInfo) bool {
+	if c == nil {
+		return false
+	}
 	port := portOf(address, pod)
-	if c == nil || port == 0 {
+	if port == 0 {
 		return false
 	}
 	c.pod.mu.Lock()
@@ -152,11 +155,11 @@ func (r *run) unexplained(ctx context.Context, client string, info ClientInfo) (
 	if len(runs) == 0 {
 		return nil, nil
 	}
-	found, err := r.proxied(ctx, client, func(l egress.AccessLog) bool {
+	found, err := r.proxied(ctx, client, egress.Lines{Match: func(l egress.AccessLog) bool {
 		port := portOf(l.DownstreamRemote, info)
 		return port != 0 && !ids.gave(info.pod(), port, time.Time{}, time.Now()) && !l.Start().IsZero() &&
 			!slices.ContainsFunc(runs, func(c *commandRun) bool { return c.during(l.Start()) })
-	})
+	}})
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}

@@ -102,9 +102,9 @@ type Mesh interface {
 	Flush(ctx context.Context, client string) error
 	// Mark is how many lines of a client's proxy, or of a gateway, have been read so far.
 	Mark(proxy string) int
-	// Lines returns the lines of a client's proxy, or of a gateway, that match and came after a mark. A gateway cannot
-	// be flushed, so there it waits for a line.
-	Lines(ctx context.Context, proxy string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error)
+	// Lines returns those lines of a client's proxy, or of a gateway, that came after a mark. A gateway cannot be flushed, so
+	// there it waits for one.
+	Lines(ctx context.Context, proxy string, mark int, q egress.Lines) ([]egress.AccessLog, error)
 	// Gateways are the router proxies whose logs can be read, whoever made them, those that have ended too; the
 	// youngest is the last.
 	Gateways(ctx context.Context) ([]Gateway, error)

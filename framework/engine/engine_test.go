@@ -284,7 +284,7 @@ func (w *world) Mark(string) int {
 	return len(w.lines)
 }
 
-func (w *world) Lines(_ context.Context, client string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
+func (w *world) Lines(_ context.Context, client string, mark int, q egress.Lines) ([]egress.AccessLog, error) {
 	if client == egress.ControlClient {
 		return nil, errors.New("the control client has no sidecar, and no access log")
 	}
@@ -292,7 +292,7 @@ func (w *world) Lines(_ context.Context, client string, mark int, match func(egr
 	defer w.mu.Unlock()
 	var out []egress.AccessLog
 	for _, l := range w.lines[mark:] {
-		if match(l) {
+		if q.Have(l) {
 			out = append(out, l)
 		}
 	}

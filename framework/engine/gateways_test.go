@@ -45,9 +45,8 @@ func (r *routed) Mark(name string) int {
 const began, earlier = "2026-11-27T10:00:06.000Z", "2026-11-27T09:59:00.000Z"
 
 // Lines of the sidecar lead to the first gateway, whose lines lead to the next one, and those of the last outside.
-func (r *routed) Lines(ctx context.Context, name string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
-	all := func(egress.AccessLog) bool { return true }
-	lines, err := r.world.Lines(ctx, name, 0, all)
+func (r *routed) Lines(ctx context.Context, name string, mark int, q egress.Lines) ([]egress.AccessLog, error) {
+	lines, err := r.world.Lines(ctx, name, 0, egress.Lines{})
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +74,7 @@ func (r *routed) Lines(ctx context.Context, name string, mark int, match func(eg
 		case r.circle:
 			l.UpstreamLocal, l.UpstreamHost = conn(0)
 		}
-		if match(l) {
+		if q.Have(l) {
 			out = append(out, l)
 		}
 	}
@@ -176,13 +175,13 @@ type oneLog struct {
 	name string
 }
 
-func (o *oneLog) Lines(ctx context.Context, name string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
+func (o *oneLog) Lines(ctx context.Context, name string, mark int, q egress.Lines) ([]egress.AccessLog, error) {
 	if name != o.name {
 		return nil, nil
 	}
-	lines, err := o.Mesh.Lines(ctx, name, mark, func(egress.AccessLog) bool { return true })
+	lines, err := o.Mesh.Lines(ctx, name, mark, egress.Lines{})
 	for i := range lines {
 		lines[i].UpstreamLocal, lines[i].UpstreamHost = "10.0.1.0:50000", siteAddr
 	}
-	return slices.DeleteFunc(lines, func(l egress.AccessLog) bool { return !match(l) }), err
+	return slices.DeleteFunc(lines, func(l egress.AccessLog) bool { return !q.Have(l) }), err
 }

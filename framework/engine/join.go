@@ -34,19 +34,9 @@ func (r *run) mark(ctx context.Context) error {
 	return nil
 }
 
-// proxied returns the lines of a client's proxy, or of a gateway, that match and are not from before the case.
-func (r *run) proxied(ctx context.Context, name string, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
-	return r.e.Mesh.Lines(ctx, name, r.marks[name], match)
-}
-
-// from are the arrivals from the beginning of a phase on. They have no end there: the destination may note a
-// connection that nobody waits for any more.
-func (r *run) from(ph egress.Phase, log []egress.Arrival) []egress.Arrival {
-	i := slices.IndexFunc(log, func(a egress.Arrival) bool { return a.Seq >= r.starts[ph] })
-	if i < 0 {
-		return nil
-	}
-	return log[i:]
+// proxied returns the lines of a client's proxy, or of a gateway, that are asked for and not from before the case.
+func (r *run) proxied(ctx context.Context, name string, q egress.Lines) ([]egress.AccessLog, error) {
+	return r.e.Mesh.Lines(ctx, name, r.marks[name], q)
 }
 
 // lines finds the sidecar's lines of one round: by the client's own connection, or, when the egress
@@ -58,12 +48,16 @@ func (r *run) lines(ctx context.Context, p egress.Probe, ph egress.Phase, x roun
 		if err != nil {
 			return nil, err
 		}
-		return r.proxied(ctx, p.From, func(l egress.AccessLog) bool {
-			if p.Protocol().Keeps && l.RequestID != x.script.ID { // other requests used the connection too
+		if x.command == nil && x.client.Local == "" { // it had no connection
+			return nil, nil
+		}
+		keeps := p.Protocol().Keeps
+		return r.proxied(ctx, p.From, egress.Lines{From: x.client.Local, Match: func(l egress.AccessLog) bool {
+			if keeps && l.RequestID != x.script.ID { // other requests used the connection too
 				return false
 			}
 			return fromRound(l.DownstreamRemote, l.DownstreamLocal, x, info) || x.command.mayHave(l.DownstreamRemote, info) && x.command.during(l.Start())
-		})
+		}})
 	}
 	// The other end is the gateway's pod, and not the Service's address that the client called.
 	front, err := r.front(ctx, x.client.Local)
@@ -73,10 +67,10 @@ func (r *run) lines(ctx context.Context, p egress.Probe, ph egress.Phase, x roun
 	if len(front) != 1 || front[0].RequestID == "" {
 		return nil, fmt.Errorf("%w: the gateways have %d lines for connection %s, expected one with a request id", egress.ErrDisagree, len(front), x.client.Local)
 	}
-	return r.proxied(ctx, through, func(l egress.AccessLog) bool {
+	return r.proxied(ctx, through, egress.Lines{Match: func(l egress.AccessLog) bool {
 		host, _, _ := net.SplitHostPort(l.DownstreamRemote)
 		return l.RequestID == front[0].RequestID && carrier.owns(host) && !strings.HasPrefix(l.UpstreamCluster, "inbound|")
-	})
+	}})
 }
 
 // front finds the lines of a client's connection at the gateway that it called from outside the mesh, whichever that is.
@@ -90,7 +84,7 @@ func (r *run) front(ctx context.Context, local string) ([]egress.AccessLog, erro
 	answers := make(chan answer, len(r.gateways))
 	for _, g := range r.gateways {
 		go func() {
-			found, err := r.proxied(ctx, g.Name, func(l egress.AccessLog) bool { return l.DownstreamRemote == local })
+			found, err := r.proxied(ctx, g.Name, egress.Lines{From: local, Match: func(l egress.AccessLog) bool { return l.DownstreamRemote == local }})
 			answers <- answer{found, err}
 		}()
 	}
@@ -107,18 +101,6 @@ func (r *run) front(ctx context.Context, local string) ([]egress.AccessLog, erro
 
 // maxHops bounds how many gateways one attempt is followed through; more are a circle.
 const maxHops = 8
-
-// carriedBy says which of a gateway's lines are of a connection by which a request arrived, known by its id; nil where the attempt
-// has none.
-type carriedBy func(egress.AccessLog) bool
-
-func carrying(id string, log []egress.Arrival) carriedBy {
-	return func(l egress.AccessLog) bool {
-		return slices.ContainsFunc(log, func(a egress.Arrival) bool {
-			return a.ProbeID != "" && a.ProbeID == id && a.Peer == l.UpstreamLocal && a.Local == l.UpstreamHost
-		})
-	}
-}
 
 // hops follows an attempt from its sidecar's line through the gateways by which it went.
 func (r *run) hops(ctx context.Context, l *egress.AccessLog, carried carriedBy) ([]egress.Hop, error) {
@@ -166,7 +148,7 @@ func (r *run) next(ctx context.Context, l egress.AccessLog, carried carriedBy) (
 // hop finds a gateway's line of what another proxy has sent there; nil where there is none. Requests for one path that came one
 // upon the other are told apart by the connections on which they went on.
 func (r *run) hop(ctx context.Context, gateway string, l egress.AccessLog, carried carriedBy) (*egress.AccessLog, error) {
-	found, err := r.proxied(ctx, gateway, func(g egress.AccessLog) bool { return passedOn(l, g) })
+	found, err := r.proxied(ctx, gateway, egress.Lines{From: l.UpstreamLocal, Match: func(g egress.AccessLog) bool { return passedOn(l, g) }})
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
@@ -243,28 +225,12 @@ func (r *run) upstreams(ctx context.Context, client string, info ClientInfo) (up
 		return out, nil
 	}
 	lines := 0
-	_, err := r.proxied(ctx, client, func(l egress.AccessLog) bool {
+	_, err := r.proxied(ctx, client, egress.Lines{Match: func(l egress.AccessLog) bool {
 		lines++
 		out.own[l.UpstreamLocal] = true
 		out.whole = out.whole && (l.UpstreamHost == "" || l.UpstreamLocal != "")
 		return false
-	})
+	}})
 	out.whole = out.whole && lines > 0 && err == nil
 	return out, err
-}
-
-// arrivalsOf picks the arrivals of one observation and marks them as explained. A gateway's connection to a host carries
-// requests of many probes: those that name another one are explained, and are not this one's.
-func arrivalsOf(o egress.Observation, log []egress.Arrival, joined map[int64]bool) []egress.Arrival {
-	var out []egress.Arrival
-	for _, a := range log {
-		if !o.Explains(a) {
-			continue
-		}
-		joined[a.Seq] = true
-		if a.ProbeID == "" || a.ProbeID == o.ID {
-			out = append(out, a)
-		}
-	}
-	return out
 }

@@ -64,7 +64,7 @@ func TestPortsUsedAgain(t *testing.T) {
 }
 
 // A gateway's connection carries requests of many probes: they are explained by it, and only a probe's own are its.
-func TestArrivalsOf(t *testing.T) {
+func TestReceivedOf(t *testing.T) {
 	const peer, local = "10.0.0.9:40000", "198.51.100.1:80"
 	o := egress.Observation{ID: "a", Mesh: []egress.AccessLog{{UpstreamLocal: peer, UpstreamHost: local}}}
 	log := []egress.Arrival{
@@ -76,7 +76,7 @@ func TestArrivalsOf(t *testing.T) {
 	}
 	joined := map[int64]bool{}
 	var got []int64
-	for _, a := range arrivalsOf(o, log, joined) {
+	for _, a := range newReceived(log).of(o, 0, joined) {
 		got = append(got, a.Seq)
 	}
 	if !slices.Equal(got, []int64{1, 3, 4}) {

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"regexp"
-	"slices"
 	"strings"
 
 	"mesh-egress-conformance/framework/egress"
@@ -26,14 +24,18 @@ func (r *run) judge(ctx context.Context, res *egress.Result, phasesErr error) {
 			return
 		}
 	}
-	joined := map[int64]bool{}
+	d, joined := newReceived(log), map[int64]bool{}
 	results := make([]egress.ProbeResult, len(r.tries))
 	for i, t := range r.tries {
-		results[i] = r.witness(ctx, t, log, joined)
+		results[i] = r.witness(ctx, t, d, joined)
 	}
-	broken := brokenOff(r.tries, results)
+	broken, strays := brokenOff(r.tries, results), map[carriage][]egress.Arrival{}
 	for i, t := range r.tries {
-		r.verdict(&results[i], t, r.strays(t, log, joined, broken))
+		c := t.carriage()
+		if _, known := strays[c]; !known {
+			strays[c] = r.strays(c, d, joined, broken)
+		}
+		r.verdict(&results[i], t, strays[c])
 		for k := range res.Phases {
 			if res.Phases[k].Phase == t.phase {
 				res.Phases[k].Probes = append(res.Phases[k].Probes, results[i])
@@ -137,7 +139,7 @@ func (r *run) unlogged(ctx context.Context, client string, info ClientInfo) bool
 }
 
 // witness joins the three witnesses of each round by connection.
-func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined map[int64]bool) egress.ProbeResult {
+func (r *run) witness(ctx context.Context, t *try, d *received, joined map[int64]bool) egress.ProbeResult {
 	p := egress.ProbeResult{Probe: t.probe.String(), From: t.probe.From, Phase: t.phase, Want: t.probe.Wants[t.phase], Rounds: len(t.rounds)}
 	carrier, err := r.e.Clients.Describe(t.probe.Carrier(t.phase))
 	if err != nil {
@@ -158,18 +160,18 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 				t.err = errors.Join(t.err, err)
 			}
 		}
-		since := r.from(t.since(), log)
-		if o.Hops, err = r.hops(ctx, o.Line(), carrying(x.script.ID, since)); err != nil && last {
+		since := r.starts[t.since()]
+		if o.Hops, err = r.hops(ctx, o.Line(), d.carrying(x.script.ID, since)); err != nil && last {
 			t.err = errors.Join(t.err, err)
 		}
-		if o.Client.Local == "" {
+		if o.Client.Local == "" && x.command != nil {
 			sidecar, err := r.upstreams(ctx, t.probe.Carrier(t.phase), carrier)
 			if err != nil && last {
 				t.err = errors.Join(t.err, err)
 			}
-			o.Client.Local = foundLocal(o, x, carrier, sidecar, since)
+			o.Client.Local = foundLocal(o, x, carrier, sidecar, d.from(since))
 		}
-		o.Arrivals = arrivalsOf(o, since, joined) // earlier rounds too: their arrivals are explained
+		o.Arrivals = d.of(o, since, joined) // earlier rounds too: their arrivals are explained
 		if last {
 			p.Observations = append(p.Observations, o)
 		}
@@ -182,68 +184,12 @@ func (r *run) witness(ctx context.Context, t *try, log []egress.Arrival, joined 
 			t.err = errors.Join(t.err, err)
 		}
 	}
-	p.Control = r.controlWitness(t, log, joined)
+	p.Control = r.controlWitness(t, d, joined)
 	return p
 }
 
-// strays are arrivals from the carrier's pod, from the start of the probe's phase to that of the next,
-// that no probe of the case explains. A blocked probe with strays beside it proves nothing.
-func (r *run) strays(t *try, log []egress.Arrival, joined map[int64]bool, broken map[brokenConn]bool) []egress.Arrival {
-	info, err := r.e.Clients.Describe(t.probe.Carrier(t.phase))
-	if err != nil {
-		return nil
-	}
-	end := r.until
-	for ph, start := range r.starts {
-		if ph > t.phase {
-			end = min(end, start)
-		}
-	}
-	var out []egress.Arrival
-	for _, a := range log {
-		host, _, err := net.SplitHostPort(a.Peer)
-		if err == nil && info.owns(host) && !joined[a.Seq] && a.Seq >= r.starts[t.phase] && a.Seq < end && !r.paused(a) && !spare(a, host, log, joined) && (a.Kind == "http" || !broken[brokenConn{t.probe.Carrier(t.phase), a.Local, t.phase}]) {
-			out = append(out, a)
-		}
-	}
-	return out
-}
-
-// brokenConn names connections of a client that its sidecar began in a phase, and that failed.
-type brokenConn struct {
-	client, destination string
-	phase               egress.Phase
-}
-
-// brokenOff are the connections that failed before a request was on them, as by TLS that the other side does not speak: the
-// sidecar's line names the destination and no address of its own, so the arrival cannot be joined.
-func brokenOff(tries []*try, results []egress.ProbeResult) map[brokenConn]bool {
-	out := map[brokenConn]bool{}
-	for i, p := range results {
-		t := tries[i]
-		for _, o := range p.Observations {
-			for _, l := range o.Mesh {
-				if l.UpstreamHost != "" && l.UpstreamLocal == "" {
-					out[brokenConn{t.probe.Carrier(t.phase), l.UpstreamHost, t.phase}] = true
-				}
-			}
-		}
-	}
-	return out
-}
-
-// spare says whether an arrival is a connection that was never used, from a pod that another probe led to the
-// same address and port of a web server. Envoy opens one for each request that waits, and sends it on whichever is free first; where it
-// makes TLS, the handshake is over by then.
-func spare(a egress.Arrival, host string, log []egress.Arrival, joined map[int64]bool) bool {
-	return (a.Kind == "tcp" || a.Kind == "tls") && slices.ContainsFunc(log, func(b egress.Arrival) bool {
-		peer, _, err := net.SplitHostPort(b.Peer)
-		return err == nil && peer == host && joined[b.Seq] && b.Server == a.Server && b.Local == a.Local && b.Kind == "http"
-	})
-}
-
 // controlWitness asks the destination's log whether the control client got through.
-func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool) *egress.Control {
+func (r *run) controlWitness(t *try, d *received, joined map[int64]bool) *egress.Control {
 	c := &egress.Control{}
 	x := t.control
 	if x == nil || x.err != nil {
@@ -264,8 +210,15 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 		c.Detail = fmt.Sprintf("exit %d, status %d at %s", x.client.ExitCode, x.client.HTTPCode, x.client.Remote)
 		return c
 	}
-	log = r.from(t.since(), log)
-	for i, a := range log {
+	since := r.starts[t.since()]
+	candidates := d.about(since, x.script.ID, x.client.Local)
+	if x.command != nil {
+		candidates = nil
+		for _, a := range d.from(since) {
+			candidates = append(candidates, &a)
+		}
+	}
+	for _, a := range candidates {
 		byCommand := x.command.received(a.Seq) && x.command.mayHave(a.Peer, info)
 		// Its own end is enough: a Service may have changed the other, no sidecar shares the pod, and a port is not given to another
 		// attempt for long after.
@@ -275,7 +228,7 @@ func (r *run) controlWitness(t *try, log []egress.Arrival, joined map[int64]bool
 		}
 		joined[a.Seq] = true
 		if a.Server == r.e.Canonical(t.probe.Destination()) {
-			c.Reached, c.Arrival = true, &log[i]
+			c.Reached, c.Arrival = true, a
 		}
 	}
 	switch {

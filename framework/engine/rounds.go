@@ -35,6 +35,9 @@ func (t *try) since() egress.Phase {
 	return t.phase
 }
 
+// carriage is whose egress the probe is.
+func (t *try) carriage() carriage { return carriage{t.probe.Carrier(t.phase), t.phase} }
+
 // round is one execution of one probe.
 type round struct {
 	script Script

@@ -78,10 +78,10 @@ func TestBrokenOff(t *testing.T) {
 	}}}
 	broken := brokenOff([]*try{{probe: egress.Probe{From: "client"}, phase: egress.Applied}}, []egress.ProbeResult{failed})
 	for key, want := range map[brokenConn]bool{
-		{"client", siteAddr, egress.Applied}:           true,
-		{"client", siteAddr, egress.Removed}:           false,
-		{"client", "198.51.100.11:80", egress.Applied}: false,
-		{"control", siteAddr, egress.Applied}:          false,
+		{carriage{"client", egress.Applied}, siteAddr}:           true,
+		{carriage{"client", egress.Removed}, siteAddr}:           false,
+		{carriage{"client", egress.Applied}, "198.51.100.11:80"}: false,
+		{carriage{"control", egress.Applied}, siteAddr}:          false,
 	} {
 		if broken[key] != want {
 			t.Errorf("%v: %t", key, broken[key])
@@ -93,7 +93,7 @@ func TestBrokenOff(t *testing.T) {
 func TestCarried(t *testing.T) {
 	log := []egress.Arrival{{ProbeID: "a-1", Peer: "10.0.1.0:1", Local: siteAddr}, {ProbeID: "a-2", Peer: "10.0.1.0:2", Local: siteAddr}, {Peer: "10.0.1.0:3", Local: siteAddr}}
 	for id, want := range map[string]string{"a-1": "10.0.1.0:1", "a-2": "10.0.1.0:2"} {
-		is := carrying(id, log)
+		is := newReceived(log).carrying(id, 0)
 		for _, peer := range []string{"10.0.1.0:1", "10.0.1.0:2", "10.0.1.0:3"} {
 			if is(egress.AccessLog{UpstreamLocal: peer, UpstreamHost: siteAddr}) != (peer == want) {
 				t.Errorf("%s at %s", id, peer)

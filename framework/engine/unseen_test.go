@@ -42,11 +42,11 @@ type lateLog struct {
 
 func (l *lateLog) Flush(context.Context, string) error { l.flushes++; return nil }
 
-func (l *lateLog) Lines(ctx context.Context, client string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
+func (l *lateLog) Lines(ctx context.Context, client string, mark int, q egress.Lines) ([]egress.AccessLog, error) {
 	if l.flushes < 2 {
 		return nil, nil
 	}
-	return l.world.Lines(ctx, client, mark, match)
+	return l.world.Lines(ctx, client, mark, q)
 }
 
 // A worker of the proxy may write a connection's line after the one that ends the flush.

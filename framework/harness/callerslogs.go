@@ -37,14 +37,14 @@ func (c *callers) follow(ctx context.Context, pod string) {
 func (c *callers) hearSidecars(ctx context.Context, there []string) {
 	for _, pod := range there {
 		if l, a := c.logs[pod], c.heard.lastOf(pod); l != nil && a.report.LocalPort != 0 { // that it does not come is no fault: the line is missing then
-			_, _ = l.Wait(ctx, c.s.opts.Limits.Log.Line, 0, a.is)
+			_, _ = l.Wait(ctx, c.s.opts.Limits.Log.Line, 0, egress.Lines{Match: a.is})
 		}
 	}
 	c.heard.mu.Lock()
 	defer c.heard.mu.Unlock()
 	c.heard.logs = map[string][]egress.AccessLog{}
 	for pod, l := range c.logs {
-		c.heard.logs[pod] = l.Lines(0, func(egress.AccessLog) bool { return true })
+		c.heard.logs[pod] = l.Lines(0, egress.Lines{})
 		l.Close()
 	}
 }

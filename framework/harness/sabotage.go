@@ -348,12 +348,12 @@ func delaying(c egress.Case) []egress.Object {
 // silentGateways are gateways that write no access log.
 type silentGateways struct{ engine.Mesh }
 
-func (m silentGateways) Lines(ctx context.Context, proxy string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
+func (m silentGateways) Lines(ctx context.Context, proxy string, mark int, q egress.Lines) ([]egress.AccessLog, error) {
 	all, err := m.Gateways(ctx)
 	if err != nil || slices.ContainsFunc(all, func(g engine.Gateway) bool { return g.Name == proxy }) {
 		return nil, err
 	}
-	return m.Mesh.Lines(ctx, proxy, mark, match)
+	return m.Mesh.Lines(ctx, proxy, mark, q)
 }
 
 // noGateways knows of no gateway.
@@ -387,7 +387,7 @@ func (f *failing) Do(ctx context.Context, client string, q probe.Request) (engin
 
 type noLog struct{ engine.Mesh }
 
-func (noLog) Lines(context.Context, string, int, func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
+func (noLog) Lines(context.Context, string, int, egress.Lines) ([]egress.AccessLog, error) {
 	return nil, nil
 }
 

@@ -131,8 +131,8 @@ func (l laneLogs) Flush(ctx context.Context, client string) error {
 
 func (l laneLogs) Mark(client string) int { return l.AccessLogs.Mark(l.lane.actual(client)) }
 
-func (l laneLogs) Lines(ctx context.Context, client string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
-	return l.AccessLogs.Lines(ctx, l.lane.actual(client), mark, match)
+func (l laneLogs) Lines(ctx context.Context, client string, mark int, q egress.Lines) ([]egress.AccessLog, error) {
+	return l.AccessLogs.Lines(ctx, l.lane.actual(client), mark, q)
 }
 
 // proxyPages is engine.Proxies: a client's agent asks the sidecar beside it, and all other proxies are asked through

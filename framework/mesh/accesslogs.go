@@ -106,7 +106,7 @@ func (l *AccessLogs) Attached(ctx context.Context, client string) error {
 		if _, err := l.call(ctx, client, istiodURL+path); err != nil {
 			return err
 		}
-		_, err := f.Wait(ctx, l.limits.Attach, 0, func(x egress.AccessLog) bool { return x.Path == path })
+		_, err := f.Wait(ctx, l.limits.Attach, 0, ofPath(path))
 		if !errors.Is(err, ErrNoLine) {
 			return err
 		}
@@ -137,8 +137,12 @@ func (l *AccessLogs) Flush(ctx context.Context, client string) error {
 		return err
 	}
 	local := fmt.Sprintf("%s:%d", f.IP, port)
-	_, err = f.Wait(ctx, l.limits.Flush, before, func(x egress.AccessLog) bool { return x.Path == path || x.DownstreamRemote == local })
+	_, err = f.Wait(ctx, l.limits.Flush, before, egress.Lines{Match: func(x egress.AccessLog) bool { return x.Path == path || x.DownstreamRemote == local }})
 	return err
+}
+
+func ofPath(path string) egress.Lines {
+	return egress.Lines{Match: func(x egress.AccessLog) bool { return x.Path == path }}
 }
 
 // mark is a string that no other request carries.
@@ -156,7 +160,7 @@ func (l *AccessLogs) flushServer(ctx context.Context, f followed) error {
 	if _, err := l.call(ctx, egress.ControlClient, f.Server+path); err != nil {
 		return err
 	}
-	_, err := f.Wait(ctx, l.limits.Flush, 0, func(x egress.AccessLog) bool { return x.Path == path })
+	_, err := f.Wait(ctx, l.limits.Flush, 0, ofPath(path))
 	return err
 }
 
@@ -169,17 +173,17 @@ func (l *AccessLogs) Mark(name string) int {
 	return f.Len()
 }
 
-// Lines returns what a proxy has written since a mark; Flush makes that complete. A gateway cannot be
-// flushed, so there it waits for a line.
-func (l *AccessLogs) Lines(ctx context.Context, name string, mark int, match func(egress.AccessLog) bool) ([]egress.AccessLog, error) {
+// Lines returns which lines a proxy has written since a mark; Flush makes that complete. A gateway cannot be
+// flushed, so there it waits for one.
+func (l *AccessLogs) Lines(ctx context.Context, name string, mark int, q egress.Lines) ([]egress.AccessLog, error) {
 	f, err := l.of(name)
 	if err != nil {
 		return nil, err
 	}
 	if !f.Gateway {
-		return f.Lines(mark, match), nil
+		return f.Lines(mark, q), nil
 	}
-	found, err := f.Wait(ctx, l.limits.Line, mark, match)
+	found, err := f.Wait(ctx, l.limits.Line, mark, q)
 	if errors.Is(err, ErrNoLine) || errors.Is(err, errEnded) { // a gateway that has ended writes no more
 		return nil, nil
 	}

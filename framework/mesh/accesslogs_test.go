@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,7 +16,7 @@ import (
 
 // following is a set that follows one proxy. Whatever is called comes into its log as lines says.
 func following(s LogSource, lines func(client, url string) []egress.AccessLog) (*AccessLogs, *AccessLog) {
-	log := &AccessLog{cancel: func() {}, more: make(chan struct{})}
+	log := newAccessLog(func() {})
 	l := NewAccessLogs(nil, func(_ context.Context, client, url string) (int, error) {
 		if client == "silent" {
 			return 0, errors.New("no such pod")
@@ -69,7 +70,7 @@ func TestAttached(t *testing.T) {
 	for lost, want := range map[int]bool{0: true, 6: true, attaches: true} {
 		synctest.Test(t, func(t *testing.T) {
 			calls := 0
-			log := &AccessLog{cancel: func() {}, more: make(chan struct{})}
+			log := newAccessLog(func() {})
 			l := NewAccessLogs(nil, func(_ context.Context, _, url string) (int, error) {
 				if calls++; calls > lost {
 					log.add(egress.AccessLog{Path: path(url)})
@@ -87,21 +88,42 @@ func TestAttached(t *testing.T) {
 
 func TestLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		all := func(egress.AccessLog) bool { return true }
+		all := egress.Lines{}
 		l, log := following(LogSource{}, nil)
-		log.add(egress.AccessLog{Path: "/before"})
+		log.add(egress.AccessLog{Path: "/before", DownstreamRemote: "10.0.0.7:1"})
 		mark := l.Mark("client")
-		log.add(egress.AccessLog{Path: "/after"})
-		got, err := l.Lines(t.Context(), "client", mark, all)
-		if err != nil || len(got) != 1 || got[0].Path != "/after" {
-			t.Errorf("%v %v", got, err)
+		log.add(egress.AccessLog{Path: "/after", DownstreamRemote: "10.0.0.7:1"})
+		log.add(egress.AccessLog{Path: "/beside", DownstreamRemote: "10.0.0.7:2"})
+		log.add(egress.AccessLog{Path: "/again", DownstreamRemote: "10.0.0.7:1"})
+		for name, x := range map[string]struct {
+			q    egress.Lines
+			mark int
+			want []string
+		}{
+			"all":                                 {all, mark, []string{"/after", "/beside", "/again"}},
+			"all, from the beginning":             {all, 0, []string{"/before", "/after", "/beside", "/again"}},
+			"of a connection":                     {egress.Lines{From: "10.0.0.7:1"}, mark, []string{"/after", "/again"}},
+			"of a connection, from the beginning": {egress.Lines{From: "10.0.0.7:1"}, 0, []string{"/before", "/after", "/again"}},
+			"of a connection, by path":            {egress.Lines{From: "10.0.0.7:1", Match: ofPath("/again").Match}, mark, []string{"/again"}},
+			"of another path":                     {egress.Lines{From: "10.0.0.7:2", Match: ofPath("/again").Match}, mark, nil},
+			"of no connection":                    {egress.Lines{From: "10.0.0.7:3"}, mark, nil},
+			"since later than the end":            {all, 99, nil},
+		} {
+			got, err := l.Lines(t.Context(), "client", x.mark, x.q)
+			var paths []string
+			for _, a := range got {
+				paths = append(paths, a.Path)
+			}
+			if err != nil || !slices.Equal(paths, x.want) {
+				t.Errorf("%s: %v %v", name, paths, err)
+			}
 		}
 		l.follow["gateway"] = followed{LogSource{Gateway: true}, log}
 		time.AfterFunc(time.Second, func() { log.add(egress.AccessLog{Path: "/late"}) })
-		if got, err = l.Lines(t.Context(), "gateway", log.Len(), all); err != nil || len(got) != 1 || got[0].Path != "/late" {
+		if got, err := l.Lines(t.Context(), "gateway", log.Len(), all); err != nil || len(got) != 1 || got[0].Path != "/late" {
 			t.Errorf("a gateway's line is not waited for: %v %v", got, err)
 		}
-		if got, err = l.Lines(t.Context(), "gateway", log.Len(), all); err != nil || len(got) != 0 {
+		if got, err := l.Lines(t.Context(), "gateway", log.Len(), all); err != nil || len(got) != 0 {
 			t.Errorf("a gateway that writes nothing: %v %v", got, err)
 		}
 		for name, err := range map[string]error{

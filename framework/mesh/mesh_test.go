@@ -108,8 +108,8 @@ func TestHolds(t *testing.T) {
 }
 
 func TestAccessLogWait(t *testing.T) {
-	l := &AccessLog{more: make(chan struct{})}
-	match := func(a egress.AccessLog) bool { return a.Path == "/x" }
+	l := newAccessLog(func() {})
+	match := ofPath("/x")
 	if _, err := l.Wait(t.Context(), 10*time.Millisecond, 0, match); !errors.Is(err, ErrNoLine) {
 		t.Errorf("got %v", err)
 	}
@@ -117,12 +117,12 @@ func TestAccessLogWait(t *testing.T) {
 	if got, err := l.Wait(t.Context(), 5*time.Second, 0, match); err != nil || len(got) != 1 {
 		t.Errorf("%v %v", got, err)
 	}
-	m := &AccessLog{more: make(chan struct{})}
+	m := newAccessLog(func() {})
 	go m.read(nopCloser{strings.NewReader("noise\n" + `{"start_time":"t","downstream_remote_address":"a:1","path":"/x"}` + "\n")})
 	if got, err := m.Wait(t.Context(), 5*time.Second, 0, match); err != nil || len(got) != 1 {
 		t.Errorf("%v %v", got, err)
 	}
-	if _, err := m.Wait(t.Context(), 5*time.Second, 0, func(egress.AccessLog) bool { return false }); err == nil || errors.Is(err, ErrNoLine) {
+	if _, err := m.Wait(t.Context(), 5*time.Second, 0, ofPath("/y")); err == nil || errors.Is(err, ErrNoLine) {
 		t.Errorf("the end of the stream reads as %v", err)
 	}
 }
