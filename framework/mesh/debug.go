@@ -1,10 +1,9 @@
 package mesh
 
 import (
+	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -148,8 +147,6 @@ func (c config) holds(want []Version) bool {
 	return true
 }
 
-var computedRE = regexp.MustCompile(`(?m)^(pilot_pushcontext_init_seconds_(?:count|sum)|process_start_time_seconds) (\S+)$`)
-
 // computed is what istiod's metrics say of the pushes that it has computed.
 type computed struct {
 	pushes  int64
@@ -157,29 +154,43 @@ type computed struct {
 	process string        // when its process was started, in seconds since 1970; "" where that is not known
 }
 
+// The metrics of which computed is made.
+const (
+	computedCount = "pilot_pushcontext_init_seconds_count"
+	computedSum   = "pilot_pushcontext_init_seconds_sum"
+	processStart  = "process_start_time_seconds"
+)
+
 // parseComputed reads it out of the metrics.
 func parseComputed(metrics []byte) (computed, error) {
-	var c computed
-	found := 0
-	for _, m := range computedRE.FindAllSubmatch(metrics, -1) {
-		name, value := string(m[1]), string(m[2])
-		if name == "process_start_time_seconds" {
-			c.process = value
-			continue
+	c := computed{process: metric(metrics, processStart)}
+	for name, take := range map[string]func(float64){
+		computedCount: func(v float64) { c.pushes = int64(v) },
+		computedSum:   func(v float64) { c.took = time.Duration(v * float64(time.Second)) },
+	} {
+		text := metric(metrics, name)
+		if text == "" {
+			return c, fmt.Errorf("istiod's metrics do not have %s", name)
 		}
-		v, err := strconv.ParseFloat(value, 64)
+		v, err := strconv.ParseFloat(text, 64)
 		if err != nil {
-			return c, fmt.Errorf("read istiod's metric %s: %w", m[0], err)
+			return c, fmt.Errorf("read istiod's metric %s %s: %w", name, text, err)
 		}
-		found++
-		if strings.HasSuffix(name, "_count") {
-			c.pushes = int64(v)
-		} else {
-			c.took = time.Duration(v * float64(time.Second))
-		}
-	}
-	if found != 2 {
-		return c, errors.New("istiod's metrics do not have pilot_pushcontext_init_seconds")
+		take(v)
 	}
 	return c, nil
+}
+
+// metric is the value of a metric without labels, as it stands there; "" where there is none. The page is asked for with every
+// change, so it is searched and not parsed.
+func metric(page []byte, name string) string {
+	line := []byte(name + " ")
+	after, found := bytes.CutPrefix(page, line)
+	if !found {
+		if _, after, found = bytes.Cut(page, append([]byte("\n"), line...)); !found {
+			return ""
+		}
+	}
+	value, _, _ := bytes.Cut(after, []byte("\n"))
+	return string(value)
 }
