@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"maps"
-	"slices"
 	"testing"
 	"time"
 
@@ -60,29 +58,5 @@ func TestPortsUsedAgain(t *testing.T) {
 	w.allowAny = false
 	if r := e.Run(t.Context(), theCase()); r.Verdict != egress.Conforms {
 		t.Errorf("the third: %s %s", r.Verdict, r.Why)
-	}
-}
-
-// A gateway's connection carries requests of many probes: they are explained by it, and only a probe's own are its.
-func TestReceivedOf(t *testing.T) {
-	const peer, local = "10.0.0.9:40000", "198.51.100.1:80"
-	o := egress.Observation{ID: "a", Mesh: []egress.AccessLog{{UpstreamLocal: peer, UpstreamHost: local}}}
-	log := []egress.Arrival{
-		{Seq: 1, Peer: peer, Local: local, Kind: "tcp"},
-		{Seq: 2, Peer: peer, Local: local, ProbeID: "b"},
-		{Seq: 3, Peer: peer, Local: local, ProbeID: "a"},
-		{Seq: 4, Peer: "10.0.0.9:40001", Local: local, ProbeID: "a"},
-		{Seq: 5, Peer: "10.0.0.9:40001", Local: local},
-	}
-	joined := map[int64]bool{}
-	var got []int64
-	for _, a := range newReceived(log).of(o, 0, joined) {
-		got = append(got, a.Seq)
-	}
-	if !slices.Equal(got, []int64{1, 3, 4}) {
-		t.Errorf("its arrivals are %v", got)
-	}
-	if want := map[int64]bool{1: true, 2: true, 3: true, 4: true}; !maps.Equal(joined, want) {
-		t.Errorf("explained are %v", joined)
 	}
 }

@@ -183,7 +183,9 @@ func TestFollowReplicas(t *testing.T) {
 
 func TestParseComputed(t *testing.T) {
 	for text, ok := range map[string]bool{
-		"# HELP x\nprocess_start_time_seconds 1.7e+09\npilot_pushcontext_init_seconds_sum 0.01\npilot_pushcontext_init_seconds_count 7\n": true,
+		"# HELP x\nprocess_start_time_seconds 1.7e+09\npilot_pushcontext_init_seconds_sum 0.01\npilot_pushcontext_init_seconds_count 7\n":                                 true,
+		"process_start_time_seconds 1.7e+09\nother_pilot_pushcontext_init_seconds_sum 3\npilot_pushcontext_init_seconds_sum 0.01\npilot_pushcontext_init_seconds_count 7": true,
+		"pilot_pushcontext_init_seconds_sum 0.01\npilot_pushcontext_init_seconds_countless 7\n":                                                                           false,
 		"pilot_pushcontext_init_seconds_count 7\n": false,
 		"pilot_something 8\n":                      false,
 		"pilot_pushcontext_init_seconds_sum x\npilot_pushcontext_init_seconds_count 7\n": false,
