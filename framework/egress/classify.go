@@ -288,11 +288,25 @@ func (o Observation) Explains(a Arrival) bool {
 		return true
 	}
 	one := []Arrival{a}
-	if a.Peer == "" || arrivedFrom(one, o.Client.Local, o.Client.Remote) != nil {
-		return a.Peer != ""
+	return a.Peer != "" && slices.ContainsFunc(o.Connections(), func(c Connection) bool { return arrivedFrom(one, c.Local, c.Remote) != nil })
+}
+
+// Connection is one of an attempt's, by both its ends as ip:port; "" where an end is not known.
+type Connection struct{ Local, Remote string }
+
+// Connections are those by which the attempt may have arrived: the client's own, and those on which its sidecar and the gateways have
+// sent it on, by their logs.
+func (o Observation) Connections() []Connection {
+	out := []Connection{{o.Client.Local, o.Client.Remote}}
+	for _, l := range o.Mesh {
+		out = append(out, Connection{l.UpstreamLocal, l.UpstreamHost})
 	}
-	upstream := func(l AccessLog) bool { return arrivedFrom(one, l.UpstreamLocal, l.UpstreamHost) != nil }
-	return slices.ContainsFunc(o.Mesh, upstream) || slices.ContainsFunc(o.Hops, func(h Hop) bool { return h.Line != nil && upstream(*h.Line) })
+	for _, h := range o.Hops {
+		if h.Line != nil {
+			out = append(out, Connection{h.Line.UpstreamLocal, h.Line.UpstreamHost})
+		}
+	}
+	return out
 }
 
 // Reception is the arrival that an outcome rests on; nil for outcomes without one. Where a connection

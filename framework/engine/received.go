@@ -55,14 +55,9 @@ func (d *received) from(since int64) []egress.Arrival {
 // of picks the arrivals of one observation and marks them as explained. A gateway's connection to a host carries
 // requests of many probes: those that name another one are explained, and are not this one's.
 func (d *received) of(o egress.Observation, since int64, joined map[int64]bool) []egress.Arrival {
-	peers := []string{o.Client.Local}
-	for _, l := range o.Mesh {
-		peers = append(peers, l.UpstreamLocal)
-	}
-	for _, h := range o.Hops {
-		if h.Line != nil {
-			peers = append(peers, h.Line.UpstreamLocal)
-		}
+	var peers []string
+	for _, c := range o.Connections() {
+		peers = append(peers, c.Local)
 	}
 	var out []egress.Arrival
 	for _, a := range d.about(since, o.ID, peers...) {
@@ -83,7 +78,7 @@ type carriedBy func(egress.AccessLog) bool
 
 func (d *received) carrying(id string, since int64) carriedBy {
 	return func(l egress.AccessLog) bool {
-		return id != "" && slices.ContainsFunc(d.about(since, id), func(a *egress.Arrival) bool {
+		return slices.ContainsFunc(d.about(since, id), func(a *egress.Arrival) bool {
 			return a.Peer == l.UpstreamLocal && a.Local == l.UpstreamHost
 		})
 	}

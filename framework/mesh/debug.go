@@ -3,6 +3,7 @@ package mesh
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -154,43 +155,34 @@ type computed struct {
 	process string        // when its process was started, in seconds since 1970; "" where that is not known
 }
 
-// The metrics of which computed is made.
-const (
-	computedCount = "pilot_pushcontext_init_seconds_count"
-	computedSum   = "pilot_pushcontext_init_seconds_sum"
-	processStart  = "process_start_time_seconds"
-)
-
 // parseComputed reads it out of the metrics.
 func parseComputed(metrics []byte) (computed, error) {
-	c := computed{process: metric(metrics, processStart)}
-	for name, take := range map[string]func(float64){
-		computedCount: func(v float64) { c.pushes = int64(v) },
-		computedSum:   func(v float64) { c.took = time.Duration(v * float64(time.Second)) },
-	} {
-		text := metric(metrics, name)
-		if text == "" {
-			return c, fmt.Errorf("istiod's metrics do not have %s", name)
-		}
-		v, err := strconv.ParseFloat(text, 64)
-		if err != nil {
-			return c, fmt.Errorf("read istiod's metric %s %s: %w", name, text, err)
-		}
-		take(v)
+	pushes, err := number(metrics, "pilot_pushcontext_init_seconds_count")
+	seconds, err2 := number(metrics, "pilot_pushcontext_init_seconds_sum")
+	return computed{pushes: int64(pushes), took: time.Duration(seconds * float64(time.Second)), process: metric(metrics, "process_start_time_seconds")}, errors.Join(err, err2)
+}
+
+// number is the value of a metric that must be there.
+func number(page []byte, name string) (float64, error) {
+	text := metric(page, name)
+	if text == "" {
+		return 0, fmt.Errorf("istiod's metrics do not have %s", name)
 	}
-	return c, nil
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read istiod's metric %s %s: %w", name, text, err)
+	}
+	return v, nil
 }
 
 // metric is the value of a metric without labels, as it stands there; "" where there is none. The page is asked for with every
-// change, so it is searched and not parsed.
+// change, and an expression for its lines took long.
 func metric(page []byte, name string) string {
-	line := []byte(name + " ")
-	after, found := bytes.CutPrefix(page, line)
-	if !found {
-		if _, after, found = bytes.Cut(page, append([]byte("\n"), line...)); !found {
-			return ""
+	start := []byte(name + " ")
+	for line := range bytes.Lines(page) {
+		if value, found := bytes.CutPrefix(line, start); found {
+			return string(bytes.TrimSpace(value))
 		}
 	}
-	value, _, _ := bytes.Cut(after, []byte("\n"))
-	return string(value)
+	return ""
 }
