@@ -257,3 +257,37 @@ func ExampleAddrIn() {
 	fmt.Println(egress.AddrIn("10.20.3.4:443", "10.20.0.0/16"), egress.AddrIn("10.21.3.4:443", "10.20.0.0/16"))
 	// Output: true false
 }
+
+// Lines pick what is asked for out of a proxy's access log: here what a client's connection came to on one path.
+func ExampleLines() {
+	asked := egress.Lines{From: "10.0.0.7:11000", Match: func(l egress.AccessLog) bool { return l.Path == "/headers" }}
+	for _, l := range []egress.AccessLog{
+		{DownstreamRemote: "10.0.0.7:11000", Path: "/headers"},
+		{DownstreamRemote: "10.0.0.7:11000", Path: "/ip"},
+		{DownstreamRemote: "10.0.0.8:11000", Path: "/headers"},
+	} {
+		fmt.Println(asked.Have(l))
+	}
+	// Output:
+	// true
+	// false
+	// false
+}
+
+// The connections of an attempt are the client's own and those that proxies made for it; what arrives by one of them is explained.
+func ExampleConnection() {
+	o := egress.Observation{
+		Client: egress.ClientWitness{Local: "10.0.0.7:11000", Remote: "198.51.100.10:443"},
+		Mesh:   []egress.AccessLog{{UpstreamLocal: "10.0.0.7:41000", UpstreamHost: "10.0.0.9:8443"}},
+		Hops:   []egress.Hop{{Line: &egress.AccessLog{UpstreamLocal: "10.0.0.9:52000", UpstreamHost: "198.51.100.10:443"}}},
+	}
+	for _, c := range o.Connections() {
+		fmt.Println(c.Local, "to", c.Remote)
+	}
+	fmt.Println(o.Explains(egress.Arrival{Peer: "10.0.0.9:52000", Local: "198.51.100.10:443"}))
+	// Output:
+	// 10.0.0.7:11000 to 198.51.100.10:443
+	// 10.0.0.7:41000 to 10.0.0.9:8443
+	// 10.0.0.9:52000 to 198.51.100.10:443
+	// true
+}
