@@ -118,11 +118,17 @@ func (e runEnvironment) SetBase(ctx context.Context, base egress.Object) error {
 	return err
 }
 
-func (e runEnvironment) Prepare(ctx context.Context, plans []schedule.Plan) error {
+// planned are the cases of plans.
+func planned(plans []schedule.Plan) []egress.Case {
 	cases := make([]egress.Case, len(plans))
 	for i, p := range plans {
 		cases[i] = p.Case
 	}
+	return cases
+}
+
+func (e runEnvironment) Prepare(ctx context.Context, plans []schedule.Plan) error {
+	cases := planned(plans)
 	if err := e.starter.prepare(ctx, cases); err != nil {
 		return err
 	}
@@ -131,16 +137,15 @@ func (e runEnvironment) Prepare(ctx context.Context, plans []schedule.Plan) erro
 	return nil
 }
 
-func (e runEnvironment) Release(ctx context.Context, plans []schedule.Plan) {
+func (e runEnvironment) Release(ctx context.Context, next, toCome []schedule.Plan) {
 	if !e.env.ours {
 		return // there its clients are all that a run is allowed to make, and they are few
 	}
-	e.tellVersions(ctx) // what ends cannot be asked later
-	cases := make([]egress.Case, len(plans))
-	for i, p := range plans {
-		cases[i] = p.Case
+	if !e.starter.startMore(planned(next)) {
+		return
 	}
-	e.starter.release(cases)
+	e.tellVersions(ctx) // what ends cannot be asked later
+	e.starter.release(planned(toCome))
 }
 
 func (e runEnvironment) Settled(ctx context.Context) error { return e.starter.settled(ctx) }

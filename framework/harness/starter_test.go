@@ -16,6 +16,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/limits"
+	"mesh-egress-conformance/framework/mesh"
 	"mesh-egress-conformance/framework/pods"
 )
 
@@ -46,6 +47,31 @@ func TestUnneeded(t *testing.T) {
 	}
 }
 
+// Clients that nobody needs any more end; whether that is worth it depends on whether others are to start.
+func TestRelease(t *testing.T) {
+	cs := fake.NewClientset()
+	s := starting(t, cs, bareClient(t, cs, "control"), bareClient(t, cs, "old"), bareClient(t, cs, "now"), bareClient(t, cs, "next"))
+	for _, n := range []string{"control", "old", "now"} {
+		if err := s.startClient(n).wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.startMore([]egress.Case{probingFrom("now"), probingFrom("client")}) {
+		t.Error("somebody is to start, where cases need what runs, and what every lane has")
+	}
+	toCome := []egress.Case{probingFrom("now"), probingFrom("next")}
+	if !s.startMore(toCome) {
+		t.Error("nobody is to start, where a case needs a client that does not run")
+	}
+	s.release(toCome)
+	if _, err := s.conn.pods.Get("old"); err == nil {
+		t.Error("it is still there, and nobody needs it")
+	}
+	if _, err := s.conn.pods.Get("now"); err != nil {
+		t.Error(err)
+	}
+}
+
 // toldMesh does what a test says, where that is asked for.
 type toldMesh struct {
 	installs   func(context.Context, egress.Revision) error
@@ -68,7 +94,7 @@ func starting(t *testing.T, cs *fake.Clientset, clients ...egress.Client) *start
 		clients[i].Default()
 	}
 	s := newStarter(clients, limits.Default(), t.Logf, func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithCancel(ctx) })
-	s.use(&connection{cs: cs, pods: pods.New(pods.Options{Clientset: cs, Owner: fixture.RunOwner("run-1")})})
+	s.use(&connection{cs: cs, logs: new(mesh.AccessLogs), pods: pods.New(pods.Options{Clientset: cs, Owner: fixture.RunOwner("run-1")})})
 	t.Cleanup(s.end)
 	return s
 }

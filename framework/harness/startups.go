@@ -81,6 +81,13 @@ func (s *startups) lookup(name string) *startup {
 	return u
 }
 
+// begun says whether something was started, whatever came of it.
+func (s *startups) begun(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.once[name] != nil
+}
+
 // haveStarted says whether all of them are over, well or not.
 func (s *startups) haveStarted(names []string) bool {
 	s.mu.Lock()

@@ -155,9 +155,9 @@ type Environment interface {
 	// Prepare starts what cases need, and returns once everything runs whose start running cases would notice. No case
 	// runs meanwhile.
 	Prepare(ctx context.Context, plans []Plan) error
-	// Release lets go of what none of the cases needs that are still to come. No case runs meanwhile, and nothing starts. It
-	// does not wait for the end of that.
-	Release(ctx context.Context, toCome []Plan)
+	// Release makes room for what the next cases need: it may let go of what none of those needs that are still to come, the
+	// next ones among them. No case runs meanwhile, and nothing starts. It does not wait for the end of that.
+	Release(ctx context.Context, next, toCome []Plan)
 	// Settled returns when nothing is starting any more.
 	Settled(ctx context.Context) error
 	// NotRun is the result of a case that does not run, or has not run yet.

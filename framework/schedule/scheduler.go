@@ -213,7 +213,7 @@ func (s *Scheduler) round(ctx context.Context, base string) {
 func (s *Scheduler) setBase(ctx context.Context, base egress.Object, key string) error {
 	err := s.env.Settled(ctx)
 	if toCome := s.toCome(); err == nil && len(toCome) > 0 {
-		s.env.Release(ctx, toCome)
+		s.env.Release(ctx, slices.DeleteFunc(slices.Clone(toCome), func(p Plan) bool { return p.base() != key }), toCome)
 	}
 	if err == nil {
 		err = s.env.SetBase(ctx, base)

@@ -51,20 +51,20 @@ func (f *fake) SetBase(_ context.Context, base egress.Object) error {
 }
 
 func (f *fake) Prepare(_ context.Context, plans []Plan) error {
-	names := make([]string, len(plans))
-	for i, p := range plans {
-		names[i] = p.Case.Name
-	}
-	f.note("prepare %s", strings.Join(names, " "))
+	f.note("prepare %s", named(plans))
 	return nil
 }
 
-func (f *fake) Release(_ context.Context, toCome []Plan) {
-	names := make([]string, len(toCome))
-	for i, p := range toCome {
-		names[i] = p.Case.Name
+func (f *fake) Release(_ context.Context, next, toCome []Plan) {
+	f.note("next %s to come %s", named(next), named(toCome))
+}
+
+func named(plans []Plan) string {
+	var names []string
+	for _, p := range plans {
+		names = append(names, p.Case.Name)
 	}
-	f.note("to come %s", strings.Join(names, " "))
+	return strings.Join(names, " ")
 }
 
 func (f *fake) Settled(ctx context.Context) error { return ctx.Err() }
@@ -189,10 +189,10 @@ func TestOrder(t *testing.T) {
 		"one lane, as they come":        {1, []Plan{plain("a"), plain("b")}, "prepare a b, run a, run b"},
 		"those that are alone are last": {2, []Plan{endpoints, mesh, alone("entry"), plain("a")}, "prepare endpoints mesh entry a, run a, run entry, run mesh, run endpoints"},
 		"a quick one is first":          {2, []Plan{plain("a"), quick}, "run quick, prepare a quick, run a"},
-		"groups, and back":              {1, []Plan{on(plain("x"), "1"), plain("a"), on(plain("y"), "1")}, "prepare a, run a, to come x y, base map[base:1], prepare x y, run x, run y, base map[]"},
-		"alone in their group":          {1, []Plan{on(alone("x"), "1"), on(plain("y"), "1")}, "to come x y, base map[base:1], prepare x y, run y, run x, base map[]"},
-		"further istiods":               {1, []Plan{revised(plain("x")), plain("a"), revised(plain("y"))}, "prepare a, run a, to come x y, base map[], prepare x y, run x, run y, base map[]"},
-		"further istiods on two bases":  {1, []Plan{plain("a"), revised(plain("x")), revised(on(plain("y"), "1")), on(plain("z"), "1")}, "prepare a, run a, to come x y z, base map[base:1], prepare z, run z, to come x y, base map[], prepare x, run x, to come y, base map[base:1], prepare y, run y, base map[]"},
+		"groups, and back":              {1, []Plan{on(plain("x"), "1"), plain("a"), on(plain("y"), "1")}, "prepare a, run a, next x y to come x y, base map[base:1], prepare x y, run x, run y, base map[]"},
+		"alone in their group":          {1, []Plan{on(alone("x"), "1"), on(plain("y"), "1")}, "next x y to come x y, base map[base:1], prepare x y, run y, run x, base map[]"},
+		"further istiods":               {1, []Plan{revised(plain("x")), plain("a"), revised(plain("y"))}, "prepare a, run a, next x y to come x y, base map[], prepare x y, run x, run y, base map[]"},
+		"further istiods on two bases":  {1, []Plan{plain("a"), revised(plain("x")), revised(on(plain("y"), "1")), on(plain("z"), "1")}, "prepare a, run a, next z to come x y z, base map[base:1], prepare z, run z, next x to come x y, base map[], prepare x, run x, next y to come y, base map[base:1], prepare y, run y, base map[]"},
 		"what does not apply":           {1, []Plan{old, plain("a")}, "prepare a, run a"},
 		"nothing that applies":          {1, []Plan{old}, ""},
 	} {
@@ -397,7 +397,7 @@ func oneByOne(t *testing.T) {
 	wg.Wait()
 	s.Close()
 	<-done
-	want := "prepare a b c d, to come e, base map[base:1], prepare e, to come f, base map[], prepare f, prepare not expected"
+	want := "prepare a b c d, next e to come e, base map[base:1], prepare e, next f to come f, base map[], prepare f, prepare not expected"
 	got := slices.DeleteFunc(slices.Clone(f.log), func(l string) bool { return strings.HasPrefix(l, "run ") })
 	if strings.Join(got, ", ") != want || len(f.clashes) > 0 {
 		t.Errorf("%s; clashes %v", strings.Join(got, ", "), f.clashes)
