@@ -43,11 +43,13 @@ func (c *embeddedCluster) load() error {
 	cfg.QPS = -1 // the API server has its own limits, and nobody else to serve
 	socket := c.spec.apiSocket()
 	cfg.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		conn, err := d.DialContext(ctx, "unix", socket)
+		conn, err := getConnection(ctx, socket)
 		if err != nil {
 			if cause := c.Failure(); cause != nil {
 				return nil, cause
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("cluster %s was made by another egressctl, to whose API server this one has no way (egressctl down and up make it anew): %w", c.Name(), err)
 			}
 		}
 		return conn, err

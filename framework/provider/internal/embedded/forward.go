@@ -9,9 +9,8 @@ import (
 	"sync"
 )
 
-// serveForward connects each connection that a listener accepts to an address. Sockets with a path reach
-// across network namespaces, which is how the API server is reached without any network link.
-func serveForward(ctx context.Context, ln net.Listener, toNetwork, toAddr string) {
+// serveForward joins each connection that a listener accepts with one that dial makes.
+func serveForward(ctx context.Context, ln net.Listener, dial func(context.Context) (net.Conn, error)) {
 	go func() {
 		for {
 			c, err := ln.Accept()
@@ -20,8 +19,7 @@ func serveForward(ctx context.Context, ln net.Listener, toNetwork, toAddr string
 			}
 			go func() {
 				defer c.Close()
-				var d net.Dialer
-				up, err := d.DialContext(ctx, toNetwork, toAddr)
+				up, err := dial(ctx)
 				if err != nil {
 					return
 				}

@@ -36,7 +36,7 @@ const (
 	fdJoin
 	fdCause      // a supervisor that gives up writes why
 	fdKubeconfig // the admin's kubeconfig
-	fdAPI        // the listening socket that leads to the API server
+	fdAPI        // the listening socket that gives connections to the API server
 	fdInternet   // the listening socket of the internet's control
 	fdImages     // the listening socket that leads to containerd
 	fdEnd

@@ -160,7 +160,7 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 	if err != nil {
 		return fmt.Errorf("offer the API server: %w", err)
 	}
-	serveForward(ctx, api, "tcp", "127.0.0.1:"+strconv.Itoa(apiPort))
+	serveConnections(ctx, api.(*net.UnixListener), "127.0.0.1:"+strconv.Itoa(apiPort)) //nolint:forcetypeassert // see sandboxFiles
 	ev.send("step", "internet")
 	if err := waitFor(ctx, died, "kube-apiserver", dialable(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(apiPort))); err != nil {
 		return err
@@ -172,7 +172,10 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 	if err != nil {
 		return fmt.Errorf("offer containerd: %w", err)
 	}
-	serveForward(ctx, images, "unix", containerdSocket)
+	serveForward(ctx, images, func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", containerdSocket)
+	})
 	for _, pt := range parts {
 		if pt.needs == "api" {
 			if err := startPart(s, ps, pt, died); err != nil {

@@ -1,0 +1,113 @@
+//go:build linux
+
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// connectPatience bounds how long a caller waits for a connection into the sandbox, where it says nothing itself.
+const connectPatience = 30 * time.Second
+
+// serveConnections gives everybody who connects to a listening unix socket a TCP connection to an address: its descriptor,
+// and nobody copies what goes over it. A connection stays in the network namespace that it was made in, whoever holds it,
+// which is how the API server is reached without any network link. Most of what the harness does to a cluster goes this way, so a copy
+// would cost each message two more turns of the processor.
+func serveConnections(ctx context.Context, ln *net.UnixListener, addr string) {
+	go func() {
+		for {
+			c, err := ln.AcceptUnix()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = c.Close() }()
+				_ = giveConnection(ctx, c, addr) // the caller sees that none came
+			}()
+		}
+	}()
+}
+
+func giveConnection(ctx context.Context, to *net.UnixConn, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, connectPatience)
+	defer cancel()
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()                            // what is given is a copy
+	raw, err := c.(*net.TCPConn).SyscallConn() //nolint:forcetypeassert // it dialed TCP
+	if err != nil {
+		return err
+	}
+	var sent error
+	err = raw.Control(func(fd uintptr) { _, _, sent = to.WriteMsgUnix([]byte{0}, unix.UnixRights(int(fd)), nil) })
+	return errors.Join(err, sent)
+}
+
+// getConnection asks the other end of a unix socket for a connection, see serveConnections.
+func getConnection(ctx context.Context, socket string) (net.Conn, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(connectPatience)); err != nil {
+		return nil, err
+	}
+	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })()
+	got, err := receiveConnection(c.(*net.UnixConn)) //nolint:forcetypeassert // it dialed a unix socket
+	if err != nil {
+		return nil, fmt.Errorf("get a connection into the sandbox through %s: %w", socket, errors.Join(err, ctx.Err()))
+	}
+	return got, nil
+}
+
+// receiveConnection takes one descriptor, which must be a TCP connection, and closes whatever else comes.
+func receiveConnection(c *net.UnixConn) (net.Conn, error) {
+	rights := make([]byte, unix.CmsgSpace(4))
+	_, n, _, _, err := c.ReadMsgUnix(make([]byte, 1), rights)
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("the API server takes none")
+	}
+	if err != nil {
+		return nil, err
+	}
+	messages, err := unix.ParseSocketControlMessage(rights[:n])
+	if err != nil {
+		return nil, err
+	}
+	var files []*os.File
+	defer func() { closeAll(files) }() // what is made of them are copies
+	for _, m := range messages {
+		fds, err := unix.ParseUnixRights(&m)
+		if err != nil {
+			return nil, err
+		}
+		for _, fd := range fds {
+			files = append(files, os.NewFile(uintptr(fd), "connection"))
+		}
+	}
+	if len(files) != 1 {
+		return nil, fmt.Errorf("%d descriptors came", len(files))
+	}
+	got, err := net.FileConn(files[0])
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := got.(*net.TCPConn); !ok {
+		got.Close()
+		return nil, fmt.Errorf("a %s connection came, and not one of TCP", got.LocalAddr().Network())
+	}
+	return got, nil
+}
