@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -100,16 +101,17 @@ func TestNoConnection(t *testing.T) {
 		}, "unix connection came"},
 	} {
 		ln, path := listenUnixFor(t)
+		var answering sync.WaitGroup
 		if x.answer == nil {
 			serveConnections(t.Context(), ln, "127.0.0.1:1")
 		} else {
-			go func() {
+			answering.Go(func() {
 				c, err := ln.AcceptUnix()
 				if err == nil {
 					x.answer(c)
 					c.Close()
 				}
-			}()
+			})
 		}
 		before := open()
 		c, err := getConnection(t.Context(), path)
@@ -120,6 +122,7 @@ func TestNoConnection(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		ln.Close()
+		answering.Wait()
 		if after := open(); after > before {
 			t.Errorf("%s: %d descriptors are open, and %d were", name, after, before)
 		}
