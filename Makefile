@@ -187,6 +187,10 @@ update-baselines: build ## run all versions and write reports/baselines anew (ro
 bench: build ## time every phase of a start and a run, medians over five
 	scripts/bench.py
 
+.PHONY: bench-pair
+bench-pair: build ## compare the speed of this build with another commit's: BASE=COMMIT RUNS=3 (root)
+	scripts/bench-pair.py $(BASE)
+
 .PHONY: bench-verify
 bench-verify: build ## time egressctl verify on teams of several sizes: SIZES=20/10,500/100 (entries/workloads), RUNS=3 (root)
 	scripts/bench-verify.py
