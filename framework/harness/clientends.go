@@ -11,16 +11,24 @@ import (
 	"mesh-egress-conformance/framework/egress"
 )
 
-// release lets the clients end that none of the cases needs which are still to come. Each proxy, and each log that the kubelet
+// leaving are the clients to end before the next cases: those that none of the cases needs which are still to come. Each proxy, and each log that the kubelet
 // is asked to follow, takes inotify instances, of which the machine gives a cluster 128 (fs.inotify.max_user_instances):
 // with those of all cases and the istiods that some need besides, proxies do not start any more. Clients that have
-// endpoints stay, whose end every proxy would be told of.
-func (s *starter) release(cases []egress.Case) {
-	s.retire(unneeded(s.clients, cases), s.ending, func(err error) { s.logf("a client that nobody needs any more: %v", err) })
+// endpoints stay, whose end every proxy would be told of. Where the next cases start no client, nobody needs the room, and all
+// stay: the ends of eleven pods hold cases up that run meanwhile, by three seconds on two cores.
+func (s *starter) leaving(next, toCome []egress.Case) []string {
+	if !s.startMore(next) {
+		return nil
+	}
+	return unneeded(s.clients, toCome)
 }
 
-// startMore says whether one of the cases needs a client that was not started yet. Where none does, nobody needs the room, and
-// all stay: the ends of eleven pods hold cases up that run meanwhile, by three seconds on two cores.
+// release lets clients end.
+func (s *starter) release(names []string) {
+	s.retire(names, s.ending, func(err error) { s.logf("a client that nobody needs any more: %v", err) })
+}
+
+// startMore says whether one of the cases needs a client that was not started yet.
 func (s *starter) startMore(cases []egress.Case) bool {
 	return slices.ContainsFunc(cases, func(c egress.Case) bool {
 		return slices.ContainsFunc(c.Clients(), func(n string) bool { return !slices.Contains(laneClients, n) && !s.begun(n) })

@@ -141,11 +141,12 @@ func (e runEnvironment) Release(ctx context.Context, next, toCome []schedule.Pla
 	if !e.env.ours {
 		return // there its clients are all that a run is allowed to make, and they are few
 	}
-	if !e.starter.startMore(planned(next)) {
+	names := e.starter.leaving(planned(next), planned(toCome))
+	if len(names) == 0 {
 		return
 	}
 	e.tellVersions(ctx) // what ends cannot be asked later
-	e.starter.release(planned(toCome))
+	e.starter.release(names)
 }
 
 func (e runEnvironment) Settled(ctx context.Context) error { return e.starter.settled(ctx) }

@@ -47,7 +47,7 @@ func TestUnneeded(t *testing.T) {
 	}
 }
 
-// Clients that nobody needs any more end; whether that is worth it depends on whether others are to start.
+// Clients that nobody needs any more make room for those that are to start, and stay where there are none.
 func TestRelease(t *testing.T) {
 	cs := fake.NewClientset()
 	s := starting(t, cs, bareClient(t, cs, "control"), bareClient(t, cs, "old"), bareClient(t, cs, "now"), bareClient(t, cs, "next"))
@@ -56,14 +56,16 @@ func TestRelease(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if s.startMore([]egress.Case{probingFrom("now"), probingFrom("client")}) {
-		t.Error("somebody is to start, where cases need what runs, and what every lane has")
+	runs := []egress.Case{probingFrom("now"), probingFrom("client")}
+	toCome := append(slices.Clone(runs), probingFrom("next"))
+	if got := s.leaving(runs, toCome); got != nil {
+		t.Errorf("%v leave, where the next cases need what runs, and what every lane has", got)
 	}
-	toCome := []egress.Case{probingFrom("now"), probingFrom("next")}
-	if !s.startMore(toCome) {
-		t.Error("nobody is to start, where a case needs a client that does not run")
+	got := s.leaving(toCome, toCome)
+	if !slices.Equal(got, []string{"old"}) {
+		t.Errorf("%v leave, where a case needs a client that does not run", got)
 	}
-	s.release(toCome)
+	s.release(got)
 	if _, err := s.conn.pods.Get("old"); err == nil {
 		t.Error("it is still there, and nobody needs it")
 	}

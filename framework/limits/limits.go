@@ -32,6 +32,8 @@ type Limits struct {
 type Cluster struct {
 	// APIServer bounds the start of the API server, and of what answers only when it does.
 	APIServer time.Duration
+	// Connect bounds the wait for one connection into a sandbox, which its supervisor makes.
+	Connect time.Duration
 	// Part bounds the start of one part of an embedded cluster: etcd with an empty disk takes the longest.
 	Part time.Duration
 	// Node bounds the start of what a node of kind must have before it can be used.
@@ -135,7 +137,7 @@ func Default() Limits {
 	return Limits{
 		Slowness: 1,
 		Cluster: Cluster{
-			APIServer: 60 * time.Second, Part: 60 * time.Second, Node: 30 * time.Second, Answer: 10 * time.Second, List: 60 * time.Second, Chart: 2 * time.Minute,
+			APIServer: 60 * time.Second, Connect: 30 * time.Second, Part: 60 * time.Second, Node: 30 * time.Second, Answer: 10 * time.Second, List: 60 * time.Second, Chart: 2 * time.Minute,
 			GatewayAPI: 30 * time.Second, Death: time.Second, PodDeath: 3 * time.Second, Back: 20 * time.Second, Close: 5 * time.Minute, Bundle: 15 * time.Second,
 		},
 		Pods:    Pods{Ready: 60 * time.Second, Slow: 5 * time.Minute, Connected: 45 * time.Second, Request: 5 * time.Second},
@@ -165,7 +167,7 @@ func (l Limits) Stretched(factor int) Limits {
 // durations are all that stretches.
 func (l *Limits) durations() []*time.Duration {
 	return []*time.Duration{
-		&l.Cluster.APIServer, &l.Cluster.Part, &l.Cluster.Node, &l.Cluster.Answer, &l.Cluster.List, &l.Cluster.Chart, &l.Cluster.GatewayAPI,
+		&l.Cluster.APIServer, &l.Cluster.Connect, &l.Cluster.Part, &l.Cluster.Node, &l.Cluster.Answer, &l.Cluster.List, &l.Cluster.Chart, &l.Cluster.GatewayAPI,
 		&l.Cluster.Death, &l.Cluster.PodDeath, &l.Cluster.Back, &l.Cluster.Close, &l.Cluster.Bundle,
 		&l.Pods.Ready, &l.Pods.Slow, &l.Pods.Connected, &l.Pods.Request,
 		&l.Control.Internet, &l.Control.InternetStart, &l.Control.Renew, &l.Control.GiveUp, &l.Control.Reach, &l.Control.Enforce,

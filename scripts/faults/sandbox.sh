@@ -196,7 +196,7 @@ done
 for f in "$cache"/clusters/fault/{kubeconfig,spec.json,connections.sock,internet.sock}; do
   [[ $(stat -c '%u %a' "$f") == "0 600" ]] || die "$f: $(stat -c '%u %a' "$f")"
 done
-for s in connections internet; do
+for s in connections internet images; do
   socket=$cache/clusters/fault/$s.sock who=0 mine=0
   stranger curl -sk -m 2 --unix-socket "$socket" https://x/ || who=$?
   curl -sk -m 2 --unix-socket "$socket" https://x/ >/dev/null 2>&1 || mine=$?

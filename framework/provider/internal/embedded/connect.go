@@ -12,32 +12,22 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// connectPatience bounds how long a caller waits for a connection into the sandbox, where it says nothing itself.
-const connectPatience = 30 * time.Second
+	"mesh-egress-conformance/framework/limits"
+)
 
 // serveConnections gives everybody who connects to a listening unix socket a TCP connection to an address: its descriptor,
 // and nobody copies what goes over it. A connection stays in the network namespace that it was made in, whoever holds it,
 // which is how the API server is reached without any network link. Most of what the harness does to a cluster goes this way, so a copy
 // would cost each message two more turns of the processor.
-func serveConnections(ctx context.Context, ln *net.UnixListener, addr string) {
-	go func() {
-		for {
-			c, err := ln.AcceptUnix()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = c.Close() }()
-				_ = giveConnection(ctx, c, addr) // the caller sees that none came
-			}()
-		}
-	}()
+func serveConnections(ctx context.Context, ln net.Listener, addr string) {
+	serve(ln, func(c net.Conn) {
+		_ = giveConnection(ctx, c.(*net.UnixConn), addr) //nolint:forcetypeassert // of a unix socket; the caller sees that none came
+	})
 }
 
 func giveConnection(ctx context.Context, to *net.UnixConn, addr string) error {
-	ctx, cancel := context.WithTimeout(ctx, connectPatience)
+	ctx, cancel := context.WithTimeout(ctx, limits.Process().Cluster.Connect)
 	defer cancel()
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "tcp", addr)
@@ -62,7 +52,7 @@ func getConnection(ctx context.Context, socket string) (net.Conn, error) {
 		return nil, err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(connectPatience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(limits.Process().Cluster.Connect)); err != nil {
 		return nil, err
 	}
 	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })()

@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// serveForward joins each connection that a listener accepts with one that dial makes.
-func serveForward(ctx context.Context, ln net.Listener, dial func(context.Context) (net.Conn, error)) {
+// serve handles each connection that a listener accepts, side by side, and closes it then.
+func serve(ln net.Listener, handle func(net.Conn)) {
 	go func() {
 		for {
 			c, err := ln.Accept()
@@ -19,15 +19,22 @@ func serveForward(ctx context.Context, ln net.Listener, dial func(context.Contex
 			}
 			go func() {
 				defer c.Close()
-				up, err := dial(ctx)
-				if err != nil {
-					return
-				}
-				defer up.Close()
-				splice(c, up)
+				handle(c)
 			}()
 		}
 	}()
+}
+
+// serveForward joins each connection that a listener accepts with one that dial makes.
+func serveForward(ctx context.Context, ln net.Listener, dial func(context.Context) (net.Conn, error)) {
+	serve(ln, func(c net.Conn) {
+		up, err := dial(ctx)
+		if err != nil {
+			return
+		}
+		defer up.Close()
+		splice(c, up)
+	})
 }
 
 // splice copies both ways and passes half-closes on.

@@ -160,7 +160,7 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 	if err != nil {
 		return fmt.Errorf("offer the API server: %w", err)
 	}
-	serveConnections(ctx, api.(*net.UnixListener), "127.0.0.1:"+strconv.Itoa(apiPort)) //nolint:forcetypeassert // see sandboxFiles
+	serveConnections(ctx, api, "127.0.0.1:"+strconv.Itoa(apiPort))
 	ev.send("step", "internet")
 	if err := waitFor(ctx, died, "kube-apiserver", dialable(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(apiPort))); err != nil {
 		return err
