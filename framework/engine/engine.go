@@ -405,22 +405,37 @@ func (r *run) probe(ctx context.Context, ph egress.Phase, acknowledged bool) err
 	}
 	var wg sync.WaitGroup
 	turns, controls := turns{}, controls{turns: turns{}}
+	tries := map[string][]*try{} // by client
 	for i, p := range r.c.Probes {
 		for _, text := range []*string{&p.URL, &p.Connect, &p.Command} {
 			*text = r.e.Expand(*text)
 		}
 		t := &try{probe: p, index: i, phase: ph}
 		r.tries = append(r.tries, t)
-		turn := turns.of(p.From)
-		wg.Go(func() {
-			defer turn()()
-			r.attempts(ctx, t, patience)
-		})
+		tries[p.From] = append(tries[p.From], t)
 		control := controls.of(ctx, r, t)
 		wg.Go(func() {
 			t.control = control()
 			t.lost.Store(t.unconnected())
 		})
+	}
+	for client, all := range tries {
+		turn := turns.of(client)
+		for _, share := range r.shares(all) {
+			wg.Go(func() {
+				if len(share) > 1 {
+					end := turn()
+					r.first(ctx, share)
+					end()
+				}
+				for _, t := range share {
+					wg.Go(func() {
+						defer turn()()
+						r.attempts(ctx, t, patience)
+					})
+				}
+			})
+		}
 	}
 	var errs error
 	for _, name := range r.c.Unchanged {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/probe"
@@ -59,24 +60,10 @@ func joinWhy(a, b string) string {
 	return a + "; " + b
 }
 
-// collect makes sure that both logs are complete up to now, and reads the destination's. What is wrong with one client's is
-// the business of its probes.
+// collect makes sure that both logs are complete up to now, and reads the destination's.
 func (r *run) collect(ctx context.Context) ([]egress.Arrival, error) {
-	for _, name := range r.c.Clients() {
-		info, err := r.e.Clients.Describe(name)
-		if err != nil {
-			return nil, err
-		}
-		if !info.Captured {
-			continue
-		}
-		if err := r.complete(ctx, name, info); err != nil {
-			for _, t := range r.tries {
-				if t.probe.From == name || t.probe.Carrier(t.phase) == name {
-					t.err = errors.Join(t.err, err)
-				}
-			}
-		}
+	if err := r.completeAll(ctx); err != nil {
+		return nil, err
 	}
 	var err error
 	if r.gateways, err = r.e.Mesh.Gateways(ctx); err != nil {
@@ -84,6 +71,35 @@ func (r *run) collect(ctx context.Context) ([]egress.Arrival, error) {
 	}
 	log, _, err := r.e.arrivals(ctx, r.since)
 	return log, err
+}
+
+// completeAll makes sure that the access logs of all clients have everything up to now. What is wrong with one client's is the
+// business of its probes.
+func (r *run) completeAll(ctx context.Context) error {
+	names := r.c.Clients()
+	infos := make([]ClientInfo, len(names))
+	for i, name := range names {
+		var err error
+		if infos[i], err = r.e.Clients.Describe(name); err != nil {
+			return err
+		}
+	}
+	errs := make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		if infos[i].Captured {
+			wg.Go(func() { errs[i] = r.complete(ctx, name, infos[i]) })
+		}
+	}
+	wg.Wait()
+	for i, name := range names {
+		for _, t := range r.tries {
+			if errs[i] != nil && (t.probe.From == name || t.probe.Carrier(t.phase) == name) {
+				t.err = errors.Join(t.err, errs[i])
+			}
+		}
+	}
+	return nil
 }
 
 // complete makes sure that a client's access log has everything up to now.

@@ -10,7 +10,7 @@ import (
 // Observe makes one probe now, changes nothing, and returns it with all witnesses. Any outcome is
 // accepted.
 func (e *Engine) Observe(ctx context.Context, p egress.Probe) egress.ProbeResult {
-	return e.observe(ctx, egress.Case{Name: "probe", Curl: true, Probes: []egress.Probe{p}}, anything)[0]
+	return e.observe(ctx, egress.Case{Name: "probe", Curl: true, Probes: []egress.Probe{p}}, anything)()[0]
 }
 
 // passing are failures that a busy machine has for a moment, whatever the mesh does: a name that is not resolved in time,
@@ -21,6 +21,11 @@ const passing = egress.TMO | egress.REF | egress.DNSX | egress.Stall
 // outcome is accepted that is not passing: one that may be is given time to pass, and is not called proven to be the mesh's
 // where it stays. Attempts of which curl need not be asked are made by the agents.
 func (e *Engine) Examine(ctx context.Context, probes []egress.Probe) []egress.ProbeResult {
+	return e.Ask(ctx, probes)()
+}
+
+// Ask is Examine up to the verdicts, which the returned function makes, as that of Begin does. What stood must stand until then.
+func (e *Engine) Ask(ctx context.Context, probes []egress.Probe) (judge func() []egress.ProbeResult) {
 	want := anything &^ passing
 	if e.blind() { // the lack of a line is no proof of a way around the sidecar
 		want &^= egress.Direct
@@ -28,7 +33,7 @@ func (e *Engine) Examine(ctx context.Context, probes []egress.Probe) []egress.Pr
 	return e.observe(ctx, egress.Case{Name: "probes", Probes: probes}, want)
 }
 
-func (e *Engine) observe(ctx context.Context, c egress.Case, want egress.Outcome) []egress.ProbeResult {
+func (e *Engine) observe(ctx context.Context, c egress.Case, want egress.Outcome) (judge func() []egress.ProbeResult) {
 	e.defaults()
 	c.Probes = slices.Clone(c.Probes)
 	for i := range c.Probes {
@@ -40,19 +45,21 @@ func (e *Engine) observe(ctx context.Context, c egress.Case, want egress.Outcome
 			c.Probes[i].Wants = egress.Wants{want, want, want, want}
 		}
 	}
-	res := egress.Result{Phases: []egress.PhaseResult{{Phase: egress.Before}}}
 	r := e.newRun(c)
 	err := r.begin(ctx)
 	if err == nil {
 		err = r.probe(ctx, egress.Before, true)
 	}
-	r.judge(ctx, &res, err)
-	if got := res.Phases[0].Probes; len(got) == len(c.Probes) && len(got) > 0 {
-		return got
+	return func() []egress.ProbeResult {
+		res := egress.Result{Phases: []egress.PhaseResult{{Phase: egress.Before}}}
+		r.judge(ctx, &res, err)
+		if got := res.Phases[0].Probes; len(got) == len(c.Probes) && len(got) > 0 {
+			return got
+		}
+		out := make([]egress.ProbeResult, len(c.Probes)) // nothing was heard of any
+		for i, p := range c.Probes {
+			out[i] = egress.ProbeResult{Probe: p.String(), From: p.From, Verdict: egress.Inconclusive, Why: res.Why}
+		}
+		return out
 	}
-	out := make([]egress.ProbeResult, len(c.Probes)) // nothing was heard of any
-	for i, p := range c.Probes {
-		out[i] = egress.ProbeResult{Probe: p.String(), From: p.From, Verdict: egress.Inconclusive, Why: res.Why}
-	}
-	return out
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,13 +125,11 @@ func (r *run) attempts(ctx context.Context, t *try, patience time.Duration) {
 func (r *run) rounds(ctx context.Context, t *try, patience time.Duration) (wanted bool) {
 	start := time.Now()
 	want := t.probe.Wants[t.phase]
-	for {
-		for _, x := range r.together(ctx, t) {
-			if len(t.rounds) == 0 || !alike(t.rounds[len(t.rounds)-1], x) {
-				t.equal = 0
+	for made := t.equal == r.e.Equal; ; made = false { // with those of others, see first
+		if !made {
+			for _, x := range r.together(ctx, t) {
+				t.add(x, r.e.Equal)
 			}
-			t.rounds = append(t.rounds, x)
-			t.equal = min(t.equal+1, r.e.Equal)
 		}
 		x := t.rounds[len(t.rounds)-1]
 		stable := t.equal == r.e.Equal
@@ -151,6 +150,15 @@ func (r *run) rounds(ctx context.Context, t *try, patience time.Duration) (wante
 	}
 }
 
+// add takes a round.
+func (t *try) add(x round, equal int) {
+	if len(t.rounds) == 0 || !alike(t.rounds[len(t.rounds)-1], x) {
+		t.equal = 0
+	}
+	t.rounds = append(t.rounds, x)
+	t.equal = min(t.equal+1, equal)
+}
+
 // pause waits between two attempts.
 func pause(ctx context.Context, patience time.Duration) {
 	select {
@@ -159,12 +167,22 @@ func pause(ctx context.Context, patience time.Duration) {
 	}
 }
 
-// together makes the next attempt; where it holds a connection for a while, as many side by side as must be equal.
+// together makes the next attempts, as many as are still to be equal: side by side where each holds a connection for a while, one
+// after another otherwise, and by one request where that can be.
 func (r *run) together(ctx context.Context, t *try) []round {
-	if !t.probe.Hold.Within() {
-		return []round{r.counted(ctx, t)}
+	missing := max(1, r.e.Equal-t.equal)
+	switch {
+	case t.probe.Hold.Within():
+		return r.sideBySide(ctx, t, r.e.Equal)
+	case missing > 1 && r.batches(t):
+		return r.batch(ctx, slices.Repeat([]*try{t}, missing))
 	}
-	return r.sideBySide(ctx, t, r.e.Equal)
+	return []round{r.counted(ctx, t)}
+}
+
+// batches says whether the agent can make several attempts by one request.
+func (r *run) batches(t *try) bool {
+	return t.probe.Hold == nil && t.probe.Command == "" && !r.byCurl(t.probe) && len(t.probe.Counts[t.phase]) == 0
 }
 
 func (r *run) sideBySide(ctx context.Context, t *try, n int) []round {
@@ -272,8 +290,8 @@ func (r *run) sample(ctx context.Context, t *try) {
 		switch {
 		case t.probe.Hold.Within():
 			xs = r.sideBySide(ctx, t, min(n-t.equal, heldTogether))
-		case t.probe.Command == "" && !r.byCurl(t.probe) && len(t.probe.Counts[t.phase]) == 0:
-			xs = r.batch(ctx, t, n-t.equal)
+		case r.batches(t):
+			xs = r.batch(ctx, slices.Repeat([]*try{t}, n-t.equal))
 		default:
 			xs = []round{r.counted(ctx, t)}
 		}

@@ -26,8 +26,8 @@ import (
 // connections and cannot tell their ports, is found by its range where it is curl, and by the kernel's range and the
 // time in which it ran otherwise, see commands.go.
 const (
-	firstPort    = 11000
-	lastPort     = 30000
+	firstPort    = 2000
+	lastPort     = 32700
 	probePorts   = 2 // the second one is for when the first is taken
 	commandPorts = 4
 	// The sidecar listens on ports of its own among these (istio.io, "Ports used by Istio").
@@ -292,13 +292,15 @@ func (r *run) report(x *round, rep curlReport, p egress.Probe, from ClientInfo) 
 // batchSize is how many attempts of a probe one request to an agent has.
 const batchSize = 50
 
-// batch makes up to n attempts of a probe that the agent makes itself, by one request.
-func (r *run) batch(ctx context.Context, t *try, n int) []round {
-	info, err := r.e.Clients.Describe(t.probe.From)
+// batch makes attempts of probes of one client, which the agent makes itself, by one request, one after another: as many as there is
+// time for, see probe.Request.
+func (r *run) batch(ctx context.Context, tries []*try) []round {
+	from := tries[0].probe.From
+	info, err := r.e.Clients.Describe(from)
 	if err != nil {
 		return []round{{err: err}}
 	}
-	out := make([]round, min(n, batchSize))
+	out := make([]round, min(len(tries), batchSize))
 	// They are made one after another, so each one's spare port may be the next one's first.
 	count := len(out) + probePorts - 1
 	if err := ids.pace(ctx, info.pod(), count); err != nil {
@@ -307,13 +309,13 @@ func (r *run) batch(ctx context.Context, t *try, n int) []round {
 	ports := ids.take(info.pod(), count)
 	var q probe.Request
 	for i := range out {
-		out[i].script = r.scriptFrom(t.probe, t.probe.From, [2]int{ports[0] + i, ports[0] + i + probePorts - 1}, t)
+		out[i].script = r.scriptFrom(tries[i].probe, from, [2]int{ports[0] + i, ports[0] + i + probePorts - 1}, tries[i])
 		q.Batch = append(q.Batch, *out[i].script.Spec)
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.e.ProbeTimeout)
 	defer cancel()
 	start := time.Now()
-	exec, err := r.e.Clients.Do(ctx, t.probe.From, q)
+	exec, err := r.e.Clients.Do(ctx, from, q)
 	var reports []curlReport
 	if err == nil {
 		err = json.Unmarshal([]byte(exec.Stdout), &reports)
@@ -322,13 +324,13 @@ func (r *run) batch(ctx context.Context, t *try, n int) []round {
 		err = fmt.Errorf("%d reports of %d attempts", len(reports), len(out))
 	}
 	if err != nil {
-		return []round{{err: fmt.Errorf("make %d attempts from client %q: %w", len(out), t.probe.From, err)}}
+		return []round{{err: fmt.Errorf("make %d attempts from client %q: %w", len(out), from, err)}}
 	}
 	took := time.Since(start) / time.Duration(len(reports))
 	for i, rep := range reports {
 		out[i].exec = Execution{ExitCode: rep.ExitCode}
-		out[i].client = egress.ClientWitness{Command: t.probe.String(), ExitCode: rep.ExitCode, Took: took}
-		r.report(&out[i], rep, t.probe, info)
+		out[i].client = egress.ClientWitness{Command: tries[i].probe.String(), ExitCode: rep.ExitCode, Took: took}
+		r.report(&out[i], rep, tries[i].probe, info)
 	}
 	return out[:len(reports)]
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"mesh-egress-conformance/framework/egress"
@@ -25,6 +26,44 @@ func (t turns) of(client string) (take func() (end func())) {
 	return func() func() {
 		c <- struct{}{}
 		return func() { <-c }
+	}
+}
+
+// maxFirst bounds of how many probes one request makes the first attempts. Those of one that is slow keep the others waiting.
+const maxFirst = 8
+
+// shares are a client's tries, those together whose first attempts are made by one request: where there are more than can be under way
+// at once, a request for each would cost the processor more than the attempts.
+func (r *run) shares(tries []*try) [][]*try {
+	var out [][]*try
+	var some []*try
+	size := max(1, min(maxFirst, len(tries)/underWay))
+	for _, t := range tries {
+		if t.probe.Parallel > 0 || t.probe.Dead || !r.batches(t) {
+			out = append(out, []*try{t})
+			continue
+		}
+		if some = append(some, t); len(some) == size {
+			out, some = append(out, some), nil
+		}
+	}
+	if len(some) > 0 {
+		out = append(out, some)
+	}
+	return out
+}
+
+// first makes the first attempts of a share. What is not made, or goes wrong, is left to each of them.
+func (r *run) first(ctx context.Context, share []*try) {
+	var each []*try
+	for _, t := range share {
+		each = append(each, slices.Repeat([]*try{t}, r.e.Equal)...)
+	}
+	for i, x := range r.batch(ctx, each) {
+		if x.err != nil {
+			return
+		}
+		each[i].add(x, r.e.Equal)
 	}
 }
 

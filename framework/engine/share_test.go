@@ -128,3 +128,90 @@ func TestExamineWithoutOneLog(t *testing.T) {
 		t.Errorf("%+v", got[1])
 	}
 }
+
+// sharing notes how many attempts each request of a client has, and makes some of them.
+type sharing struct {
+	*pool
+	mu       sync.Mutex
+	attempts []int
+	makes    func(n int) int // of n attempts; fewer than one: the agent fails
+}
+
+func (s *sharing) Do(ctx context.Context, client string, q probe.Request) (Execution, error) {
+	if n := len(q.Batch); n > 0 {
+		s.mu.Lock()
+		s.attempts = append(s.attempts, n)
+		s.mu.Unlock()
+		makes := s.makes(n)
+		if makes < 1 {
+			return Execution{}, context.DeadlineExceeded
+		}
+		q.Batch = q.Batch[:makes]
+	}
+	return s.pool.Do(ctx, client, q)
+}
+
+// Where there are many probes, one request makes the first attempts of several; what the agent did not come to is asked for anew.
+func TestFirstAttemptsAreShared(t *testing.T) {
+	all := func(n int) int { return n }
+	for name, x := range map[string]struct {
+		probes, requests int
+		makes            func(n int) int
+	}{
+		"few":                             {10, 10, all},
+		"twice as many as are under way":  {2 * underWay, underWay, all},
+		"many":                            {2 * maxFirst * underWay, 2 * underWay, all},
+		"too slow for all":                {2 * underWay, 2 * underWay, func(n int) int { return min(n, 2) }},
+		"too slow for a second attempt":   {2 * underWay, 2 * underWay, func(int) int { return 1 }},
+		"the agent fails where it has to": {2 * underWay, 3 * underWay, func(n int) int { return map[bool]int{true: n}[n <= 2] }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &sharing{pool: &pool{world: &world{open: true}, lands: always("db1.example"), control: probe.HeldOpen}, makes: x.makes}
+			probes := make([]egress.Probe, x.probes)
+			for i := range probes {
+				probes[i] = egress.Probe{From: "client", URL: "tcp://db1.example:9000"}
+			}
+			bubble(t, func(t *testing.T) {
+				e := engineOf(w.world)
+				e.Clients, e.Mesh = w, w
+				for i, r := range e.Examine(t.Context(), probes) {
+					if r.Verdict != egress.Conforms || r.Got != egress.OK || r.Rounds != 2 {
+						t.Fatalf("%d: %s %s (%s), %d attempts", i, r.Verdict, r.Got, r.Why, r.Rounds)
+					}
+				}
+			})
+			if len(w.attempts) != x.requests {
+				t.Errorf("%d requests, want %d: %v", len(w.attempts), x.requests, w.attempts)
+			}
+		})
+	}
+}
+
+// A probe that is slow by nature, or that the agent does not make by itself, keeps no other waiting.
+func TestSharesOfOne(t *testing.T) {
+	plain := egress.Probe{From: "client", URL: "tcp://db1.example:9000"}
+	r := (&Engine{}).newRun(egress.Case{})
+	for name, p := range map[string]egress.Probe{
+		"dead":                 {URL: plain.URL, Dead: true},
+		"several at once":      {URL: plain.URL, Parallel: 3},
+		"a command":            {Command: "curl httpbin.org"},
+		"curl with flags":      egress.GET("client", "http://httpbin.org/", "-v"),
+		"a connection is held": {URL: plain.URL, Hold: &egress.Hold{}},
+	} {
+		tries := []*try{{probe: p}}
+		for range 4 * underWay {
+			tries = append(tries, &try{probe: plain})
+		}
+		shares := r.shares(tries)
+		if len(shares[0]) != 1 || shares[0][0] != tries[0] || len(shares[1]) < 2 {
+			t.Errorf("%s: shares of %d and %d", name, len(shares[0]), len(shares[1]))
+		}
+		n := 0
+		for _, s := range shares {
+			n += len(s)
+		}
+		if n != len(tries) {
+			t.Errorf("%s: %d of %d tries", name, n, len(tries))
+		}
+	}
+}
