@@ -172,7 +172,7 @@ func (l *Limits) durations() []*time.Duration {
 		&l.Pods.Ready, &l.Pods.Slow, &l.Pods.Connected, &l.Pods.Request,
 		&l.Control.Internet, &l.Control.InternetStart, &l.Control.Renew, &l.Control.GiveUp, &l.Control.Reach, &l.Control.Enforce,
 		&l.Push.Gathering, &l.Push.Sent.Unheard, &l.Push.Change.EndpointEcho, &l.Push.Ask.Answer, &l.Push.Ask.Silence,
-		&l.Push.Sent.Unconcerned.Time, &l.Push.Sent.Next.Time, &l.Push.Rest.Quiet.Time, &l.Push.Rest.Computed.Time, &l.Push.Sent.Acknowledged.Time,
+		&l.Push.Sent.Unconcerned.Time, &l.Push.Sent.Next.Time, &l.Push.Rest.Quiet.Time, &l.Push.Rest.Computed.Time, &l.Push.Sent.Acknowledged.Time, &l.Push.Sent.Answered.Time,
 		&l.Push.Change.Seen.Time, &l.Push.Change.Addresses.Time, &l.Push.Rest.Becomes.Time,
 		&l.Log.Flush, &l.Log.Line, &l.Log.Attach,
 		&l.Probe.Connect, &l.Probe.Total, &l.Probe.Dead, &l.Probe.Command, &l.Probe.Phase, &l.Probe.Restore,

@@ -69,6 +69,9 @@ type Sent struct {
 	// Acknowledged bounds the wait for a push. A change that concerns no proxy causes none, which istiod's metrics
 	// tell; where they do not, equal results in a row decide alone.
 	Acknowledged Patience
+	// Answered bounds the wait for proxies that were sent the push and have neither acknowledged nor refused it, where these are waited
+	// for: they are at work on it, and may be for long where it is large and the machine busy.
+	Answered Patience
 }
 
 // Rest bounds the waits until istiod pushes nothing.
@@ -91,7 +94,7 @@ func pushLimits(debounce time.Duration) Push {
 		Debounce: debounce, Gathering: debounce * 2 / 5,
 		Ask:    Ask{Pause: pause, Relist: time.Second, Answer: 5 * time.Second, Silence: 30 * time.Second},
 		Change: Change{Seen: within(30 * time.Second), Addresses: Patience{3 * time.Second, 50}, EndpointEcho: 10 * time.Second},
-		Sent:   Sent{Soonest: debounce * 3 / 4, Unheard: debounce * 3 / 2, Unconcerned: within(3 * debounce), Next: within(2 * debounce), Acknowledged: within(15 * debounce)},
+		Sent:   Sent{Soonest: debounce * 3 / 4, Unheard: debounce * 3 / 2, Unconcerned: within(3 * debounce), Next: within(2 * debounce), Acknowledged: within(15 * debounce), Answered: within(30 * time.Second)},
 		Rest:   Rest{Quiet: within(debounce * 9 / 5), Computed: within(4 * debounce), Becomes: within(60 * time.Second)},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
@@ -21,6 +22,7 @@ type Changer struct {
 	overlay *Overlay // nil where the mesh configuration may not be changed
 	batches *batcher
 	objects Objects
+	answers atomic.Bool
 }
 
 // Objects reads objects from the API server.
@@ -38,6 +40,12 @@ func NewChanger(istiod *Istiod, overlay *Overlay, objects Objects, l limits.Push
 // AddWorkers says that so many workers more (or fewer, where it is negative) make changes side by side. A batch is
 // written as soon as each of them has joined it.
 func (c *Changer) AddWorkers(n int) { c.batches.add(n) }
+
+// AwaitAnswers lets proxies that were sent a push, and have neither acknowledged nor refused it, be waited for as long as
+// limits.Sent.Answered says: a large push takes them long on a busy machine. Without it they are waited for like those that were sent
+// none, since a proxy does not acknowledge a cluster for 15 s whose certificate is not there (Envoy's initial_fetch_timeout), and what
+// it does meanwhile may be what is to be seen.
+func (c *Changer) AwaitAnswers() { c.answers.Store(true) }
 
 // EndpointsChange notes that something has been done of which istiod hears as a change of endpoints, such as the start
 // of a pod. The mesh configuration is not changed shortly after that.

@@ -45,6 +45,8 @@ type push struct {
 	sent   map[string]int64 // per proxy, the highest sent that is not of endpoints alone
 	behind map[string]string
 	nacks  []string
+	// owing are proxies that were sent something and have neither acknowledged nor refused it.
+	owing map[string]bool
 }
 
 // newest is the counter of the last push of rules to any proxy.
@@ -64,7 +66,7 @@ func parseSync(b []byte) (push, error) {
 	if err := json.Unmarshal(b, &st); err != nil {
 		return push{}, fmt.Errorf("read istiod's syncz: %w", err)
 	}
-	p := push{sent: map[string]int64{}, behind: map[string]string{}}
+	p := push{sent: map[string]int64{}, behind: map[string]string{}, owing: map[string]bool{}}
 	for _, s := range st {
 		p.sent[s.Proxy] = 0
 		missing := map[string]bool{"Cluster": true, "Listener": true} // one that connects asks for one type after the other
@@ -79,6 +81,7 @@ func parseSync(b []byte) (push, error) {
 			}
 			if r.Sent != r.Acked {
 				p.behind[s.Proxy] = typ
+				p.owing[s.Proxy] = p.owing[s.Proxy] || r.LastError == ""
 			}
 			if r.LastError != "" {
 				p.nacks = append(p.nacks, fmt.Sprintf("%s rejected %s: %s", s.Proxy, typ, r.LastError))

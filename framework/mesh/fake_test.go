@@ -190,17 +190,21 @@ func (r *fakeReplica) syncz() []syncStatus {
 	var out []syncStatus
 	for name, p := range r.proxies {
 		last := resourceStatus{Sent: nonce(fmt.Sprint(p.sent)), Acked: nonce(fmt.Sprint(p.acked))}
-		rules := last
+		rules, listeners, endpoints := last, last, last
+		if p.refused != "" { // the listeners, and took the rest
+			rules.Acked, endpoints.Acked = rules.Sent, endpoints.Sent
+		}
 		if p.endpoints {
 			rules = resourceStatus{Sent: nonce("1"), Acked: nonce("1")}
+			listeners = rules
 		}
 		s := syncStatus{Proxy: name, Resources: map[string]resourceStatus{
-			"type.googleapis.com/envoy.config.endpoint.v3." + endpointType: last,
+			"type.googleapis.com/envoy.config.endpoint.v3." + endpointType: endpoints,
 			"type.googleapis.com/envoy.config.cluster.v3.Cluster":          rules,
 		}}
 		if !p.connecting {
-			rules.LastError = p.refused
-			s.Resources["type.googleapis.com/envoy.config.listener.v3.Listener"] = rules
+			listeners.LastError = p.refused
+			s.Resources["type.googleapis.com/envoy.config.listener.v3.Listener"] = listeners
 		}
 		out = append(out, s)
 	}

@@ -51,6 +51,8 @@ type pending struct {
 	began  time.Time
 	// computed is called, perhaps often, once the push is known to have been computed; it may be nil.
 	computed func()
+	// answers says that proxies which are at work on the push are waited for, see Changer.AwaitAnswers.
+	answers bool
 }
 
 // settle waits until istiod has seen a change and every proxy has acknowledged its push.
@@ -130,7 +132,11 @@ func (w *watch) wait(ctx context.Context) error {
 		return ctx.Err()
 	}
 	w.asked = time.Now()
-	return poll(ctx, i.pace(), i.limits.Sent.Acknowledged, func(ctx context.Context) (bool, error) {
+	patience, answers := i.limits.Sent.Acknowledged, 0
+	if w.answers {
+		patience = i.limits.Sent.Answered
+	}
+	return poll(ctx, i.pace(), patience, func(ctx context.Context) (bool, error) {
 		sent, err := i.sent(ctx)
 		if err != nil {
 			return false, err
@@ -147,7 +153,23 @@ func (w *watch) wait(ctx context.Context) error {
 			w.follow(asked, computed)
 		}
 		done, err := w.look(ctx, sent)
-		return done && (!w.split || w.still.longAgo(i.limits.Sent.Next)), err
+		done = done && (!w.split || w.still.longAgo(i.limits.Sent.Next))
+		if answers++; err == nil && !done && !w.owed() && i.limits.Sent.Acknowledged.Over(w.asked, answers) {
+			err = errPatience
+		}
+		return done, err
+	})
+}
+
+// owed says whether some proxy is at work on what it was sent.
+func (w *watch) owed() bool {
+	return slices.ContainsFunc(w.proxies, func(name string) bool {
+		for _, p := range w.last {
+			if p.owing[name] {
+				return true
+			}
+		}
+		return false
 	})
 }
 

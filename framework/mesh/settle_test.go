@@ -19,7 +19,11 @@ func TestSettle(t *testing.T) {
 	}{
 		"acknowledged":         {func(f *fakeMesh, r *fakeReplica) { f.honest(r, 0) }, true, 0},
 		"not yet acknowledged": {func(f *fakeMesh, r *fakeReplica) { f.after(100*time.Millisecond, func() { r.push("p.n") }) }, false, 0},
-		"no later push":        {func(*fakeMesh, *fakeReplica) {}, false, 0},
+		"acknowledged late, on a busy machine": {func(f *fakeMesh, r *fakeReplica) {
+			f.after(100*time.Millisecond, func() { r.push("p.n") })
+			f.after(12*time.Second, func() { r.ack() })
+		}, true, 0},
+		"no later push": {func(*fakeMesh, *fakeReplica) {}, false, 0},
 		"endpoints alone": {func(f *fakeMesh, r *fakeReplica) {
 			r.noMetrics = true
 			f.after(100*time.Millisecond, func() { r.push("p.n"); r.proxies["p.n"].endpoints = true; r.ack() })
@@ -50,11 +54,47 @@ func TestSettle(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				s, err := i.settle(t.Context(), pending{proxies: []string{"p.n"}, before: before, began: time.Now()})
+				s, err := i.settle(t.Context(), pending{proxies: []string{"p.n"}, before: before, began: time.Now(), answers: true})
 				if nobody := name == "computed for nobody"; s.Unconcerned != nobody || s.Reached != (x.acked && !nobody) {
 					t.Errorf("unconcerned: %t, reached: %t", s.Unconcerned, s.Reached)
 				}
 				if err != nil || s.Acknowledged != x.acked || len(s.Rejections) != x.nacks || (s.Note == "") != x.acked {
+					t.Errorf("%+v %v", s, err)
+				}
+			})
+		})
+	}
+}
+
+// A proxy that works on a push is waited for long; one that has refused it, or was sent none, is not.
+func TestOwed(t *testing.T) {
+	for name, x := range map[string]struct {
+		does func(*fakeMesh, *fakeReplica)
+		long bool
+	}{
+		"it does not answer": {func(f *fakeMesh, r *fakeReplica) { f.after(100*time.Millisecond, func() { r.push("p.n") }) }, true},
+		"nobody waits":       {func(f *fakeMesh, r *fakeReplica) { f.after(100*time.Millisecond, func() { r.push("p.n") }) }, false},
+		"it refuses": {func(f *fakeMesh, r *fakeReplica) {
+			f.after(100*time.Millisecond, func() { r.push("p.n"); r.proxies["p.n"].refused = "bad listener" })
+		}, false},
+		"it was sent nothing": {func(*fakeMesh, *fakeReplica) {}, false},
+		"it is another one that does not answer": {func(f *fakeMesh, r *fakeReplica) {
+			r.noMetrics, r.proxies["q.n"] = true, &fakeProxy{}
+			f.after(100*time.Millisecond, func() { r.push("q.n") })
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, r := newFakeMesh()
+				x.does(f, r)
+				i := f.istiod(t)
+				before, err := i.computed(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				s, err := i.settle(t.Context(), pending{proxies: []string{"p.n"}, before: before, began: time.Now(), answers: name != "nobody waits"})
+				sent := limits.Limits{}.OrDefault().Push.Sent
+				if err != nil || s.Acknowledged || (s.Took >= sent.Answered.Time) != x.long || !x.long && s.Took > 2*sent.Acknowledged.Time {
 					t.Errorf("%+v %v", s, err)
 				}
 			})
