@@ -132,6 +132,9 @@ func (s *asker) start(ctx context.Context, st Standing, out *Examined) error {
 			out.Unstarted[n] = err
 		}
 	}
+	if err := s.awaitCalled(ctx, st, out); err != nil {
+		return err
+	}
 	s.times.mark("stand-ins ready")
 	return nil
 }
@@ -148,29 +151,33 @@ func (s *asker) ask(ctx context.Context, c egress.Case, st Standing, decide deci
 			probes = append(probes, p)
 		}
 	}
-	results := s.engine.Examine(ctx, probes)
+	judge := s.engine.Ask(ctx, probes)
+	around := make([]why.Question, len(c.Probes))
+	errs := make([]error, len(c.Probes))
+	var objects []why.Object
+	var policy egress.Policy
+	var undecided error
+	var wg sync.WaitGroup
+	wg.Go(func() { objects, policy, undecided = decide(ctx) }) // while the witnesses are waited for
+	for i, x := range c.Probes {
+		wg.Go(func() { errs[i] = s.sidecarOf(ctx, x.From, &around[i]) })
+	}
+	results := judge()
+	s.times.mark(fmt.Sprintf("%d questions asked", len(probes)))
+	wg.Wait()
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("ask: %w", errors.Join(err, context.Cause(ctx)))
 	}
-	s.times.mark(fmt.Sprintf("%d questions asked", len(probes)))
-	objects, policy, err := decide(ctx)
-	if err != nil {
-		return err
+	if undecided != nil {
+		return undecided
 	}
 	gateways, err := s.conn.hopsOf(ctx, results)
 	if err != nil {
 		out.Notes = append(out.Notes, err.Error())
 	}
-	heard := make([]Heard, len(c.Probes))
-	errs := make([]error, len(c.Probes))
-	var wg sync.WaitGroup
 	for i, x := range c.Probes {
-		heard[i] = Heard{Results: results[i*len(st.Probes) : (i+1)*len(st.Probes)], Around: why.Question{Objects: objects, Policy: policy, Gateways: gateways}}
-		wg.Go(func() { errs[i] = s.sidecarOf(ctx, x.From, &heard[i].Around) })
-	}
-	wg.Wait()
-	for i, x := range c.Probes {
-		out.tell(x.From, heard[i], errs[i])
+		around[i].Objects, around[i].Policy, around[i].Gateways = objects, policy, gateways
+		out.tell(x.From, Heard{Results: results[i*len(st.Probes) : (i+1)*len(st.Probes)], Around: around[i]}, errs[i])
 	}
 	return ctx.Err()
 }

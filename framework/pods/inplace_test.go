@@ -128,7 +128,7 @@ func TestInPlaceUsable(t *testing.T) {
 	if !usable(at(corev1.ConditionTrue), c) || usable(at(corev1.ConditionFalse), c) {
 		t.Error("its containers decide")
 	}
-	c.StandIn.InPlace = false
+	c.StandIn = nil
 	if usable(at(corev1.ConditionTrue), c) {
 		t.Error("a pod that can become ready is waited for")
 	}

@@ -109,6 +109,12 @@ func (p *Pods) start(ctx context.Context, c egress.Client) error {
 	started.run = &runner{open: func() (stream, error) {
 		return execStream(p.cfg, p.cs, c.Namespace, pod.Name, c.Container, p.custom.command())
 	}}
+	if c.StandIn != nil && !c.StandIn.InPlace && c.Captured() && !isReady(pod) {
+		if err := p.proxyReady(ctx, c, pod, started.run.do); err != nil {
+			started.run.close()
+			return err
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.started[c.Name] = started

@@ -64,6 +64,8 @@ func asStandIn(o *fixture.Object, c egress.Client) error {
 	}
 	spec := func(path ...string) []string { return append([]string{"spec"}, path...) }
 	err := errors.Join(
+		// A native sidecar would start before it, and keep it from starting until the kubelet has asked, which it does once a second.
+		unstructured.SetNestedField(o.Object, "false", spec("template", "metadata", "annotations", egress.NativeSidecarAnnotation)...),
 		unstructured.SetNestedStringMap(o.Object, map[string]string{clientLabel: c.Name}, spec("selector", "matchLabels")...),
 		unstructured.SetNestedStringMap(o.Object, labels, spec("template", "metadata", "labels")...),
 		unstructured.SetNestedField(o.Object, account, spec("template", "spec", "serviceAccountName")...),

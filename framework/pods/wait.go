@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -19,6 +22,7 @@ import (
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
 	"mesh-egress-conformance/framework/limits"
+	"mesh-egress-conformance/framework/probe"
 )
 
 // waitReady watches the client's pod until it is ready; on failure the error says what the pod's
@@ -97,6 +101,8 @@ func usable(p *corev1.Pod, c egress.Client) bool {
 	switch {
 	case c.StandIn != nil && c.StandIn.InPlace: // it never becomes ready
 		return p.Status.PodIP != "" && has(p, corev1.ContainersReady) || isUsable(p)
+	case c.StandIn != nil: // its proxy says itself when it is ready, see proxyReady
+		return isReady(p) || runs(p)
 	case !c.Init:
 		return isReady(p) || isUsable(p)
 	}
@@ -116,14 +122,82 @@ func has(p *corev1.Pod, what corev1.PodConditionType) bool {
 // ready up to a second later.
 func isUsable(p *corev1.Pod) bool {
 	native := slices.ContainsFunc(p.Status.InitContainerStatuses, func(s corev1.ContainerStatus) bool {
-		return s.Name == "istio-proxy" && s.Started != nil && *s.Started
+		return s.Name == proxyContainer && s.Started != nil && *s.Started
 	})
-	return native && p.Status.PodIP != "" && len(p.Status.ContainerStatuses) == len(p.Spec.Containers) &&
+	return native && runs(p)
+}
+
+// runs says whether all containers of a pod run.
+func runs(p *corev1.Pod) bool {
+	return p.Status.PodIP != "" && len(p.Status.ContainerStatuses) == len(p.Spec.Containers) &&
 		!slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.State.Running == nil })
 }
 
+// AwaitReady waits until the kubelet calls a started client ready, after which Services lead to it.
+func (p *Pods) AwaitReady(ctx context.Context, name string) error {
+	c, err := p.Get(name)
+	if err != nil {
+		return err
+	}
+	_, err = waitPod(ctx, p.cs, c.Namespace, selector(c.Client)+","+p.owner.Selector(), p.limits, isReady)
+	return err
+}
+
+// proxyReady waits until the proxy beside a stand-in is ready: until it says so when it is asked what the kubelet asks it once a second, or
+// the kubelet knows it.
+func (p *Pods) proxyReady(ctx context.Context, c egress.Client, pod *corev1.Pod, do func(context.Context, probe.Request) (Output, error)) error {
+	url, err := readiness(pod)
+	if err != nil {
+		return err
+	}
+	return either(ctx, func(ctx context.Context) (bool, error) {
+		out, err := do(ctx, probe.Request{Page: &probe.Page{URL: url}})
+		return err == nil && out.ExitCode == 0, err
+	}, func(ctx context.Context) error {
+		_, err := waitPod(ctx, p.cs, c.Namespace, selector(c)+","+p.owner.Selector(), p.limits, isReady)
+		return err
+	})
+}
+
+// either waits until a proxy says that it is ready, or the kubelet knows it, or knows what is wrong.
+func either(ctx context.Context, proxy func(context.Context) (bool, error), kubelet func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	said := false
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		if said = wait.PollUntilContextCancel(ctx, proxyPoll, true, proxy) == nil; said {
+			cancel()
+		}
+	})
+	err := kubelet(ctx)
+	cancel()
+	asking.Wait()
+	if said {
+		return nil
+	}
+	return err
+}
+
+// proxyPoll is the pause between two questions to a proxy that starts.
+const proxyPoll = 20 * time.Millisecond
+
+// readiness is where a pod's proxy says whether it is ready, as its readiness probe has it.
+func readiness(pod *corev1.Pod) (string, error) {
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		if c.Name == proxyContainer && c.ReadinessProbe != nil && c.ReadinessProbe.HTTPGet != nil {
+			get := c.ReadinessProbe.HTTPGet
+			return fmt.Sprintf("http://%s%s", net.JoinHostPort("127.0.0.1", get.Port.String()), get.Path), nil
+		}
+	}
+	return "", fmt.Errorf("pod %s/%s: its proxy has no readiness probe over HTTP, as sidecars that Istio injects have", pod.Namespace, pod.Name)
+}
+
+// proxyContainer is the name of the sidecar's container.
+const proxyContainer = "istio-proxy"
+
 func hasProxy(p *corev1.Pod) bool {
-	is := func(c corev1.Container) bool { return c.Name == "istio-proxy" }
+	is := func(c corev1.Container) bool { return c.Name == proxyContainer }
 	return slices.ContainsFunc(p.Spec.Containers, is) || slices.ContainsFunc(p.Spec.InitContainers, is)
 }
 
