@@ -65,7 +65,13 @@ func TestRelease(t *testing.T) {
 	if !slices.Equal(got, []string{"old"}) {
 		t.Errorf("%v leave, where a case needs a client that does not run", got)
 	}
-	s.release(got)
+	s.retire(got, func(name string) (func(context.Context) error, error) {
+		_, err := s.ending(name) // which needs an API server to go on
+		return func(context.Context) error { return nil }, err
+	}, func(err error) { t.Error(err) })
+	if err := s.released(t.Context()); err != nil || s.begun("old") {
+		t.Errorf("it has ended, and can be started anew: %v", err)
+	}
 	if _, err := s.conn.pods.Get("old"); err == nil {
 		t.Error("it is still there, and nobody needs it")
 	}
