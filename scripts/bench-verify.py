@@ -45,6 +45,11 @@ spec:
   template:
     metadata: {{labels: {{app: app-{i}}}}}
     spec: {{containers: [{{name: app, image: "registry.example/app-{i}:1"}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: app-{i}, namespace: team-{ns}}}
+spec: {{selector: {{app: app-{i}}}, ports: [{{name: http, port: 8080}}]}}
 """
 
 
