@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"time"
 
@@ -115,6 +116,21 @@ type Loader interface {
 type Bare interface {
 	// APIServer is that process's command line.
 	APIServer() []string
+}
+
+// PodDialer makes connections from inside pods.
+type PodDialer interface {
+	// DialPod connects to a port of a pod's loopback address, from inside that pod, as a port-forward does, and without the API server
+	// on the way.
+	DialPod(ctx context.Context, namespace, pod string, port int) (net.Conn, error)
+}
+
+// Inside returns what connects from inside a cluster's pods; nil where only the API server leads there.
+func Inside(c Cluster) PodDialer {
+	if i, ok := c.(interface{ Inside() PodDialer }); ok {
+		return i.Inside()
+	}
+	return nil
 }
 
 // Guarded is a Cluster that refuses pods which could reach more of its machine than their own network.

@@ -23,6 +23,7 @@ type connection struct {
 	pods  *pods.Pods
 	logs  *mesh.AccessLogs
 	pages *mesh.AdminPages // of proxies
+	way   mesh.Way         // to what istiod and proxies tell local callers
 	// followed are the gateways of the cluster, whoever made them; nil until they are looked for, before the first case.
 	followed *mesh.Gateways
 }

@@ -19,7 +19,7 @@ type istiods struct {
 // connectIstiods connects to the default istiod. own has installed the Istio of somebody else's cluster; it is nil where that is
 // theirs, and where the cluster is the harness's.
 func connectIstiods(ctx context.Context, s *site, own *mesh.Installer) (*istiods, error) {
-	first, err := mesh.ConnectIstiod(ctx, s.env.cluster.RESTConfig(), s.conn.cs, s.env.revision, s.opts.Limits.Push)
+	first, err := mesh.ConnectIstiod(ctx, s.conn.way, s.env.revision, s.opts.Limits.Push)
 	if err != nil {
 		first.Close() // some of its pods may have answered
 		return nil, err

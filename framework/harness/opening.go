@@ -163,7 +163,8 @@ func (s *opening) connect() error {
 		makes = fix.As(owner)
 	}
 	p := pods.New(pods.Options{Custom: s.env.custom, Config: cfg, Clientset: cs, Fixtures: makes, Istioctl: s.env.cluster.Program("istioctl"), Kubeconfig: s.env.cluster.Kubeconfig(), Owner: owner, Limits: s.opts.Limits.Pods})
-	s.conn = &connection{cs: cs, fix: fix, pods: p, logs: mesh.NewAccessLogs(cs, caller(p, s.opts.Limits.Pods.Request), s.opts.Limits.Log), pages: mesh.NewAdminPages(cfg, cs)}
+	way := mesh.Way{Config: cfg, Clientset: cs, Inside: cluster.Inside(s.env.cluster)}
+	s.conn = &connection{cs: cs, way: way, fix: fix, pods: p, logs: mesh.NewAccessLogs(cs, caller(p, s.opts.Limits.Pods.Request), s.opts.Limits.Log), pages: mesh.NewAdminPages(way)}
 	s.starter.use(s.conn)
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/fixture"
@@ -20,7 +19,7 @@ import (
 // revisions are the istiods beside the default one that the session has installed. Each is a set of objects like any
 // other that a run makes: noted in its journal before they are made, and removed one and all.
 type revisions struct {
-	config   *rest.Config
+	way      mesh.Way
 	cs       kubernetes.Interface
 	fixtures *fixture.Client
 	limits   limits.Limits
@@ -46,7 +45,7 @@ type revision struct {
 // connectIstiods.
 func newRevisions(s *site, overlay *mesh.Overlay, changer *mesh.Changer, own *mesh.Installer) *revisions {
 	return &revisions{
-		config: s.env.cluster.RESTConfig(), cs: s.conn.cs, fixtures: s.conn.fix, limits: s.opts.Limits, installer: s.revisionInstaller(own),
+		way: s.conn.way, cs: s.conn.cs, fixtures: s.conn.fix, limits: s.opts.Limits, installer: s.revisionInstaller(own),
 		keep: s.configStore, overlay: overlay, changer: changer, installed: map[string]*revision{},
 	}
 }
@@ -111,7 +110,7 @@ func (r *revisions) install(ctx context.Context, v egress.Revision) error {
 	if err := mesh.AwaitRevision(ctx, r.cs, v.Name, r.limits.Pods.Slow); err != nil {
 		return err
 	}
-	istiod, err := mesh.ConnectIstiod(ctx, r.config, r.cs, v.Name, r.limits.Push)
+	istiod, err := mesh.ConnectIstiod(ctx, r.way, v.Name, r.limits.Push)
 	if err != nil {
 		return err
 	}

@@ -9,20 +9,14 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-
-	"mesh-egress-conformance/framework/kube"
 )
 
 // proxyAdminPort is where Envoy's administration interface listens, on its pod's own loopback address.
 const proxyAdminPort = 15000
 
-// AdminPages asks proxies of pods in which no program of ours runs, through port-forwards that stay open.
+// AdminPages asks proxies of pods in which no program of ours runs, by a way that stays open.
 type AdminPages struct {
-	cfg  *rest.Config
-	cs   kubernetes.Interface
+	way  Way
 	http *http.Client
 
 	mu     sync.Mutex
@@ -32,7 +26,7 @@ type AdminPages struct {
 
 type podKey struct{ namespace, pod string }
 
-// forwarded is one pod's port-forward, which is made once.
+// forwarded is the way to one pod, which is opened once.
 type forwarded struct {
 	once sync.Once
 	url  string
@@ -41,8 +35,8 @@ type forwarded struct {
 }
 
 // NewAdminPages opens nothing yet.
-func NewAdminPages(cfg *rest.Config, cs kubernetes.Interface) *AdminPages {
-	return &AdminPages{cfg: cfg, cs: cs, http: &http.Client{Transport: &http.Transport{DisableCompression: true}}, open: map[podKey]*forwarded{}}
+func NewAdminPages(w Way) *AdminPages {
+	return &AdminPages{way: w, http: &http.Client{Transport: &http.Transport{DisableCompression: true, DialContext: w.dial}}, open: map[podKey]*forwarded{}}
 }
 
 // Page fetches the lines of a page that match a regular expression.
@@ -75,10 +69,7 @@ func (a *AdminPages) forward(ctx context.Context, key podKey) (*forwarded, error
 		return nil, errors.New("the session is over")
 	}
 	f.once.Do(func() {
-		var port int
-		if port, f.stop, f.err = kube.Forward(ctx, a.cfg, a.cs, key.namespace, key.pod, proxyAdminPort); f.err == nil {
-			f.url = fmt.Sprintf("http://127.0.0.1:%d", port)
-		}
+		f.url, f.stop, f.err = a.way.open(ctx, key.namespace, key.pod, proxyAdminPort)
 	})
 	if f.err != nil {
 		a.forget(key, f)

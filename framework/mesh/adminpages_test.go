@@ -35,7 +35,7 @@ func TestFetchLines(t *testing.T) {
 
 // A pod that cannot be reached is asked anew the next time, and nothing is opened after the end.
 func TestAdminPagesForget(t *testing.T) {
-	a := NewAdminPages(&rest.Config{Host: "http://127.0.0.1:1"}, nobody(t))
+	a := NewAdminPages(Way{Config: &rest.Config{Host: "http://127.0.0.1:1"}, Clientset: nobody(t)})
 	for range 2 {
 		if _, err := a.Page(t.Context(), "ns", "pod", "/clusters", ""); err == nil || !strings.Contains(err.Error(), "ask the proxy of ns/pod for /clusters") {
 			t.Error(err)

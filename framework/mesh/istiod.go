@@ -14,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/limits"
@@ -41,10 +40,10 @@ type Istiod struct {
 }
 
 // ConnectIstiod connects to every ready pod of a revision of istiod. ctx bounds the connecting alone.
-func ConnectIstiod(ctx context.Context, cfg *rest.Config, cs kubernetes.Interface, revision string, l limits.Push) (*Istiod, error) {
-	i := newIstiod(l, func(ctx context.Context) ([]string, error) { return readyIstiod(ctx, cs, revision) }, nil)
+func ConnectIstiod(ctx context.Context, w Way, revision string, l limits.Push) (*Istiod, error) {
+	i := newIstiod(l, func(ctx context.Context) ([]string, error) { return readyIstiod(ctx, w.Clientset, revision) }, nil)
 	i.dial = func(ctx context.Context, pod string) (*replica, error) {
-		return dialReplica(ctx, cfg, cs, pod, l, func() { i.connections.Add(1) })
+		return dialReplica(ctx, w, pod, l, func() { i.connections.Add(1) })
 	}
 	_, err := i.connected(ctx)
 	return i, err

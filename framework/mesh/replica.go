@@ -7,10 +7,6 @@ import (
 	"net"
 	"net/http"
 
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-
-	"mesh-egress-conformance/framework/kube"
 	"mesh-egress-conformance/framework/limits"
 )
 
@@ -21,7 +17,7 @@ const (
 )
 
 // replica is one pod of istiod. Its debug endpoints answer only local callers, so questions go through a port-forward,
-// which arrives as one.
+// which arrives as one, or through a connection from inside the pod, which is one.
 type replica struct {
 	stop func()
 
@@ -39,9 +35,9 @@ type unreachable struct{ error }
 
 func (u unreachable) Unwrap() error { return u.error }
 
-// dialReplica opens port-forwards to a pod of istiod. connected is called before every connection through them.
-func dialReplica(ctx context.Context, cfg *rest.Config, cs kubernetes.Interface, pod string, l limits.Push, connected func()) (*replica, error) {
-	port, stop, err := kube.Forward(ctx, cfg, cs, SystemNamespace, pod, istiodDebugPort)
+// dialReplica opens a way to a pod of istiod. connected is called before every connection that goes it.
+func dialReplica(ctx context.Context, w Way, pod string, l limits.Push, connected func()) (*replica, error) {
+	debug, stop, err := w.open(ctx, SystemNamespace, pod, istiodDebugPort)
 	if err != nil {
 		return nil, err
 	}
@@ -49,18 +45,14 @@ func dialReplica(ctx context.Context, cfg *rest.Config, cs kubernetes.Interface,
 	t.Proxy, t.DisableCompression, t.MaxIdleConnsPerHost = nil, true, 8 // istiod would compress its metrics, at a cost
 	t.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		connected()
-		return new(net.Dialer).DialContext(ctx, network, addr)
+		return w.dial(ctx, network, addr)
 	}
-	debug, metrics := fmt.Sprintf("http://127.0.0.1:%d", port), ""
 	// Without its metrics an answer takes longer where a change concerns no proxy, and that is all.
-	if port, stopMetrics, err := kube.Forward(ctx, cfg, cs, SystemNamespace, pod, istiodMetricsPort); err == nil {
-		metrics = fmt.Sprintf("http://127.0.0.1:%d", port)
-		stopDebug := stop
-		stop = func() { stopDebug(); stopMetrics() }
+	metrics, stopMetrics, err := w.open(ctx, SystemNamespace, pod, istiodMetricsPort)
+	if err != nil {
+		metrics, stopMetrics = "", func() {}
 	}
-	closes := stop
-	stop = func() { t.CloseIdleConnections(); closes() }
-	return newReplica(debug, metrics, &http.Client{Timeout: l.Ask.Answer, Transport: t}, l, stop), nil
+	return newReplica(debug, metrics, &http.Client{Timeout: l.Ask.Answer, Transport: t}, l, func() { t.CloseIdleConnections(); stop(); stopMetrics() }), nil
 }
 
 // newReplica asks a replica at the URLs of its debug endpoints and of its metrics; "" where there are none.

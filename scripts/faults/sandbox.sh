@@ -188,15 +188,15 @@ echo "ok  the API server answers nobody without a certificate"
 
 stranger() { setpriv --reuid 65534 --regid 65534 --clear-groups "$@" >/dev/null 2>&1; }
 stranger true || die "setpriv does not work here"
-for f in "$cache"/clusters/fault/{kubeconfig,spec.json,cause,connections.sock,internet.sock,logs/*,containerd/*}; do
+for f in "$cache"/clusters/fault/{kubeconfig,spec.json,cause,connections.sock,pods.sock,internet.sock,logs/*,containerd/*}; do
   [[ -e $f ]] || die "$f is missing"
   stranger test -r "$f" && die "a local user can read $f"
 done
 [[ $(stat -c '%u %a' "$cache/clusters/fault") == "0 700" ]] || die "the cluster's folder is open to others"
-for f in "$cache"/clusters/fault/{kubeconfig,spec.json,connections.sock,internet.sock}; do
+for f in "$cache"/clusters/fault/{kubeconfig,spec.json,connections.sock,pods.sock,internet.sock}; do
   [[ $(stat -c '%u %a' "$f") == "0 600" ]] || die "$f: $(stat -c '%u %a' "$f")"
 done
-for s in connections internet images; do
+for s in connections pods internet images; do
   socket=$cache/clusters/fault/$s.sock who=0 mine=0
   stranger curl -sk -m 2 --unix-socket "$socket" https://x/ || who=$?
   curl -sk -m 2 --unix-socket "$socket" https://x/ >/dev/null 2>&1 || mine=$?

@@ -43,7 +43,7 @@ func (c *embeddedCluster) load() error {
 	cfg.QPS = -1 // the API server has its own limits, and nobody else to serve
 	socket := c.spec.apiSocket()
 	cfg.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		conn, err := getConnection(ctx, socket)
+		conn, err := getConnection(ctx, socket, nil)
 		if err != nil {
 			if cause := c.Failure(); cause != nil {
 				return nil, cause
@@ -61,6 +61,14 @@ func (c *embeddedCluster) load() error {
 func (c *embeddedCluster) Name() string             { return c.spec.Name }
 func (c *embeddedCluster) RESTConfig() *rest.Config { return rest.CopyConfig(c.config) }
 func (c *embeddedCluster) Kubeconfig() string       { return c.spec.kubeconfig() }
+
+// Inside is what cluster.Inside returns; one that an older build has made has none.
+func (c *embeddedCluster) Inside() cluster.PodDialer {
+	if _, err := os.Stat(c.spec.podsSocket()); err != nil {
+		return nil
+	}
+	return podDialer{c.spec.podsSocket()}
+}
 
 func (c *embeddedCluster) Facts() cluster.Facts {
 	f := c.spec.Facts

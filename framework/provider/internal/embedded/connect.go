@@ -44,8 +44,8 @@ func giveConnection(ctx context.Context, to *net.UnixConn, addr string) error {
 	return errors.Join(err, sent)
 }
 
-// getConnection asks the other end of a unix socket for a connection, see serveConnections.
-func getConnection(ctx context.Context, socket string) (net.Conn, error) {
+// getConnection asks the other end of a unix socket for a connection, see serveConnections. which says what for, where it must be said.
+func getConnection(ctx context.Context, socket string, which []byte) (net.Conn, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "unix", socket)
 	if err != nil {
@@ -56,19 +56,26 @@ func getConnection(ctx context.Context, socket string) (net.Conn, error) {
 		return nil, err
 	}
 	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })()
-	got, err := receiveConnection(c.(*net.UnixConn)) //nolint:forcetypeassert // it dialed a unix socket
+	if len(which) > 0 { // else the other end may have given it already, and gone
+		_, err = c.Write(which)
+	}
+	var got net.Conn
+	if err == nil {
+		got, err = receiveConnection(c.(*net.UnixConn)) //nolint:forcetypeassert // it dialed a unix socket
+	}
 	if err != nil {
 		return nil, fmt.Errorf("get a connection into the sandbox through %s: %w", socket, errors.Join(err, ctx.Err()))
 	}
 	return got, nil
 }
 
-// receiveConnection takes one descriptor, which must be a TCP connection, and closes whatever else comes.
+// receiveConnection takes one descriptor, which must be a TCP connection, and closes whatever else comes. Where none can be given, the
+// other end says nothing, or why.
 func receiveConnection(c *net.UnixConn) (net.Conn, error) {
 	rights := make([]byte, unix.CmsgSpace(4))
 	_, n, _, _, err := c.ReadMsgUnix(make([]byte, 1), rights)
 	if errors.Is(err, io.EOF) {
-		return nil, errors.New("the API server takes none")
+		return nil, errors.New("nobody there takes any")
 	}
 	if err != nil {
 		return nil, err
@@ -86,6 +93,13 @@ func receiveConnection(c *net.UnixConn) (net.Conn, error) {
 		}
 		for _, fd := range fds {
 			files = append(files, os.NewFile(uintptr(fd), "connection"))
+		}
+	}
+	if len(files) == 0 {
+		const longest = 1000
+		why, err := io.ReadAll(io.LimitReader(c, longest))
+		if err == nil && len(why) > 0 {
+			return nil, errors.New(string(why))
 		}
 	}
 	if len(files) != 1 {

@@ -39,6 +39,7 @@ const (
 	fdAPI        // the listening socket that gives connections to the API server
 	fdInternet   // the listening socket of the internet's control
 	fdImages     // the listening socket that leads to containerd
+	fdPods       // the listening socket that gives connections from inside pods
 	fdEnd
 )
 
@@ -74,7 +75,7 @@ func sandboxFiles(s *spec) (files []*os.File, err error) {
 		}
 		files = append(files, f)
 	}
-	for _, p := range []string{s.apiSocket(), s.internetSocket(), s.imagesSocket()} {
+	for _, p := range []string{s.apiSocket(), s.internetSocket(), s.imagesSocket(), s.podsSocket()} {
 		f, err := listenUnix(p)
 		if err != nil {
 			return files, err

@@ -70,6 +70,7 @@ func (s *spec) describe() string {
 
 func (s *spec) logFile(part string) string { return filepath.Join(s.logs(), part+".log") }
 func (s *spec) apiSocket() string          { return filepath.Join(s.Dir, "connections.sock") }
+func (s *spec) podsSocket() string         { return filepath.Join(s.Dir, "pods.sock") }
 func (s *spec) internetSocket() string     { return filepath.Join(s.Dir, "internet.sock") }
 func (s *spec) imagesSocket() string       { return filepath.Join(s.Dir, "images.sock") }
 func (s *spec) kubeconfig() string         { return filepath.Join(s.Dir, "kubeconfig") }

@@ -176,6 +176,11 @@ func boot(ctx context.Context, s *spec, ps *procs, ev events, died chan error) e
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", containerdSocket)
 	})
+	pods, err := net.FileListener(os.NewFile(fdPods, "pods"))
+	if err != nil {
+		return fmt.Errorf("offer connections from inside pods: %w", err)
+	}
+	servePods(pods, cniResults)
 	for _, pt := range parts {
 		if pt.needs == "api" {
 			if err := startPart(s, ps, pt, died); err != nil {

@@ -1,0 +1,152 @@
+//go:build linux
+
+package embedded
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mesh-egress-conformance/framework/limits"
+)
+
+// cniResults is where containerd's CNI library notes what it has made for each pod (libcni's cache).
+const cniResults = "/var/lib/cni/results"
+
+// podDialer makes connections from inside the pods of a cluster, through the socket of servePods.
+type podDialer struct{ socket string }
+
+// DialPod is cluster.PodDialer's.
+func (d podDialer) DialPod(ctx context.Context, namespace, pod string, port int) (net.Conn, error) {
+	c, err := getConnection(ctx, d.socket, fmt.Appendf(nil, "%s %s %d\n", namespace, pod, port))
+	if err != nil {
+		return nil, fmt.Errorf("connect to port %d of pod %s/%s: %w", port, namespace, pod, err)
+	}
+	return c, nil
+}
+
+// servePods gives everybody who connects to a listening unix socket, and names a pod and a port, a TCP connection
+// to that port of the loopback address, made in the pod's network namespace as a port-forward does it. Nobody copies what goes over
+// it, while a port-forward leads through the API server, the kubelet and containerd: 2 ms of the processor for a question to istiod.
+func servePods(ln net.Listener, dir string) {
+	serve(ln, func(c net.Conn) {
+		to := c.(*net.UnixConn) //nolint:forcetypeassert // of a unix socket
+		fd, err := podConnection(to, dir)
+		if err != nil {
+			_, _ = to.Write(append([]byte{0}, err.Error()...)) // who asked hears of it, or has gone
+			return
+		}
+		defer func() { _ = unix.Close(fd) }()                          // what is given is a copy
+		_, _, _ = to.WriteMsgUnix([]byte{0}, unix.UnixRights(fd), nil) // as above
+	})
+}
+
+// podConnection reads which pod and port are meant, and connects.
+func podConnection(from net.Conn, dir string) (int, error) {
+	if err := from.SetReadDeadline(time.Now().Add(limits.Process().Cluster.Connect)); err != nil {
+		return -1, err
+	}
+	const longest = 1000
+	line, err := bufio.NewReader(io.LimitReader(from, longest)).ReadString('\n')
+	if err != nil {
+		return -1, fmt.Errorf("read which pod is meant: %w", err)
+	}
+	var namespace, pod string
+	var port uint16
+	if _, err := fmt.Sscanf(line, "%s %s %d\n", &namespace, &pod, &port); err != nil {
+		return -1, fmt.Errorf("%q names no pod and port: %w", line, err)
+	}
+	netns, err := podNetworks(dir, namespace, pod)
+	if err != nil {
+		return -1, err
+	}
+	type result struct {
+		fd  int
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine, and nobody else gets one in a pod
+		fd, err := connectInside(netns, port)
+		done <- result{fd, err}
+	}()
+	r := <-done
+	return r.fd, r.err
+}
+
+// podNetworks are the network namespaces that were made for a pod; one that has ended may be among them.
+func podNetworks(dir, namespace, pod string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*-eth0"))
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if errors.Is(err, fs.ErrNotExist) { // its pod has ended
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look for the pod's network: %w", err)
+		}
+		var made struct {
+			Netns string      `json:"netns"`
+			Args  [][2]string `json:"cniArgs"`
+		}
+		if json.Unmarshal(b, &made) == nil && slices.Contains(made.Args, [2]string{"K8S_POD_NAMESPACE", namespace}) && slices.Contains(made.Args, [2]string{"K8S_POD_NAME", pod}) {
+			out = append(out, made.Netns) // one that cannot be read is being written, of a pod that only begins
+		}
+	}
+	return out, nil
+}
+
+// connectInside moves the thread into the first of some network namespaces that is there, and connects to a port of its loopback address.
+func connectInside(netns []string, port uint16) (int, error) {
+	for _, n := range netns {
+		if err := enter(n); err == nil {
+			return connectLoopback(port)
+		}
+	}
+	return -1, errors.New("it has no network: it has not begun yet, or has ended")
+}
+
+func enter(netns string) error {
+	fd, err := unix.Open(netns, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	return unix.Setns(fd, unix.CLONE_NEWNET) //nolint:forbidigo // the thread is the goroutine's own and ends with it; a child for each connection would cost what it saves
+}
+
+func connectLoopback(port uint16) (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	patience := unix.NsecToTimeval(int64(limits.Process().Cluster.Connect))
+	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &patience) // bounds the connecting
+	if err == nil {
+		err = unix.Connect(fd, &unix.SockaddrInet4{Port: int(port), Addr: [4]byte{127, 0, 0, 1}})
+	}
+	if err == nil {
+		err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{})
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, fmt.Errorf("port %d: %w", port, err)
+	}
+	return fd, nil
+}

@@ -1,0 +1,108 @@
+//go:build linux
+
+package embedded
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// podNetwork is a network namespace with a listener on its loopback address, which answers with the address of who calls.
+func podNetwork(t *testing.T) (netns string, port int) {
+	t.Helper()
+	ready, end := make(chan error, 1), make(chan struct{})
+	t.Cleanup(func() { close(end) })
+	go func() {
+		runtime.LockOSThread() // the namespace is the thread's, which ends with the goroutine
+		ready <- func() error {
+			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+				return err
+			}
+			netns = fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid())
+			lo, err := netlink.LinkByName("lo")
+			if err != nil {
+				return err
+			}
+			if err := netlink.LinkSetUp(lo); err != nil {
+				return err
+			}
+			ln, err := net.Listen("tcp4", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			port = ln.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // it listens on TCP
+			serve(ln, func(c net.Conn) { _, _ = io.WriteString(c, c.RemoteAddr().String()) })
+			go func() { <-end; ln.Close() }()
+			return nil
+		}()
+		<-end
+	}()
+	if err := <-ready; err != nil {
+		t.Skipf("a network namespace needs root: %v", err)
+	}
+	return netns, port
+}
+
+// noted writes what the CNI library notes of a pod.
+func noted(t *testing.T, dir, id, namespace, pod, netns string) {
+	t.Helper()
+	b, err := json.Marshal(map[string]any{"netns": netns, "cniArgs": [][]string{{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", namespace}, {"K8S_POD_NAME", pod}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "pods-"+id+"-eth0"), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A connection from inside a pod comes from its loopback address, and from no other pod's.
+func TestDialPod(t *testing.T) {
+	one, port := podNetwork(t)
+	two, other := podNetwork(t)
+	dir := t.TempDir()
+	noted(t, dir, "a", "istio-system", "istiod-1.x", "/run/netns/gone") // its sandbox was made anew
+	noted(t, dir, "b", "istio-system", "istiod-1.x", one)
+	noted(t, dir, "c", "istio-system", "istiod-2", two)
+	noted(t, dir, "d", "elsewhere", "istiod-3", two)
+	if err := os.WriteFile(filepath.Join(dir, "pods-e-eth0"), []byte("{"), 0o600); err != nil { // which is being written
+		t.Fatal(err)
+	}
+	ln, path := listenUnixFor(t)
+	servePods(ln, dir)
+	for name, x := range map[string]struct {
+		namespace, pod string
+		port           int
+		want           string
+	}{
+		"one":                     {"istio-system", "istiod-1.x", port, ""},
+		"another":                 {"istio-system", "istiod-2", other, ""},
+		"nobody listens":          {"istio-system", "istiod-2", 1, "connection refused"},
+		"no such pod":             {"istio-system", "istiod-3", other, "it has no network"},
+		"a name that is no name":  {"istio system", "istiod-1.x", port, "names no pod and port"},
+		"a port that is none":     {"istio-system", "istiod-1.x", 70000, "names no pod and port"},
+		"more than a name can be": {"istio-system", strings.Repeat("x", 2000), port, "connect to port"},
+	} {
+		c, err := podDialer{path}.DialPod(t.Context(), x.namespace, x.pod, x.port)
+		if (err == nil) != (x.want == "") || err != nil && !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err != nil {
+			continue
+		}
+		said, err := io.ReadAll(c)
+		if err != nil || string(said) != c.LocalAddr().String() || !strings.HasPrefix(string(said), "127.0.0.1:") {
+			t.Errorf("%s: the server talks to %q, and the caller is %s (%v)", name, said, c.LocalAddr(), err)
+		}
+		c.Close()
+	}
+}
