@@ -216,3 +216,29 @@ func TestSecrets(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// What an installation of Istio has besides a team's objects is the dry mesh's own; others of such names are not.
+func TestInstalled(t *testing.T) {
+	object := func(kind, namespace, name string) string {
+		return "---\napiVersion: " + map[string]string{"Service": "v1", "Deployment": "apps/v1"}[kind] + "\nkind: " + kind + "\nmetadata: {name: " + name + ", namespace: " + namespace +
+			"}\nspec: {ports: [{port: 80}], template: {spec: {containers: [{name: a, image: b}]}}}\n"
+	}
+	for name, x := range map[string]struct {
+		namespace, name string
+		left, gateways  bool
+	}{
+		"istiod":                    {"istio-system", "istiod", true, false},
+		"istiod of a revision":      {"istio-system", "istiod-1-31", true, false},
+		"a gateway":                 {"istio-system", "istio-egressgateway", true, true},
+		"another gateway":           {"istio-system", "partner", false, false},
+		"a team's, of such a name":  {"shop", "istiod", false, false},
+		"another that begins so":    {"istio-system", "istiodash", false, false},
+		"a team's gateway's double": {"shop", "istio-egressgateway", false, false},
+	} {
+		m := modelOf(t, object("Service", x.namespace, x.name)+object("Deployment", x.namespace, x.name))
+		here := func(w Workload) bool { return w.Namespace == x.namespace && w.Name == x.name }
+		if left := len(m.Objects) == 0 && !slices.ContainsFunc(m.Workloads, here); left != x.left || m.Gateways != x.gateways || (len(m.Notices) == 2) != x.left {
+			t.Errorf("%s: %d objects, gateways %t, notices %v", name, len(m.Objects), m.Gateways, m.Notices)
+		}
+	}
+}

@@ -276,8 +276,6 @@ func (b *builder) rule(x manifest.Object) {
 		}
 	}
 	if b.installed(x) {
-		b.notice(x, x.Line, "%s is left out: the dry mesh has its own gateway of that name", x)
-		b.m.Gateways = true
 		return
 	}
 	if x.Kind() == proxyConfigKind {
@@ -325,9 +323,22 @@ func (b *builder) pointed(x manifest.Object) bool {
 // gateways that an installation of Istio usually has, and the dry mesh too.
 var installedGateways = []string{"istio-egressgateway", "istio-ingressgateway"}
 
-// installed says whether an object is a part of a gateway that the dry mesh has itself.
+// installed says whether an object is a part of what the dry mesh has itself, and leaves it out then: a gateway of the installation, or
+// istiod, of whatever revision.
 func (b *builder) installed(x manifest.Object) bool {
-	return x.Namespace() == RootNamespace && slices.Contains(installedGateways, x.Name()) && (x.Kind() == "Service" || x.Kind() == "Deployment")
+	if x.Namespace() != RootNamespace || x.Kind() != "Service" && x.Kind() != "Deployment" {
+		return false
+	}
+	switch {
+	case slices.Contains(installedGateways, x.Name()):
+		b.notice(x, x.Line, "%s is left out: the dry mesh has its own gateway of that name", x)
+		b.m.Gateways = true
+	case x.Name() == "istiod" || strings.HasPrefix(x.Name(), "istiod-"):
+		b.notice(x, x.Line, "%s is left out: the dry mesh has its own istiod", x)
+	default:
+		return false
+	}
+	return true
 }
 
 // forInstalled says whether an object is meant for such a gateway: by the labels that it selects, or by its Service's name.

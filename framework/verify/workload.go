@@ -105,8 +105,6 @@ func (b *builder) workload(x manifest.Object) {
 		b.mistake(x, x.Line, "%s has no containers", x)
 		return
 	case b.installed(x):
-		b.notice(x, x.Line, "%s is left out: the dry mesh has its own gateway of that name", x)
-		b.m.Gateways = true
 		return
 	case isGateway(w.Labels, notes, containers):
 		b.namespace(w.Namespace)
