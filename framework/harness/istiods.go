@@ -57,6 +57,11 @@ func (s *istiods) installGatewayAPI(ctx context.Context) error {
 	if err := mesh.InstallGatewayAPI(ctx, s.conn.fix, f.Module, f.Istio, s.opts.Limits.Cluster.GatewayAPI); err != nil {
 		return err
 	}
+	if s.env.ours { // a Gateway is refused whose class is not there, and istiod makes its own some time later
+		if err := mesh.AwaitGatewayClasses(ctx, s.conn.fix, s.opts.Limits.Cluster.GatewayAPI); err != nil {
+			return err
+		}
+	}
 	return s.first.Quiet(ctx)
 }
 
