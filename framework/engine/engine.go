@@ -422,19 +422,7 @@ func (r *run) probe(ctx context.Context, ph egress.Phase, acknowledged bool) err
 	for client, all := range tries {
 		turn := turns.of(client)
 		for _, share := range r.shares(all) {
-			wg.Go(func() {
-				if len(share) > 1 {
-					end := turn()
-					r.first(ctx, share)
-					end()
-				}
-				for _, t := range share {
-					wg.Go(func() {
-						defer turn()()
-						r.attempts(ctx, t, patience)
-					})
-				}
-			})
+			wg.Go(func() { r.attemptsOf(ctx, share, turn, patience) })
 		}
 	}
 	var errs error

@@ -17,14 +17,10 @@ func (e *Engine) Observe(ctx context.Context, p egress.Probe) egress.ProbeResult
 // a connection that is not made.
 const passing = egress.TMO | egress.REF | egress.DNSX | egress.Stall
 
-// Examine makes many probes of what stands, changes nothing, and returns each with all witnesses, in their order. Any
+// Ask makes many probes of what stands and changes nothing. The returned function reads the witnesses, as that of Begin does, and returns
+// each probe with them, in their order; what stood must stand until then. Any
 // outcome is accepted that is not passing: one that may be is given time to pass, and is not called proven to be the mesh's
 // where it stays. Attempts of which curl need not be asked are made by the agents.
-func (e *Engine) Examine(ctx context.Context, probes []egress.Probe) []egress.ProbeResult {
-	return e.Ask(ctx, probes)()
-}
-
-// Ask is Examine up to the verdicts, which the returned function makes, as that of Begin does. What stood must stand until then.
 func (e *Engine) Ask(ctx context.Context, probes []egress.Probe) (judge func() []egress.ProbeResult) {
 	want := anything &^ passing
 	if e.blind() { // the lack of a line is no proof of a way around the sidecar

@@ -48,7 +48,7 @@ func TestExamineBlind(t *testing.T) {
 		e := engineOf(x.w)
 		e.Internet = nil
 		bubble(t, func(t *testing.T) {
-			if r := e.Examine(t.Context(), []egress.Probe{egress.GET(x.from, "http://httpbin.org/", "-s")})[0]; r.Verdict != x.verdict || r.Got != x.got {
+			if r := e.Ask(t.Context(), []egress.Probe{egress.GET(x.from, "http://httpbin.org/", "-s")})()[0]; r.Verdict != x.verdict || r.Got != x.got {
 				t.Errorf("%s: %s %s (%s)", name, r.Got, r.Verdict, r.Why)
 			}
 		})
@@ -71,7 +71,7 @@ func TestPassing(t *testing.T) {
 			w := &busy{world: &world{}, left: x.failures, exit: 6}
 			e := engineOf(w.world)
 			e.Clients, e.Patience = w, 3*time.Second
-			if r := e.Examine(t.Context(), []egress.Probe{egress.GET("client", "http://httpbin.org/", "-s")})[0]; r.Got != x.got || r.Verdict != x.verdict {
+			if r := e.Ask(t.Context(), []egress.Probe{egress.GET("client", "http://httpbin.org/", "-s")})()[0]; r.Got != x.got || r.Verdict != x.verdict {
 				t.Errorf("%s: %s %s (%s)", name, r.Got, r.Verdict, r.Why)
 			}
 		})

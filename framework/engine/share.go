@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"mesh-egress-conformance/framework/egress"
 )
@@ -51,6 +52,23 @@ func (r *run) shares(tries []*try) [][]*try {
 		out = append(out, some)
 	}
 	return out
+}
+
+// attemptsOf makes the attempts of a share. Each that is made waits for a turn.
+func (r *run) attemptsOf(ctx context.Context, share []*try, turn func() (end func()), patience time.Duration) {
+	if len(share) > 1 {
+		end := turn()
+		r.first(ctx, share)
+		end()
+	}
+	var wg sync.WaitGroup
+	for _, t := range share {
+		wg.Go(func() {
+			defer turn()()
+			r.attempts(ctx, t, patience)
+		})
+	}
+	wg.Wait()
 }
 
 // first makes the first attempts of a share. What is not made, or goes wrong, is left to each of them.

@@ -43,7 +43,7 @@ func TestControlIsShared(t *testing.T) {
 		w := &tallying{world: &world{open: true}, made: map[string]int{}}
 		e := engineOf(w.world)
 		e.Clients = w
-		got := e.Examine(t.Context(), x.probes)
+		got := e.Ask(t.Context(), x.probes)()
 		if w.made[egress.ControlClient] != x.want || len(got) != len(x.probes) {
 			t.Errorf("%s: %d control attempts, want %d, of %d results", name, w.made[egress.ControlClient], x.want, len(got))
 		}
@@ -56,14 +56,14 @@ func TestControlIsShared(t *testing.T) {
 }
 
 // Results come in the order of the probes, each with a verdict, also where nothing can be heard.
-func TestExamine(t *testing.T) {
+func TestAsk(t *testing.T) {
 	probes := []egress.Probe{egress.GET("client", "http://httpbin.org/a", "-s"), egress.GET("client", "http://httpbin.org/b", "-s")}
-	got := engineOf(&world{}).Examine(t.Context(), probes)
+	got := engineOf(&world{}).Ask(t.Context(), probes)()
 	if len(got) != 2 || got[0].Got != egress.B502 || got[0].Probe != probes[0].String() || got[1].Probe != probes[1].String() {
 		t.Errorf("%+v", got)
 	}
 	deaf := &world{arrivalsErr: context.DeadlineExceeded}
-	for i, r := range engineOf(deaf).Examine(t.Context(), probes) {
+	for i, r := range engineOf(deaf).Ask(t.Context(), probes)() {
 		if r.Verdict != egress.Inconclusive || r.Why == "" || r.Probe != probes[i].String() {
 			t.Errorf("%+v", r)
 		}
@@ -116,11 +116,11 @@ func (d deafFor) Flush(ctx context.Context, client string) error {
 }
 
 // One client's log that is not complete leaves the others' answers as they are.
-func TestExamineWithoutOneLog(t *testing.T) {
+func TestAskWithoutOneLog(t *testing.T) {
 	w := &world{}
 	e := engineOf(w)
 	e.Mesh = deafFor{w, "client"}
-	got := e.Examine(t.Context(), []egress.Probe{egress.GET("client", "http://httpbin.org/a", "-s"), egress.GET("client2", "http://httpbin.org/b", "-s")})
+	got := e.Ask(t.Context(), []egress.Probe{egress.GET("client", "http://httpbin.org/a", "-s"), egress.GET("client2", "http://httpbin.org/b", "-s")})()
 	if got[0].Verdict != egress.Inconclusive || !strings.Contains(got[0].Why, `client "client" is not complete`) {
 		t.Errorf("%+v", got[0])
 	}
@@ -174,7 +174,7 @@ func TestFirstAttemptsAreShared(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				e := engineOf(w.world)
 				e.Clients, e.Mesh = w, w
-				for i, r := range e.Examine(t.Context(), probes) {
+				for i, r := range e.Ask(t.Context(), probes)() {
 					if r.Verdict != egress.Conforms || r.Got != egress.OK || r.Rounds != 2 {
 						t.Fatalf("%d: %s %s (%s), %d attempts", i, r.Verdict, r.Got, r.Why, r.Rounds)
 					}

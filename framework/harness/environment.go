@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"mesh-egress-conformance/framework/cluster"
 	"mesh-egress-conformance/framework/egress"
@@ -129,8 +130,13 @@ func AddGatewayAPI(ctx context.Context, c cluster.Cluster) error {
 	if err != nil {
 		return err
 	}
-	patience := limits.Process().Cluster.GatewayAPI
-	if err := mesh.InstallGatewayAPI(ctx, client, f.Module, f.Istio, patience); err != nil {
+	return installGatewayAPI(ctx, client, f, limits.Process().Cluster.GatewayAPI)
+}
+
+// installGatewayAPI makes a cluster know the Gateway API, and waits for istiod's classes where it makes them: a Gateway is refused whose
+// class is not there, and they come some time after the kinds.
+func installGatewayAPI(ctx context.Context, client *fixture.Client, f cluster.Facts, patience time.Duration) error {
+	if err := mesh.InstallGatewayAPI(ctx, client, f.Module, f.Istio, patience); err != nil || f.Foreign {
 		return err
 	}
 	return mesh.AwaitGatewayClasses(ctx, client, patience)

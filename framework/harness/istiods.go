@@ -53,14 +53,8 @@ func (s *istiods) connected(ctx context.Context, proxies ...string) error {
 
 // installGatewayAPI makes the cluster know the Gateway API.
 func (s *istiods) installGatewayAPI(ctx context.Context) error {
-	f := s.env.facts
-	if err := mesh.InstallGatewayAPI(ctx, s.conn.fix, f.Module, f.Istio, s.opts.Limits.Cluster.GatewayAPI); err != nil {
+	if err := installGatewayAPI(ctx, s.conn.fix, s.env.facts, s.opts.Limits.Cluster.GatewayAPI); err != nil {
 		return err
-	}
-	if s.env.ours { // a Gateway is refused whose class is not there, and istiod makes its own some time later
-		if err := mesh.AwaitGatewayClasses(ctx, s.conn.fix, s.opts.Limits.Cluster.GatewayAPI); err != nil {
-			return err
-		}
 	}
 	return s.first.Quiet(ctx)
 }

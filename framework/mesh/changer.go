@@ -22,7 +22,7 @@ type Changer struct {
 	overlay *Overlay // nil where the mesh configuration may not be changed
 	batches *batcher
 	objects Objects
-	answers atomic.Bool
+	patient atomic.Bool
 }
 
 // Objects reads objects from the API server.
@@ -45,7 +45,7 @@ func (c *Changer) AddWorkers(n int) { c.batches.add(n) }
 // limits.Sent.Answered says: a large push takes them long on a busy machine. Without it they are waited for like those that were sent
 // none, since a proxy does not acknowledge a cluster for 15 s whose certificate is not there (Envoy's initial_fetch_timeout), and what
 // it does meanwhile may be what is to be seen.
-func (c *Changer) AwaitAnswers() { c.answers.Store(true) }
+func (c *Changer) AwaitAnswers() { c.patient.Store(true) }
 
 // EndpointsChange notes that something has been done of which istiod hears as a change of endpoints, such as the start
 // of a pod. The mesh configuration is not changed shortly after that.

@@ -193,7 +193,7 @@ func (c *Changer) settleOn(ctx context.Context, p plane, ch change, proxies []st
 	if ch.arrived[p.revision] == nil && !e.concerns() { // labelled for another istiod
 		return Settled{Acknowledged: true, Unconcerned: true}, nil
 	}
-	s, err := p.istiod.settle(ctx, pending{proxies: proxies, all: ch.all, seen: c.seen(p, e, ch.arrived[p.revision]), before: ch.before[p.revision], began: ch.began, computed: computed, answers: c.answers.Load()})
+	s, err := p.istiod.settle(ctx, pending{proxies: proxies, all: ch.all, seen: c.seen(p, e, ch.arrived[p.revision]), before: ch.before[p.revision], began: ch.began, computed: computed, patient: c.patient.Load()})
 	if err != nil && p.revision != DefaultRevision {
 		err = fmt.Errorf("istiod of revision %s: %w", p.revision, err)
 	}

@@ -51,8 +51,8 @@ type pending struct {
 	began  time.Time
 	// computed is called, perhaps often, once the push is known to have been computed; it may be nil.
 	computed func()
-	// answers says that proxies which are at work on the push are waited for, see Changer.AwaitAnswers.
-	answers bool
+	// patient says that proxies which are at work on the push are waited for, see Changer.AwaitAnswers.
+	patient bool
 }
 
 // settle waits until istiod has seen a change and every proxy has acknowledged its push.
@@ -132,11 +132,8 @@ func (w *watch) wait(ctx context.Context) error {
 		return ctx.Err()
 	}
 	w.asked = time.Now()
-	patience, answers := i.limits.Sent.Acknowledged, 0
-	if w.answers {
-		patience = i.limits.Sent.Answered
-	}
-	return poll(ctx, i.pace(), patience, func(ctx context.Context) (bool, error) {
+	answers := 0
+	return poll(ctx, i.pace(), i.limits.Sent.Answered, func(ctx context.Context) (bool, error) {
 		sent, err := i.sent(ctx)
 		if err != nil {
 			return false, err
@@ -154,7 +151,7 @@ func (w *watch) wait(ctx context.Context) error {
 		}
 		done, err := w.look(ctx, sent)
 		done = done && (!w.split || w.still.longAgo(i.limits.Sent.Next))
-		if answers++; err == nil && !done && !w.owed() && i.limits.Sent.Acknowledged.Over(w.asked, answers) {
+		if answers++; err == nil && !done && (!w.patient || !w.owed()) && i.limits.Sent.Acknowledged.Over(w.asked, answers) {
 			err = errPatience
 		}
 		return done, err

@@ -11,6 +11,19 @@ import (
 	"mesh-egress-conformance/framework/limits"
 )
 
+// settled is what comes of a change that concerns p.n.
+func settled(t *testing.T, does func(*fakeMesh, *fakeReplica), patient bool) (Settled, error) {
+	t.Helper()
+	f, r := newFakeMesh()
+	does(f, r)
+	i := f.istiod(t)
+	before, err := i.computed(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i.settle(t.Context(), pending{proxies: []string{"p.n"}, before: before, began: time.Now(), patient: patient})
+}
+
 func TestSettle(t *testing.T) {
 	for name, x := range map[string]struct {
 		does  func(*fakeMesh, *fakeReplica)
@@ -47,14 +60,7 @@ func TestSettle(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f, r := newFakeMesh()
-				x.does(f, r)
-				i := f.istiod(t)
-				before, err := i.computed(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				s, err := i.settle(t.Context(), pending{proxies: []string{"p.n"}, before: before, began: time.Now(), answers: true})
+				s, err := settled(t, x.does, true)
 				if nobody := name == "computed for nobody"; s.Unconcerned != nobody || s.Reached != (x.acked && !nobody) {
 					t.Errorf("unconcerned: %t, reached: %t", s.Unconcerned, s.Reached)
 				}
@@ -85,14 +91,7 @@ func TestOwed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f, r := newFakeMesh()
-				x.does(f, r)
-				i := f.istiod(t)
-				before, err := i.computed(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				s, err := i.settle(t.Context(), pending{proxies: []string{"p.n"}, before: before, began: time.Now(), answers: name != "nobody waits"})
+				s, err := settled(t, x.does, name != "nobody waits")
 				sent := limits.Limits{}.OrDefault().Push.Sent
 				if err != nil || s.Acknowledged || (s.Took >= sent.Answered.Time) != x.long || !x.long && s.Took > 2*sent.Acknowledged.Time {
 					t.Errorf("%+v %v", s, err)

@@ -139,7 +139,11 @@ func (p *Pods) AwaitReady(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = waitPod(ctx, p.cs, c.Namespace, selector(c.Client)+","+p.owner.Selector(), p.limits, isReady)
+	return p.kubeletReady(ctx, c.Client)
+}
+
+func (p *Pods) kubeletReady(ctx context.Context, c egress.Client) error {
+	_, err := waitPod(ctx, p.cs, c.Namespace, selector(c)+","+p.owner.Selector(), p.limits, isReady)
 	return err
 }
 
@@ -153,10 +157,7 @@ func (p *Pods) proxyReady(ctx context.Context, c egress.Client, pod *corev1.Pod,
 	return either(ctx, func(ctx context.Context) (bool, error) {
 		out, err := do(ctx, probe.Request{Page: &probe.Page{URL: url}})
 		return err == nil && out.ExitCode == 0, err
-	}, func(ctx context.Context) error {
-		_, err := waitPod(ctx, p.cs, c.Namespace, selector(c)+","+p.owner.Selector(), p.limits, isReady)
-		return err
-	})
+	}, func(ctx context.Context) error { return p.kubeletReady(ctx, c) })
 }
 
 // either waits until a proxy says that it is ready, or the kubelet knows it, or knows what is wrong.

@@ -275,7 +275,7 @@ func (b *builder) rule(x manifest.Object) {
 			b.mistake(x, x.LineAt("spec", "externalName"), "%s is another name of %s: calls of the Service's name are not asked", x, name)
 		}
 	}
-	if b.installed(x) {
+	if b.leavesOut(x) {
 		return
 	}
 	if x.Kind() == proxyConfigKind {
@@ -323,9 +323,9 @@ func (b *builder) pointed(x manifest.Object) bool {
 // gateways that an installation of Istio usually has, and the dry mesh too.
 var installedGateways = []string{"istio-egressgateway", "istio-ingressgateway"}
 
-// installed says whether an object is a part of what the dry mesh has itself, and leaves it out then: a gateway of the installation, or
+// leavesOut leaves an object out that is a part of what the dry mesh has itself, and says whether it is one: a gateway of the installation, or
 // istiod, of whatever revision.
-func (b *builder) installed(x manifest.Object) bool {
+func (b *builder) leavesOut(x manifest.Object) bool {
 	if x.Namespace() != RootNamespace || x.Kind() != "Service" && x.Kind() != "Deployment" {
 		return false
 	}

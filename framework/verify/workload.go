@@ -104,7 +104,7 @@ func (b *builder) workload(x manifest.Object) {
 	case len(containers) == 0:
 		b.mistake(x, x.Line, "%s has no containers", x)
 		return
-	case b.installed(x):
+	case b.leavesOut(x):
 		return
 	case isGateway(w.Labels, notes, containers):
 		b.namespace(w.Namespace)
