@@ -120,9 +120,9 @@ type Bare interface {
 
 // PodDialer makes connections from inside pods.
 type PodDialer interface {
-	// DialPod connects to a port of a pod's loopback address, from inside that pod, as a port-forward does, and without the API server
-	// on the way.
-	DialPod(ctx context.Context, namespace, pod string, port int) (net.Conn, error)
+	// DialPod connects to a port of a pod's loopback address ("15000"), as a port-forward does, or to an abstract unix socket ("@name"),
+	// from inside that pod, and without the API server on the way.
+	DialPod(ctx context.Context, namespace, pod, address string) (net.Conn, error)
 }
 
 // Inside returns what connects from inside a cluster's pods; nil where only the API server leads there.

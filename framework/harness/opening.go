@@ -162,8 +162,13 @@ func (s *opening) connect() error {
 		owner = fixture.ClusterOwner
 		makes = fix.As(owner)
 	}
-	p := pods.New(pods.Options{Custom: s.env.custom, Config: cfg, Clientset: cs, Fixtures: makes, Istioctl: s.env.cluster.Program("istioctl"), Kubeconfig: s.env.cluster.Kubeconfig(), Owner: owner, Limits: s.opts.Limits.Pods})
-	way := mesh.Way{Config: cfg, Clientset: cs, Inside: cluster.Inside(s.env.cluster)}
+	inside := cluster.Inside(s.env.cluster)
+	var dial pods.Dial
+	if inside != nil {
+		dial = inside.DialPod
+	}
+	p := pods.New(pods.Options{Inside: dial, Custom: s.env.custom, Config: cfg, Clientset: cs, Fixtures: makes, Istioctl: s.env.cluster.Program("istioctl"), Kubeconfig: s.env.cluster.Kubeconfig(), Owner: owner, Limits: s.opts.Limits.Pods})
+	way := mesh.Way{Config: cfg, Clientset: cs, Inside: inside}
 	s.conn = &connection{cs: cs, way: way, fix: fix, pods: p, logs: mesh.NewAccessLogs(cs, caller(p, s.opts.Limits.Pods.Request), s.opts.Limits.Log), pages: mesh.NewAdminPages(way)}
 	s.starter.use(s.conn)
 	return nil

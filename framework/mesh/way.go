@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"strconv"
 	"strings"
 
 	"k8s.io/client-go/kubernetes"
@@ -36,11 +35,7 @@ func (w Way) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	if w.Inside == nil {
 		return new(net.Dialer).DialContext(ctx, network, addr)
 	}
-	host, text, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
-	port, err := strconv.Atoi(text)
+	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
 	}

@@ -12,8 +12,8 @@ import (
 // insiders notes which pods are dialled.
 type insiders struct{ dialled []string }
 
-func (i *insiders) DialPod(_ context.Context, namespace, pod string, port int) (net.Conn, error) {
-	i.dialled = append(i.dialled, fmt.Sprintf("%s/%s:%d", namespace, pod, port))
+func (i *insiders) DialPod(_ context.Context, namespace, pod, address string) (net.Conn, error) {
+	i.dialled = append(i.dialled, fmt.Sprintf("%s/%s:%s", namespace, pod, address))
 	return nil, errors.New("not here")
 }
 
@@ -40,7 +40,7 @@ func TestWayInside(t *testing.T) {
 			t.Errorf("%s is dialled, not %s", got, want)
 		}
 	}
-	for _, addr := range []string{"nodots:1", "a.b", "a.b:http"} {
+	for _, addr := range []string{"nodots:1", "a.b"} {
 		if _, err := w.dial(t.Context(), "tcp", addr); err == nil {
 			t.Errorf("%s is a pod", addr)
 		}

@@ -29,8 +29,8 @@ type Output struct {
 	Began, Ended time.Time
 }
 
-// agent is a probe agent that was exec'd into a container once and is sent requests through its
-// standard input: a request costs a fraction of a fresh exec, and any number may be under way.
+// agent is a probe agent that was exec'd into a container once and is sent requests through a
+// stream: a request costs a fraction of a fresh exec, and any number may be under way.
 type agent struct {
 	cancel context.CancelFunc
 	in     *io.PipeWriter
@@ -43,7 +43,7 @@ type agent struct {
 	waiting map[int64]chan probe.Response
 }
 
-// stream is an exec: it copies both ways until the program ends.
+// stream is an exec, or what an exec keeps (beside): it copies both ways until the program ends.
 type stream func(ctx context.Context, in io.Reader, out, stderr io.Writer) error
 
 // execStream runs the agent in a container.
@@ -181,7 +181,7 @@ func (a *agent) close() {
 	a.in.Close()
 	select {
 	case <-a.done:
-	case <-time.After(300 * time.Millisecond):
+	case <-time.After(2 * lastWords): // one for the agent, one for what keeps it
 	}
 	a.cancel()
 	<-a.done
@@ -239,7 +239,7 @@ type Agent struct{ run *runner }
 // Agent of a container that runs the image of the client pods.
 func (p *Pods) Agent(namespace, pod, container string) *Agent {
 	return &Agent{&runner{open: func() (stream, error) {
-		return execStream(p.cfg, p.cs, namespace, pod, container, p.custom.command())
+		return p.agentIn(namespace, pod, container)
 	}}}
 }
 

@@ -15,7 +15,7 @@ import (
 
 // here runs the agent in this process.
 func here(ctx context.Context, in io.Reader, out, _ io.Writer) error {
-	return probe.Serve(ctx, in, out)
+	return probe.Serve(ctx, in, out, "")
 }
 
 func TestAgentRunsSideBySide(t *testing.T) {

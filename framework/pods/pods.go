@@ -32,6 +32,7 @@ type Pods struct {
 	owner    fixture.Owner // whose the pods are
 	custom   *Customization
 	limits   limits.Pods
+	inside   Dial
 
 	mu      sync.Mutex
 	started map[string]*Pod
@@ -57,11 +58,12 @@ type Options struct {
 	Owner      fixture.Owner // whose label the pods carry, as everything that Fixtures makes does
 	Custom     *Customization
 	Limits     limits.Pods
+	Inside     Dial // by which agents are talked to; nil leaves the API server
 }
 
 // New returns an empty set of pods.
 func New(o Options) *Pods {
-	return &Pods{cfg: o.Config, cs: o.Clientset, fixtures: o.Fixtures, istioctl: o.Istioctl, kubecfg: o.Kubeconfig, owner: o.Owner, custom: o.Custom, limits: o.Limits, started: map[string]*Pod{}}
+	return &Pods{cfg: o.Config, cs: o.Clientset, fixtures: o.Fixtures, istioctl: o.Istioctl, kubecfg: o.Kubeconfig, owner: o.Owner, custom: o.Custom, limits: o.Limits, inside: o.Inside, started: map[string]*Pod{}}
 }
 
 // Start brings clients up side by side and waits until each is ready.
@@ -107,7 +109,7 @@ func (p *Pods) start(ctx context.Context, c egress.Client) error {
 		}
 	}
 	started.run = &runner{open: func() (stream, error) {
-		return execStream(p.cfg, p.cs, c.Namespace, pod.Name, c.Container, p.custom.command())
+		return p.agentIn(c.Namespace, pod.Name, c.Container)
 	}}
 	if c.StandIn != nil && !c.StandIn.InPlace && c.Captured() && !isReady(pod) {
 		if err := p.proxyReady(ctx, c, pod, started.run.do); err != nil {

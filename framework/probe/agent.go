@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"os/exec"
 	"sync"
 	"time"
@@ -42,7 +43,7 @@ type Response struct {
 }
 
 // Hello is the first frame that an agent writes.
-const Hello = "mesh-egress-conformance probe agent 2"
+const Hello = "mesh-egress-conformance probe agent 3"
 
 // batchTime is how long attempts of one request go on.
 const batchTime = 2 * time.Second
@@ -50,8 +51,35 @@ const batchTime = 2 * time.Second
 // outputLimit bounds what is kept of a program's output.
 const outputLimit = 1 << 20
 
-// Serve reads requests until the input ends and answers each as soon as it is done, in any order.
-func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
+// Serve reads requests until the input ends and answers each as soon as it is done, in any order. socket names an abstract unix socket
+// ("@name"), on which it serves others alike until then; "" has none. When out has the Hello, the socket is there.
+func Serve(ctx context.Context, in io.Reader, out io.Writer, socket string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	conns := &Conns{}
+	if socket != "" {
+		ln, err := net.Listen("unix", socket)
+		if err != nil {
+			return err
+		}
+		defer ln.Close()
+		go func() {
+			for {
+				c, err := ln.Accept()
+				if err != nil { // it is over
+					return
+				}
+				go func() {
+					defer c.Close()
+					_ = serve(ctx, c, c, conns) // whoever is there sees that it ended
+				}()
+			}
+		}()
+	}
+	return serve(ctx, in, out, conns)
+}
+
+func serve(ctx context.Context, in io.Reader, out io.Writer, conns *Conns) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var mu sync.Mutex
@@ -63,7 +91,6 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err := write([]byte(Hello)); err != nil {
 		return err
 	}
-	conns := &Conns{}
 	for {
 		b, err := ReadFrame(in)
 		if errors.Is(err, io.EOF) {

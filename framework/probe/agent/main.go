@@ -1,5 +1,5 @@
-// Command egressprobe runs in client pods. "egressprobe agent" serves requests on standard input;
-// with a probe.Spec in JSON as its only argument it makes one attempt and prints its report.
+// Command egressprobe runs in client pods. "egressprobe agent" serves requests on standard input, and on an
+// abstract unix socket if one is named ("@name"); with a probe.Spec in JSON as its only argument it makes one attempt and prints its report.
 package main
 
 import (
@@ -7,18 +7,20 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 
 	"mesh-egress-conformance/framework/probe"
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: egressprobe agent | egressprobe '{\"url\": \"tcp://host:port\"}'")
+	agent := len(os.Args) > 1 && os.Args[1] == "agent"
+	if len(os.Args) != 2 && !(agent && len(os.Args) == 3) {
+		fmt.Fprintln(os.Stderr, "usage: egressprobe agent [@SOCKET] | egressprobe '{\"url\": \"tcp://host:port\"}'")
 		os.Exit(2)
 	}
 	ctx := context.Background()
-	if os.Args[1] == "agent" {
-		if err := probe.Serve(ctx, os.Stdin, os.Stdout); err != nil {
+	if agent {
+		if err := probe.Serve(ctx, os.Stdin, os.Stdout, strings.Join(os.Args[2:], "")); err != nil {
 			fmt.Fprintln(os.Stderr, "egressprobe:", err)
 			os.Exit(1)
 		}

@@ -43,7 +43,7 @@ func (c *embeddedCluster) load() error {
 	cfg.QPS = -1 // the API server has its own limits, and nobody else to serve
 	socket := c.spec.apiSocket()
 	cfg.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		conn, err := getConnection(ctx, socket, nil)
+		conn, err := getConnection(ctx, socket, nil, "tcp")
 		if err != nil {
 			if cause := c.Failure(); cause != nil {
 				return nil, cause

@@ -45,7 +45,7 @@ func giveConnection(ctx context.Context, to *net.UnixConn, addr string) error {
 }
 
 // getConnection asks the other end of a unix socket for a connection, see serveConnections. which says what for, where it must be said.
-func getConnection(ctx context.Context, socket string, which []byte) (net.Conn, error) {
+func getConnection(ctx context.Context, socket string, which []byte, network string) (net.Conn, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "unix", socket)
 	if err != nil {
@@ -61,7 +61,7 @@ func getConnection(ctx context.Context, socket string, which []byte) (net.Conn, 
 	}
 	var got net.Conn
 	if err == nil {
-		got, err = receiveConnection(c.(*net.UnixConn)) //nolint:forcetypeassert // it dialed a unix socket
+		got, err = receiveConnection(c.(*net.UnixConn), network) //nolint:forcetypeassert // it dialed a unix socket
 	}
 	if err != nil {
 		return nil, fmt.Errorf("get a connection into the sandbox through %s: %w", socket, errors.Join(err, ctx.Err()))
@@ -69,9 +69,9 @@ func getConnection(ctx context.Context, socket string, which []byte) (net.Conn, 
 	return got, nil
 }
 
-// receiveConnection takes one descriptor, which must be a TCP connection, and closes whatever else comes. Where none can be given, the
-// other end says nothing, or why.
-func receiveConnection(c *net.UnixConn) (net.Conn, error) {
+// receiveConnection takes one descriptor, which must be a connection of the network ("tcp" or "unix"), and closes whatever else comes.
+// Where none can be given, the other end says nothing, or why.
+func receiveConnection(c *net.UnixConn, network string) (net.Conn, error) {
 	rights := make([]byte, unix.CmsgSpace(4))
 	_, n, _, _, err := c.ReadMsgUnix(make([]byte, 1), rights)
 	if errors.Is(err, io.EOF) {
@@ -109,9 +109,9 @@ func receiveConnection(c *net.UnixConn) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := got.(*net.TCPConn); !ok {
+	if came := got.LocalAddr().Network(); came != network {
 		got.Close()
-		return nil, fmt.Errorf("a %s connection came, and not one of TCP", got.LocalAddr().Network())
+		return nil, fmt.Errorf("a %s connection came, and not one of %s", came, network)
 	}
 	return got, nil
 }

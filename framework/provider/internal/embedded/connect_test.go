@@ -51,7 +51,7 @@ func TestConnection(t *testing.T) {
 	}()
 	ln, path := listenUnixFor(t)
 	serveConnections(t.Context(), ln, server.Addr().String())
-	c, err := getConnection(t.Context(), path, nil)
+	c, err := getConnection(t.Context(), path, nil, "tcp")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestNoConnection(t *testing.T) {
 			})
 		}
 		before := open()
-		c, err := getConnection(t.Context(), path, nil)
+		c, err := getConnection(t.Context(), path, nil, "tcp")
 		if err == nil {
 			c.Close()
 			t.Errorf("%s: a connection came", name)
@@ -134,7 +134,7 @@ func TestNoConnection(t *testing.T) {
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {
-		_, err := getConnection(ctx, path, nil)
+		_, err := getConnection(ctx, path, nil, "tcp")
 		done <- err
 	}()
 	select {

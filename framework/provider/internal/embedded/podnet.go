@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,17 +31,23 @@ const cniResults = "/var/lib/cni/results"
 type podDialer struct{ socket string }
 
 // DialPod is cluster.PodDialer's.
-func (d podDialer) DialPod(ctx context.Context, namespace, pod string, port int) (net.Conn, error) {
-	c, err := getConnection(ctx, d.socket, fmt.Appendf(nil, "%s %s %d\n", namespace, pod, port))
+func (d podDialer) DialPod(ctx context.Context, namespace, pod, address string) (net.Conn, error) {
+	network := "tcp"
+	if isAbstract(address) {
+		network = "unix"
+	}
+	c, err := getConnection(ctx, d.socket, fmt.Appendf(nil, "%s %s %s\n", namespace, pod, address), network)
 	if err != nil {
-		return nil, fmt.Errorf("connect to port %d of pod %s/%s: %w", port, namespace, pod, err)
+		return nil, fmt.Errorf("connect to %s inside pod %s/%s: %w", address, namespace, pod, err)
 	}
 	return c, nil
 }
 
-// servePods gives everybody who connects to a listening unix socket, and names a pod and a port, a TCP connection
-// to that port of the loopback address, made in the pod's network namespace as a port-forward does it. Nobody copies what goes over
-// it, while a port-forward leads through the API server, the kubelet and containerd: 2 ms of the processor for a question to istiod.
+func isAbstract(address string) bool { return strings.HasPrefix(address, "@") }
+
+// servePods gives everybody who connects to a listening unix socket, and names a pod and a port or an abstract socket, a connection
+// to that, made in the pod's network namespace as a port-forward does it. Nobody copies what goes over
+// it, while a port-forward or an exec leads through the API server, the kubelet and containerd: 2 ms of the processor for a question.
 func servePods(ln net.Listener, dir string) {
 	serve(ln, func(c net.Conn) {
 		to := c.(*net.UnixConn) //nolint:forcetypeassert // of a unix socket
@@ -53,7 +61,7 @@ func servePods(ln net.Listener, dir string) {
 	})
 }
 
-// podConnection reads which pod and port are meant, and connects.
+// podConnection reads which pod and address are meant, and connects.
 func podConnection(from net.Conn, dir string) (int, error) {
 	if err := from.SetReadDeadline(time.Now().Add(limits.Process().Cluster.Connect)); err != nil {
 		return -1, err
@@ -63,10 +71,13 @@ func podConnection(from net.Conn, dir string) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("read which pod is meant: %w", err)
 	}
-	var namespace, pod string
-	var port uint16
-	if _, err := fmt.Sscanf(line, "%s %s %d\n", &namespace, &pod, &port); err != nil {
-		return -1, fmt.Errorf("%q names no pod and port: %w", line, err)
+	var namespace, pod, address string
+	if _, err := fmt.Sscanf(line, "%s %s %s\n", &namespace, &pod, &address); err != nil {
+		return -1, fmt.Errorf("%q names no pod and address: %w", line, err)
+	}
+	to, err := insideAddress(address)
+	if err != nil {
+		return -1, err
 	}
 	netns, err := podNetworks(dir, namespace, pod)
 	if err != nil {
@@ -79,7 +90,7 @@ func podConnection(from net.Conn, dir string) (int, error) {
 	done := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine, and nobody else gets one in a pod
-		fd, err := connectInside(netns, port)
+		fd, err := connectInside(netns, to)
 		done <- result{fd, err}
 	}()
 	r := <-done
@@ -112,11 +123,23 @@ func podNetworks(dir, namespace, pod string) ([]string, error) {
 	return out, nil
 }
 
-// connectInside moves the thread into the first of some network namespaces that is there, and connects to a port of its loopback address.
-func connectInside(netns []string, port uint16) (int, error) {
+// insideAddress reads a port of the loopback address, or the name of an abstract unix socket.
+func insideAddress(text string) (unix.Sockaddr, error) {
+	if isAbstract(text) {
+		return &unix.SockaddrUnix{Name: text}, nil // which nothing but processes of its network namespace can listen on
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("%q is neither a port nor an abstract socket: %w", text, err)
+	}
+	return &unix.SockaddrInet4{Port: int(port), Addr: [4]byte{127, 0, 0, 1}}, nil
+}
+
+// connectInside moves the thread into the first of some network namespaces that is there, and connects to an address of it.
+func connectInside(netns []string, to unix.Sockaddr) (int, error) {
 	for _, n := range netns {
 		if err := enter(n); err == nil {
-			return connectLoopback(port)
+			return connect(to)
 		}
 	}
 	return -1, errors.New("it has no network: it has not begun yet, or has ended")
@@ -131,22 +154,26 @@ func enter(netns string) error {
 	return unix.Setns(fd, unix.CLONE_NEWNET) //nolint:forbidigo // the thread is the goroutine's own and ends with it; a child for each connection would cost what it saves
 }
 
-func connectLoopback(port uint16) (int, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+func connect(to unix.Sockaddr) (int, error) {
+	family := unix.AF_INET
+	if _, ok := to.(*unix.SockaddrUnix); ok {
+		family = unix.AF_UNIX
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
 	patience := unix.NsecToTimeval(int64(limits.Process().Cluster.Connect))
 	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &patience) // bounds the connecting
 	if err == nil {
-		err = unix.Connect(fd, &unix.SockaddrInet4{Port: int(port), Addr: [4]byte{127, 0, 0, 1}})
+		err = unix.Connect(fd, to)
 	}
 	if err == nil {
 		err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{})
 	}
 	if err != nil {
 		_ = unix.Close(fd)
-		return -1, fmt.Errorf("port %d: %w", port, err)
+		return -1, err
 	}
 	return fd, nil
 }

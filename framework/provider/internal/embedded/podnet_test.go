@@ -17,8 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// podNetwork is a network namespace with a listener on its loopback address, which answers with the address of who calls.
-func podNetwork(t *testing.T) (netns string, port int) {
+// podNetwork is a network namespace with listeners on its loopback address and on an abstract socket, which answer with the address
+// of who calls.
+func podNetwork(t *testing.T, socket string) (netns, port string) {
 	t.Helper()
 	ready, end := make(chan error, 1), make(chan struct{})
 	t.Cleanup(func() { close(end) })
@@ -40,10 +41,16 @@ func podNetwork(t *testing.T) (netns string, port int) {
 			if err != nil {
 				return err
 			}
-			port = ln.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // it listens on TCP
-			serve(ln, func(c net.Conn) { _, _ = io.WriteString(c, c.RemoteAddr().String()) })
-			go func() { <-end; ln.Close() }()
-			return nil
+			abstract, err := net.Listen("unix", socket)
+			if err != nil {
+				return err
+			}
+			_, port, err = net.SplitHostPort(ln.Addr().String())
+			for _, ln := range []net.Listener{ln, abstract} {
+				serve(ln, func(c net.Conn) { _, _ = io.WriteString(c, c.RemoteAddr().String()) })
+				go func() { <-end; ln.Close() }()
+			}
+			return err
 		}()
 		<-end
 	}()
@@ -67,8 +74,8 @@ func noted(t *testing.T, dir, id, namespace, pod, netns string) {
 
 // A connection from inside a pod comes from its loopback address, and from no other pod's.
 func TestDialPod(t *testing.T) {
-	one, port := podNetwork(t)
-	two, other := podNetwork(t)
+	one, port := podNetwork(t, "@here")
+	two, other := podNetwork(t, "@there")
 	dir := t.TempDir()
 	noted(t, dir, "a", "istio-system", "istiod-1.x", "/run/netns/gone") // its sandbox was made anew
 	noted(t, dir, "b", "istio-system", "istiod-1.x", one)
@@ -80,19 +87,22 @@ func TestDialPod(t *testing.T) {
 	ln, path := listenUnixFor(t)
 	servePods(ln, dir)
 	for name, x := range map[string]struct {
-		namespace, pod string
-		port           int
-		want           string
+		namespace, pod, address, want string
 	}{
-		"one":                     {"istio-system", "istiod-1.x", port, ""},
-		"another":                 {"istio-system", "istiod-2", other, ""},
-		"nobody listens":          {"istio-system", "istiod-2", 1, "connection refused"},
-		"no such pod":             {"istio-system", "istiod-3", other, "it has no network"},
-		"a name that is no name":  {"istio system", "istiod-1.x", port, "names no pod and port"},
-		"a port that is none":     {"istio-system", "istiod-1.x", 70000, "names no pod and port"},
-		"more than a name can be": {"istio-system", strings.Repeat("x", 2000), port, "connect to port"},
+		"one":                      {"istio-system", "istiod-1.x", port, ""},
+		"another":                  {"istio-system", "istiod-2", other, ""},
+		"nobody listens":           {"istio-system", "istiod-2", "1", "connection refused"},
+		"no such pod":              {"istio-system", "istiod-3", other, "it has no network"},
+		"a name that is no name":   {"istio system", "istiod-1.x", port, "names no pod and address"},
+		"a port that is none":      {"istio-system", "istiod-1.x", "70000", "neither a port nor an abstract socket"},
+		"another address":          {"istio-system", "istiod-1.x", "10.0.0.1:" + port, "neither a port nor an abstract socket"},
+		"a file":                   {"istio-system", "istiod-1.x", "/run/s", "neither a port nor an abstract socket"},
+		"more than a name can be":  {"istio-system", strings.Repeat("x", 2000), port, "connect to " + port},
+		"an abstract socket":       {"istio-system", "istiod-1.x", "@here", ""},
+		"one of another pod":       {"istio-system", "istiod-2", "@here", "connection refused"},
+		"one with too long a name": {"istio-system", "istiod-1.x", "@" + strings.Repeat("x", 200), "invalid argument"},
 	} {
-		c, err := podDialer{path}.DialPod(t.Context(), x.namespace, x.pod, x.port)
+		c, err := podDialer{path}.DialPod(t.Context(), x.namespace, x.pod, x.address)
 		if (err == nil) != (x.want == "") || err != nil && !strings.Contains(err.Error(), x.want) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -100,8 +110,9 @@ func TestDialPod(t *testing.T) {
 			continue
 		}
 		said, err := io.ReadAll(c)
-		if err != nil || string(said) != c.LocalAddr().String() || !strings.HasPrefix(string(said), "127.0.0.1:") {
-			t.Errorf("%s: the server talks to %q, and the caller is %s (%v)", name, said, c.LocalAddr(), err)
+		from := c.LocalAddr().String()
+		if err != nil || string(said) != from || !strings.HasPrefix(from, "127.0.0.1:") && x.address != "@here" {
+			t.Errorf("%s: the server talks to %q, and the caller is %s (%v)", name, said, from, err)
 		}
 		c.Close()
 	}

@@ -215,7 +215,7 @@ func listenAPI(s *spec) error {
 	if err != nil {
 		return fmt.Errorf("offer the API server on 127.0.0.1:%d (is the port taken? choose another with --port): %w", s.Port, err)
 	}
-	serveForward(ctx, ln, func(ctx context.Context) (net.Conn, error) { return getConnection(ctx, s.apiSocket(), nil) })
+	serveForward(ctx, ln, func(ctx context.Context) (net.Conn, error) { return getConnection(ctx, s.apiSocket(), nil, "tcp") })
 	return nil
 }
 
