@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -50,8 +51,15 @@ func (e *exitError) Unwrap() error { return e.err }
 
 func usage(err error) error { return &exitError{exitUsage, err} }
 
+// gcPercent takes a seventh of this program's memory away, which stands beside a cluster, often on a small machine (152 and 177 MB in 219 cases), and
+// costs too little of the processor to be measured.
+const gcPercent = 50
+
 func main() {
 	provider.ChildMain()
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
