@@ -123,12 +123,13 @@ func TestClients(t *testing.T) {
 		`clients.yaml:8: annotation proxy.istio.io/config: Istio has no field proxyMetdata; did you mean proxyMetadata?`,
 		`x/b.yaml:1: case x-b has the name of another one, in x/a.yaml:1`,
 		`x/b.yaml:4: counts: client control has no sidecar`,
+		`x/b.yaml:4: no probe of case x-b calls from a client with a sidecar`,
 	} {
 		if i >= len(mistakes) || !strings.HasPrefix(mistakes[i].Error(), want) {
 			t.Errorf("want %s in\n%s", want, got)
 		}
 	}
-	if len(mistakes) != 5 {
+	if len(mistakes) != 6 {
 		t.Error(got)
 	}
 }
@@ -166,7 +167,7 @@ setup: [{apiVersion: v1, kind: Secret, metadata: {name: b}, stringData: {tls.crt
 probes:
   - {url: "https://api.cards.example/v1", want: BRST OK BRST}
   - {url: "https://eu.files.example/", want: BRST OK BRST}
-  - {url: "tcp://10.30.0.9:5432", within: 10.30.0.0/16, arrivesAt: {applied: db.cards.example}, want: BRST OK BRST}
+  - {url: "tcp://10.30.0.9:5432", send: a, within: 10.30.0.0/16, arrivesAt: {applied: db.cards.example}, want: BRST OK BRST}
   - {url: "tcp://10.30.0.9:5433", want: BRST}
 `
 	files := fstest.MapFS{"pay/a.yaml": {Data: []byte(text)}}

@@ -71,8 +71,21 @@ func (c *checker) clients(l *casefile.Loaded) {
 	for i, n := range l.Case.Unchanged {
 		look(n, "unchanged", i)
 	}
+	c.outside(l)
 	c.unsuitable(l)
 	c.istiods(l)
+}
+
+// outside finds cases all of whose clients are without sidecar: no rule of the mesh concerns them.
+func (c *checker) outside(l *casefile.Loaded) {
+	clients := l.Case.Clients()
+	if len(clients) == 0 || slices.ContainsFunc(clients, func(n string) bool {
+		k, known := c.known[n]
+		return !known || k.Captured()
+	}) {
+		return
+	}
+	c.mistake(l.At(fmt.Sprintf("no probe of case %s calls from a client with a sidecar, so that nothing it applies concerns it", l.Case.Name), "probes", 0, "from"), "leave from out in one probe, which means client, or name another client that has one")
 }
 
 // istiods finds those that a case sends away and that serve none of its clients.

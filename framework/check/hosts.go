@@ -181,6 +181,7 @@ func (c *checker) served(l *casefile.Loaded, i int, p egress.Probe, t target) {
 			continue
 		}
 		if uint64(s.Port) == port {
+			c.silent(l, i, p, t, s)
 			return
 		}
 		have = append(have, fmt.Sprintf("%d (%s)", s.Port, s.Kind))
@@ -188,6 +189,32 @@ func (c *checker) served(l *casefile.Loaded, i int, p egress.Probe, t target) {
 	c.mistake(l.At(fmt.Sprintf("%s serves nothing at port %d", t.host, port), "probes", i, t.field),
 		"it serves %s; for another service add a host of your own to hosts.yaml:\nhosts:\n  - {name: %s, services: [{port: %d, kind: %s}]}",
 		list(have), ownName(t.host), port, kindFor(p.Protocol(), int(port)))
+}
+
+// silent looks for TCP probes that wait for what the server does not say before they have said something: nobody would get an answer.
+func (c *checker) silent(l *casefile.Loaded, i int, p egress.Probe, t target, s internet.Service) {
+	if p.Scheme() != "tcp" || p.Send != "" || s.Greets() {
+		return
+	}
+	remedy, known := firstWords[s.Kind]
+	switch {
+	case s.TLS || s.Kind == internet.HTTPS || s.Kind == internet.MTLS:
+		remedy = "call it with tls://, which needs no answer but the handshake"
+	case s.Kind.Web():
+		remedy = "call it with http://, or write what a client says first: send: \"GET / HTTP/1.0\\r\\n\\r\\n\""
+	case !known:
+		remedy = "write what its clients say first: send: \"...\""
+	}
+	c.mistake(l.At(fmt.Sprintf("%s:%s (%s) says nothing before its client does, and the probe sends nothing: it would wait until its time is over", t.host, t.port, s.Kind), "probes", i, t.field), "%s", remedy)
+}
+
+// firstWords are what clients of some kinds say first.
+var firstWords = map[internet.Kind]string{
+	internet.AMQP:     `write send: "AMQP\0\0\x09\x01"`,
+	internet.Echo:     `write what is to come back: send: hello`,
+	internet.Kafka:    `ask for the versions: send: "\0\0\0\x0e\0\x12\0\0\0\0\0\x01\0\x04test"`,
+	internet.Postgres: `log in: send: "\0\0\0\x17\0\x03\0\0user\0postgres\0\0"`,
+	internet.Redis:    `write send: "PING\r\n"`,
 }
 
 // ownName makes a name for a host of the user's own beside an existing one.

@@ -79,5 +79,10 @@ func (k Kind) Network() string {
 // ServerFirst says that the server speaks first: a client that waits for it says nothing before.
 func (k Kind) ServerFirst() bool { return kinds[k].serverFirst }
 
+// Greets says that the service says something to a client that has said nothing.
+func (s Service) Greets() bool {
+	return kinds[s.Kind].serverFirst && (!s.TLS || kinds[s.Kind].tls == tlsInside)
+}
+
 // Web says that the service speaks HTTP, plain or inside TLS.
 func (k Kind) Web() bool { return kinds[k].web }
