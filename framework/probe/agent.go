@@ -58,7 +58,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, socket string) erro
 	defer cancel()
 	conns := &Conns{}
 	if socket != "" {
-		ln, err := net.Listen("unix", socket)
+		ln, err := new(net.ListenConfig).Listen(ctx, "unix", socket)
 		if err != nil {
 			return err
 		}

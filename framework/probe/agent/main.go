@@ -14,7 +14,7 @@ import (
 
 func main() {
 	agent := len(os.Args) > 1 && os.Args[1] == "agent"
-	if len(os.Args) != 2 && !(agent && len(os.Args) == 3) {
+	if len(os.Args) != 2 && (!agent || len(os.Args) != 3) {
 		fmt.Fprintln(os.Stderr, "usage: egressprobe agent [@SOCKET] | egressprobe '{\"url\": \"tcp://host:port\"}'")
 		os.Exit(2)
 	}
