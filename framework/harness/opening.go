@@ -163,11 +163,7 @@ func (s *opening) connect() error {
 		makes = fix.As(owner)
 	}
 	inside := cluster.Inside(s.env.cluster)
-	var dial pods.Dial
-	if inside != nil {
-		dial = inside.DialPod
-	}
-	p := pods.New(pods.Options{Inside: dial, Custom: s.env.custom, Config: cfg, Clientset: cs, Fixtures: makes, Istioctl: s.env.cluster.Program("istioctl"), Kubeconfig: s.env.cluster.Kubeconfig(), Owner: owner, Limits: s.opts.Limits.Pods})
+	p := pods.New(pods.Options{Inside: inside, Custom: s.env.custom, Config: cfg, Clientset: cs, Fixtures: makes, Istioctl: s.env.cluster.Program("istioctl"), Kubeconfig: s.env.cluster.Kubeconfig(), Owner: owner, Limits: s.opts.Limits.Pods})
 	way := mesh.Way{Config: cfg, Clientset: cs, Inside: inside}
 	s.conn = &connection{cs: cs, way: way, fix: fix, pods: p, logs: mesh.NewAccessLogs(cs, caller(p, s.opts.Limits.Pods.Request), s.opts.Limits.Log), pages: mesh.NewAdminPages(way)}
 	s.starter.use(s.conn)

@@ -12,8 +12,10 @@ import (
 	"mesh-egress-conformance/framework/probe"
 )
 
-// Dial makes a connection from inside a pod, see cluster.PodDialer.
-type Dial func(ctx context.Context, namespace, pod, address string) (net.Conn, error)
+// Dialer makes connections from inside pods, see cluster.PodDialer.
+type Dialer interface {
+	DialPod(ctx context.Context, namespace, pod, address string) (net.Conn, error)
+}
 
 // agentIn runs the agent in a container.
 func (p *Pods) agentIn(namespace, pod, container string) (stream, error) {
@@ -26,7 +28,7 @@ func (p *Pods) agentIn(namespace, pod, container string) (stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return beside(run, func(ctx context.Context) (net.Conn, error) { return p.inside(ctx, namespace, pod, socket) }), nil
+	return beside(run, func(ctx context.Context) (net.Conn, error) { return p.inside.DialPod(ctx, namespace, pod, socket) }), nil
 }
 
 // beside talks to an agent over a connection of its own. run, which starts the agent, only keeps it: what an exec carries passes the API server,

@@ -32,7 +32,7 @@ type Pods struct {
 	owner    fixture.Owner // whose the pods are
 	custom   *Customization
 	limits   limits.Pods
-	inside   Dial
+	inside   Dialer
 
 	mu      sync.Mutex
 	started map[string]*Pod
@@ -58,7 +58,7 @@ type Options struct {
 	Owner      fixture.Owner // whose label the pods carry, as everything that Fixtures makes does
 	Custom     *Customization
 	Limits     limits.Pods
-	Inside     Dial // by which agents are talked to; nil leaves the API server
+	Inside     Dialer // by which agents are talked to; nil leaves the API server
 }
 
 // New returns an empty set of pods.

@@ -95,6 +95,7 @@ func TestDialPod(t *testing.T) {
 		"no such pod":              {"istio-system", "istiod-3", other, "it has no network"},
 		"a name that is no name":   {"istio system", "istiod-1.x", port, "names no pod and address"},
 		"a port that is none":      {"istio-system", "istiod-1.x", "70000", "neither a port nor an abstract socket"},
+		"a port by its name":       {"istio-system", "istiod-1.x", "http", "neither a port nor an abstract socket"},
 		"another address":          {"istio-system", "istiod-1.x", "10.0.0.1:" + port, "neither a port nor an abstract socket"},
 		"a file":                   {"istio-system", "istiod-1.x", "/run/s", "neither a port nor an abstract socket"},
 		"more than a name can be":  {"istio-system", strings.Repeat("x", 2000), port, "connect to " + port},
