@@ -53,6 +53,9 @@ const Reached = OK | Pass | Direct
 // Arrived is the class of outcomes that rest on an arrival: where it was and how can be asked of them.
 const Arrived = Reached | Cut | Open
 
+// AtOnce is the class of outcomes that the mesh gives of its own accord, without asking anybody: nobody waits for them.
+const AtOnce = Blocked | S503UH | S503NC | S503UO | S404NR | S403RBAC | S403UPG | Self
+
 type outcomeInfo struct {
 	name    string // the code, in YAML and JSON
 	words   string // for tables, which nobody should need a legend for

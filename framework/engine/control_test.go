@@ -40,6 +40,21 @@ func TestLostQuestions(t *testing.T) {
 	}
 }
 
+// An attempt may have its connection when its time is nearly over, since a name came late: neither client proves anything by it.
+func TestLateConnections(t *testing.T) {
+	for _, client := range []string{"client", egress.ControlClient} {
+		for _, n := range []int{1, 2, 4} {
+			bubble(t, func(t *testing.T) {
+				e := engineOf(&world{late: map[string]int{client: n}})
+				e.Patience = time.Second
+				if r := e.Run(t.Context(), theCase()); r.Verdict != egress.Conforms {
+					t.Errorf("%d connections of the client %s are late: %s (%s)", n, client, r.Verdict, r.Why)
+				}
+			})
+		}
+	}
+}
+
 // A Service that a case has made may be late in the control client's network on a busy machine, though the proxies have it.
 func TestLateService(t *testing.T) {
 	bubble(t, func(t *testing.T) {

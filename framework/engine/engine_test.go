@@ -58,6 +58,7 @@ type world struct {
 	refusals    int  // of the control client's attempts while the rule is there
 
 	unanswered map[string]int // by client: how many of its next questions to DNS get no answer
+	late       map[string]int // by client: how many of its next connections have no time left for an answer
 
 	pages   map[string]string // of the sidecar's administration interface, by path
 	rejects bool              // the client does not accept the certificate that it is shown
@@ -102,6 +103,9 @@ func (w *world) Do(ctx context.Context, client string, q probe.Request) (Executi
 	case w.unanswered[client] > 0:
 		w.unanswered[client]--
 		port, exit = 0, wire.ExitTimeout
+	case w.late[client] > 0:
+		w.late[client]--
+		exit = wire.ExitTimeout
 	case w.lost && client == egress.ControlClient:
 		port, exit = 0, wire.ExitRefused
 	default:

@@ -79,8 +79,9 @@ func without(c egress.ClientWitness) bool { return unreached(c) != 0 && c.Local 
 // control makes the attempt from the control client. Names and addresses of the cluster may reach its
 // network later than the proxies: kube-proxy takes a second or more for a new Service, and many times that on a busy
 // machine. A question to DNS may be lost on its way, and a resolver waits for five seconds until it asks again, which is
-// longer than an attempt may take to connect. So what is missing is asked for again, as long as a result that is not the
-// wanted one is given to change.
+// longer than an attempt may take to connect; a late answer leaves too little of that time for the TLS handshake, which
+// is part of curl's --connect-timeout. So what is missing or too late is asked for again, as long as a result that is not
+// the wanted one is given to change.
 func (r *run) control(ctx context.Context, t *try) *round {
 	tick := time.NewTicker(controlPause)
 	defer tick.Stop()
@@ -96,7 +97,7 @@ func (r *run) control(ctx context.Context, t *try) *round {
 			continue
 		}
 		code := x.client.ExitCode
-		missing := x.err == nil && (code == wire.ExitDNS || code == wire.ExitRefused || without(x.client)) && !p.Protocol().Question
+		missing := x.err == nil && (code == wire.ExitDNS || code == wire.ExitRefused || code == wire.ExitTimeout) && !p.Protocol().Question
 		if !missing || overdue(time.Since(start), patience, tries) || p.Dead || t.probe.Wants[t.phase]&(egress.DNSX|egress.REF) != 0 {
 			return &x
 		}
@@ -354,6 +355,8 @@ func plausible(p egress.Probe, want egress.Outcome, x round) bool {
 	case c.Held == probe.HeldOpen:
 		return want&(egress.Open|egress.Pass|egress.Direct|egress.Led) != 0
 	case without(c) && !want.Has(unreached(c)): // the refusal of a mesh is heard by a connection; a lost question to DNS ends like this
+		return false
+	case unreached(c) == egress.TMO && want&^egress.AtOnce == 0: // late, as everything is on a busy machine, or held
 		return false
 	case c.ExitCode != 0:
 		return want&^egress.Arrived != 0 || len(p.Arrivals) > 0
