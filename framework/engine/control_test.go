@@ -55,6 +55,17 @@ func TestLateConnections(t *testing.T) {
 	}
 }
 
+// What had kept the control client from its target for a while may have kept the other client as well, and a moment longer.
+func TestOutage(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := engineOf(&world{late: map[string]int{egress.ControlClient: 9, "client": 25}})
+		e.Patience = time.Second
+		if r := e.Run(t.Context(), theCase()); r.Verdict != egress.Conforms {
+			t.Errorf("%s: %s", r.Verdict, r.Why)
+		}
+	})
+}
+
 // A Service that a case has made may be late in the control client's network on a busy machine, though the proxies have it.
 func TestLateService(t *testing.T) {
 	bubble(t, func(t *testing.T) {

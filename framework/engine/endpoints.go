@@ -167,21 +167,9 @@ func (r *run) endpoints(ctx context.Context, t *try) ([]int, error) {
 	if !several {
 		return nil, nil
 	}
-	// Only the logs tell which cluster it was.
-	if err := r.e.Mesh.Flush(ctx, carrier); err != nil {
-		return nil, err
-	}
-	lines, err := r.lines(ctx, t.probe, t.phase, t.rounds[len(t.rounds)-1], info)
+	proxy, line, err := r.decider(ctx, t, info)
 	if err != nil {
 		return nil, err
-	}
-	o := egress.Observation{Mesh: lines}
-	if o.Hops, err = r.hops(ctx, o.Line(), nil); err != nil {
-		return nil, err
-	}
-	proxy, line := carrier, o.Last()
-	if n := len(o.Hops); n > 0 {
-		proxy = o.Hops[n-1].Gateway
 	}
 	if line == nil || len(clusters[proxy][line.UpstreamCluster]) < 2 {
 		return nil, nil
@@ -191,6 +179,27 @@ func (r *run) endpoints(ctx context.Context, t *try) ([]int, error) {
 		return nil, err
 	}
 	return clusters[proxy][line.UpstreamCluster], nil
+}
+
+// decider is the last proxy that the last attempt came to, and its line, which alone tells which cluster it was; nil where it has
+// none.
+func (r *run) decider(ctx context.Context, t *try, carrier ClientInfo) (proxy string, line *egress.AccessLog, err error) {
+	proxy = t.probe.Carrier(t.phase)
+	if err := r.e.Mesh.Flush(ctx, proxy); err != nil {
+		return "", nil, err
+	}
+	lines, err := r.lines(ctx, t.probe, t.phase, t.rounds[len(t.rounds)-1], carrier)
+	if err != nil {
+		return "", nil, err
+	}
+	o := egress.Observation{Mesh: lines}
+	if o.Hops, err = r.hops(ctx, o.Line(), nil); err != nil {
+		return "", nil, err
+	}
+	if n := len(o.Hops); n > 0 {
+		proxy = o.Hops[n-1].Gateway
+	}
+	return proxy, o.Last(), nil
 }
 
 // knownGateways are the gateways whose proxies can be asked, where the case may have led a probe through one.
@@ -210,12 +219,14 @@ func (r *run) knownGateways(ctx context.Context) ([]Gateway, error) {
 // chooses says whether a proxy chooses among the endpoints of a cluster. Where it goes to the address that the client
 // has called, those that it lists are only the ones that it went to lately.
 func (r *run) chooses(ctx context.Context, proxy, cluster string) (bool, error) {
-	text, err := r.e.page(ctx, proxy, probe.Page{
-		URL:   "/config_dump?resource=dynamic_active_clusters&name_regex=" + url.QueryEscape("^"+regexp.QuoteMeta(cluster)+"$"),
-		Lines: `^\s*"(type|name)":`,
-	})
+	text, err := r.e.page(ctx, proxy, probe.Page{URL: clusterDump(cluster), Lines: `^\s*"(type|name)":`})
 	if err != nil {
 		return false, err
 	}
 	return !strings.Contains(text, `"ORIGINAL_DST"`), nil
+}
+
+// clusterDump is the page of a proxy that has one of its clusters.
+func clusterDump(name string) string {
+	return "/config_dump?resource=dynamic_active_clusters&name_regex=" + url.QueryEscape("^"+regexp.QuoteMeta(name)+"$")
 }

@@ -410,11 +410,12 @@ func (r *run) probe(ctx context.Context, ph egress.Phase, acknowledged bool) err
 		for _, text := range []*string{&p.URL, &p.Connect, &p.Command} {
 			*text = r.e.Expand(*text)
 		}
-		t := &try{probe: p, index: i, phase: ph}
+		t := &try{probe: p, index: i, phase: ph, controlled: make(chan struct{})}
 		r.tries = append(r.tries, t)
 		tries[p.From] = append(tries[p.From], t)
 		control := controls.of(ctx, r, t)
 		wg.Go(func() {
+			defer close(t.controlled)
 			t.control = control()
 			t.lost.Store(t.unconnected())
 		})

@@ -26,6 +26,10 @@ type try struct {
 	control *round
 	// lost says that the control client had no connection: nothing can be proven, and nothing is worth waiting for.
 	lost atomic.Bool
+	// controlled is closed when the control client has made its attempt.
+	controlled chan struct{}
+	// unresolved is the name of which the proxy that refused the attempts has no address, though it has one.
+	unresolved string
 }
 
 // since is the phase in which the probe's connection began.
@@ -49,6 +53,8 @@ type round struct {
 	counters map[string]int64
 	// command is when and where a shell command ran; nil for any other attempt.
 	command *commandRun
+	// again says that attempts before it came too late, or to nothing: the control client's.
+	again bool
 }
 
 // Bounds of repeated attempts.
@@ -94,11 +100,13 @@ func (r *run) control(ctx context.Context, t *try) *round {
 		x := r.execute(ctx, egress.ControlClient, p, t)
 		if x.err == nil && x.client.ExitCode == wire.ExitDNS && p.Server != "" && !followed && !p.Protocol().Question {
 			p, followed = p.ToServer(), true // the name exists for the mesh alone
+			tries--
 			continue
 		}
 		code := x.client.ExitCode
 		missing := x.err == nil && (code == wire.ExitDNS || code == wire.ExitRefused || code == wire.ExitTimeout) && !p.Protocol().Question
 		if !missing || overdue(time.Since(start), patience, tries) || p.Dead || t.probe.Wants[t.phase]&(egress.DNSX|egress.REF) != 0 {
+			x.again = tries > 1
 			return &x
 		}
 		select {
@@ -124,7 +132,7 @@ func (r *run) attempts(ctx context.Context, t *try, patience time.Duration) {
 // rounds repeats a probe until enough rounds in a row are equal. A result that is not the wanted one
 // is given time to change; then it stands. It says whether the result is one that may be wanted.
 func (r *run) rounds(ctx context.Context, t *try, patience time.Duration) (wanted bool) {
-	start := time.Now()
+	first, clock := time.Now(), newClock(t, patience)
 	want := t.probe.Wants[t.phase]
 	for made := t.equal == r.e.Equal; ; made = false { // with those of others, see first
 		if !made {
@@ -133,11 +141,16 @@ func (r *run) rounds(ctx context.Context, t *try, patience time.Duration) (wante
 			}
 		}
 		x := t.rounds[len(t.rounds)-1]
+		late := clock.over(ctx)
 		stable := t.equal == r.e.Equal
-		late := overdue(time.Since(start), patience, len(t.rounds)) || ctx.Err() != nil || t.lost.Load()
 		switch {
-		case stable && (late || plausible(t.probe, want, x)):
-			return plausible(t.probe, want, x)
+		case stable && plausible(t.probe, want, x):
+			return true
+		case stable && late:
+			if !r.lacksName(ctx, t) || time.Since(first) > r.e.Limits.Probe.Resolve {
+				return false
+			}
+			clock.restart()
 		case x.err != nil && (late || len(t.rounds) >= failedTries):
 			return false
 		case late && len(t.rounds) >= unequalTries*r.e.Equal:
@@ -199,7 +212,7 @@ func (r *run) sideBySide(ctx context.Context, t *try, n int) []round {
 // volleys makes attempts at once until as many of them overflow as is wanted, and all others may be wanted, several
 // times in a row. What is not wanted stands after a while.
 func (r *run) volleys(ctx context.Context, t *try, patience time.Duration) {
-	start := time.Now()
+	clock := newClock(t, patience)
 	n, good, apart := t.probe.Parallel, 0, 0
 	for volleys := 1; ; volleys++ {
 		xs := r.sideBySide(ctx, t, n)
@@ -208,7 +221,7 @@ func (r *run) volleys(ctx context.Context, t *try, patience time.Duration) {
 		for _, x := range xs {
 			failed = errors.Join(failed, x.err)
 		}
-		late := overdue(time.Since(start), patience, len(t.rounds)) || ctx.Err() != nil || t.lost.Load()
+		late := clock.over(ctx)
 		together := atOnce(xs)
 		switch {
 		case failed == nil && !together: // the machine was too busy to make them at once: they show nothing

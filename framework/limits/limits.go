@@ -115,6 +115,9 @@ type Probe struct {
 	Command time.Duration
 	// Phase bounds the repetitions of a phase whose result is not the wanted one.
 	Phase time.Duration
+	// Resolve takes the place of Phase where a proxy has no address of a name that has one: Istio has it ask again a minute after a
+	// question to DNS that was not answered.
+	Resolve time.Duration
 	// Restore bounds what a case takes back at its end, also when it was cut short.
 	Restore time.Duration
 }
@@ -145,7 +148,7 @@ func Default() Limits {
 		Push:    pushLimits(debounce),
 		Log:     Log{Flush: 30 * time.Second, Line: 5 * time.Second, Attach: 300 * time.Millisecond},
 		Probe: Probe{
-			Connect: 3 * time.Second, Total: 10 * time.Second, Dead: time.Second, Command: 20 * time.Second, Phase: 3 * time.Second,
+			Connect: 3 * time.Second, Total: 10 * time.Second, Dead: time.Second, Command: 20 * time.Second, Phase: 3 * time.Second, Resolve: 75 * time.Second,
 			Restore: 30 * time.Second,
 		},
 		Page: Page{Block: 2 * time.Minute, Retry: 20 * time.Second, Pace: 200 * time.Millisecond, Learn: 5 * time.Second, Settle: 20 * time.Second},
@@ -175,7 +178,7 @@ func (l *Limits) durations() []*time.Duration {
 		&l.Push.Sent.Unconcerned.Time, &l.Push.Sent.Next.Time, &l.Push.Rest.Quiet.Time, &l.Push.Rest.Computed.Time, &l.Push.Sent.Acknowledged.Time, &l.Push.Sent.Answered.Time,
 		&l.Push.Change.Seen.Time, &l.Push.Change.Addresses.Time, &l.Push.Rest.Becomes.Time,
 		&l.Log.Flush, &l.Log.Line, &l.Log.Attach,
-		&l.Probe.Connect, &l.Probe.Total, &l.Probe.Dead, &l.Probe.Command, &l.Probe.Phase, &l.Probe.Restore,
+		&l.Probe.Connect, &l.Probe.Total, &l.Probe.Dead, &l.Probe.Command, &l.Probe.Phase, &l.Probe.Resolve, &l.Probe.Restore,
 		&l.Page.Block, &l.Page.Retry, &l.Page.Learn, &l.Page.Settle,
 	}
 }
