@@ -49,13 +49,14 @@ type world struct {
 	wrongServer bool
 	noName      bool // the client's DNS is broken, the control client's is not
 	hang        bool
-	trouble     bool // the destination answers everybody with an error
-	ejected     bool // and the mesh does not ask it any more
-	invented    bool // the sidecar does not say where its answer comes from
-	lost        bool // the control client does not even get a connection
-	service     bool // the control client calls a Service, in no protocol that carries an id
-	strangers   bool // somebody else's connections arrive, and the control client's do not
-	refusals    int  // of the control client's attempts while the rule is there
+	trouble     bool   // the destination answers everybody with an error
+	ejected     bool   // and the mesh does not ask it any more
+	refusal     string // the flag by which it says so, for another one than UH
+	invented    bool   // the sidecar does not say where its answer comes from
+	lost        bool   // the control client does not even get a connection
+	service     bool   // the control client calls a Service, in no protocol that carries an id
+	strangers   bool   // somebody else's connections arrive, and the control client's do not
+	refusals    int    // of the control client's attempts while the rule is there
 
 	unanswered map[string]int // by client: how many of its next questions to DNS get no answer
 	late       map[string]int // by client: how many of its next connections have no time left for an answer
@@ -156,7 +157,7 @@ func (w *world) request(client, id string, port int) (code, exit int) {
 		return 0, 6
 	}
 	me := fmt.Sprintf("%s:%d", clientIP, port)
-	l := egress.AccessLog{StartTime: cmp.Or(w.clock, "t"), Method: "GET", DownstreamRemote: me, DownstreamLocal: siteAddr}
+	l := egress.AccessLog{StartTime: cmp.Or(w.clock, "t"), Method: "GET", Authority: "httpbin.org", DownstreamRemote: me, DownstreamLocal: siteAddr}
 	open := w.open && !w.deaf
 	if open && w.lateRounds > 0 {
 		w.lateRounds--
@@ -173,7 +174,7 @@ func (w *world) request(client, id string, port int) (code, exit int) {
 			break
 		}
 		if w.ejected {
-			l.ResponseCode, l.ResponseFlags, code = 503, "UH", 503
+			l.ResponseCode, l.ResponseFlags, code = 503, cmp.Or(w.refusal, "UH"), 503
 			break
 		}
 		if w.stalls || w.slow {

@@ -307,8 +307,8 @@ func (r *run) verdict(p *egress.ProbeResult, t *try, strays []egress.Arrival) {
 	case p.Got == egress.Direct && r.e.blind() && p.Observations[0].Captured:
 		// The lack of a line is no proof that the sidecar was passed by, where the destination does not tell.
 		fail(egress.Inconclusive, "answered, and the sidecar's log has no line of it: traffic is not captured, or the log lost it; wanted %s", p.Want)
-	case p.Got == egress.S503UH && t.unresolved != "":
-		fail(egress.Inconclusive, "%s, wanted %s: the proxy has no address of %s, which the control client resolves, so its question to DNS was not answered; Istio has it ask again after a minute (dnsRefreshRate)", p.Got, p.Want, t.unresolved)
+	case (egress.S503UH | egress.S503DF).Has(p.Got) && t.unresolved != "":
+		fail(egress.Inconclusive, "%s, wanted %s: the proxy has no address of %s, which the control client resolves, so its question to DNS was not answered; Envoy asks again after a minute (dnsRefreshRate of the mesh)", p.Got, p.Want, t.unresolved)
 	case network.Has(p.Got):
 		fail(egress.Inconclusive, "%s, wanted %s: %s", p.Got, p.Want, p.Got.Meaning())
 	case p.Got == egress.Led:

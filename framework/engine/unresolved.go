@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"regexp"
@@ -37,27 +39,19 @@ func mayLackHost(x round) bool {
 	return x.client.HTTPCode == http.StatusServiceUnavailable || x.client.Refused() || x.client.ExitCode != 0 && unreached(x.client) == 0
 }
 
-// unresolved is the name of an endpoint that has addresses, of which the proxy that refused the last attempt has none; "" where it
-// was refused for another reason.
+// unresolved is a name that has addresses, of which the proxy that refused the last attempt has none; "" where it was refused for
+// another reason.
 func (r *run) unresolved(ctx context.Context, t *try) (string, error) {
 	info, err := r.e.Clients.Describe(t.probe.Carrier(t.phase))
 	if err != nil || !info.Captured {
 		return "", err
 	}
 	proxy, line, err := r.decider(ctx, t, info)
-	if err != nil || line == nil || !slices.Contains(strings.Split(line.ResponseFlags, ","), "UH") {
+	if err != nil || line == nil {
 		return "", err
 	}
-	dump, err := r.e.page(ctx, proxy, probe.Page{URL: clusterDump(line.UpstreamCluster), Lines: `^\s*"(type|address)":`})
+	names, err := r.lacking(ctx, proxy, line)
 	if err != nil {
-		return "", err
-	}
-	names := namesOf(dump)
-	if len(names) == 0 {
-		return "", nil
-	}
-	hosts, err := r.e.page(ctx, proxy, probe.Page{URL: "/clusters", Lines: "^" + regexp.QuoteMeta(line.UpstreamCluster) + "::.*::weight::"})
-	if err != nil || strings.TrimSpace(hosts) != "" { // it has addresses, and does not take them
 		return "", err
 	}
 	for _, name := range names {
@@ -70,6 +64,37 @@ func (r *run) unresolved(ctx context.Context, t *try) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// lacking are the names for want of whose addresses a proxy refused a call, by its line of it and by its pages.
+func (r *run) lacking(ctx context.Context, proxy string, line *egress.AccessLog) ([]string, error) {
+	flags := strings.Split(line.ResponseFlags, ",")
+	if slices.Contains(flags, "DF") || line.ResponseDetails == "dns_resolution_failure" { // it asks for what the client calls
+		host := cmp.Or(line.SNI, line.Authority)
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		if host == "" {
+			return nil, nil
+		}
+		return []string{host}, nil
+	}
+	if !slices.Contains(flags, "UH") {
+		return nil, nil
+	}
+	dump, err := r.e.page(ctx, proxy, probe.Page{URL: clusterDump(line.UpstreamCluster), Lines: `^\s*"(type|address)":`})
+	if err != nil {
+		return nil, err
+	}
+	names := namesOf(dump)
+	if len(names) == 0 {
+		return nil, nil
+	}
+	hosts, err := r.e.page(ctx, proxy, probe.Page{URL: "/clusters", Lines: "^" + regexp.QuoteMeta(line.UpstreamCluster) + "::.*::weight::"})
+	if err != nil || strings.TrimSpace(hosts) != "" { // it has addresses, and does not take them
+		return nil, err
+	}
+	return names, nil
 }
 
 var dumped = regexp.MustCompile(`"(type|address)":\s*"([^"]*)"`)
