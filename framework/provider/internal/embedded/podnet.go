@@ -154,6 +154,9 @@ func enter(netns string) error {
 	return unix.Setns(fd, unix.CLONE_NEWNET) //nolint:forbidigo // the thread is the goroutine's own and ends with it; a child for each connection would cost what it saves
 }
 
+// lookAgain is how long is waited for a connection until the thread looks whether there is still a network to make it in.
+const lookAgain = 100 * time.Millisecond
+
 func connect(to unix.Sockaddr) (int, error) {
 	family := unix.AF_INET
 	if _, ok := to.(*unix.SockaddrUnix); ok {
@@ -163,10 +166,13 @@ func connect(to unix.Sockaddr) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	patience := unix.NsecToTimeval(int64(limits.Process().Cluster.Connect))
-	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &patience) // bounds the connecting
-	if err == nil {
-		err = unix.Connect(fd, to)
+	slice := unix.NsecToTimeval(int64(lookAgain))
+	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &slice) // bounds the connecting
+	for end := time.Now().Add(limits.Process().Cluster.Connect); err == nil; {
+		if err = unix.Connect(fd, to); err == nil || !goesOn(err) || time.Now().After(end) {
+			break
+		}
+		err = loopbackUp(fd)
 	}
 	if err == nil {
 		err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{})
@@ -176,4 +182,22 @@ func connect(to unix.Sockaddr) (int, error) {
 		return -1, err
 	}
 	return fd, nil
+}
+
+// goesOn says whether a connection is still being made, and waited for by connecting again: its time was over, or a signal came.
+func goesOn(err error) bool {
+	return errors.Is(err, unix.EINPROGRESS) || errors.Is(err, unix.EALREADY) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR)
+}
+
+// loopbackUp fails where nothing can be heard on the loopback address any more. CNI's DEL takes the interface down before the network
+// namespace goes; packets to it are lost from then on, without an error.
+func loopbackUp(fd int) error {
+	lo, err := unix.NewIfreq("lo")
+	if err == nil {
+		err = unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, lo)
+	}
+	if err == nil && lo.Uint16()&unix.IFF_UP == 0 {
+		err = errors.New("its network is being taken down")
+	}
+	return err
 }

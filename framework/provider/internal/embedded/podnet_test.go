@@ -118,3 +118,32 @@ func TestDialPod(t *testing.T) {
 		c.Close()
 	}
 }
+
+// What calls a pod whose network is being taken down is told so: its packets are lost without an error.
+func TestDialPodThatEnds(t *testing.T) {
+	netns, port := podNetwork(t, "@ends")
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		done <- func() error {
+			if err := enter(netns); err != nil {
+				return err
+			}
+			lo, err := netlink.LinkByName("lo")
+			if err != nil {
+				return err
+			}
+			return netlink.LinkSetDown(lo)
+		}()
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	noted(t, dir, "a", "team", "gateway", netns)
+	ln, path := listenUnixFor(t)
+	servePods(ln, dir)
+	if _, err := (podDialer{path}).DialPod(t.Context(), "team", "gateway", port); err == nil || !strings.Contains(err.Error(), "its network is being taken down") {
+		t.Errorf("a pod without a network: %v", err)
+	}
+}
