@@ -96,6 +96,9 @@ type Case struct {
 	// Curl says that curl makes every HTTP attempt, as in the documents that a case comes from.
 	Curl   bool    `json:"curl,omitempty"`
 	Probes []Probe `json:"probes"`
+	// Unacknowledged says that proxies may not acknowledge what the case applies, or not for long, as where a certificate is not there: it
+	// is not waited for.
+	Unacknowledged bool `json:"unacknowledged,omitempty"`
 	// Unchanged names clients whose pod, image and restart count must be the same in all phases.
 	Unchanged []string `json:"unchanged,omitempty"`
 }

@@ -71,7 +71,6 @@ func (s *examiner) examine(ctx context.Context, st Standing) (_ *Examined, err e
 	if s.stood == nil {
 		s.stood = &stood{objects: map[string]*standing{}}
 	}
-	s.istiods.changer.AwaitAnswers()
 	if err := s.configure(ctx, st.Config); err != nil {
 		return nil, s.because(ctx, err)
 	}

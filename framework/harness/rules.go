@@ -389,7 +389,7 @@ func (r *rules) remove(ctx context.Context, c egress.Case) (engine.Change, error
 func (r *rules) settle(ctx context.Context, c egress.Case, patch egress.Object, objs []*fixture.Object, write func(context.Context) (mesh.Written, error)) (mesh.Settled, error) {
 	told := r.toldOf(c, objs)
 	var made, narrowed []*fixture.Object
-	m := mesh.Mutation{Proxies: r.proxies(c, objs), Config: patch}
+	m := mesh.Mutation{Proxies: r.proxies(c, objs), Config: patch, Hasty: c.Unacknowledged}
 	if len(objs) > 0 {
 		m.Write = func(ctx context.Context) (mesh.Written, error) {
 			w, err := write(ctx)

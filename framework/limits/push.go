@@ -69,8 +69,8 @@ type Sent struct {
 	// Acknowledged bounds the wait for a push. A change that concerns no proxy causes none, which istiod's metrics
 	// tell; where they do not, equal results in a row decide alone.
 	Acknowledged Patience
-	// Answered bounds the wait for proxies that were sent the push and have neither acknowledged nor refused it, where these are waited
-	// for: they are at work on it, and may be for long where it is large and the machine busy.
+	// Answered bounds the wait for proxies that were sent the push and have neither acknowledged nor refused it: they are at work on it,
+	// and may be for long where it is large or the machine busy.
 	Answered Patience
 }
 

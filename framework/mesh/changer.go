@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"mesh-egress-conformance/framework/egress"
@@ -22,7 +21,6 @@ type Changer struct {
 	overlay *Overlay // nil where the mesh configuration may not be changed
 	batches *batcher
 	objects Objects
-	patient atomic.Bool
 }
 
 // Objects reads objects from the API server.
@@ -40,12 +38,6 @@ func NewChanger(istiod *Istiod, overlay *Overlay, objects Objects, l limits.Push
 // AddWorkers says that so many workers more (or fewer, where it is negative) make changes side by side. A batch is
 // written as soon as each of them has joined it.
 func (c *Changer) AddWorkers(n int) { c.batches.add(n) }
-
-// AwaitAnswers lets proxies that were sent a push, and have neither acknowledged nor refused it, be waited for as long as
-// limits.Sent.Answered says: a large push takes them long on a busy machine. Without it they are waited for like those that were sent
-// none, since a proxy does not acknowledge a cluster for 15 s whose certificate is not there (Envoy's initial_fetch_timeout), and what
-// it does meanwhile may be what is to be seen.
-func (c *Changer) AwaitAnswers() { c.patient.Store(true) }
 
 // EndpointsChange notes that something has been done of which istiod hears as a change of endpoints, such as the start
 // of a pod. The mesh configuration is not changed shortly after that.
@@ -126,6 +118,10 @@ type Mutation struct {
 	Write func(context.Context) (Written, error)
 	// Config is laid over the base mesh configuration; an empty one goes back to the base, nil leaves it as it is.
 	Config Config
+	// Hasty says that proxies which were sent the push, and have neither acknowledged nor refused it, are waited for no longer than those
+	// that were sent none, and not as long as limits.Sent.Answered says: a proxy does not acknowledge a cluster for 15 s whose certificate
+	// is not there (Envoy's initial_fetch_timeout), and what it does meanwhile may be what is to be seen.
+	Hasty bool
 }
 
 // Written is what a mutation has done to objects.
@@ -181,7 +177,7 @@ func (c *Changer) do(ctx context.Context, m Mutation) (Settled, error) {
 	if e.endpoints {
 		c.EndpointsChange()
 	}
-	ch := change{proxies: m.Proxies, expected: e, arrived: arrived, before: in.before, began: in.began}
+	ch := change{proxies: m.Proxies, expected: e, arrived: arrived, before: in.before, began: in.began, hasty: m.Hasty}
 	if arrived == nil && !e.concerns() {
 		if leaves = e.unconcerned == 0; !leaves { // istiod may compute a push for them, for which this change need not wait
 			go func() {

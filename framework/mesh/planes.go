@@ -146,6 +146,7 @@ type change struct {
 	arrived  arrival // of the mesh configuration; nil where that has not changed
 	before   tally
 	began    time.Time
+	hasty    bool // see Mutation
 	// leave is called once every istiod has computed the push of the change; it may be nil.
 	leave func()
 }
@@ -193,7 +194,7 @@ func (c *Changer) settleOn(ctx context.Context, p plane, ch change, proxies []st
 	if ch.arrived[p.revision] == nil && !e.concerns() { // labelled for another istiod
 		return Settled{Acknowledged: true, Unconcerned: true}, nil
 	}
-	s, err := p.istiod.settle(ctx, pending{proxies: proxies, all: ch.all, seen: c.seen(p, e, ch.arrived[p.revision]), before: ch.before[p.revision], began: ch.began, computed: computed, patient: c.patient.Load()})
+	s, err := p.istiod.settle(ctx, pending{proxies: proxies, all: ch.all, seen: c.seen(p, e, ch.arrived[p.revision]), before: ch.before[p.revision], began: ch.began, computed: computed, hasty: ch.hasty})
 	if err != nil && p.revision != DefaultRevision {
 		err = fmt.Errorf("istiod of revision %s: %w", p.revision, err)
 	}

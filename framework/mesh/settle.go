@@ -51,8 +51,8 @@ type pending struct {
 	began  time.Time
 	// computed is called, perhaps often, once the push is known to have been computed; it may be nil.
 	computed func()
-	// patient says that proxies which are at work on the push are waited for, see Changer.AwaitAnswers.
-	patient bool
+	// hasty says that proxies which are at work on the push are not waited for, see Mutation.Hasty.
+	hasty bool
 }
 
 // settle waits until istiod has seen a change and every proxy has acknowledged its push.
@@ -151,7 +151,7 @@ func (w *watch) wait(ctx context.Context) error {
 		}
 		done, err := w.look(ctx, sent)
 		done = done && (!w.split || w.still.longAgo(i.limits.Sent.Next))
-		if answers++; err == nil && !done && (!w.patient || !w.owed()) && i.limits.Sent.Acknowledged.Over(w.asked, answers) {
+		if answers++; err == nil && !done && (w.hasty || !w.owed()) && i.limits.Sent.Acknowledged.Over(w.asked, answers) {
 			err = errPatience
 		}
 		return done, err

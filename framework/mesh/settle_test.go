@@ -12,7 +12,7 @@ import (
 )
 
 // settled is what comes of a change that concerns p.n.
-func settled(t *testing.T, does func(*fakeMesh, *fakeReplica), patient bool) (Settled, error) {
+func settled(t *testing.T, does func(*fakeMesh, *fakeReplica), hasty bool) (Settled, error) {
 	t.Helper()
 	f, r := newFakeMesh()
 	does(f, r)
@@ -21,7 +21,7 @@ func settled(t *testing.T, does func(*fakeMesh, *fakeReplica), patient bool) (Se
 	if err != nil {
 		t.Fatal(err)
 	}
-	return i.settle(t.Context(), pending{proxies: []string{"p.n"}, before: before, began: time.Now(), patient: patient})
+	return i.settle(t.Context(), pending{proxies: []string{"p.n"}, before: before, began: time.Now(), hasty: hasty})
 }
 
 func TestSettle(t *testing.T) {
@@ -60,7 +60,7 @@ func TestSettle(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, err := settled(t, x.does, true)
+				s, err := settled(t, x.does, false)
 				if nobody := name == "computed for nobody"; s.Unconcerned != nobody || s.Reached != (x.acked && !nobody) {
 					t.Errorf("unconcerned: %t, reached: %t", s.Unconcerned, s.Reached)
 				}
@@ -91,7 +91,7 @@ func TestOwed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, err := settled(t, x.does, name != "nobody waits")
+				s, err := settled(t, x.does, name == "nobody waits")
 				sent := limits.Limits{}.OrDefault().Push.Sent
 				if err != nil || s.Acknowledged || (s.Took >= sent.Answered.Time) != x.long || !x.long && s.Took > 2*sent.Acknowledged.Time {
 					t.Errorf("%+v %v", s, err)
