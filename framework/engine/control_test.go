@@ -25,32 +25,25 @@ func TestControlAsClient(t *testing.T) {
 	})
 }
 
-// A question to DNS may be lost on its way, of the client as of the control client: neither proves anything by it.
-func TestLostQuestions(t *testing.T) {
-	for _, client := range []string{"client", egress.ControlClient} {
-		for _, n := range []int{1, 2, 4} {
-			bubble(t, func(t *testing.T) {
-				e := engineOf(&world{unanswered: map[string]int{client: n}})
-				e.Patience = time.Second
-				if r := e.Run(t.Context(), theCase()); r.Verdict != egress.Conforms {
-					t.Errorf("%d questions of the client %s are lost: %s (%s)", n, client, r.Verdict, r.Why)
-				}
-			})
-		}
-	}
-}
-
-// An attempt may have its connection when its time is nearly over, since a name came late: neither client proves anything by it.
-func TestLateConnections(t *testing.T) {
-	for _, client := range []string{"client", egress.ControlClient} {
-		for _, n := range []int{1, 2, 4} {
-			bubble(t, func(t *testing.T) {
-				e := engineOf(&world{late: map[string]int{client: n}})
-				e.Patience = time.Second
-				if r := e.Run(t.Context(), theCase()); r.Verdict != egress.Conforms {
-					t.Errorf("%d connections of the client %s are late: %s (%s)", n, client, r.Verdict, r.Why)
-				}
-			})
+// A question to DNS may be lost on its way, and an attempt may have its connection when its time is nearly over, since a name came
+// late; of the client as of the control client: neither proves anything by it.
+func TestLateOrLost(t *testing.T) {
+	for what, to := range map[string]func(*world) *map[string]int{
+		"questions are lost":   func(w *world) *map[string]int { return &w.unanswered },
+		"connections are late": func(w *world) *map[string]int { return &w.late },
+	} {
+		for _, client := range []string{"client", egress.ControlClient} {
+			for _, n := range []int{1, 2, 4} {
+				bubble(t, func(t *testing.T) {
+					w := &world{}
+					*to(w) = map[string]int{client: n}
+					e := engineOf(w)
+					e.Patience = time.Second
+					if r := e.Run(t.Context(), theCase()); r.Verdict != egress.Conforms {
+						t.Errorf("%d %s, of the client %s: %s (%s)", n, what, client, r.Verdict, r.Why)
+					}
+				})
+			}
 		}
 	}
 }

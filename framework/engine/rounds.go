@@ -132,7 +132,7 @@ func (r *run) attempts(ctx context.Context, t *try, patience time.Duration) {
 // rounds repeats a probe until enough rounds in a row are equal. A result that is not the wanted one
 // is given time to change; then it stands. It says whether the result is one that may be wanted.
 func (r *run) rounds(ctx context.Context, t *try, patience time.Duration) (wanted bool) {
-	first, clock := time.Now(), newClock(t, patience)
+	clock := r.clock(t, patience)
 	want := t.probe.Wants[t.phase]
 	for made := t.equal == r.e.Equal; ; made = false { // with those of others, see first
 		if !made {
@@ -141,16 +141,14 @@ func (r *run) rounds(ctx context.Context, t *try, patience time.Duration) (wante
 			}
 		}
 		x := t.rounds[len(t.rounds)-1]
+		if t.equal == r.e.Equal && plausible(t.probe, want, x) {
+			return true
+		}
 		late := clock.over(ctx)
 		stable := t.equal == r.e.Equal
 		switch {
-		case stable && plausible(t.probe, want, x):
-			return true
 		case stable && late:
-			if !r.lacksName(ctx, t) || time.Since(first) > r.e.Limits.Probe.Resolve {
-				return false
-			}
-			clock.restart()
+			return false
 		case x.err != nil && (late || len(t.rounds) >= failedTries):
 			return false
 		case late && len(t.rounds) >= unequalTries*r.e.Equal:
@@ -212,7 +210,7 @@ func (r *run) sideBySide(ctx context.Context, t *try, n int) []round {
 // volleys makes attempts at once until as many of them overflow as is wanted, and all others may be wanted, several
 // times in a row. What is not wanted stands after a while.
 func (r *run) volleys(ctx context.Context, t *try, patience time.Duration) {
-	clock := newClock(t, patience)
+	clock := r.clock(t, patience)
 	n, good, apart := t.probe.Parallel, 0, 0
 	for volleys := 1; ; volleys++ {
 		xs := r.sideBySide(ctx, t, n)
