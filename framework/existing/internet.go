@@ -256,8 +256,8 @@ func (in *Internet) Arrivals(ctx context.Context, since int64) ([]egress.Arrival
 	for i, f := range fresh {
 		p := in.parts[i]
 		for _, a := range f {
-			n := int(a.Seq) - 1 // a part numbers its entries from 1
-			if n == len(p.numbers) {
+			n := int(a.Seq) - 1       // a part numbers its entries from 1,
+			for n >= len(p.numbers) { // and leaves some out
 				in.last++
 				p.numbers = append(p.numbers, in.last)
 			}

@@ -60,7 +60,7 @@ func (s *Server) serveHTTP(host string, ln net.Listener, h http.Handler) error {
 	return nil
 }
 
-// logged writes one entry for each request. The first request of a connection completes the
+// logged writes one entry for each request. That of the first request of a connection replaces the
 // connection's own entry, so that one curl call is one line.
 func (s *Server) logged(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -74,23 +74,24 @@ func (s *Server) logged(h http.Handler) http.Handler {
 			h.ServeHTTP(w, r)
 			return
 		}
-		fill := func(a *egress.Arrival) {
-			a.Kind, a.Proto, a.Method, a.Host, a.Path = "http", r.Proto, r.Method, r.Host, r.URL.Path
-			a.ProbeID, a.RequestID = r.Header.Get(wire.ProbeHeader), r.Header.Get("X-Request-Id")
-			a.Attempt = r.Header.Get("X-Envoy-Attempt-Count")
-			a.Extra = meshHeaders(r.Header)
-			if r.TLS != nil {
-				a.TLS, a.SNI, a.ALPN = true, r.TLS.ServerName, r.TLS.NegotiatedProtocol
-				if len(r.TLS.PeerCertificates) > 0 {
-					a.ClientCert = r.TLS.PeerCertificates[0].Subject.CommonName
-				}
+		a := egress.Arrival{
+			Server: c.server, Peer: c.RemoteAddr().String(), Local: c.LocalAddr().String(),
+			Kind: "http", Proto: r.Proto, Method: r.Method, Host: r.Host, Path: r.URL.Path,
+			ProbeID: r.Header.Get(wire.ProbeHeader), RequestID: r.Header.Get("X-Request-Id"),
+			Attempt: r.Header.Get("X-Envoy-Attempt-Count"), Extra: meshHeaders(r.Header),
+		}
+		if r.TLS != nil {
+			a.TLS, a.SNI, a.ALPN = true, r.TLS.ServerName, r.TLS.NegotiatedProtocol
+			if len(r.TLS.PeerCertificates) > 0 {
+				a.ClientCert = r.TLS.PeerCertificates[0].Subject.CommonName
 			}
 		}
-		seq := c.seq
+		var seq int64
 		if c.used.Swap(true) {
-			seq = s.log.add(egress.Arrival{Server: c.server, Peer: c.RemoteAddr().String(), Local: c.LocalAddr().String()})
+			seq = s.log.add(a)
+		} else {
+			seq = s.log.replace(c.seq, a)
 		}
-		s.log.amend(seq, fill)
 		sw := &statusWriter{ResponseWriter: w, status: http.StatusOK}
 		h.ServeHTTP(sw, r)
 		s.log.amend(seq, func(a *egress.Arrival) { a.Status = sw.status })

@@ -11,7 +11,7 @@ import (
 const maxArrivals = 100_000
 
 // arrivals is the log of everything that reached a host. Sequence numbers start at 1 and never
-// repeat, so that a reader knows what it has already seen.
+// repeat, so that a reader knows what it has already seen. Some are left out.
 type arrivals struct {
 	mu    sync.Mutex
 	first int64 // sequence number of log[0]
@@ -21,6 +21,22 @@ type arrivals struct {
 func (l *arrivals) add(a egress.Arrival) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.append(a)
+}
+
+// replace notes what an entry has become as a new one, and takes the former away. A connection may have stood by for long when its
+// first request comes (Envoy opens one for each request that waits, and keeps what it does not need): readers have seen its
+// entry by then, and those who ask for what comes after it must see the request.
+func (l *arrivals) replace(seq int64, a egress.Arrival) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.entry(seq); e != nil {
+		*e = egress.Arrival{}
+	}
+	return l.append(a)
+}
+
+func (l *arrivals) append(a egress.Arrival) int64 {
 	if l.first == 0 {
 		l.first = 1
 	}
@@ -38,9 +54,17 @@ func (l *arrivals) add(a egress.Arrival) int64 {
 func (l *arrivals) amend(seq int64, f func(*egress.Arrival)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if i := seq - l.first; i >= 0 && i < int64(len(l.log)) {
-		f(&l.log[i])
+	if e := l.entry(seq); e != nil {
+		f(e)
 	}
+}
+
+// entry is the one with a number; nil where it is no longer held, or was replaced.
+func (l *arrivals) entry(seq int64) *egress.Arrival {
+	if i := seq - l.first; i >= 0 && i < int64(len(l.log)) && l.log[i].Seq == seq {
+		return &l.log[i]
+	}
+	return nil
 }
 
 // page is the answer of the control API.
@@ -58,8 +82,10 @@ func (l *arrivals) since(seq int64) page {
 	if from < 0 {
 		from = 0
 	}
-	if from < int64(len(l.log)) {
-		p.Arrivals = append(p.Arrivals, l.log[from:]...)
+	for _, a := range l.log[min(from, int64(len(l.log))):] {
+		if a.Seq > 0 {
+			p.Arrivals = append(p.Arrivals, a)
+		}
 	}
 	return p
 }
