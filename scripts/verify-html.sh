@@ -30,6 +30,9 @@ if [[ -z ${SHARE:-} ]]; then
   if [[ -z ${REPORT:-} && -f reports/out/report.json ]]; then export REPORT=$PWD/reports/out/report.json; fi
   if [[ -z ${COMPARISON:-} && -f reports/out/matrix/comparison.json ]]; then export COMPARISON=$PWD/reports/out/matrix/comparison.json; fi
 fi
+# The browser is killed in the end, and leaves what it has in its directory for temporary files.
+TMPDIR=$(mktemp -d); export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
 # One after another: two browsers at once would measure each other.
 go test -count=1 -tags browser -timeout 20m -p 1 ${SHARE:+-skip TestLoad} -v ./framework/report/html ./framework/compare/html ./framework/upgrade/html
 for page in report comparison upgrade; do
