@@ -94,7 +94,7 @@ func (w *lyingWorld) Remove(_ context.Context, objs ...*fixture.Object) error {
 }
 
 func (w *lyingWorld) Do(ctx context.Context, m mesh.Mutation) (mesh.Settled, error) {
-	w.did = append(w.did, mesh.Mutation{Proxies: m.Proxies, Config: m.Config})
+	w.did = append(w.did, mesh.Mutation{Proxies: m.Proxies, Config: m.Config, Hasty: m.Hasty})
 	if m.Write != nil {
 		if _, err := m.Write(ctx); err != nil {
 			return mesh.Settled{Acknowledged: true}, err

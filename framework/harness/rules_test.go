@@ -60,6 +60,25 @@ func TestApplyAndRemove(t *testing.T) {
 	}
 }
 
+// Only of a case that says so are proxies at work on a push not waited for.
+func TestHaste(t *testing.T) {
+	for _, hasty := range []bool{false, true} {
+		w := &lyingWorld{}
+		r := rulesIn(t, w)
+		c := caseOf("c", "a")
+		c.Unacknowledged = hasty
+		if _, err := r.Apply(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Remove(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if len(w.did) != 2 || w.did[0].Hasty != hasty || w.did[1].Hasty != hasty {
+			t.Errorf("unacknowledged %v: %+v", hasty, w.did)
+		}
+	}
+}
+
 // Where the API server refuses one of several objects, those that were made before it are known, and go.
 func TestApplyRefusedHalfWay(t *testing.T) {
 	w := &lyingWorld{refuses: "b"}
