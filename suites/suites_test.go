@@ -7,6 +7,7 @@ import (
 	"flag"
 	"io"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -59,6 +60,29 @@ func must(c []egress.Case, k []egress.Client, err error) ([]egress.Case, []egres
 	return c, k
 }
 
+// Ginkgo begins the specs in the order that takes least time, each under the file of its case.
+func TestOrder(t *testing.T) {
+	ordered, err := harness.InOrder(t.Context(), cases, clients, fixtures.FS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	previewing = true
+	defer func() { previewing = false }()
+	var got []string
+	for _, s := range PreviewSpecs("the order").SpecReports {
+		if s.LeafNodeType == types.NodeTypeIt {
+			got = append(got, s.LeafNodeText+" in "+s.LeafNodeLocation.FileName)
+		}
+	}
+	var want []string
+	for _, c := range ordered {
+		want = append(want, text(c)+" in suites/"+c.File)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, not %q", got, want)
+	}
+}
+
 // text is a case's spec as Ginkgo prints it.
 func text(c egress.Case) string { return c.Name + ": " + c.Claim }
 
@@ -105,25 +129,30 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 // resultEntry has a case's result as JSON, for whoever reads Ginkgo's own report.
 const resultEntry = "result"
 
-var _ = Describe("egress", func() {
+// A container for each case, since Ginkgo keeps a priority among outermost ones alone: they begin in the order in which the harness's own
+// runs have them. Specs of one container that are alike in their place would begin by their texts. A spec's place is the case's file.
+var _ = func() bool {
 	ordered, err := harness.InOrder(context.Background(), cases, clients, fixtures.FS)
 	if err != nil {
 		panic(err) // the list is part of this program, and unit tests check it
 	}
-	for _, c := range ordered {
-		It(text(c), Label(append(slices.Clone(c.Labels), c.Area)...), func(ctx SpecContext) {
-			r, err := runCase(ctx, c, func(e schedule.Event) { By(string(e.Stage)) })
-			Expect(err).NotTo(HaveOccurred())
-			b, err := json.Marshal(r) // which survives between processes
-			Expect(err).NotTo(HaveOccurred())
-			AddReportEntry(resultEntry, string(b), ReportEntryVisibilityNever)
-			if r.Verdict == egress.Skipped || r.Verdict == egress.NotApplicable {
-				Skip(r.Why)
-			}
-			Expect(r).To(Conform())
+	for i, c := range ordered {
+		Describe("egress", SpecPriority(-i), func() {
+			It(text(c), Label(append(slices.Clone(c.Labels), c.Area)...), types.CodeLocation{FileName: path.Join("suites", c.File), LineNumber: 1}, func(ctx SpecContext) {
+				r, err := runCase(ctx, c, func(e schedule.Event) { By(string(e.Stage)) })
+				Expect(err).NotTo(HaveOccurred())
+				b, err := json.Marshal(r) // which survives between processes
+				Expect(err).NotTo(HaveOccurred())
+				AddReportEntry(resultEntry, string(b), ReportEntryVisibilityNever)
+				if r.Verdict == egress.Skipped || r.Verdict == egress.NotApplicable {
+					Skip(r.Why)
+				}
+				Expect(r).To(Conform())
+			})
 		})
 	}
-})
+	return true
+}()
 
 // faultsOf begins the failure that tells Ginkgo about the faults of the run, which the report has already.
 const faultsOf = "the run had faults: "
