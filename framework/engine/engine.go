@@ -83,8 +83,13 @@ type Rules interface {
 	Apply(ctx context.Context, c egress.Case) (Change, error)
 	// Change makes the case's change while it is applied.
 	Change(ctx context.Context, c egress.Case) (Change, error)
+	// An error of Remove or Clean that is ErrUntold says that everything is taken back.
 	Remove(ctx context.Context, c egress.Case) (Change, error)
 }
+
+// ErrUntold says that a change was made of which proxies may not know, and that nothing could be done about it. Ready frees other cases of
+// that doubt.
+var ErrUntold = errors.New("carry a change to the proxies that istiod may have lost")
 
 // Change says how a change reached the proxies.
 type Change struct {
@@ -314,10 +319,11 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 		defer cancel()
 		err := r.release(ctx) // again, where a phase failed
 		if applied {
-			_, err = r.e.Rules.Remove(ctx, r.c)
+			_, removed := r.e.Rules.Remove(ctx, r.c)
+			err = kept(removed)
 		}
 		if len(r.c.Setup) > 0 {
-			err = errors.Join(err, r.e.Rules.Clean(ctx, r.c))
+			err = errors.Join(err, kept(r.e.Rules.Clean(ctx, r.c)))
 		}
 		if err != nil {
 			res.Why = "its resources could not be removed: " + err.Error()
@@ -373,6 +379,15 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 		return err
 	}
 	_, r.until, err = r.e.arrivals(ctx, noArrivals)
+	return err
+}
+
+// kept is why something was not taken back after the phases; nil where it was, and only the proxies may not know: no phase is to come that
+// this could spoil.
+func kept(err error) error {
+	if errors.Is(err, ErrUntold) {
+		return nil
+	}
 	return err
 }
 

@@ -43,6 +43,7 @@ type world struct {
 	readyErr    error
 	applyErr    error
 	removeErr   error
+	cleanErr    error
 	podChanges  bool
 	identities  int
 	stray       bool // something else of the pod reaches the destination
@@ -252,7 +253,10 @@ func (w *world) Ready(context.Context, egress.Case) error { return w.readyErr }
 
 func (w *world) Setup(context.Context, egress.Case) error { return w.applyErr }
 
-func (w *world) Clean(context.Context, egress.Case) error { w.cleaned++; return w.removeErr }
+func (w *world) Clean(context.Context, egress.Case) error {
+	w.cleaned++
+	return errors.Join(w.removeErr, w.cleanErr)
+}
 
 func (w *world) Change(context.Context, egress.Case) (Change, error) {
 	w.mu.Lock()

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,26 @@ func TestSetup(t *testing.T) {
 		e := &Engine{Clients: w, Rules: w, Mesh: w, Internet: w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
 		if r := e.Run(t.Context(), c); r.Verdict != want || w.cleaned != 1 {
 			t.Errorf("%s %s, cleaned %d times; want %s", r.Verdict, r.Why, w.cleaned, want)
+		}
+	}
+}
+
+// Of what is taken back after the phases, proxies may be the last to know: no phase is spoiled by that, as it is where one is to come.
+func TestUntold(t *testing.T) {
+	untold, broken := fmt.Errorf("%w: deadline exceeded", ErrUntold), errors.New("the API server is away")
+	for name, x := range map[string]struct {
+		w    *world
+		want egress.Verdict
+	}{
+		"the setup is gone":                  {&world{cleanErr: untold}, egress.Conforms},
+		"the setup is there":                 {&world{cleanErr: broken}, egress.Inconclusive},
+		"the rule is gone, a phase is to be": {&world{removeErr: untold}, egress.Inconclusive},
+	} {
+		c := theCase()
+		c.Setup = []egress.Object{{"kind": "ServiceEntry"}}
+		e := &Engine{Clients: x.w, Rules: x.w, Mesh: x.w, Internet: x.w, Features: []egress.Feature{egress.Hermetic}, Patience: 20 * time.Millisecond}
+		if r := e.Run(t.Context(), c); r.Verdict != x.want || x.w.cleaned != 1 {
+			t.Errorf("%s: %s %s, cleaned %d times; want %s", name, r.Verdict, r.Why, x.w.cleaned, x.want)
 		}
 	}
 }

@@ -131,6 +131,11 @@ func (r *Run) End(ctx context.Context) *report.Report {
 	case over || rep.Unfinished() > 0:
 		rep.Faults = append(rep.Faults, r.why(), lost)
 	default:
+		for _, w := range s.lanes {
+			if err := w.rules.takeLeft(ctx); err != nil {
+				s.opts.logf("%v", err) // it is found with all that is left
+			}
+		}
 		if err := checkLeftovers(ctx, s.conn.fix); err != nil {
 			rep.Faults = append(rep.Faults, err.Error())
 		}

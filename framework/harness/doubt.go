@@ -76,7 +76,7 @@ func (r *rules) Ready(ctx context.Context, c egress.Case) error {
 		return nil
 	}
 	var last error
-	end := since.Add(r.back)
+	end := since.Add(r.limits.Cluster.Back)
 	err := wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		last = r.assure(ctx, c)
 		if last != nil && time.Now().After(end) {
@@ -92,11 +92,8 @@ func (r *rules) Ready(ctx context.Context, c egress.Case) error {
 
 // assure removes what other cases of the lane have left, and frees the proxies of a case of doubt.
 func (r *rules) assure(ctx context.Context, c egress.Case) error {
-	left := r.left()
-	for _, name := range slices.Sorted(maps.Keys(left)) {
-		if err := left[name](ctx); err != nil {
-			return fmt.Errorf("remove what %s has left: %w", name, err)
-		}
+	if err := r.takeLeft(ctx); err != nil {
+		return err
 	}
 	proxies := r.proxies(c, nil)
 	n, why, _ := r.doubts.about(proxies)
@@ -107,6 +104,17 @@ func (r *rules) assure(ctx context.Context, c egress.Case) error {
 		return err
 	}
 	r.doubts.free(n, proxies)
+	return nil
+}
+
+// takeLeft removes what cases of the lane have left.
+func (r *rules) takeLeft(ctx context.Context) error {
+	left := r.left()
+	for _, name := range slices.Sorted(maps.Keys(left)) {
+		if err := left[name](ctx); err != nil {
+			return fmt.Errorf("remove what %s has left: %w", name, err)
+		}
+	}
 	return nil
 }
 
@@ -163,14 +171,17 @@ func (r *rules) nudge(ctx context.Context, c egress.Case) (mesh.Settled, error) 
 		others, err := r.fixtures.Apply(ctx, "", wider...)
 		return mesh.Written{Made: slices.Concat(made, others)}, err
 	}})
-	_, gone := r.changer.Do(ctx, mesh.Mutation{Proxies: proxies, Write: func(ctx context.Context) (mesh.Written, error) {
+	// Whoever waits for the push may have no time left.
+	later, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.limits.Probe.Restore)
+	defer cancel()
+	_, gone := r.changer.Do(later, mesh.Mutation{Proxies: proxies, Write: func(ctx context.Context) (mesh.Written, error) {
 		again, err := r.fixtures.Apply(ctx, "", hiding...)
 		return mesh.Written{Made: again, Removed: made}, errors.Join(err, r.fixtures.Remove(ctx, made...))
 	}})
-	if gone != nil { // they change nothing for anybody, and go at the end of the session
+	if gone != nil { // they change nothing for anybody, and go before the lane's next case, or when the run ends
 		r.mu.Lock()
 		t := r.of(nudged)
-		t.applied = append(t.applied, made...)
+		t.applied, t.again = append(t.applied, made...), r.takeNudges
 		r.mu.Unlock()
 	}
 	if err == nil && !s.Reached {
@@ -227,6 +238,22 @@ func widened(o *fixture.Object) *fixture.Object {
 		_ = unstructured.SetNestedSlice(out.Object, listeners, "spec", "egress") // it has a spec
 	}
 	return out
+}
+
+// takeNudges removes what nudges have left.
+func (r *rules) takeNudges(ctx context.Context) error {
+	r.mu.Lock()
+	objs := slices.Clone(r.of(nudged).applied)
+	r.mu.Unlock()
+	_, err := r.changer.Do(ctx, mesh.Mutation{Write: func(ctx context.Context) (mesh.Written, error) {
+		return mesh.Written{Removed: objs}, r.fixtures.Remove(ctx, objs...)
+	}})
+	if err == nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.traces[nudged.Name] = &trace{}
+	}
+	return err
 }
 
 // nudged stands for a case where objects wait to be removed that concern none.

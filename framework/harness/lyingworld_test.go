@@ -33,6 +33,8 @@ type lyingWorld struct {
 	unheard  bool   // no proxy acknowledges anything
 	beside   bool   // istiod computes another push beside each
 	gateways error  // why gateways are not known
+	// impatient is called with the number of changes so far when one is written: who waits for it may have no time left.
+	impatient func(n int)
 }
 
 func (w *lyingWorld) Apply(_ context.Context, namespace string, objs ...*fixture.Object) ([]*fixture.Object, error) {
@@ -94,13 +96,21 @@ func (w *lyingWorld) Remove(_ context.Context, objs ...*fixture.Object) error {
 }
 
 func (w *lyingWorld) Do(ctx context.Context, m mesh.Mutation) (mesh.Settled, error) {
+	if err := ctx.Err(); err != nil {
+		return mesh.Settled{}, err
+	}
 	w.did = append(w.did, mesh.Mutation{Proxies: m.Proxies, Config: m.Config, Hasty: m.Hasty})
 	if m.Write != nil {
 		if _, err := m.Write(ctx); err != nil {
 			return mesh.Settled{Acknowledged: true}, err
 		}
 	}
+	if w.impatient != nil {
+		w.impatient(len(w.did))
+	}
 	switch {
+	case ctx.Err() != nil:
+		return mesh.Settled{}, ctx.Err()
 	case w.silent != nil:
 		return mesh.Settled{}, w.silent
 	case w.unheard:
@@ -149,9 +159,11 @@ func runningClients(t *testing.T, names ...string) clients {
 // rulesIn are the rules of a lane with the client "client" in a world.
 func rulesIn(t *testing.T, w *lyingWorld) *rules {
 	t.Helper()
+	l := limits.Default()
+	l.Cluster.Back = 0 // what fails once, fails
 	return &rules{
 		clients: runningClients(t, "client"), fixtures: w, changer: w, gateways: nil, revisions: &scales{}, enforcing: &enforcing{},
-		run: "run-1", limits: limits.Default().Control, expand: func(s string) string { return s },
+		run: "run-1", limits: l, expand: func(s string) string { return s },
 		secrets: func(_ context.Context, text string) (string, error) { return text, nil }, ours: true, doubts: newDoubts(),
 	}
 }

@@ -38,13 +38,13 @@ func (r *rules) name(ctx context.Context, c egress.Case, ph egress.Phase) error 
 func (r *rules) renewed(ctx context.Context, name string, failure bool) error {
 	last, since := 0, time.Now()
 	var asking error
-	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, r.limits.Renew, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, r.limits.Control.Renew, true, func(ctx context.Context) (bool, error) {
 		var n int
 		n, asking = r.internet.Asked(ctx, name)
 		if n != last {
 			last, since = n, time.Now()
 		}
-		return asking == nil && (failure && n > 0 && time.Since(since) > r.limits.GiveUp || !failure && n > 1), nil
+		return asking == nil && (failure && n > 0 && time.Since(since) > r.limits.Control.GiveUp || !failure && n > 1), nil
 	})
 	if err != nil {
 		return fmt.Errorf("wait until a proxy asks for %s again: asked %d times: %w", name, last, errors.Join(err, asking))

@@ -55,7 +55,7 @@ func TestNames(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := &rules{limits: limits.Default().Control, internet: &asking{silent: c.silent}}
+				r := &rules{limits: limits.Default(), internet: &asking{silent: c.silent}}
 				k := egress.Case{Name: "c", DNS: map[egress.Phase]map[string]string{egress.Changed: {"moving.example": c.host}}}
 				start := time.Now()
 				err := r.name(t.Context(), k, egress.Changed)

@@ -60,7 +60,7 @@ func (r *rules) toldOf(c egress.Case, removed []*fixture.Object) []string {
 func (r *rules) carry(ctx context.Context, c egress.Case, s mesh.Settled) (mesh.Settled, error) {
 	again, err := r.nudge(ctx, c)
 	if err != nil {
-		err = fmt.Errorf("carry a change to the proxies that istiod may have lost: %w", err)
+		err = fmt.Errorf("%w: %w", engine.ErrUntold, err)
 	}
 	again.Took += s.Took
 	again.Rejections = append(again.Rejections, slices.DeleteFunc(s.Rejections, func(n string) bool { return slices.Contains(again.Rejections, n) })...)

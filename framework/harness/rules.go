@@ -47,14 +47,13 @@ type rules struct {
 	// enforcing knows when NetworkPolicies hold.
 	enforcing *enforcing
 	run       string
-	limits    limits.Control
+	limits    limits.Limits
 	expand    func(string) string
 	secrets   func(ctx context.Context, text string) (string, error)
 	internet  cluster.Internet // nil for the live one
 	places    *namespaces      // makes those that objects name
 	ours      bool             // the cluster: its API server has this machine's clock, and EnvoyFilters may be made
 	doubts    *doubts          // shared by all lanes
-	back      time.Duration    // how long an istiod that has ended may take to serve again
 
 	mu     sync.Mutex
 	traces map[string]*trace // by case; the setup of one is a case of its own
@@ -187,7 +186,7 @@ func (r *rules) Clean(ctx context.Context, c egress.Case) error {
 	objs := r.of(own).applied
 	r.mu.Unlock()
 	ch, err := r.take(ctx, own, objs, nil)
-	if err == nil {
+	if err == nil || errors.Is(err, engine.ErrUntold) {
 		r.taken(own)
 	}
 	r.removed(own, ch.Acknowledged, err, func(ctx context.Context) error { return r.Clean(ctx, c) })
@@ -376,11 +375,14 @@ func (r *rules) remove(ctx context.Context, c egress.Case) (engine.Change, error
 		back = egress.Object{}
 	}
 	ch, err := r.take(ctx, c, objs, back)
-	err = errors.Join(err, r.forget(ctx, c))
-	if err == nil {
+	if err == nil || errors.Is(err, engine.ErrUntold) {
 		r.taken(c)
 	}
-	return ch, err
+	kept := r.forget(ctx, c)
+	if kept != nil && err != nil { // this is more than that nobody was told
+		return ch, fmt.Errorf("%w; %v", kept, err)
+	}
+	return ch, errors.Join(err, kept)
 }
 
 // settle makes a change and waits until the proxies of the case's clients have it. write makes what is about the

@@ -1,12 +1,14 @@
 package harness
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
 
 	"mesh-egress-conformance/framework/egress"
+	"mesh-egress-conformance/framework/engine"
 	"mesh-egress-conformance/framework/fixture"
 )
 
@@ -156,6 +158,64 @@ func TestRemovalUnheard(t *testing.T) {
 	w.unheard = false
 	if err := r.Ready(t.Context(), caseOf("next")); err != nil || len(w.there) != 0 {
 		t.Errorf("%v, left: %q", err, w.names())
+	}
+}
+
+// Where the time of a removal is over while a further push carries it, everything is gone all the same, what made that push too: that is
+// no error of the case, and other cases wait until their proxies are free of doubt.
+func TestRemovalOutOfTime(t *testing.T) {
+	for name, take := range map[string]func(context.Context, *rules, egress.Case) error{
+		"objects": func(ctx context.Context, r *rules, c egress.Case) error { _, err := r.Remove(ctx, c); return err },
+		"setup":   func(ctx context.Context, r *rules, c egress.Case) error { return r.Clean(ctx, c) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			w := &lyingWorld{beside: true}
+			r := rulesIn(t, w)
+			c := caseOf("c", "a")
+			if name == "setup" {
+				c.Setup, c.Objects = c.Objects, nil
+				if err := r.Setup(ctx, c); err != nil {
+					t.Fatal(err)
+				}
+			} else if _, err := r.Apply(ctx, c); err != nil {
+				t.Fatal(err)
+			}
+			before := len(w.did)
+			w.impatient = func(n int) {
+				if n == before+2 { // the removal is the first, what carries it the second
+					cancel()
+				}
+			}
+			if err := take(ctx, r, c); !errors.Is(err, engine.ErrUntold) || !errors.Is(err, context.Canceled) || len(w.there) != 0 {
+				t.Errorf("%v, left: %q", err, w.names())
+			}
+			before = len(w.did)
+			if err := r.Ready(t.Context(), caseOf("next")); err != nil || len(w.did) < before+2 {
+				t.Errorf("%v, and %d further changes", err, len(w.did)-before)
+			}
+		})
+	}
+}
+
+// What carried a push and could not be taken away goes before the lane's next case, and when the run ends.
+func TestNudgesLeft(t *testing.T) {
+	for name, later := range map[string]func(*rules) error{
+		"next case": func(r *rules) error { return r.Ready(t.Context(), caseOf("next")) },
+		"end":       func(r *rules) error { return r.takeLeft(t.Context()) },
+	} {
+		w := &lyingWorld{keeps: errors.New("the API server is away")}
+		r := rulesIn(t, w)
+		if _, err := r.nudge(t.Context(), caseOf("c")); err != nil || len(w.there) == 0 {
+			t.Fatalf("%s: %v, there: %q", name, err, w.names())
+		}
+		if err := later(r); err == nil || !strings.Contains(err.Error(), "remove what (nudge) has left: the API server is away") {
+			t.Errorf("%s: still away: %v", name, err)
+		}
+		w.keeps = nil
+		if err := later(r); err != nil || len(w.there) != 0 || len(r.left()) != 0 {
+			t.Errorf("%s: %v, left: %q", name, err, w.names())
+		}
 	}
 }
 

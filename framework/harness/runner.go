@@ -40,9 +40,9 @@ func newRunner(s *site, i *istiods, run string) *runner {
 		cl := clients{s.conn.pods, l, s.starter.gateways.proxies}
 		w := &laneRunner{lane: l}
 		w.rules = &rules{
-			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: i.changer, gateways: s.conn.followed, revisions: i.revisions, enforcing: r.enforcing, run: run, limits: s.opts.Limits.Control,
+			clients: cl, fixtures: objects, files: s.opts.Fixtures, changer: i.changer, gateways: s.conn.followed, revisions: i.revisions, enforcing: r.enforcing, run: run, limits: s.opts.Limits,
 			expand: s.expand(l), secrets: secrets,
-			places: places, ours: s.env.ours, doubts: i.doubts, back: s.opts.Limits.Cluster.Back,
+			places: places, ours: s.env.ours, doubts: i.doubts,
 		}
 		w.engine = &engine.Engine{
 			Clients: cl, Rules: w.rules, Mesh: laneLogs{s.conn.logs, s.conn.followed, l},
