@@ -75,6 +75,9 @@ func (r *rules) Ready(ctx context.Context, c egress.Case) error {
 	if why == "" && len(r.left()) == 0 {
 		return nil
 	}
+	if why == "" { // nothing is in doubt, and something is left all the same, see nudge
+		since = time.Now()
+	}
 	var last error
 	end := since.Add(r.limits.Cluster.Back)
 	err := wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
@@ -84,10 +87,13 @@ func (r *rules) Ready(ctx context.Context, c egress.Case) error {
 		}
 		return last == nil, nil
 	})
-	if err != nil {
-		return fmt.Errorf("nobody knows what the proxies have, since %s: %w", strings.TrimSpace(why), errors.Join(last, ctx.Err()))
+	switch {
+	case err == nil:
+		return nil
+	case why == "":
+		return errors.Join(last, ctx.Err())
 	}
-	return nil
+	return fmt.Errorf("nobody knows what the proxies have, since %s: %w", strings.TrimSpace(why), errors.Join(last, ctx.Err()))
 }
 
 // assure removes what other cases of the lane have left, and frees the proxies of a case of doubt.

@@ -29,6 +29,7 @@ type lyingWorld struct {
 	refuses  string // the name of an object that the API server does not take
 	takes    string // the name of an object that it takes, of those that it should refuse
 	keeps    error  // why nothing is removed
+	keepsFor int    // times; 0 is for ever
 	silent   error  // why istiod does not answer, once the objects are written
 	unheard  bool   // no proxy acknowledges anything
 	beside   bool   // istiod computes another push beside each
@@ -86,8 +87,11 @@ func (w *lyingWorld) Refused(_ context.Context, _ string, o *fixture.Object, _ b
 }
 
 func (w *lyingWorld) Remove(_ context.Context, objs ...*fixture.Object) error {
-	if w.keeps != nil && len(objs) > 0 {
-		return w.keeps
+	if why := w.keeps; why != nil && len(objs) > 0 {
+		if w.keepsFor--; w.keepsFor == 0 {
+			w.keeps = nil
+		}
+		return why
 	}
 	for _, o := range objs {
 		w.there = slices.DeleteFunc(w.there, func(x *fixture.Object) bool { return x.GetUID() == o.GetUID() })

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mesh-egress-conformance/framework/egress"
 	"mesh-egress-conformance/framework/engine"
@@ -198,22 +199,28 @@ func TestRemovalOutOfTime(t *testing.T) {
 	}
 }
 
-// What carried a push and could not be taken away goes before the lane's next case, and when the run ends.
+// What carried a push and could not be taken away goes before the lane's next case, which tries it more than once, and when the run ends.
 func TestNudgesLeft(t *testing.T) {
-	for name, later := range map[string]func(*rules) error{
-		"next case": func(r *rules) error { return r.Ready(t.Context(), caseOf("next")) },
-		"end":       func(r *rules) error { return r.takeLeft(t.Context()) },
+	for name, x := range map[string]struct {
+		later    func(*rules) error
+		attempts int
+	}{
+		"next case": {func(r *rules) error { return r.Ready(t.Context(), caseOf("next")) }, 2},
+		"end":       {func(r *rules) error { return r.takeLeft(t.Context()) }, 1},
 	} {
 		w := &lyingWorld{keeps: errors.New("the API server is away")}
 		r := rulesIn(t, w)
 		if _, err := r.nudge(t.Context(), caseOf("c")); err != nil || len(w.there) == 0 {
 			t.Fatalf("%s: %v, there: %q", name, err, w.names())
 		}
-		if err := later(r); err == nil || !strings.Contains(err.Error(), "remove what (nudge) has left: the API server is away") {
+		if err := x.later(r); err == nil || err.Error() != "remove what (nudge) has left: the API server is away" {
 			t.Errorf("%s: still away: %v", name, err)
 		}
-		w.keeps = nil
-		if err := later(r); err != nil || len(w.there) != 0 || len(r.left()) != 0 {
+		r.limits.Cluster.Back, w.keepsFor = time.Minute, x.attempts-1
+		if w.keepsFor == 0 {
+			w.keeps = nil
+		}
+		if err := x.later(r); err != nil || len(w.there) != 0 || len(r.left()) != 0 {
 			t.Errorf("%s: %v, left: %q", name, err, w.names())
 		}
 	}
