@@ -78,12 +78,12 @@ type Rules interface {
 	// Ready makes sure that the case's proxies have nothing of what other cases have changed.
 	Ready(ctx context.Context, c egress.Case) error
 	// Setup applies what a case presupposes; Clean removes it.
+	// An error of Clean that is ErrUntold says that all of it is removed.
 	Setup(ctx context.Context, c egress.Case) error
 	Clean(ctx context.Context, c egress.Case) error
 	Apply(ctx context.Context, c egress.Case) (Change, error)
 	// Change makes the case's change while it is applied.
 	Change(ctx context.Context, c egress.Case) (Change, error)
-	// An error of Remove or Clean that is ErrUntold says that everything is taken back.
 	Remove(ctx context.Context, c egress.Case) (Change, error)
 }
 
@@ -319,11 +319,13 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 		defer cancel()
 		err := r.release(ctx) // again, where a phase failed
 		if applied {
-			_, removed := r.e.Rules.Remove(ctx, r.c)
-			err = kept(removed)
+			_, err = r.e.Rules.Remove(ctx, r.c)
 		}
 		if len(r.c.Setup) > 0 {
-			err = errors.Join(err, kept(r.e.Rules.Clean(ctx, r.c)))
+			// No phase is to come that could be spoiled by proxies that do not know of it.
+			if there := r.e.Rules.Clean(ctx, r.c); !errors.Is(there, ErrUntold) {
+				err = errors.Join(err, there)
+			}
 		}
 		if err != nil {
 			res.Why = "its resources could not be removed: " + err.Error()
@@ -379,15 +381,6 @@ func (r *run) phases(ctx context.Context, res *egress.Result) error {
 		return err
 	}
 	_, r.until, err = r.e.arrivals(ctx, noArrivals)
-	return err
-}
-
-// kept is why something was not taken back after the phases; nil where it was, and only the proxies may not know: no phase is to come that
-// this could spoil.
-func kept(err error) error {
-	if errors.Is(err, ErrUntold) {
-		return nil
-	}
 	return err
 }
 

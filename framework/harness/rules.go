@@ -186,7 +186,7 @@ func (r *rules) Clean(ctx context.Context, c egress.Case) error {
 	objs := r.of(own).applied
 	r.mu.Unlock()
 	ch, err := r.take(ctx, own, objs, nil)
-	if err == nil || errors.Is(err, engine.ErrUntold) {
+	if err == nil {
 		r.taken(own)
 	}
 	r.removed(own, ch.Acknowledged, err, func(ctx context.Context) error { return r.Clean(ctx, c) })
@@ -375,14 +375,11 @@ func (r *rules) remove(ctx context.Context, c egress.Case) (engine.Change, error
 		back = egress.Object{}
 	}
 	ch, err := r.take(ctx, c, objs, back)
-	if err == nil || errors.Is(err, engine.ErrUntold) {
+	err = errors.Join(err, r.forget(ctx, c))
+	if err == nil {
 		r.taken(c)
 	}
-	kept := r.forget(ctx, c)
-	if kept != nil && err != nil { // this is more than that nobody was told
-		return ch, fmt.Errorf("%w; %v", kept, err)
-	}
-	return ch, errors.Join(err, kept)
+	return ch, err
 }
 
 // settle makes a change and waits until the proxies of the case's clients have it. write makes what is about the
