@@ -253,10 +253,7 @@ func (w *world) Ready(context.Context, egress.Case) error { return w.readyErr }
 
 func (w *world) Setup(context.Context, egress.Case) error { return w.applyErr }
 
-func (w *world) Clean(context.Context, egress.Case) error {
-	w.cleaned++
-	return errors.Join(w.removeErr, w.cleanErr)
-}
+func (w *world) Clean(context.Context, egress.Case) error { w.cleaned++; return errors.Join(w.removeErr, w.cleanErr) }
 
 func (w *world) Change(context.Context, egress.Case) (Change, error) {
 	w.mu.Lock()
