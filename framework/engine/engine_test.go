@@ -29,35 +29,34 @@ type world struct {
 	removed     int
 	cleaned     int
 
-	allowAny    bool // everything goes through, rule or not
-	dead        bool // the destination answers nobody
-	stubborn    bool // the rule stays after its removal
-	deaf        bool // the rule never takes effect
-	lateRounds  int  // rounds until an applied rule takes effect
-	execFails   func(client, script string) error
-	garble      func(stdout string) string
-	noLines     bool // the access log is empty
-	flushErr    error
-	arrivalsErr error
-	loseArrival bool // the destination's log loses entries
-	readyErr    error
-	applyErr    error
-	removeErr   error
-	cleanErr    error
-	podChanges  bool
-	identities  int
-	stray       bool // something else of the pod reaches the destination
-	wrongServer bool
-	noName      bool // the client's DNS is broken, the control client's is not
-	hang        bool
-	trouble     bool   // the destination answers everybody with an error
-	ejected     bool   // and the mesh does not ask it any more
-	refusal     string // the flag by which it says so, for another one than UH
-	invented    bool   // the sidecar does not say where its answer comes from
-	lost        bool   // the control client does not even get a connection
-	service     bool   // the control client calls a Service, in no protocol that carries an id
-	strangers   bool   // somebody else's connections arrive, and the control client's do not
-	refusals    int    // of the control client's attempts while the rule is there
+	allowAny            bool // everything goes through, rule or not
+	dead                bool // the destination answers nobody
+	stubborn            bool // the rule stays after its removal
+	deaf                bool // the rule never takes effect
+	lateRounds          int  // rounds until an applied rule takes effect
+	execFails           func(client, script string) error
+	garble              func(stdout string) string
+	noLines             bool // the access log is empty
+	flushErr            error
+	arrivalsErr         error
+	loseArrival         bool // the destination's log loses entries
+	readyErr            error
+	applyErr            error
+	removeErr, cleanErr error
+	podChanges          bool
+	identities          int
+	stray               bool // something else of the pod reaches the destination
+	wrongServer         bool
+	noName              bool // the client's DNS is broken, the control client's is not
+	hang                bool
+	trouble             bool   // the destination answers everybody with an error
+	ejected             bool   // and the mesh does not ask it any more
+	refusal             string // the flag by which it says so, for another one than UH
+	invented            bool   // the sidecar does not say where its answer comes from
+	lost                bool   // the control client does not even get a connection
+	service             bool   // the control client calls a Service, in no protocol that carries an id
+	strangers           bool   // somebody else's connections arrive, and the control client's do not
+	refusals            int    // of the control client's attempts while the rule is there
 
 	unanswered map[string]int // by client: how many of its next questions to DNS get no answer
 	late       map[string]int // by client: how many of its next connections have no time left for an answer
@@ -250,10 +249,6 @@ func (w *world) Apply(context.Context, egress.Case) (Change, error) {
 }
 
 func (w *world) Ready(context.Context, egress.Case) error { return w.readyErr }
-
-func (w *world) Setup(context.Context, egress.Case) error { return w.applyErr }
-
-func (w *world) Clean(context.Context, egress.Case) error { w.cleaned++; return errors.Join(w.removeErr, w.cleanErr) }
 
 func (w *world) Change(context.Context, egress.Case) (Change, error) {
 	w.mu.Lock()

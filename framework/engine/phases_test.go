@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -26,6 +27,13 @@ func TestChanged(t *testing.T) {
 			t.Errorf("%d phases, %s %s", len(r.Phases), r.Verdict, r.Why)
 		}
 	}
+}
+
+func (w *world) Setup(context.Context, egress.Case) error { return w.applyErr }
+
+func (w *world) Clean(context.Context, egress.Case) error {
+	w.cleaned++
+	return errors.Join(w.removeErr, w.cleanErr)
 }
 
 // What a case presupposes is removed however the case ends.
