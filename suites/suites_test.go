@@ -48,6 +48,8 @@ func TestMain(m *testing.M) {
 	provider.ChildMain()
 	klog.SetOutput(io.Discard) // client-go reports every closed stream there
 	klog.LogToStderr(false)
+	flag.Parse()
+	register()
 	os.Exit(m.Run())
 }
 
@@ -60,7 +62,7 @@ func must(c []egress.Case, k []egress.Client, err error) ([]egress.Case, []egres
 	return c, k
 }
 
-// Ginkgo begins the specs in the order that takes least time, each under the file of its case.
+// Ginkgo begins the specs in the order that takes least time unless a random one is asked for, each under the file of its case.
 func TestOrder(t *testing.T) {
 	ordered, err := harness.InOrder(t.Context(), cases, clients, fixtures.FS)
 	if err != nil {
@@ -78,8 +80,8 @@ func TestOrder(t *testing.T) {
 	for _, c := range ordered {
 		want = append(want, text(c)+" in suites/"+c.File)
 	}
-	if !slices.Equal(got, want) {
-		t.Errorf("%q, not %q", got, want)
+	if slices.Equal(got, want) == random() {
+		t.Errorf("%q, and by their turns %q", got, want)
 	}
 }
 
@@ -129,15 +131,20 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 // resultEntry has a case's result as JSON, for whoever reads Ginkgo's own report.
 const resultEntry = "result"
 
-// A container for each case, since Ginkgo keeps a priority among outermost ones alone: they begin in the order in which the harness's own
-// runs have them. Specs of one container that are alike in their place would begin by their texts. A spec's place is the case's file.
-var _ = func() bool {
+// register makes a container for each case, since Ginkgo keeps a priority among outermost ones alone: they begin in the order in which the
+// harness's own runs have them, unless somebody asks for a random one. Specs of one container that are alike in their place would begin by
+// their texts. A spec's place is the case's file. It is called once the flags are parsed.
+func register() {
 	ordered, err := harness.InOrder(context.Background(), cases, clients, fixtures.FS)
 	if err != nil {
 		panic(err) // the list is part of this program, and unit tests check it
 	}
 	for i, c := range ordered {
-		Describe("egress", SpecPriority(-i), func() {
+		turn := SpecPriority(-i)
+		if random() {
+			turn = 0
+		}
+		Describe("egress", turn, func() {
 			It(text(c), Label(append(slices.Clone(c.Labels), c.Area)...), types.CodeLocation{FileName: path.Join("suites", c.File), LineNumber: 1}, func(ctx SpecContext) {
 				r, err := runCase(ctx, c, func(e schedule.Event) { By(string(e.Stage)) })
 				Expect(err).NotTo(HaveOccurred())
@@ -151,8 +158,13 @@ var _ = func() bool {
 			})
 		})
 	}
-	return true
-}()
+}
+
+// random says whether Ginkgo is to run the specs in a random order.
+func random() bool {
+	suite, _ := GinkgoConfiguration()
+	return suite.RandomizeAllSpecs
+}
 
 // faultsOf begins the failure that tells Ginkgo about the faults of the run, which the report has already.
 const faultsOf = "the run had faults: "
